@@ -1,0 +1,1 @@
+"""The recipes that come with relevo, as TOML files."""

@@ -1,0 +1,196 @@
+"""The report as one HTML page: numbers go in, a page that opens without a network comes out.
+
+What is said stands in `report.html`, every sentence of it inside `{% trans %}` or `_()`; what is
+compared is worked out here. A further language is one more table in `TRANSLATIONS`, from each
+English message, as `messages()` lists them, to its own.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from tasks.vision.errors import BadInput
+
+TEMPLATE = Path(__file__).with_name("report.html")
+TRANSLATIONS: dict[str, dict[str, str]] = {"en": {}}
+
+Numbers = Mapping[str, Any]
+
+
+def render(data: dict[str, Any], figures: dict[str, bytes], lang: str = "en") -> str:
+    """The page in language `lang`; `figures` maps names such as `baseline/loss` to PNG bytes.
+
+    Only the figures that are given are shown; those of a name unknown here come last.
+
+    Raises:
+        BadInput: there is no translation into `lang`.
+    """
+    if lang not in TRANSLATIONS:
+        have = ", ".join(sorted(TRANSLATIONS))
+        raise BadInput(f"no report in language {lang!r}; expected one of: {have}")
+    stages = data["stages"]
+    return (
+        _environment(TRANSLATIONS[lang])
+        .from_string(TEMPLATE.read_text(encoding="utf-8"))
+        .render(
+            {
+                **data,
+                "lang": lang,
+                "answers": [answer(name, stages) for name, s in stages.items() if s["start"]],
+                "tree": lineage(stages),
+                "anchors": {name: f"stage-{i}" for i, name in enumerate(stages, start=1)},
+                "pictures": {name: _picture(png) for name, png in figures.items()},
+                "rest": [name for name in figures if not _has_place(name, stages)],
+            }
+        )
+    )
+
+
+def messages() -> set[str]:
+    """Every English message of the page, plurals included: what a translation has to cover."""
+    found = _environment({}).extract_translations(TEMPLATE.read_text(encoding="utf-8"))  # type: ignore[attr-defined]
+    texts: set[str] = set()
+    for _, _, message in found:
+        parts = message if isinstance(message, tuple) else (message,)
+        texts.update(part for part in parts if isinstance(part, str))
+    return texts
+
+
+def answer(name: str, stages: Mapping[str, Numbers]) -> dict[str, Any]:
+    """What a stage's start was worth: each rival with the difference in points and in seconds.
+
+    `verdict` compares with training from scratch (the stage's own control, else a stage of the same
+    labels that starts from nothing): gained, lost, even (the intervals overlap) or unknown.
+    """
+    stage = stages[name]
+    rivals = [(kind, name, rival) for kind, rival in stage["controls"].items()]
+    rivals += [
+        ("stage", other, rival)
+        for other, rival in stages.items()
+        if rival["start"] is None and rival["labels"] == stage["labels"]
+    ]
+    rows = [_against(stage, kind, whose, rival) for kind, whose, rival in rivals]
+    scratch = next((row for row in rows if row["kind"] != "random"), None)
+    random = next((row for row in rows if row["kind"] == "random"), None)
+    if scratch is None:
+        verdict = "unknown"
+    elif scratch["overlap"]:
+        verdict = "even"
+    else:
+        verdict = "gained" if scratch["points"] > 0 else "lost"
+    before = list(_ancestors(name, stages))[::-1]
+    return {
+        "name": name,
+        "stage": stage,
+        "rows": rows,
+        "scratch": scratch,
+        "random": random,
+        "verdict": verdict,
+        "before": before,
+        "seconds_with_before": stage["seconds"] + sum(stages[s]["seconds"] for s in before),
+    }
+
+
+def _against(stage: Numbers, kind: str, name: str, rival: Numbers) -> dict[str, Any]:
+    mine, theirs = stage["metrics"], rival["metrics"]
+    (low, high), (their_low, their_high) = mine["accuracy_interval"], theirs["accuracy_interval"]
+    return {
+        "kind": kind,
+        "name": name,
+        "metrics": theirs,
+        "epochs": rival["epochs"],
+        "seconds": rival["seconds"],
+        "points": 100 * (mine["accuracy"] - theirs["accuracy"]),
+        "seconds_more": stage["seconds"] - rival["seconds"],
+        "overlap": low <= their_high and their_low <= high,
+    }
+
+
+def _ancestors(name: str, stages: Mapping[str, Numbers]) -> Iterator[str]:
+    parent = stages[name]["start"]
+    while parent in stages:
+        yield parent
+        parent = stages[parent]["start"]
+
+
+def lineage(stages: Mapping[str, Numbers]) -> list[dict[str, Any]]:
+    """The stages as trees: each stage under the one it starts from, in graph order."""
+    nodes: dict[str, dict[str, Any]] = {
+        name: {"name": name, "stage": s, "next": []} for name, s in stages.items()
+    }
+    roots: list[dict[str, Any]] = []
+    for name, node in nodes.items():
+        parent = nodes.get(stages[name]["start"])
+        (roots if parent is None else parent["next"]).append(node)
+    return roots
+
+
+def _has_place(figure: str, stages: Mapping[str, Numbers]) -> bool:
+    known = ("loss", "accuracy", "mistakes", "confusion", "reliability")
+    return figure in ("class_distribution", "transfer_against_scratch") or any(
+        figure.startswith(f"{name}/predictions_") or figure in {f"{name}/{kind}" for kind in known}
+        for name in stages
+    )
+
+
+def _picture(png: bytes) -> dict[str, Any]:
+    # A figure is drawn at twice the pixels it is shown at; the size stands in the PNG's header.
+    return {
+        "uri": f"data:image/png;base64,{b64encode(png).decode()}",
+        "width": int.from_bytes(png[16:20]) // 2,
+        "height": int.from_bytes(png[20:24]) // 2,
+    }
+
+
+def _environment(translation: Mapping[str, str]) -> Environment:
+    def one(message: str) -> str:
+        return translation.get(message, message)
+
+    def many(single: str, plural: str, n: int) -> str:
+        return one(single if n == 1 else plural)
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(one, many, newstyle=True)  # type: ignore[attr-defined]
+    environment.filters.update(share=share, took=took, points=points, number=number, digits=digits)
+    return environment
+
+
+def share(value: float | None) -> str:
+    """A share between 0 and 1 as `.968`; a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}".removeprefix("0")
+
+
+def took(seconds: float) -> str:
+    """A time to the precision that a reader needs: `5.2 s`, `45 s`, `4 min 25 s`, `2 h 5 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def points(value: float) -> str:
+    """A difference in percentage points with its sign: `+4.1`, `−0.3`, `0.0`."""
+    text = f"{abs(value):.1f}"
+    return text if text == "0.0" else ("+" if value > 0 else "−") + text
+
+
+def number(value: float) -> str:
+    """A whole number with thousands set apart: `45,000`."""
+    return f"{value:,.0f}"
+
+
+def digits(digest: str) -> str:
+    """The hex digits of a digest without the name of its hash, which the table gives once."""
+    return digest.removeprefix("sha256:")

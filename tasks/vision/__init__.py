@@ -1,0 +1,1 @@
+"""Images, networks and training as pure functions: no Prefect and no storage in this room."""

@@ -1,0 +1,57 @@
+"""Order, mirror images and shifts of an epoch, each a function of (seed, epoch) alone.
+
+A run that stops and goes on therefore sees the very batches that an undisturbed run sees.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+ORDER, SHIFT, FLIP = range(3)
+
+
+def order(seed: int, epoch: int, n: int) -> np.ndarray:
+    """A fresh permutation of `n` images for this epoch: (n,) int64."""
+    return np.random.default_rng([seed, epoch, ORDER]).permutation(n)
+
+
+def mirrored(seed: int, epoch: int, n: int) -> np.ndarray:
+    """Which images are mirrored in this epoch: (n,) bool.
+
+    Alternating flip (Jordan, arXiv 2404.00498, sec. 3.4): each image is flipped by chance once, then
+    all of them every other epoch, so that two epochs in a row always show both sides.
+    """
+    first = np.random.default_rng([seed, 0, FLIP]).random(n) < 0.5
+    return first ^ bool(epoch % 2)
+
+
+def shifts(seed: int, epoch: int, n: int, reach: int) -> np.ndarray:
+    """Rows and columns by which each image's crop moves, in pixels from 0 to 2*reach: (n, 2)."""
+    return np.random.default_rng([seed, epoch, SHIFT]).integers(0, 2 * reach + 1, (n, 2))
+
+
+def batch(
+    images: np.ndarray, chosen: np.ndarray, flips: np.ndarray | None, moves: np.ndarray | None, reach: int
+) -> np.ndarray:
+    """Cut one batch: pick, mirror, pad by reflection and crop.
+
+    Args:
+        images: (n, size, size, 3) uint8. chosen: (b,) positions in it.
+        flips: (n,) bool or None. moves: (n, 2) from `shifts` or None.
+
+    Returns:
+        (b, size, size, 3) uint8.
+    """
+    out = images[chosen]
+    if flips is not None:
+        mirror = flips[chosen]
+        out[mirror] = out[mirror, :, ::-1]
+    if moves is not None and reach:
+        size = out.shape[1]
+        padded = np.pad(out, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="reflect")
+        rows, columns = moves[chosen].T
+        for row in range(2 * reach + 1):
+            for column in range(2 * reach + 1):
+                same = (rows == row) & (columns == column)
+                out[same] = padded[same, row : row + size, column : column + size]
+    return out

@@ -1,0 +1,200 @@
+"""Figures of what a model predicts: pictures with its answers, its confusions, its confidence."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from tasks.vision.figures import (
+    BLUE,
+    INK,
+    MUTED,
+    NORMAL,
+    ORANGE,
+    RULE,
+    SMALL,
+    WORDS,
+    class_ticks,
+    plain,
+    quiet,
+    share,
+    sheet,
+)
+
+RIGHT, WRONG = "#0a6b4f", "#b3261e"
+COLUMNS = 5
+WIDTH, SIDE, MARGIN, HEAD = 5.0, 0.9, 0.06, 0.36  # inches of a prediction grid
+SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#bcd3ea", "#1f5fa8", "#123c6b"])
+
+
+def prediction_grid(
+    images: npt.NDArray[np.uint8],
+    truth: Sequence[int],
+    probabilities: npt.NDArray[np.floating[Any]],
+    labels: Sequence[str],
+    title: str,
+    lang: str = "en",
+) -> Figure:
+    """Pictures (n, h, w, 3), each with the predicted label, its probability and a tick or a cross.
+
+    `truth` holds n indices into `labels`, `probabilities` is (n, labels). A right answer has a
+    solid green frame and a tick; a wrong one a dashed red frame, a cross and the true label.
+    """
+    words = WORDS[lang]
+    if len(images) == 0:
+        figure = sheet(WIDTH, 1.0, title, fixed=True)
+        figure.text(0.012, 0.3, words["no_images"], size=NORMAL, color=MUTED)
+        return figure
+    guesses = np.argmax(probabilities, axis=1)
+    wrong = guesses != np.asarray(truth)
+    tall = SIDE * images.shape[1] / images.shape[2]
+    pitch = tall + (0.43 if wrong.any() else 0.28)
+    height = HEAD + pitch * -(-len(images) // COLUMNS)
+    figure = sheet(WIDTH, height, title, fixed=True)
+    for i, image in enumerate(images):
+        row, column = divmod(i, COLUMNS)
+        left = MARGIN + column * (WIDTH - 2 * MARGIN - SIDE) / (COLUMNS - 1)
+        bottom = height - HEAD - row * pitch - tall
+        box = (left / WIDTH, bottom / height, SIDE / WIDTH, tall / height)
+        axes = figure.add_axes(box)
+        guess = int(guesses[i])
+        _picture(axes, image, bool(wrong[i]))
+        lines = [f"{_short(labels[guess])} {_probability(float(probabilities[i, guess]))}"]
+        if wrong[i]:
+            lines.append(words["is"].format(label=_short(labels[truth[i]])))
+        axes.text(
+            0.5,
+            -0.06,
+            plain("\n".join(lines)),
+            transform=axes.transAxes,
+            ha="center",
+            va="top",
+            size=7.5,
+            linespacing=1.25,
+            color=WRONG if wrong[i] else INK,
+        )
+    return figure
+
+
+def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool) -> None:
+    axes.set(xticks=[], yticks=[])
+    # Small pictures stay crisp squares; large ones are smoothed as they shrink.
+    axes.imshow(
+        image, aspect="auto", interpolation="nearest" if image.shape[0] <= 96 else "antialiased"
+    )
+    for side in axes.spines.values():
+        side.set(color=WRONG if wrong else RIGHT, linewidth=2.2)
+        side.set_linestyle((0, (2.2, 1.2)) if wrong else "solid")
+    axes.text(
+        0.965,
+        0.955,
+        "✗" if wrong else "✓",
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        size=SMALL,
+        weight="bold",
+        color="white",
+        bbox={"boxstyle": "circle,pad=0.12", "color": WRONG if wrong else RIGHT},
+    )
+
+
+def _short(label: str, most: int = 12) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def _probability(value: float) -> str:
+    # Rounding a doubt away would claim a certainty that the model does not have.
+    return ">.99" if 0.995 <= value < 1 else f"{value:.2f}".removeprefix("0")
+
+
+def confusion_matrix(
+    matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str, lang: str = "en"
+) -> Figure:
+    """Counts and shares of each row: rows are true classes, columns predicted ones."""
+    words = WORDS[lang]
+    counts = np.asarray(matrix, dtype=np.int64)
+    n = len(labels)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    cell = 0.95 if n <= 3 else 0.7 if n <= 6 else 0.53
+    margin = 0.5 + 0.075 * max(len(label) for label in labels)
+    figure = sheet(max(3.4, n * cell + margin), max(2.6, n * cell * 0.82 + margin + 0.2), title)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
+    quiet(axes, "")
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks(np.arange(n - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(n - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color=RULE, linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+    class_ticks(axes, labels, room=cell)
+    axes.set_yticks(range(n), [plain(label) for label in labels])
+    axes.tick_params(labelcolor=INK)
+    axes.set_xlabel(words["predicted"], size=SMALL, color=MUTED)
+    axes.set_ylabel(words["truth"], size=SMALL, color=MUTED)
+    big, small = (11.0, 8.5) if n <= 3 else (8.0, 6.5)
+    for (row, column), count in np.ndenumerate(counts):
+        part = float(shares[row, column])
+        colour = "white" if part > 0.45 else INK if count else "#8b939c"
+        where: dict[str, Any] = {"ha": "center", "color": colour}
+        if not count:
+            axes.text(column, row, "0", va="center", size=small, **where)
+            continue
+        axes.text(column, row - 0.04, f"{count:,}", va="bottom", size=big, weight="bold", **where)
+        axes.text(column, row + 0.06, _percent(part), va="top", size=small, **where)
+    return figure
+
+
+def _percent(part: float) -> str:
+    if 0.995 <= part < 1:
+        return ">99 %"
+    if part < 0.0005:
+        return "<0.1 %"
+    return f"{100 * part:.0f} %" if part >= 0.0995 else f"{100 * part:.1f} %"
+
+
+def reliability_diagram(
+    bins: Sequence[Mapping[str, float]], ece: float, title: str, lang: str = "en"
+) -> Figure:
+    """How often the model is right at each confidence, and how often it has that confidence.
+
+    A bin has its mean `confidence`, `accuracy` (0 to 1) and `count`; empty ones are left out.
+    """
+    words = WORDS[lang]
+    full = [entry for entry in bins if entry["count"] > 0]
+    confidence = [entry["confidence"] for entry in full]
+    accuracy = [entry["accuracy"] for entry in full]
+    total = sum(entry["count"] for entry in full)
+    figure = sheet(5.0, 4.3, title)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
+    quiet(upper, "both")
+    quiet(lower, "x")
+    upper.plot(
+        [0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=words["perfect"]
+    )
+    upper.vlines(confidence, confidence, accuracy, color=ORANGE, linewidth=2.5, alpha=0.55)
+    upper.plot(confidence, accuracy, color=BLUE, marker="o", markersize=5, label=words["measured"])
+    upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    upper.set_ylabel(words["share_right"], size=SMALL, color=MUTED)
+    upper.text(
+        0.02,
+        0.97,
+        words["calibration_error"].format(ece=share(ece)),
+        transform=upper.transAxes,
+        va="top",
+        size=NORMAL,
+        color=INK,
+    )
+    upper.legend(loc="lower right", frameon=False, fontsize=SMALL, labelcolor=INK)
+    parts = [entry["count"] / total for entry in full]
+    lower.bar(confidence, parts, width=0.03, color="#9fb3c8")
+    lower.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    lower.set_ylabel(words["images"], size=SMALL, color=MUTED)
+    lower.set_xlabel(words["confidence"], size=SMALL, color=MUTED)
+    return figure

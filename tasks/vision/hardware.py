@@ -1,0 +1,78 @@
+"""What this machine computes with, found without importing TensorFlow."""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where training runs.
+
+    Attributes:
+        kind: "cpu" or "gpu". name: the processor's or GPU's own name.
+        policy: Keras' dtype policy, "float32", "mixed_bfloat16" or "mixed_float16".
+    """
+
+    kind: str
+    name: str
+    policy: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.name}, {self.policy.removeprefix('mixed_')}"
+
+
+@cache
+def find_device() -> Device:
+    """The GPU that the driver offers, else the processor, with the numbers that it computes natively.
+
+    bfloat16 where there is hardware for it (AVX512_BF16 or AMX; compute capability 8.0 up), float16
+    on GPUs with tensor cores before that (7.0), float32 elsewhere: emulated bfloat16 is many times slower.
+    """
+    found = _nvidia()
+    if found:
+        name, capability = found
+        policy = "mixed_bfloat16" if capability >= 8 else "mixed_float16" if capability >= 7 else "float32"
+        return Device("gpu", name, policy)
+    cpu = _cpu_description()
+    native = {"avx512_bf16", "amx_bf16"} & set(cpu.get("flags", "").split())
+    name = f"{cpu.get('model name') or platform.processor() or platform.machine()}, {cores()} cores"
+    return Device("cpu", name, "mixed_bfloat16" if native else "float32")
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_description() -> dict[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def _nvidia() -> tuple[str, float] | None:
+    """Name and compute capability of the first visible GPU; None without a driver or CUDA's libraries."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in {"", "-1"} or not shutil.which("nvidia-smi"):
+        return None
+    # The plain wheel brings no cuDNN: a GPU that TensorFlow can't use does not count.
+    wheel = importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cudnn")
+    if not wheel and not ctypes.util.find_library("cudnn"):
+        return None
+    query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        name, capability = answer.splitlines()[0].rsplit(",", 1)
+        return name.strip(), float(capability)
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None

@@ -1,0 +1,76 @@
+"""Label schemes at work: from a data set's classes to a stage's targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.vision.errors import BadInput
+from tasks.vision.recipe import LabelScheme, nearest
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A label scheme applied to the classes of one data set.
+
+    Attributes:
+        labels: target names, in the order of a model's outputs.
+        classes: for each target, the data's classes that count as it.
+        binary: one sigmoid output, the probability of `labels[0]`.
+        limits: target index -> at most so many training images.
+    """
+
+    labels: list[str]
+    classes: list[list[str]]
+    binary: bool
+    limits: dict[int, int]
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head: 1 for a binary stage."""
+        return 1 if self.binary else len(self.labels)
+
+    def of(self, names: list[str]) -> np.ndarray:
+        """Target index for each class name, -1 for a class that the scheme leaves out: (n,) int32."""
+        index = {name: i for i, group in enumerate(self.classes) for name in group}
+        return np.array([index.get(name, -1) for name in names], np.int32)
+
+    def choose(self, names: list[str], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pick the images that take part, first come first served within the limits.
+
+        Args:
+            names: the data set's classes. labels: (n,) class index of each image.
+
+        Returns:
+            Positions (m,) in order, and the target index of each (m,).
+        """
+        targets = self.of(names)[labels]
+        keep = targets >= 0
+        for target, limit in self.limits.items():
+            keep[np.flatnonzero(targets == target)[limit:]] = False
+        return np.flatnonzero(keep), targets[keep]
+
+
+def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
+    """Resolve `scheme` (None: every class is its own target) against the data's `classes`.
+
+    Raises:
+        BadInput: the scheme names a class that the data lacks, or nothing is left for the rest.
+    """
+    if scheme is None:
+        return Targets(list(classes), [[name] for name in classes], len(classes) == 2, {})
+    for target, group in scheme.targets.items():
+        for name in group:
+            if name not in classes:
+                raise BadInput(f"label scheme: class {name!r} of target {target!r}{nearest(name, classes)}")
+    groups = [list(group) for group in scheme.targets.values()]
+    if scheme.rest:
+        named = {name for group in groups for name in group}
+        rest = [name for name in classes if name not in named]
+        if not rest:
+            raise BadInput(f"label scheme: no class is left for the rest {scheme.rest!r}; leave rest out")
+        groups.append(rest)
+    labels = scheme.labels
+    limits = {labels.index(target): limit for target, limit in scheme.limits.items()}
+    return Targets(labels, groups, len(labels) == 2, limits)

@@ -1,0 +1,235 @@
+"""One stage from its images to a finished model: the pure function behind the task `train`.
+
+train "all": the whole network learns. "head": a new head on the parent's frozen backbone.
+"head then all": first the head, then everything from there (fine-tuning).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tasks.vision.hardware import Device
+from tasks.vision.labels import Targets
+from tasks.vision.model import Architecture, Card, Tensors
+from tasks.vision.networks import initialise
+from tasks.vision.optimizers import Adam, make_rule
+from tasks.vision.recipe import Stage
+from tasks.vision.trainer import (
+    PREDICT_BATCH,
+    Budget,
+    Examples,
+    Fit,
+    Memory,
+    Past,
+    Progress,
+    assign,
+    set_up,
+    tensors_of,
+)
+from tasks.vision.transfer import (
+    build_model,
+    compute_features,
+    frozen_proof,
+    hand_on,
+    head_model,
+    settle_statistics,
+)
+
+HEAD_BATCH = 512  # a linear head on kept features gains nothing from larger batches
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The model that a stage starts from."""
+
+    card: Card
+    tensors: Tensors
+
+
+def train_stage(
+    stage: Stage,
+    targets: Targets,
+    train: Examples,
+    validation: Examples,
+    *,
+    seed: int,
+    device: Device,
+    parent: Parent | None = None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    memory: Memory | None = None,
+) -> tuple[Card, Tensors]:
+    """Train one stage to its end.
+
+    Args:
+        train, validation: uint8 images (n, size, size, 3) with target indices.
+        parent: what the stage starts from; None with train="head" means a random backbone.
+        memory: where checkpoints are kept; a run that finds one goes on from it.
+
+    Returns:
+        The model's card and its tensors, `layer/variable` to float32 arrays.
+    """
+    set_up(device)
+    architecture = _architecture(stage, targets, train.inputs, parent)
+    model = build_model(architecture)
+    initialise(model, train.inputs, seed)
+    if parent:
+        hand_on(model, parent.tensors)
+    elif stage.train != "all":
+        settle_statistics(model, train.inputs)
+    start = tensors_of(model)
+
+    fit = None
+    past, resume_all = Past(), _phase(memory) == "all"
+    if stage.train != "all" and not resume_all:
+        fit = _learn_head(stage, model, train, validation, seed, watch, memory)
+        past = Past((*fit.before.history, *fit.history), fit.before.seconds + fit.seconds)
+    if stage.train != "head":
+        rule = make_rule(stage.optimizer, model, stage.epochs, stage.rate)
+        fit = Fit("all", model, rule, _budget(stage, stage.epochs), seed, past)
+        fit.run(train, validation, watch, memory)
+        settle_statistics(model, train.inputs)
+    assert fit is not None
+
+    tensors = tensors_of(model)
+    history = [*fit.before.history, *fit.history]
+    seconds = fit.before.seconds + fit.seconds
+    kept = len(fit.before.history) + fit.best_epoch if stage.keep == "best" else len(history)
+    frozen = parent is not None and stage.train == "head"
+    return (
+        Card(
+            architecture=architecture,
+            labels=targets.labels,
+            classes=targets.classes,
+            train=stage.train,
+            epochs=len(history),
+            kept_epoch=kept,
+            seconds=seconds,
+            images=len(train),
+            images_per_second=len(history) * len(train) / seconds,
+            resumed=fit.resumed,
+            device=str(device),
+            history=history,
+            frozen=frozen_proof(parent.tensors, tensors) if parent and frozen else None,
+        ),
+        tensors,
+    )
+
+
+def _learn_head(
+    stage: Stage,
+    model: keras.Model,
+    train: Examples,
+    validation: Examples,
+    seed: int,
+    watch: Callable[[Progress], None],
+    memory: Memory | None,
+) -> Fit:
+    """Compute the frozen features once and train the head on them; the backbone stays as it is."""
+    clock = time.monotonic()
+    features = Examples(compute_features(model, train.inputs), train.targets)
+    checks = Examples(compute_features(model, validation.inputs), validation.targets)
+    head = head_model(model, features.inputs)
+    # The fast network scales its logits down: a head alone must take steps that much larger.
+    scaled = stage.features == "last layer" and stage.network.kind == "fast"
+    rate = stage.head_rate / (stage.network.logit_scale if scaled else 1.0)
+    rule = Adam(head.trainable_variables, rate, falling=stage.network.kind == "fast")
+    budget = replace(
+        _budget(stage, stage.head_epochs),
+        batch_size=min(stage.batch_size, HEAD_BATCH),
+        flip=False,
+        shift=0,
+    )
+    fit = Fit("head", head, rule, budget, seed, Past(seconds=time.monotonic() - clock))
+    fit.run(features, checks, watch, memory)
+    return fit
+
+
+def _architecture(
+    stage: Stage, targets: Targets, images: np.ndarray, parent: Parent | None
+) -> Architecture:
+    """A start fixes network and normalisation; from scratch, the recipe and the images do."""
+    if parent:
+        inherited = parent.card.architecture
+        return inherited.model_copy(update={"outputs": targets.outputs, "features": stage.features})
+    channels = images.reshape(-1, 3)
+    mean = channels.mean(0, dtype=np.float64) / 255
+    deviation = np.maximum(_deviation(channels) / 255, 1e-3)
+    return Architecture(
+        network=stage.network,
+        image_size=images.shape[1],
+        outputs=targets.outputs,
+        mean=tuple(float(m) for m in mean),
+        std=tuple(float(d) for d in deviation),
+        features=stage.features if stage.train == "head" else "last layer",
+    )
+
+
+def _deviation(channels: np.ndarray) -> np.ndarray:
+    """Standard deviation per channel of (n, 3) uint8, from the counts of the 256 values."""
+    values = np.arange(256)
+    out = []
+    for channel in range(3):
+        share = np.bincount(channels[:, channel], minlength=256) / len(channels)
+        mean = (share * values).sum()
+        out.append(((share * (values - mean) ** 2).sum()) ** 0.5)
+    return np.array(out)
+
+
+def _budget(stage: Stage, epochs: int) -> Budget:
+    return Budget(
+        epochs=epochs,
+        batch_size=stage.batch_size,
+        label_smoothing=stage.label_smoothing,
+        flip=stage.flip,
+        shift=stage.shift,
+        keep_best=stage.keep == "best",
+    )
+
+
+def _phase(memory: Memory | None) -> str | None:
+    snapshot = memory.load() if memory else None
+    return snapshot.values["phase"] if snapshot else None
+
+
+def predict(
+    card: Card, tensors: Tensors, images: np.ndarray, device: Device, *, average: bool = False
+) -> np.ndarray:
+    """Probabilities of every label: (n, labels) float32.
+
+    Args:
+        images: (n, size, size, 3) uint8, of the size that the model was built for.
+        average: test-time augmentation: half the mean logits of an image and its mirror, a quarter
+            each of the same with the image moved a pixel up-left and down-right (Jordan, arXiv
+            2404.00498, sec. 3.6).
+    """
+    set_up(device)
+    model = build_model(card.architecture)
+    assign(model, tensors)
+
+    @tf.function(reduce_retracing=True)
+    def plain(x: tf.Tensor) -> tf.Tensor:
+        return model(x, training=False)
+
+    def mirror(x: np.ndarray) -> np.ndarray:
+        return 0.5 * (plain(x).numpy() + plain(np.ascontiguousarray(x[:, :, ::-1])).numpy())
+
+    def logits(x: np.ndarray) -> np.ndarray:
+        if not average:
+            return plain(x).numpy()
+        size = x.shape[1]
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        moved = [padded[:, :size, :size], padded[:, 2:, 2:]]
+        return 0.5 * mirror(x) + 0.25 * sum(mirror(np.ascontiguousarray(m)) for m in moved)
+
+    parts = [logits(images[i : i + PREDICT_BATCH]) for i in range(0, len(images), PREDICT_BATCH)]
+    scores = np.concatenate(parts) if parts else np.empty((0, card.architecture.outputs), np.float32)
+    if card.binary:
+        positive = 1 / (1 + np.exp(-scores[:, 0].astype(np.float64)))
+        return np.stack([positive, 1 - positive], 1).astype(np.float32)
+    return tf.nn.softmax(scores).numpy()

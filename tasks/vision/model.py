@@ -1,0 +1,88 @@
+"""A trained model as plain data: what it is built from, its labels, its tensors, its history.
+
+Nothing here imports TensorFlow. The file format is safetensors: a bounded JSON header and raw
+numbers, so that loading one can't run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from tasks.vision.errors import BadInput
+from tasks.vision.recipe import Network, Positive, Strict
+
+Tensors = dict[str, np.ndarray]
+
+
+class Architecture(Strict):
+    """Everything that the code needs to build the network again."""
+
+    network: Network
+    image_size: Positive
+    outputs: Positive
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    features: Literal["last layer", "every layer"] = "last layer"
+
+
+class Card(Strict):
+    """What a model is and how it came about, beside its tensors."""
+
+    architecture: Architecture
+    labels: list[str] = Field(min_length=2)
+    classes: list[list[str]] = Field(description="for each label, the data's classes that count as it")
+    train: str
+    epochs: int
+    kept_epoch: int
+    seconds: float
+    images: int = Field(description="images trained on")
+    images_per_second: float
+    resumed: bool = False
+    device: str
+    history: list[dict[str, float]]
+    frozen: dict[str, Any] | None = None
+
+    @property
+    def binary(self) -> bool:
+        """One sigmoid output: the probability of the first label."""
+        return self.architecture.outputs == 1
+
+
+def digest(tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, shapes, dtypes and little-endian bytes, in the order of names."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        value = np.ascontiguousarray(tensors[name])
+        little = value.astype(value.dtype.newbyteorder("<"), copy=False)
+        sha.update(f"{name}\0{value.dtype.name}\0{value.shape}\0".encode())
+        sha.update(little.tobytes())
+    return sha.hexdigest()
+
+
+def pack(card: Card, tensors: Tensors) -> bytes:
+    """One safetensors file: the tensors, and the card as JSON in its header."""
+    ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    return save(ordered, {"relevo": json.dumps(card.model_dump(mode="json"), sort_keys=True)})
+
+
+def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
+    """Read what `pack` wrote; `origin` names the file in messages.
+
+    Raises:
+        BadInput: not such a file.
+    """
+    try:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        card = Card.model_validate_json(header["__metadata__"]["relevo"])
+        return card, load(content)
+    except (SafetensorError, ValidationError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{origin} is not a relevo model; give RUN/STAGE or an exported folder") from None

@@ -1,0 +1,149 @@
+"""The networks: a fast residual-free convolutional network, the classroom CNN, and their parts.
+
+Every network maps uint8 images (n, size, size, 3) to float32 logits (n, outputs): one output for
+a binary stage, else one per label. Layer names say what a layer is for: `head` is the last one,
+everything before it is the backbone, and `act_*` layers are those whose values may serve as features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tasks.vision.recipe import Network
+
+HEAD = "head"
+WHITEN = "whiten"
+FEATURE_PREFIX = "act_"
+
+
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras' batch normalisation, computed by the one fused kernel that TensorFlow has for it.
+
+    Same weights and the same result as the parent class without a scale. While training, the
+    layer's own version makes several passes over the activations; the kernel makes two.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(scale=False, **options)
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        learn = bool(training) and self.trainable
+        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.ones_like(self.beta),
+            offset=self.beta,
+            mean=tf.constant([], tf.float32) if learn else self.moving_mean,
+            variance=tf.constant([], tf.float32) if learn else self.moving_variance,
+            epsilon=self.epsilon,
+            is_training=learn,
+        )
+        if learn:
+            keep = tf.cast(self.momentum, tf.float32)
+            self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * mean)
+            self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * variance)
+        return y
+
+
+def build(
+    network: Network, image_size: int, outputs: int, mean: list[float], std: list[float]
+) -> keras.Model:
+    """Build `network` for square images of `image_size` pixels.
+
+    Args:
+        outputs: width of the head, 1 for a binary stage.
+        mean, std: per channel, of pixel values scaled to 0..1; normalisation is part of the network.
+    """
+    images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
+    x = keras.layers.Rescaling(
+        scale=[1 / (255 * s) for s in std],
+        offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        dtype="float32",
+        name="normalise",
+    )(images)
+    body = _fast if network.kind == "fast" else _classroom
+    x = body(x, network.widths)
+    logits = keras.layers.Dense(
+        outputs, use_bias=network.kind != "fast", dtype="float32", name=HEAD
+    )(x)
+    if network.kind == "fast":
+        logits = keras.layers.Rescaling(network.logit_scale, dtype="float32", name="logits")(logits)
+    return keras.Model(images, logits, name=network.kind)
+
+
+def _fast(x: Any, widths: tuple[int, ...]) -> Any:
+    """Whitening and one block per width, after cifar10-airbench (Jordan, arXiv 2404.00498, sec. 3)."""
+    layers = keras.layers
+    whiten = layers.Conv2D(24, 2, padding="valid", name=WHITEN)
+    x = whiten(x)
+    whiten.kernel.trainable = False  # it comes from the images; only its bias learns
+    x = layers.Activation("silu", name="act_whiten")(x)
+    for block, width in enumerate(widths, 1):
+        for half in "ab":
+            name = f"{block}{half}"
+            x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv_{name}")(x)
+            if half == "a":
+                x = layers.MaxPooling2D(2, name=f"pool_{name}")(x)
+            x = FusedBatchNormalization(momentum=0.6, epsilon=1e-5, name=f"norm_{name}")(x)
+            x = layers.Activation("silu", name=f"{FEATURE_PREFIX}{name}")(x)
+    return layers.GlobalMaxPooling2D(name="pool")(x)
+
+
+def _classroom(x: Any, widths: tuple[int, ...]) -> Any:
+    """The exercise's CNN: convolutions with pooling between them, then one dense layer."""
+    layers = keras.layers
+    *convolutions, dense = widths
+    for i, width in enumerate(convolutions, 1):
+        x = layers.Conv2D(width, 3, activation="relu", name=f"{FEATURE_PREFIX}conv_{i}")(x)
+        if i < len(convolutions):
+            x = layers.MaxPooling2D(2, name=f"pool_{i}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    return layers.Dense(dense, activation="relu", name=f"{FEATURE_PREFIX}dense")(x)
+
+
+def initialise(model: keras.Model, images: np.ndarray, seed: int) -> None:
+    """Set every weight from `seed`, and the whitening layer from `images` (n, size, size, 3) uint8.
+
+    3x3 kernels start as a partial identity, U(+-1/sqrt(fan in)) elsewhere; the whitening kernel
+    holds the eigenvectors of the uncentred second moment of 2x2 patches and their negatives
+    (arXiv 2404.00498, sec. 3.1-3.2). Classroom layers keep Keras' own Glorot uniform.
+    """
+    draw = np.random.default_rng([seed, 0x1217])
+    for layer in model.layers:
+        if layer.name == WHITEN:
+            normalised = model.get_layer("normalise")(images[:5000]).numpy()
+            layer.kernel.assign(_whitening_kernel(normalised))
+            layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
+        elif isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            fast = not layer.use_bias
+            layer.kernel.assign(_kernel(draw, tuple(layer.kernel.shape), partial_identity=fast))
+            if layer.use_bias:
+                layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
+
+
+def _kernel(draw: np.random.Generator, shape: tuple[int, ...], partial_identity: bool) -> np.ndarray:
+    fan_in, fan_out = int(np.prod(shape[:-1])), shape[-1] * int(np.prod(shape[:-2]))
+    bound = fan_in**-0.5 if partial_identity else (6 / (fan_in + fan_out)) ** 0.5
+    kernel = draw.uniform(-bound, bound, shape).astype(np.float32)
+    if partial_identity and len(shape) == 4:
+        channels = min(shape[2], shape[3])
+        kernel[:, :, :, :channels] = 0
+        kernel[shape[0] // 2, shape[1] // 2, range(channels), range(channels)] = 1
+    if partial_identity and len(shape) == 2:
+        kernel /= kernel.std()
+    return kernel
+
+
+def _whitening_kernel(normalised: np.ndarray, size: int = 2, epsilon: float = 5e-4) -> np.ndarray:
+    """Eigenvectors of all patches' second moment, scaled to unit variance: (2, 2, 3, 24)."""
+    patches = np.lib.stride_tricks.sliding_window_view(normalised, (size, size), axis=(1, 2))
+    rows = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, size * size * 3).astype(np.float64)
+    values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
+    # Largest first; a sign fixed by the largest entry, since an eigenvector's own is arbitrary.
+    vectors = vectors[:, ::-1] / np.sqrt(values[::-1] + epsilon)
+    vectors *= np.sign(vectors[np.abs(vectors).argmax(0), range(vectors.shape[1])])
+    kernel = np.concatenate([vectors, -vectors], axis=1)
+    return kernel.reshape(size, size, 3, -1).astype(np.float32)

@@ -1,0 +1,113 @@
+"""Update rules: Muon for convolution kernels beside Nesterov SGD, SGD alone, and Keras' Adam.
+
+Each rule is made for a model's trainable variables, keeps its state in `slots` (so that a
+checkpoint can hold it) and is applied with the share of the training that is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from tasks.vision.networks import HEAD, WHITEN
+
+MOMENTUM = 0.85
+KERNEL_RATE, KERNEL_MOMENTUM = 0.24, 0.6
+RATES = {"head": 0.67, "bias": 0.053}
+DECAY = 0.004  # weight decay times learning rate, for everything that SGD updates
+WHITEN_EPOCHS = 3
+
+
+class Rule(Protocol):
+    """What the training loop asks of an update rule."""
+
+    slots: Sequence[Any]
+
+    def apply(self, gradients: Sequence[tf.Tensor], progress: tf.Tensor) -> None:
+        """Update the variables; `progress` runs from 0 (first step) towards 1 (float32 scalar)."""
+
+
+def make_rule(name: str, model: keras.Model, epochs: int, rate: float) -> Rule:
+    """The rule `name` ("muon", "sgd" or "adam") for the trainable variables of `model`.
+
+    Args:
+        epochs: length of the training, which the whitening bias' own schedule needs.
+        rate: factor on all of the rule's learning rates.
+    """
+    if name == "adam":
+        return Adam(model.trainable_variables, rate)
+    return FastRule(model, epochs, rate, orthogonal=name == "muon")
+
+
+class Adam:
+    """Keras' Adam at .001 times `rate`, constant or falling linearly to zero."""
+
+    def __init__(self, variables: Sequence[Any], rate: float, falling: bool = False) -> None:
+        self._rate, self._falling = 0.001 * rate, falling
+        self._adam = keras.optimizers.Adam(self._rate)
+        self._adam.build(variables)
+        self._variables = variables
+        self.slots = self._adam.variables
+
+    def apply(self, gradients: Sequence[tf.Tensor], progress: tf.Tensor) -> None:
+        if self._falling:
+            self._adam.learning_rate.assign(self._rate * (1 - progress))
+        self._adam.apply(gradients, self._variables)
+
+
+class FastRule:
+    """Nesterov SGD in PyTorch's form with a linear decay of the rate to zero.
+
+    With `orthogonal`, 4-D kernels follow Muon instead (Jordan et al. 2024; cifar10-airbench,
+    airbench94_muon): the kernel's norm is set to sqrt(filters), and the momentum's direction is
+    made orthogonal by three Newton-Schulz steps.
+    """
+
+    def __init__(self, model: keras.Model, epochs: int, rate: float, orthogonal: bool) -> None:
+        self._updates: list[tuple[Any, Any, float, bool, float]] = []
+        for layer in model.layers:
+            for variable in layer.trainable_variables:
+                kernel = len(variable.shape) == 4
+                own = RATES["head"] if layer.name == HEAD else RATES["bias"]
+                # The whitening bias learns for the first epochs only.
+                span = min(1.0, WHITEN_EPOCHS / epochs) if layer.name == WHITEN else 1.0
+                slot = tf.Variable(tf.zeros(variable.shape), trainable=False)
+                base = (KERNEL_RATE if orthogonal else RATES["bias"]) if kernel else own
+                self._updates.append((variable, slot, base * rate, kernel and orthogonal, span))
+        self.slots = [slot for _, slot, *_ in self._updates]
+
+    def apply(self, gradients: Sequence[tf.Tensor], progress: tf.Tensor) -> None:
+        for gradient, (variable, slot, rate, orthogonal, span) in zip(
+            gradients, self._updates, strict=True
+        ):
+            now = rate * tf.maximum(0.0, 1 - progress / span)
+            weights = tf.convert_to_tensor(variable)
+            if orthogonal:
+                slot.assign(KERNEL_MOMENTUM * slot + gradient)
+                step = orthogonalise(gradient + KERNEL_MOMENTUM * slot)
+                weights *= float(variable.shape[-1]) ** 0.5 / tf.norm(weights)
+            else:
+                gradient += DECAY / rate * weights
+                slot.assign(MOMENTUM * slot + gradient)
+                step = gradient + MOMENTUM * slot
+            variable.assign(weights - now * step)
+
+
+def orthogonalise(kernel: tf.Tensor, steps: int = 3) -> tf.Tensor:
+    """The nearest matrix with all singular values near 1, of a (h, w, in, out) kernel.
+
+    Newton-Schulz iteration with the quintic coefficients of Muon (Jordan et al. 2024).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    shape = kernel.shape
+    matrix = tf.reshape(kernel, (-1, shape[-1]))
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = tf.transpose(matrix) if tall else matrix
+    x /= tf.norm(x) + 1e-7
+    for _ in range(steps):
+        gram = tf.matmul(x, x, transpose_b=True)
+        x = a * x + tf.matmul(b * gram + c * tf.matmul(gram, gram), x)
+    return tf.reshape(tf.transpose(x) if tall else x, shape)

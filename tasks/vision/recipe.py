@@ -1,0 +1,253 @@
+"""A recipe: one data source, its label schemes, and a graph of stages.
+
+Strict on purpose: a key, stage or scheme that does not exist is refused with the nearest right
+name. Importing this module imports neither TensorFlow nor Prefect.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.vision.errors import BadInput
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """Refuses unknown keys and values of another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Strict):
+    """Where images come from and how they are cut."""
+
+    source: str = Field(description="digits, cifar10, or a folder or archive of images")
+    image_size: int = Field(32, ge=16, le=512, description="images become squares of this many pixels")
+    validation: float = Field(0.1, gt=0, lt=1, description="share of train kept for choosing")
+    max_unreadable: float = Field(0.01, ge=0, lt=1, description="share of images that may be damaged")
+
+
+class LabelScheme(Strict):
+    """How the data's classes map onto a stage's targets."""
+
+    targets: dict[str, list[str]] = Field(min_length=1, description="target: the classes that count as it")
+    rest: str | None = Field(None, description="the target of every other class")
+    limits: dict[str, Positive] = Field({}, description="target: at most so many training images")
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> LabelScheme:
+        taken: dict[str, str] = {}
+        for target, classes in self.targets.items():
+            if not classes:
+                raise ValueError(f"target {target!r} lists no class; name at least one")
+            for name in classes:
+                if name in taken:
+                    raise ValueError(f"class {name!r} stands in {taken[name]!r} and {target!r}; keep one")
+                taken[name] = target
+        if self.rest in self.targets:
+            raise ValueError(f"rest = {self.rest!r} is also a target; give the rest its own name")
+        for name in self.limits:
+            if name not in self.labels:
+                raise ValueError(f"limits names {name!r}{nearest(name, self.labels)}")
+        if len(self.labels) < 2:
+            raise ValueError("a scheme needs two targets, or one target and a rest")
+        return self
+
+    @property
+    def labels(self) -> list[str]:
+        """Target names in order, the rest last."""
+        return [*self.targets, *([self.rest] if self.rest else [])]
+
+
+class Network(Strict):
+    """Which network a stage that starts from scratch builds."""
+
+    kind: Literal["fast", "classroom"] = "fast"
+    widths: tuple[Positive, ...] = Field((64, 256, 256), min_length=1, max_length=6)
+    logit_scale: float = Field(1 / 256, gt=0, description="factor on the fast network's logits")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {'/'.join(map(str, self.widths))}"
+
+
+class Stage(Strict):
+    """One training step: a label scheme, a start, what is trained, and a budget."""
+
+    labels: str = Field("all", description="a scheme of [labels], or 'all' for the data's own classes")
+    start: str | None = Field(None, description="the stage whose model this one starts from")
+    train: Literal["all", "head", "head then all"] = "all"
+    features: Literal["last layer", "every layer"] = Field(
+        "last layer", description="what a head on a frozen backbone sees"
+    )
+    network: Network = Network()
+    optimizer: Literal["muon", "sgd", "adam"] = "muon"
+    rate: Rate = Field(1.0, description="factor on the optimizer's own learning rates")
+    head_rate: Rate = Field(1.0, description="the same for a head trained alone, by Adam")
+    epochs: Positive = Field(8, description="passes over the data with every layer trained")
+    head_epochs: Positive = Field(30, description="passes over the data with the head trained alone")
+    batch_size: Positive = 2000
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    flip: bool = Field(True, description="mirror images in every other epoch")
+    shift: int = Field(2, ge=0, le=16, description="move images by up to so many pixels")
+    keep: Literal["last", "best"] = Field("last", description="which epoch's weights, by validation")
+    controls: bool = Field(True, description="also train the same from scratch and on random features")
+    timeout_minutes: Positive = 24 * 60
+
+
+class Recipe(Strict):
+    """A data source and a graph of stages."""
+
+    name: str
+    description: str = ""
+    data: Data
+    seed: int = Field(0, ge=0)
+    labels: dict[str, LabelScheme] = {}
+    stages: dict[str, Stage] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _graph_holds(self) -> Recipe:
+        schemes = [*self.labels, "all"]
+        for name, stage in self.stages.items():
+            if not name.isidentifier():
+                raise ValueError(f"stage {name!r}: use letters, digits and _ for a stage's name")
+            if stage.labels not in schemes:
+                raise ValueError(f"stages.{name}.labels = {stage.labels!r}{nearest(stage.labels, schemes)}")
+            if stage.start is not None and stage.start not in self.stages:
+                hint = nearest(stage.start, self.stages)
+                raise ValueError(f"stages.{name}.start = {stage.start!r}{hint}")
+            if stage.start is None and stage.train != "all":
+                raise ValueError(
+                    f"stages.{name}.train = {stage.train!r} needs a start; name a stage or train 'all'"
+                )
+        self.ordered()
+        return self
+
+    def ordered(self, only: Iterable[str] = ()) -> dict[str, Stage]:
+        """Stages in graph order, parents first; with `only`, those and what they start from.
+
+        Raises:
+            BadInput: a name in `only` is no stage. ValueError: the starts form a cycle.
+        """
+        wanted = list(only) or list(self.stages)
+        order: dict[str, Stage] = {}
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            if name in path:
+                circle = " -> ".join([*path[path.index(name) :], name])
+                raise ValueError(f"stages start from each other in a circle: {circle}; break it")
+            start = self.stages[name].start
+            if start is not None and start not in order:
+                visit(start, (*path, name))
+            order.setdefault(name, self.stages[name])
+
+        for name in wanted:
+            if name not in self.stages:
+                raise BadInput(f"stage {name!r}{nearest(name, self.stages)}")
+            visit(name, ())
+        return order
+
+    def scheme(self, stage: Stage) -> LabelScheme | None:
+        """The stage's label scheme; None stands for the data's own classes."""
+        return None if stage.labels == "all" else self.labels[stage.labels]
+
+
+def nearest(given: str, names: Iterable[str]) -> str:
+    """' is not there; did you mean X?' for the closest of `names`, or the list of them."""
+    known = list(names)
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    return f" is not there; {hint}"
+
+
+def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a built-in recipe by name, or a TOML file by path, with `settings` laid over it.
+
+    Args:
+        settings: dotted key -> value, e.g. {"stages.baseline.epochs": 3}.
+
+    Raises:
+        BadInput: no such recipe, not TOML, or a key or value that a recipe can't have.
+    """
+    builtin = {p.name[:-5]: p for p in resources.files("flows.recipes").iterdir() if p.name.endswith(".toml")}
+    if given in builtin:
+        text, name = builtin[given].read_text("utf-8"), given
+    elif Path(given).is_file():
+        try:
+            text, name = Path(given).read_text("utf-8"), Path(given).stem
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"recipe {given!r} can't be read: {error}; give a UTF-8 TOML file") from None
+    else:
+        raise BadInput(f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)")
+    return parse_recipe(text, name, settings or {})
+
+
+def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
+    """Turn TOML into a recipe; `[defaults]` holds for every stage that does not say otherwise."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"recipe {name!r} is not TOML: {error}; mend that line") from None
+    for path, value in settings.items():
+        _assign(table, path, value)
+    defaults = table.pop("defaults", {})
+    stages = table.get("stages", {})
+    if isinstance(defaults, dict) and isinstance(stages, dict):
+        table["stages"] = {
+            key: {**defaults, **stage} if isinstance(stage, dict) else stage
+            for key, stage in stages.items()
+        }
+    try:
+        return Recipe.model_validate({"name": name, **table})
+    except ValidationError as error:
+        raise BadInput(f"recipe {name!r}: {_first_line(error)}") from None
+
+
+def _assign(table: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted key; its table must be one that a recipe can have."""
+    *parents, last = path.split(".")
+    here = table
+    for depth, key in enumerate(parents):
+        if key not in here and (depth > 0 or key not in {*Recipe.model_fields, "defaults"}):
+            known = here if depth else [*Recipe.model_fields, "defaults"]
+            raise BadInput(f"--set {path}: {key!r}{nearest(key, known)}")
+        here = here.setdefault(key, {})
+        if not isinstance(here, dict):
+            raise BadInput(f"--set {path}: {key!r} is a value, not a table; leave out {last!r}")
+    if not parents and last not in Recipe.model_fields:
+        raise BadInput(f"--set {path}: {last!r}{nearest(last, Recipe.model_fields)}")
+    here[last] = value
+
+
+def _first_line(error: ValidationError) -> str:
+    """The first fault of a validation error as one line with the right name beside the wrong one."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        return f"{'.'.join(where)}{nearest(where[-1], _keys_at(where[:-1]))}"
+    if first["type"] == "missing":
+        return f"{'.'.join(where)} is missing; add it"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{'.'.join(where)}: {message}" if where else message
+    return f"{'.'.join(where)} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _keys_at(where: list[str]) -> list[str]:
+    """The keys that the table at `where` may have."""
+    model: Any = Recipe
+    if where and where[0] == "data":
+        model = Data
+    elif where and where[0] == "labels":
+        model = LabelScheme
+    elif where and where[0] == "stages":
+        model = Network if where[-1] == "network" else Stage
+    return list(model.model_fields)

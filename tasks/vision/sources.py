@@ -1,0 +1,397 @@
+"""Where images come from: scikit-learn's digits, CIFAR-10, or a folder or archive of one's own.
+
+`find_source` names a source and reads nothing; `fingerprint` is what its content hashes to;
+`read_source` turns it into uint8 arrays, always in the same order.
+"""
+
+import difflib
+import hashlib
+import http.client
+import importlib.metadata
+import itertools
+import logging
+import os
+import pickle
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tasks.vision.archives import (
+    ARCHIVE_SUFFIXES,
+    LAYOUT,
+    SPLITS,
+    Contents,
+    check_same_classes,
+    find_classes,
+    find_root,
+    is_image,
+    open_contents,
+    shown,
+)
+from tasks.vision.decoding import decode_all, fit
+from tasks.vision.errors import BadInput
+
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+CIFAR10_CLASSES = [
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a `--data` value turned out to be; kind is digits, cifar10, folder or archive."""
+
+    name: str
+    kind: str
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, size, size, 3) uint8, labels (N,) int32 that index the classes, and names."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Classes, splits by name ("train", "test"), and a line for each file that can't be decoded."""
+
+    classes: list[str]
+    splits: dict[str, Split]
+    unreadable: list[str]
+
+
+def find_source(given: str) -> Source:
+    """The source that a `--data` value names; `BadInput` if there is none."""
+    if given in ("digits", "cifar10"):
+        return Source(given, given, None)
+    kinds = f"digits, cifar10, or a folder or {', '.join(ARCHIVE_SUFFIXES)} with {LAYOUT}"
+    near = {"digits": "digits", "cifar10": "cifar10"}
+    try:
+        path = Path(given).expanduser()
+        if given and path.is_dir():
+            return Source(path.name or path.resolve().name, "folder", path)
+        if path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES):
+            return Source(path.name, "archive", path)
+        there = path.exists() and given != ""
+        if path.parent.is_dir():
+            for sibling in itertools.islice(path.parent.iterdir(), 1000):
+                near[sibling.name.lower()] = str(sibling)
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, an unknown home
+        raise BadInput(f"data {given!r} can't be a path ({error}); expected {kinds}") from error
+    if there:
+        raise BadInput(f"data {given!r} is no folder and no archive; expected {kinds}")
+    close = difflib.get_close_matches(path.name.lower(), near, n=1)
+    mend = f"did you mean {near[close[0]]!r}?" if close else "check the spelling"
+    raise BadInput(f"data {given!r} isn't there; expected {kinds}: {mend}")
+
+
+def fingerprint(source: Source) -> str:
+    """SHA-256, 64 hex characters, of all that `read_source` would read, wherever it lies."""
+    if source.kind == "digits":
+        version = importlib.metadata.version("scikit-learn")
+        return hashlib.sha256(f"digits {version}".encode()).hexdigest()
+    if source.kind == "cifar10":
+        return CIFAR10_SHA256
+    assert source.path is not None
+    if source.kind == "archive":
+        return _file_digest(source.path)
+    with closing(open_contents(source.path)) as folder, ThreadPoolExecutor() as pool:
+        root = find_root(folder, SPLITS)
+        names = sorted(
+            f"{split}/{label}/{name}"
+            for split in set(SPLITS) & set(folder.children(root)[0])
+            for label in folder.children(root + split)[0]
+            for name in filter(is_image, folder.children(f"{root}{split}/{label}")[1])
+        )
+
+        def digests(start: int) -> list[bytes]:
+            part = [root + name for name in names[start : start + 256]]
+            # A file that can't be read stands there with the reason.
+            files = (file for _, file in folder.read(part))
+            return [
+                hashlib.sha256(file.encode() if isinstance(file, str) else file).digest()
+                for file in files
+            ]
+
+        parts = pool.map(digests, range(0, len(names), 256))
+        total = hashlib.sha256()
+        for name, digest in zip(names, itertools.chain.from_iterable(parts), strict=True):
+            total.update(name.encode() + b"\0" + digest)
+    return total.hexdigest()
+
+
+def read_source(
+    source: Source,
+    image_size: int,
+    *,
+    splits: Sequence[str] = SPLITS,
+    max_unreadable: float = 0.01,
+    cache_dir: Path | None = None,
+    workers: int | None = None,
+) -> ImageSet:
+    """Read the splits asked for as images of `image_size` pixels a side.
+
+    Args:
+        splits: one or both of "train" and "test"; the other is not looked at.
+        max_unreadable: the share of a split's images that may be left out as they can't be decoded.
+        cache_dir: where the CIFAR-10 archive is kept; default: `relevo` in the user's cache folder.
+        workers: how many decode at once, by default one per core; doesn't change the result.
+
+    Raises:
+        BadInput: the data can't be used as it is.
+        ConnectionError: CIFAR-10 can't be downloaded; trying again may help.
+        ChildProcessError: a process that decodes was killed.
+    """
+    if image_size < 1:
+        raise BadInput(f"image size {image_size}; expected 1 pixel or more")
+    if not splits or set(splits) - set(SPLITS):
+        raise BadInput(f"splits {list(splits)}; expected one or both of {', '.join(SPLITS)}")
+    if source.kind == "digits":
+        return _digits(image_size, splits)
+    if source.kind == "cifar10":
+        return _cifar10(image_size, splits, _cifar10_archive(cache_dir))
+    assert source.path is not None
+    with closing(open_contents(source.path)) as contents:
+        return _pictures(contents, image_size, splits, max_unreadable, workers)
+
+
+def duplicates(a: Split, b: Split) -> list[tuple[str, str]]:
+    """(first name in a, name in b) of every image in b whose pixels are those of an image in a."""
+    first: dict[bytes, str] = {}
+    for key, name in zip(_keys(a.images), a.names, strict=True):
+        first.setdefault(key, name)
+    pairs = zip(_keys(b.images), b.names, strict=True)
+    return [(first[key], name) for key, name in pairs if key in first]
+
+
+def _keys(images: np.ndarray) -> Iterator[bytes]:
+    for image in np.ascontiguousarray(images):
+        yield hashlib.blake2b(image.data, digest_size=16).digest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(
+            f"{shown(path)} can't be read ({error.strerror or error}); expected a file that you may"
+            " read: change its permissions"
+        ) from error
+
+
+# Folders and archives of pictures
+
+
+def _pictures(
+    contents: Contents,
+    image_size: int,
+    splits: Sequence[str],
+    max_unreadable: float,
+    workers: int | None,
+) -> ImageSet:
+    root = find_root(contents, splits)
+    found = {split: find_classes(contents, root, split) for split in splits}
+    if len(found) == 2:
+        check_same_classes(contents.given, found["train"], found["test"])
+    names = [
+        f"{split}/{label}/{name}"
+        for split, classes in found.items()
+        for label in classes
+        for name in classes[label]
+    ]
+    # One array for all: both splits are decoded in one pass over the archive.
+    images = np.empty((len(names), image_size, image_size, 3), np.uint8)
+    failed = decode_all(contents.read([root + name for name in names]), images, workers)
+    unreadable = {row: f"{shown(names[row])}: {failed[row]}" for row in sorted(failed)}
+    read = {}
+    start = 0
+    for split, classes in found.items():
+        sizes = [len(files) for files in classes.values()]
+        rows = range(start, start + sum(sizes))
+        bad = [unreadable[row] for row in rows if row in failed]
+        kept = np.array([row for row in rows if row not in failed], np.int64)
+        labels = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[kept - start]
+        if len(bad) > max_unreadable * len(rows) or len(set(labels.tolist())) < len(sizes):
+            raise BadInput(
+                f"{contents.given}: {len(bad)} of {len(rows)} images in {split} can't be decoded:"
+                f" {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}; expected at most"
+                f" {max_unreadable:.2%}, and a good one in each class: mend or remove them"
+            )
+        if bad:  # close the gaps in small steps: one large step would need the memory twice
+            for step in range(0, len(kept), 1024):
+                some = kept[step : step + 1024]
+                images[start + step : start + step + len(some)] = images[some]
+        names_kept = [names[row] for row in kept]
+        read[split] = Split(images[start : start + len(kept)], labels, names_kept)
+        start = rows.stop
+    return ImageSet(list(found[min(found, key=SPLITS.index)]), read, list(unreadable.values()))
+
+
+# The scans that scikit-learn ships
+
+
+def _digits(image_size: int, splits: Sequence[str]) -> ImageSet:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    scans, labels = load_digits(return_X_y=True)
+    rows = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels)
+    grey = np.rint(scans.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    read = {}
+    for split in splits:
+        chosen = np.sort(rows[SPLITS.index(split)])
+        images = np.empty((len(chosen), image_size, image_size, 3), np.uint8)
+        for image, scan in zip(images, grey[chosen], strict=True):
+            # Bicubic: bilinear blurs the strokes, Lanczos rings around them.
+            small = Image.fromarray(scan)
+            large = small.resize((image_size, image_size), Image.Resampling.BICUBIC)
+            image[:] = np.asarray(large)[:, :, None]
+        names = [f"digits/{row:04d}" for row in chosen]
+        read[split] = Split(images, labels[chosen].astype(np.int32), names)
+    return ImageSet([str(digit) for digit in range(10)], read, [])
+
+
+# CIFAR-10 as published
+
+
+def _cifar10_archive(cache_dir: Path | None) -> Path:
+    """Where the published archive is, downloaded unless a whole copy is there."""
+    if cache_dir is None:
+        cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "relevo")
+    path = cache_dir / CIFAR10_URL.rpartition("/")[2]
+    if path.exists():
+        if _file_digest(path) == CIFAR10_SHA256:
+            return path
+        log.warning("%s is damaged and will be downloaded again", path)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        # Under a name of its own until it is whole: others may be downloading it too.
+        with tempfile.NamedTemporaryFile(dir=cache_dir, prefix=".", delete=False) as file:
+            part = Path(file.name)
+            try:
+                digest = hashlib.sha256()
+                for block in _download(CIFAR10_URL):
+                    digest.update(block)
+                    file.write(block)
+                if digest.hexdigest() != CIFAR10_SHA256:
+                    raise BadInput(
+                        f"{CIFAR10_URL} gave SHA-256 {digest.hexdigest()}; expected"
+                        f" {CIFAR10_SHA256}: put the published file at {path}"
+                    )
+                file.close()
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+    except ConnectionError:
+        raise
+    except OSError as error:
+        raise BadInput(
+            f"CIFAR-10 can't be kept in {cache_dir} ({error.strerror or error}); expected a folder"
+            " that you may write, with 200 MB free"
+        ) from error
+    return path
+
+
+def _download(url: str) -> Iterator[bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            missing = int(answer.headers.get("Content-Length") or 0)
+            while block := answer.read(2**20):
+                missing -= len(block)
+                yield block
+        if missing > 0:  # http.client takes a broken connection for the end
+            raise EOFError(f"{missing} bytes are missing")
+    except (OSError, EOFError, http.client.HTTPException) as error:
+        raise ConnectionError(
+            f"{url} can't be downloaded ({error}); check the network and try again"
+        ) from error
+
+
+def _cifar10(image_size: int, splits: Sequence[str], path: Path) -> ImageSet:
+    read = {}
+    for split in splits:
+        batches = _cifar10_batches(path, "test_batch" if split == "test" else "data_batch_")
+        labels = np.concatenate([batch[1] for batch in batches])
+        files = itertools.chain.from_iterable(batch[2] for batch in batches)
+        names = [
+            f"{split}/{CIFAR10_CLASSES[label]}/{file}"
+            for label, file in zip(labels, files, strict=True)
+        ]
+        images = np.empty((len(labels), image_size, image_size, 3), np.uint8)
+        start = 0
+        while batches:  # each is let go once it is copied
+            planes = batches.pop(0)[0].reshape(-1, 3, 32, 32)
+            pixels = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+            for image, square in zip(images[start:], pixels, strict=False):
+                image[:] = np.asarray(fit(Image.fromarray(square), image_size))
+            start += len(pixels)
+        read[split] = Split(images, labels, names)
+    return ImageSet(list(CIFAR10_CLASSES), read, [])
+
+
+def _cifar10_batches(path: Path, prefix: str) -> list[tuple[np.ndarray, np.ndarray, list[str]]]:
+    """Pixels (N, 3072) uint8, labels (N,) int32 and file names of each batch, in their order."""
+    batches = {}
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                name = member.name.rpartition("/")[2]
+                if name.startswith(prefix) and (file := archive.extractfile(member)):
+                    batches[name] = _cifar10_batch(_BatchReader(file, encoding="bytes").load())
+        if not batches:
+            raise ValueError(f"it has no {prefix}")
+    except (
+        Exception
+    ) as error:  # its hash is the published one, so only a changed constant gets here
+        raise BadInput(
+            f"{path} isn't CIFAR-10 for Python ({error}); expected that: remove it"
+        ) from error
+    return [batches[name] for name in sorted(batches)]
+
+
+def _cifar10_batch(batch: dict[Any, Any]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    _, shape, _, _, raw = batch[b"data"].state
+    pixels = np.frombuffer(raw, np.uint8).reshape(shape)
+    labels = np.array(batch[b"labels"], np.int32)
+    if pixels.shape != (len(labels), 3072) or set(labels.tolist()) - set(range(10)):
+        raise ValueError(f"pixels {pixels.shape} for {len(labels)} labels")
+    return pixels, labels, [name.decode() for name in batch[b"filenames"]]
+
+
+class _Recorded:
+    """Stands for what a pickle wants built: it keeps the state that it is given, nothing more."""
+
+    def __init__(self, *_: object) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _BatchReader(pickle.Unpickler):
+    """Reads the published pickles; every name in them is bound to an inert stand-in, or refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("numpy") and name in ("_reconstruct", "ndarray", "dtype"):
+            return _Recorded
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in this protocol
+            return lambda text, _: text.encode("latin1")
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")

@@ -1,0 +1,337 @@
+"""The training loop: resumable, and a function of (data, recipe, seed) alone.
+
+Order and augmentation come from (seed, epoch), nothing draws from a hidden generator, and what a
+step changes stands in variables that a checkpoint holds. On the CPU two runs give the same bits
+as long as TensorFlow's inter-op parallelism is 1.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tasks.vision import augment
+from tasks.vision.errors import BadInput
+from tasks.vision.hardware import Device, cores
+from tasks.vision.model import Tensors
+from tasks.vision.optimizers import Rule
+
+SAVE_EVERY = 30.0  # seconds between checkpoints inside an epoch
+PREDICT_BATCH = 1000
+
+
+class Diverged(RuntimeError):
+    """The loss is no number any more; the message says when, and which setting to change."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model trains on: (n, ...) inputs and (n,) int32 target indices."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how a fit trains; the recipe's settings with the phase's own epochs."""
+
+    epochs: int
+    batch_size: int
+    label_smoothing: float
+    flip: bool
+    shift: int
+    keep_best: bool
+
+
+@dataclass
+class Progress:
+    """What a person following the training sees."""
+
+    phase: str
+    epoch: int
+    epochs: int
+    share: float
+    images_per_second: float
+    seconds_left: float
+    row: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Snapshot:
+    """Everything a fit needs to go on: arrays by name, and small plain values."""
+
+    arrays: Tensors
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the stage's earlier phases leave behind: their history and their seconds."""
+
+    history: tuple[dict[str, float], ...] = ()
+    seconds: float = 0.0
+
+
+class Memory(Protocol):
+    """Where snapshots are kept; `save` may return before the bytes are down."""
+
+    def load(self) -> Snapshot | None:
+        """The newest whole snapshot, or None."""
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Keep this snapshot instead of the one before."""
+
+
+def set_up(device: Device) -> None:
+    """Make TensorFlow compute as `device` says; once per process, before anything else uses it.
+
+    Raises:
+        BadInput: the device is a GPU and TensorFlow sees none.
+    """
+    if device.kind == "gpu":
+        gpus = tf.config.list_physical_devices("GPU")
+        if not gpus:
+            raise BadInput(
+                f"the driver offers {device.name}, TensorFlow sees no GPU; install relevo[gpu], "
+                "or set CUDA_VISIBLE_DEVICES=-1 to train on the processor"
+            )
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.experimental.enable_op_determinism()
+    else:
+        tf.config.set_visible_devices([], "GPU")
+        # One operation at a time: two that share the threads would split their sums by chance.
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(cores())
+    keras.config.set_dtype_policy(device.policy)
+
+
+def loss_of(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Cross-entropy summed over the batch: binary for one output (target 0 is the positive class).
+
+    Args:
+        logits: (b, outputs) float32. targets: (b,) int32.
+    """
+    if logits.shape[-1] == 1:
+        positive = tf.cast(targets == 0, tf.float32) * (1 - smoothing) + smoothing / 2
+        each = tf.nn.sigmoid_cross_entropy_with_logits(positive, logits[:, 0])
+    else:
+        classes = logits.shape[-1]
+        hot = tf.one_hot(targets, classes) * (1 - smoothing) + smoothing / classes
+        each = tf.nn.softmax_cross_entropy_with_logits(hot, logits)
+    return tf.reduce_sum(each)
+
+
+def right_of(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """How many of the batch are classified right (int32 scalar)."""
+    if logits.shape[-1] == 1:
+        guess = tf.cast(logits[:, 0] <= 0, tf.int32)
+    else:
+        guess = tf.argmax(logits, -1, output_type=tf.int32)
+    return tf.reduce_sum(tf.cast(guess == targets, tf.int32))
+
+
+class Fit:
+    """One model being trained: `run` goes from where `memory` stands to the end."""
+
+    def __init__(
+        self, phase: str, model: keras.Model, rule: Rule, budget: Budget, seed: int, before: Past
+    ) -> None:
+        self.phase, self.model, self.rule = phase, model, rule
+        self.budget, self.seed, self.before = budget, seed, before
+        self.history: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.resumed = False
+        self._epoch, self._step = 1, 0
+        self._loss, self._right = 0.0, 0
+        self._best: Tensors = {}
+        variables = model.trainable_variables
+        # Float16 underflows without it; the rules below see true gradients either way.
+        scale = 1024.0 if keras.config.dtype_policy().compute_dtype == "float16" else 1.0
+
+        @tf.function(reduce_retracing=True)
+        def step(inputs: tf.Tensor, targets: tf.Tensor, progress: tf.Tensor) -> Any:
+            with tf.GradientTape() as tape:
+                logits = model(tf.cast(inputs, model.input.dtype), training=True)
+                loss = loss_of(logits, targets, budget.label_smoothing)
+                scaled = loss * scale
+            gradients = [g / scale for g in tape.gradient(scaled, variables)]
+            rule.apply(gradients, progress)
+            return loss, right_of(logits, targets)
+
+        @tf.function(reduce_retracing=True)
+        def measure(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
+            logits = model(tf.cast(inputs, model.input.dtype), training=False)
+            return loss_of(logits, targets, 0.0), right_of(logits, targets)
+
+        self._train_step, self._measure = step, measure
+
+    def run(
+        self,
+        train: Examples,
+        validation: Examples,
+        watch: Callable[[Progress], None],
+        memory: Memory | None = None,
+    ) -> None:
+        """Train to the end of the budget; the model then holds the weights to keep.
+
+        Raises:
+            Diverged: the loss became NaN or infinite.
+        """
+        if memory and (snapshot := memory.load()):
+            self._restore(snapshot)
+        size = min(self.budget.batch_size, len(train))
+        steps = len(train) // size
+        started, saved = time.monotonic(), time.monotonic()
+        before, done_before = self.seconds, self._done(steps)
+        for epoch in range(self._epoch, self.budget.epochs + 1):
+            for step, chosen, inputs in self._batches(train.inputs, epoch, size, steps):
+                progress = tf.constant(self._done(steps) / (self.budget.epochs * steps), tf.float32)
+                loss, right = self._train_step(inputs, tf.constant(train.targets[chosen]), progress)
+                self._loss += float(loss)
+                self._right += int(right)
+                self._check(epoch)
+                self._step = step + 1
+                now = time.monotonic()
+                self.seconds = before + now - started
+                rate = (self._done(steps) - done_before) / (now - started)
+                watch(self._progress(steps, size, rate))
+                if memory and now - saved > SAVE_EVERY and self._step < steps:
+                    memory.save(self._snapshot())
+                    saved = now
+            self._close_epoch(steps * size, validation, before + time.monotonic() - started)
+            watch(self._progress(steps, size, rate, self.history[-1]))
+            if memory:
+                memory.save(self._snapshot())
+                saved = time.monotonic()
+        if self._best:
+            assign(self.model, self._best)
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch with the best validation accuracy (1-based)."""
+        return 1 + int(np.argmax([row["validation_accuracy"] for row in self.history]))
+
+    def _batches(
+        self, inputs: np.ndarray, epoch: int, size: int, steps: int
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        n, budget = len(inputs), self.budget
+        order = augment.order(self.seed, epoch, n)
+        flips = augment.mirrored(self.seed, epoch, n) if budget.flip else None
+        moves = augment.shifts(self.seed, epoch, n, budget.shift) if budget.shift else None
+        for step in range(self._step, steps):
+            chosen = order[step * size : (step + 1) * size]
+            yield step, chosen, augment.batch(inputs, chosen, flips, moves, budget.shift)
+
+    def _close_epoch(self, seen: int, validation: Examples, seconds: float) -> None:
+        loss, right = 0.0, 0
+        for start in range(0, len(validation), PREDICT_BATCH):
+            part = slice(start, start + PREDICT_BATCH)
+            a, b = self._measure(validation.inputs[part], tf.constant(validation.targets[part]))
+            loss, right = loss + float(a), right + int(b)
+        row = {
+            "epoch": len(self.before.history) + self._epoch,
+            "loss": self._loss / seen,
+            "accuracy": self._right / seen,
+            "validation_loss": loss / len(validation),
+            "validation_accuracy": right / len(validation),
+            "seconds": self.before.seconds + seconds,
+        }
+        self.history.append(row)
+        if self.budget.keep_best and self.best_epoch == self._epoch:
+            self._best = tensors_of(self.model)
+        self._epoch, self._step, self._loss, self._right = self._epoch + 1, 0, 0.0, 0
+
+    def _check(self, epoch: int) -> None:
+        if not np.isfinite(self._loss):
+            raise Diverged(
+                f"the loss became {self._loss} in epoch {epoch} of {self.budget.epochs}; "
+                "lower the stage's rate (--set stages.NAME.rate=...), or check its images"
+            )
+
+    def _done(self, steps: int) -> int:
+        return (self._epoch - 1) * steps + self._step
+
+    def _progress(
+        self, steps: int, size: int, rate: float, row: dict[str, float] | None = None
+    ) -> Progress:
+        total = self.budget.epochs * steps
+        left = (total - self._done(steps)) / rate
+        epoch = len(self.history) if row else self._epoch
+        share = self._done(steps) / total
+        return Progress(self.phase, epoch, self.budget.epochs, share, rate * size, left, row or {})
+
+    def _snapshot(self) -> Snapshot:
+        arrays = {f"model/{name}": value for name, value in tensors_of(self.model).items()}
+        arrays |= {f"slot/{i:04d}": np.asarray(slot) for i, slot in enumerate(self.rule.slots)}
+        arrays |= {f"best/{name}": value for name, value in self._best.items()}
+        values = {
+            "phase": self.phase,
+            "epoch": self._epoch,
+            "step": self._step,
+            "loss": self._loss,
+            "right": self._right,
+            "seconds": self.seconds,
+            "history": self.history,
+            "before": [list(self.before.history), self.before.seconds],
+        }
+        return Snapshot(arrays, values)
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        values = snapshot.values
+        if values["phase"] != self.phase:
+            return
+        part: dict[str, Tensors] = {"model": {}, "slot": {}, "best": {}}
+        for name, value in snapshot.arrays.items():
+            kind, _, rest = name.partition("/")
+            part[kind][rest] = value
+        assign(self.model, part["model"])
+        for i, slot in enumerate(self.rule.slots):
+            slot.assign(part["slot"][f"{i:04d}"])
+        self._best = part["best"]
+        self._epoch, self._step = values["epoch"], values["step"]
+        self._loss, self._right = values["loss"], values["right"]
+        self.seconds, self.history = values["seconds"], list(values["history"])
+        self.before = Past(tuple(values["before"][0]), values["before"][1])
+        self.resumed = True
+
+
+def tensors_of(model: keras.Model) -> Tensors:
+    """Every variable of the model as `layer/variable`: float32 NumPy arrays, copied."""
+    return {
+        f"{layer.name}/{variable.name}": np.array(variable)
+        for layer in model.layers
+        for variable in layer.variables
+    }
+
+
+def assign(model: keras.Model, tensors: Tensors) -> None:
+    """Set the model's variables from `layer/variable` arrays; names and shapes must match.
+
+    Raises:
+        BadInput: a tensor is missing, or its shape or dtype is another.
+    """
+    for layer in model.layers:
+        for variable in layer.variables:
+            name = f"{layer.name}/{variable.name}"
+            value = tensors.get(name)
+            if value is None or value.shape != tuple(variable.shape) or value.dtype != np.float32:
+                have = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
+                raise BadInput(
+                    f"model: tensor {name!r} should be float32{list(variable.shape)}, "
+                    f"the file has {have}; the file is damaged or from other code"
+                )
+            variable.assign(value)

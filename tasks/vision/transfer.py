@@ -1,0 +1,160 @@
+"""Transfer: a new head on a frozen backbone, trained on features that are computed once.
+
+The backbone never changes, so neither do its features: one pass over the images replaces a
+forward pass in every epoch. A head sees the backbone's last layer, as in the exercise, or features
+pooled to 3x3 from every layer (Head2Toe, Evci et al., arXiv 2201.03529, sec. 3): a network trained
+for two classes keeps in its early layers what its last ones have thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tasks.vision.model import Architecture, Tensors, digest
+from tasks.vision.networks import FEATURE_PREFIX, HEAD, FusedBatchNormalization, build
+from tasks.vision.trainer import PREDICT_BATCH
+
+GRID = 3
+STANDARDISE = "standardise"
+
+
+def build_model(architecture: Architecture) -> keras.Model:
+    """The network that `architecture` describes, uint8 images to float32 logits, weights unset."""
+    model = build(
+        architecture.network,
+        architecture.image_size,
+        architecture.outputs,
+        list(architecture.mean),
+        list(architecture.std),
+    )
+    if architecture.features == "last layer":
+        return model
+    pooled = [
+        _pooled(layer.output) for layer in model.layers if layer.name.startswith(FEATURE_PREFIX)
+    ]
+    features = keras.layers.Concatenate(name="every_layer", dtype="float32")(pooled)
+    # Batch normalisation that never trains is a standardisation whose numbers are variables.
+    standardise = keras.layers.BatchNormalization(
+        center=False, scale=False, epsilon=1e-10, trainable=False, dtype="float32", name=STANDARDISE
+    )
+    x = standardise(features)
+    logits = keras.layers.Dense(architecture.outputs, dtype="float32", name=HEAD)(x)
+    return keras.Model(model.input, logits, name=f"{model.name}_every_layer")
+
+
+def _pooled(x: Any) -> Any:
+    """Mean over a 3x3 grid of an activation map, flattened; a vector stays as it is."""
+    if len(x.shape) == 2:
+        return x
+    side = x.shape[1]
+    if side > GRID:
+        x = keras.layers.AveragePooling2D(side // GRID)(x)[:, :GRID, :GRID]
+    return keras.layers.Flatten()(x)
+
+
+def head_inputs(model: keras.Model) -> keras.Model:
+    """The part of `model` before its head: uint8 images to features (standardisation left out)."""
+    head = model.get_layer(HEAD)
+    source = model.get_layer(STANDARDISE) if _standardises(model) else head
+    return keras.Model(model.input, source.input)
+
+
+def compute_features(
+    model: keras.Model, images: np.ndarray, watch: Callable[[float], None] | None = None
+) -> np.ndarray:
+    """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
+    frozen = head_inputs(model)
+    forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float16))
+    out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
+    for start in range(0, len(images), PREDICT_BATCH):
+        out[start : start + PREDICT_BATCH] = forward(images[start : start + PREDICT_BATCH]).numpy()
+        if watch:
+            watch(min(1.0, (start + PREDICT_BATCH) / len(images)))
+    return out
+
+
+def head_model(model: keras.Model, features: np.ndarray) -> keras.Model:
+    """A model of the head alone, sharing its variables with `model`: features to logits.
+
+    Sets the standardisation, where the model has one, from the training `features`, and the head
+    to zero: the first step then goes straight downhill, and no draw decides anything.
+    """
+    inputs = x = keras.Input((features.shape[1],))
+    if _standardises(model):
+        layer = model.get_layer(STANDARDISE)
+        mean, variance = _moments(features)
+        # A feature that never changes tells nothing: leave it at zero instead of dividing by zero.
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(np.where(variance > 1e-10, variance, 1.0))
+        x = layer(x)
+    logits = model.get_layer(HEAD)(x)
+    if any(layer.name == "logits" for layer in model.layers):
+        logits = model.get_layer("logits")(logits)
+    for variable in model.get_layer(HEAD).variables:
+        variable.assign(tf.zeros(variable.shape))
+    return keras.Model(inputs, logits)
+
+
+def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each feature in float64, without a float64 copy of them all."""
+    total = np.zeros((2, features.shape[1]))
+    for start in range(0, len(features), PREDICT_BATCH):
+        part = features[start : start + PREDICT_BATCH].astype(np.float64)
+        total += part.sum(0), (part**2).sum(0)
+    mean, square = total / len(features)
+    return mean, np.maximum(square - mean**2, 0)
+
+
+def _standardises(model: keras.Model) -> bool:
+    return any(layer.name == STANDARDISE for layer in model.layers)
+
+
+def backbone_of(tensors: Tensors) -> Tensors:
+    """The tensors that a head does not own: everything that a transfer hands on."""
+    own = (f"{HEAD}/", f"{STANDARDISE}/")
+    return {name: value for name, value in tensors.items() if not name.startswith(own)}
+
+
+def hand_on(model: keras.Model, parent: Tensors) -> None:
+    """Set the backbone of `model` to the parent's, leaving the head as it is."""
+    for layer in model.layers:
+        for variable in layer.variables:
+            name = f"{layer.name}/{variable.name}"
+            if name in parent and not name.startswith((f"{HEAD}/", f"{STANDARDISE}/")):
+                variable.assign(parent[name])
+
+
+def settle_statistics(model: keras.Model, images: np.ndarray, batches: int = 5) -> None:
+    """Re-estimate every batch normalisation's mean and variance as the average over some batches.
+
+    A momentum of .6 remembers about two batches; inference and frozen features deserve more.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, FusedBatchNormalization)]
+    size = min(PREDICT_BATCH, max(1, len(images) // batches))
+    momenta = [layer.momentum for layer in layers]
+    for i in range(batches if layers else 0):
+        for layer in layers:
+            layer.momentum = i / (i + 1)  # a running mean of the batches seen so far
+        model(images[i * size : (i + 1) * size], training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def frozen_proof(parent: Tensors, child: Tensors) -> dict[str, Any]:
+    """Compare the backbone's tensors before and after, byte by byte, by their digests."""
+
+
+    before, after = backbone_of(parent), backbone_of(child)
+    return {
+        "tensors": len(after),
+        "parent_digest": f"sha256:{digest(before)}",
+        "digest": f"sha256:{digest(after)}",
+        "equal": digest(before) == digest(after),
+    }
+
+

@@ -1,0 +1,207 @@
+"""The figures: they decode, repeat to the byte, and tell right from wrong without colour."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from tasks.vision import figures, grids
+from tasks.vision.curves import overfitting
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def epochs(n: int, start: int = 1) -> list[dict]:
+    return [
+        {
+            "epoch": start + i,
+            "loss": 1 / (i + 1),
+            "accuracy": 1 - 0.5 / (i + 1),
+            "validation_loss": 1.1 / (i + 1),
+            "validation_accuracy": 0.98 - 0.5 / (i + 1),
+            "seconds": 1.5,
+        }
+        for i in range(n)
+    ]
+
+
+def scans(n: int = 7) -> tuple[np.ndarray, list[int]]:
+    digits = load_digits()
+    small = (digits.images[:n] * 15.9).astype(np.uint8)
+    return np.kron(small, np.ones((1, 4, 4), np.uint8))[..., None].repeat(3, -1), list(
+        digits.target[:n]
+    )
+
+
+def grid(wrong: int = 2, labels: list[str] | None = None) -> Figure:
+    images, truth = scans()
+    answers = [(t + (i < wrong)) % 10 for i, t in enumerate(truth)]
+    probabilities = 0.9 * np.eye(10)[answers] + 0.01
+    return grids.prediction_grid(images, truth, probabilities, labels or list("0123456789"), "grid")
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def distribution(n: int) -> Figure:
+    counts = {"train": [4500] * n, "validation": [500] * n, "test": [1000] * n}
+    return figures.class_distribution([f"class {i}" for i in range(n)], counts, "Images")
+
+
+def confusion(n: int) -> Figure:
+    matrix = (np.eye(n, dtype=int) * 90 + 3).tolist()
+    return grids.confusion_matrix(matrix, CLASSES[:n], "confusion")
+
+
+def against(times: list[float]) -> Figure:
+    return figures.transfer_against_scratch(
+        [
+            {"name": kind, "kind": kind, "seconds": times, "accuracy": [0.5, 0.9]}
+            for kind in ("transfer", "scratch", "random")
+        ],
+        "transfer against scratch",
+        "validation accuracy",
+    )
+
+
+BINS = [
+    {"confidence": float("nan"), "accuracy": float("nan"), "count": 0},
+    {"confidence": 0.55, "accuracy": 0.4, "count": 10},
+    {"confidence": 0.95, "accuracy": 0.97, "count": 90},
+]
+DRAWINGS = {
+    "class_distribution": lambda: distribution(3),
+    "class_distribution of many": lambda: distribution(40),
+    "loss": lambda: figures.loss_curves(epochs(12), "loss", 9),
+    "loss of one epoch": lambda: figures.loss_curves(epochs(1), "loss", 1),
+    "accuracy": lambda: figures.accuracy_curves(epochs(12), "accuracy", 2),
+    "accuracy of many epochs": lambda: figures.accuracy_curves(epochs(90), "accuracy", 88),
+    "predictions": grid,
+    "no predictions": lambda: grids.prediction_grid(
+        np.empty((0, 32, 32, 3), np.uint8), [], np.empty((0, 2)), ["a", "b"], "none"
+    ),
+    "confusion of 2": lambda: confusion(2),
+    "confusion of 3": lambda: confusion(3),
+    "confusion of 10": lambda: confusion(10),
+    "reliability": lambda: grids.reliability_diagram(BINS, 0.021, "reliability"),
+    "transfer in like times": lambda: against([2.0, 5.0]),
+    "transfer in unlike times": lambda: against([0.2, 500.0]),
+    "no curves": lambda: figures.transfer_against_scratch([], "none", "accuracy"),
+    "a hostile title": lambda: figures.loss_curves(epochs(3), r"$\frac{ <b> $5 & $6", 1),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_decodes_is_drawn_on_and_repeats_to_the_byte(name: str) -> None:
+    first, second = figures.png(DRAWINGS[name]()), figures.png(DRAWINGS[name]())
+    assert first == second
+    picture = Image.open(BytesIO(first))
+    assert picture.format == "PNG"
+    assert min(picture.size) >= 200
+    assert np.asarray(picture.convert("L")).std() > 1
+    assert not {"Software", "Creation Time"} & set(picture.info)
+
+
+def test_the_edge_of_every_figure_is_white_so_that_nothing_is_cut_off() -> None:
+    for name, draw in DRAWINGS.items():
+        pixels = np.asarray(Image.open(BytesIO(figures.png(draw()))).convert("L"))
+        for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+            assert edge.min() == 255, name
+
+
+def test_right_and_wrong_differ_in_mark_and_frame_and_the_wrong_name_the_truth() -> None:
+    figure = grid(wrong=2)
+    words = texts(figure)
+    assert words.count("✗") == 2
+    assert words.count("✓") == 5
+    assert words[1] == "1 .91\nis 0"
+    assert words[-1] == "6 .91"
+    frames = [axes.spines["top"].get_linestyle() for axes in figure.axes]
+    assert frames[0] == frames[1] != frames[2]
+    assert len(set(map(str, frames[2:]))) == 1
+
+
+def test_small_pictures_are_drawn_pixel_by_pixel() -> None:
+    assert {axes.images[0].get_interpolation() for axes in grid().axes} == {"nearest"}
+
+
+def test_a_probability_is_never_rounded_up_to_certainty() -> None:
+    images, _ = scans(1)
+    probabilities = np.array([[0.9999, 0.0001]])
+    figure = grids.prediction_grid(images, [0], probabilities, ["a", "b"], "sure")
+    assert "a >.99" in texts(figure)
+
+
+def test_long_and_odd_labels_are_shortened_and_drawn_as_they_are() -> None:
+    figure = grid(labels=["$x$ costs $5 and more than that"] * 10)
+    assert r"\$x\$ costs \$…" in texts(figure)[1]
+    figures.png(figure)
+
+
+def test_the_best_epoch_is_named_with_its_value() -> None:
+    figure = figures.loss_curves(epochs(4), "loss", 3)
+    assert texts(figure) == ["best epoch 3: .367"]
+    train, validation = figure.axes[0].lines[:2]
+    assert np.asarray(train.get_ydata()).tolist() == [1.0, 0.5, 1 / 3, 0.25]
+    assert validation.get_linestyle() != train.get_linestyle()
+
+
+def test_one_epoch_is_shown_as_points() -> None:
+    lines = figures.accuracy_curves(epochs(1), "accuracy", 1).axes[0].lines
+    assert all(line.get_marker() not in ("", "None", None) for line in lines[:2])
+
+
+def test_the_confusion_matrix_says_counts_and_row_shares() -> None:
+    figure = grids.confusion_matrix([[880, 120], [0, 0]], ["car", "other"], "confusion")
+    assert texts(figure) == ["880", "88 %", "120", "12 %", "0", "0"]
+
+
+def test_empty_bins_are_left_out() -> None:
+    upper, lower = grids.reliability_diagram(BINS, 0.021, "reliability").axes
+    assert np.asarray(upper.lines[1].get_xdata()).tolist() == [0.55, 0.95]
+    assert [r.get_height() for r in lower.patches if isinstance(r, Rectangle)] == [0.1, 0.9]
+    assert "calibration error (ECE) .021" in upper.texts[0].get_text()
+
+
+def test_time_is_logarithmic_only_where_times_differ_much() -> None:
+    assert against([0.2, 500.0]).axes[0].get_xscale() == "log"
+    assert against([2.0, 5.0]).axes[0].get_xscale() == "linear"
+
+
+def curves(validation: list[float], accuracy: list[float] | None = None) -> list[dict]:
+    rising = accuracy or [0.5 + 0.01 * i for i in range(len(validation))]
+    return [
+        {"epoch": i, "accuracy": a, "validation_loss": v}
+        for i, (a, v) in enumerate(zip(rising, validation, strict=True), start=1)
+    ]
+
+
+def test_overfitting_is_named_with_its_epoch_and_its_size() -> None:
+    assert overfitting(curves([0.6, 0.4, 0.44, 0.5, 0.6])) == (
+        "Over-fitting from epoch 3 on: training accuracy still rises (.510 to .540) while "
+        "validation loss climbs from its best, .400 at epoch 2, to .600 at epoch 5 (+50 %)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("why", "history"),
+    [
+        ("no epoch at all", []),
+        ("one epoch", curves([0.6])),
+        ("validation still falls", curves([0.6, 0.5, 0.4, 0.3])),
+        ("one bad epoch at the end", curves([0.6, 0.4, 0.6])),
+        ("one bad epoch, then recovery", curves([0.6, 0.4, 0.7, 0.41, 0.40])),
+        ("too little to tell", curves([0.6, 0.4, 0.41, 0.41, 0.415])),
+        ("tiny losses double", curves([0.6, 0.002, 0.004, 0.004, 0.004])),
+        ("training falls too", curves([0.6, 0.4, 0.5, 0.6], [0.5, 0.9, 0.8, 0.7])),
+        ("training went astray", curves([0.6, 0.4, float("nan"), float("nan")])),
+        ("nothing but NaN", curves([float("nan")] * 3)),
+    ],
+)
+def test_curves_that_do_not_show_overfitting_say_nothing(why: str, history: list[dict]) -> None:
+    assert overfitting(history) == "", why
