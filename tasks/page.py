@@ -129,8 +129,8 @@ def lineage(stages: Mapping[str, Numbers]) -> list[dict[str, Any]]:
 
 
 def _has_place(figure: str, stages: Mapping[str, Numbers]) -> bool:
-    known = ("loss", "accuracy", "mistakes", "confusion", "reliability")
-    return figure in ("class_distribution", "transfer_against_scratch") or any(
+    known = ("loss", "accuracy", "mistakes", "confusion", "reliability", "transfer_against_scratch")
+    return figure == "class_distribution" or any(
         figure.startswith(f"{name}/predictions_") or figure in {f"{name}/{kind}" for kind in known}
         for name in stages
     )

@@ -107,7 +107,7 @@ def report(word: Callable[[str], str] = str) -> dict:
 
 
 def drawn(data: dict) -> dict[str, bytes]:
-    names = ["class_distribution", "transfer_against_scratch", "something/else"]
+    names = ["class_distribution", "something/else"]
     names += [f"{name}/{kind}" for name in data["stages"] for kind in KINDS]
     return {name: PNG + str(i).encode() for i, name in enumerate(names)}
 

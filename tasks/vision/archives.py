@@ -6,7 +6,6 @@ and their sum. Folders and archives look the same from outside: see `Contents`.
 
 import difflib
 import gzip
-import lzma
 import os
 import re
 import stat
@@ -33,7 +32,7 @@ MAX_INFLATION = 200  # times the archive's own size ...
 FREE_INFLATION = 100_000_000  # ... beyond this many bytes, so that tiny archives may pack well
 
 _DAMAGE = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError),
     # What the standard library's parsers let through on bytes that make no sense.
     *(ValueError, struct.error, LookupError, ArithmeticError, RuntimeError),
 )
@@ -69,7 +68,8 @@ def open_contents(path: Path) -> Contents:
     """Open a folder or an archive, whatever `path` is; `BadInput` if it is damaged or unsafe."""
     if path.is_dir():
         return Folder(path)
-    return Zip(path) if path.name.lower().endswith(".zip") else Tar(path)
+    with _refusing_damage(shown(path)):
+        return Zip(path) if path.name.lower().endswith(".zip") else Tar(path)
 
 
 def find_root(contents: Contents, splits: Sequence[str]) -> str:
@@ -123,6 +123,7 @@ def _no_split(contents: Contents, split: str, top: list[str]) -> BadInput:
 
 
 def check_same_classes(given: str, train: dict[str, list[str]], test: dict[str, list[str]]) -> None:
+    """`BadInput` that names the classes which stand in one split only."""
     for a, some, b, others in (("test", test, "train", train), ("train", train, "test", test)):
         if extra := [label for label in some if label not in others]:
             close = difflib.get_close_matches(extra[0], others, n=1)
@@ -214,7 +215,9 @@ class _Archive:
             raise self._bad_member(name, f"{size} bytes", f"images of at most {MAX_FILE_BYTES}")
         parent, _, last = name.rpartition("/")
         node = self._tree.get(parent)
-        if folder or node is None or not last.isascii() or last.startswith(".") or "\\" in last:
+        # What follows is slow, and settled for most files by their folder's having passed it.
+        plain = last.isascii() and not last.startswith(".") and "\\" not in last
+        if folder or node is None or not parent or not plain:
             _check_utf8(self.given, name)
             if ".." in re.split(r"[\\/]", name) or re.match(r"[\\/]|[A-Za-z]:[\\/]", name):
                 raise self._bad_member(name, "outside of it", "names such as train/cat/1.png")
@@ -255,7 +258,7 @@ class Zip(_Archive):
         super().__init__(path)
         self._infos: dict[str, zipfile.ZipInfo] = {}
         # Names without the UTF-8 flag are often UTF-8 too; to guess a code page would be a lottery.
-        with _refusing_damage(self.given), zipfile.ZipFile(path, metadata_encoding="utf-8") as file:
+        with zipfile.ZipFile(path, metadata_encoding="utf-8") as file:
             for info in file.infolist():
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -299,7 +302,7 @@ class Tar(_Archive):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._places: dict[str, tuple[int, int]] = {}
-        with _refusing_damage(self.given), closing(self._stream()) as stream:
+        with closing(self._stream()) as stream:
             self._list(stream)
 
     def _stream(self) -> "_Stream":

@@ -36,18 +36,21 @@ class Targets:
         index = {name: i for i, group in enumerate(self.classes) for name in group}
         return np.array([index.get(name, -1) for name in names], np.int32)
 
-    def choose(self, names: list[str], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def choose(
+        self, names: list[str], labels: np.ndarray, *, limited: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Pick the images that take part, first come first served within the limits.
 
         Args:
             names: the data set's classes. labels: (n,) class index of each image.
+            limited: whether the scheme's limits count, as they do for training images.
 
         Returns:
             Positions (m,) in order, and the target index of each (m,).
         """
         targets = self.of(names)[labels]
         keep = targets >= 0
-        for target, limit in self.limits.items():
+        for target, limit in self.limits.items() if limited else ():
             keep[np.flatnonzero(targets == target)[limit:]] = False
         return np.flatnonzero(keep), targets[keep]
 

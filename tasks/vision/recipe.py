@@ -103,6 +103,36 @@ class Stage(Strict):
     timeout_minutes: Positive = 24 * 60
 
 
+    @property
+    def random_backbone(self) -> bool:
+        """A control: a head on a frozen network that has learnt nothing."""
+        return self.start is None and self.train != "all"
+
+    def controls_of(self) -> dict[str, Stage]:
+        """What this stage is measured against: the same budget from scratch, and on random features.
+
+        A head alone costs less than one pass over the data, so its control from scratch gets one.
+        """
+        if self.start is None or not self.controls:
+            return {}
+        scratch = self.model_copy(
+            update={"start": None, "train": "all", "epochs": 1 if self.train == "head" else self.epochs}
+        )
+        random = self.model_copy(update={"start": None, "train": "head"})
+        return {"scratch": scratch, "random": random}
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that can change this stage's result: names, limits of time and such left out."""
+        idle = {"start", "labels", "controls", "timeout_minutes"}
+        if self.start is not None:
+            idle |= {"network"}
+        if self.train == "all":
+            idle |= {"head_epochs", "head_rate", "features"}
+        if self.train == "head":
+            idle |= {"epochs", "rate", "optimizer", "flip", "shift"}
+        return self.model_dump(mode="json", exclude=idle)
+
+
 class Recipe(Strict):
     """A data source and a graph of stages."""
 

@@ -1,0 +1,231 @@
+"""The command line `relevo`: parse, call a flow, print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from flows.terminal import Follower, duration, stage_table
+from tasks.store import StoreError
+from tasks.vision.errors import BadInput
+
+DEFAULT_STORE = "./artifacts"
+
+app = App(
+    name="relevo",
+    help="Train a chain of image classifiers and see what handing knowledge on is worth.",
+    help_epilogue="Example: relevo run digits",
+)
+
+StoreOption = Annotated[
+    str | None, Parameter(name="--store", help="Where results are kept: a folder or s3://bucket/prefix.")
+]
+JsonOption = Annotated[
+    bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")
+]
+
+
+@app.command
+def run(
+    recipe: str = "digits",
+    *,
+    data: str | None = None,
+    store: StoreOption = None,
+    stage: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
+    set_: Annotated[
+        list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)
+    ] = None,
+    seed: int | None = None,
+    refresh: Annotated[bool, Parameter(negative="")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Train the stages of a recipe, or take them from the cache, and write the report.
+
+    Example: relevo run cifar10 --data photos.zip --set stages.baseline.epochs=3
+
+    Parameters
+    ----------
+    recipe
+        digits, cifar10, classroom, or the path of a TOML file.
+    data
+        digits, cifar10, or a folder or archive with train/CLASS/*.png and test/CLASS/*.png.
+    stage
+        Train only this stage and what it starts from; may be given again.
+    set_
+        Change a recipe's value, e.g. stages.baseline.epochs=3; may be given again.
+    seed
+        Seed of the run, in place of the recipe's.
+    refresh
+        Compute everything anew, whatever the cache holds.
+    """
+    from flows.local_server import quiet_prefect
+
+    where = _store(store)
+    settings = dict(_setting(given) for given in set_ or [])
+    with quiet_prefect(), Follower() as follower:
+        from flows.experiment import experiment
+        from tasks.progress import listening
+
+        with listening(follower):
+            summary = experiment(
+                recipe=recipe,
+                data=data,
+                store=where,
+                stages=stage,
+                settings=settings,
+                seed=seed,
+                refresh=refresh,
+            )
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        _print_run(summary)
+    return 0
+
+
+@app.command
+def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
+    """List the runs in the store, the newest last.
+
+    Example: relevo runs
+    """
+    from flows.history import all_runs
+
+    found = all_runs(_store(store))
+    if as_json:
+        print(json.dumps({"runs": found}))
+        return 0
+    for entry in found:
+        scores = " ".join(f"{s['metrics']['accuracy']:.3f}" for s in entry["stages"].values())
+        print(f"{entry['run']:<34} {duration(entry['seconds']):>8}  {scores}")
+    if not found:
+        print("no runs yet; try: relevo run", file=sys.stderr)
+    return 0
+
+
+@app.command
+def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption = False) -> int:
+    """Show one run: its stages, scores and report.
+
+    Example: relevo show latest
+
+    Parameters
+    ----------
+    run
+        A run's name, or latest.
+    """
+    from flows.history import find_run
+
+    summary = find_run(_store(store), run)
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        _print_run(summary)
+    return 0
+
+
+@app.command
+def evaluate(
+    model: str,
+    *,
+    data: str,
+    split: str = "test",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Score a trained model on labelled images that it has never seen.
+
+    Example: relevo evaluate latest/baseline --data photos
+
+    Parameters
+    ----------
+    model
+        RUN/STAGE, e.g. latest/transfer, or the path of an exported model folder.
+    data
+        digits, cifar10, or a folder or archive with test/CLASS/*.png.
+    split
+        Which folder of the data to score: test or train.
+    """
+    from flows.history import find_model
+    from tasks.evaluate import score_images
+
+    card, tensors = find_model(_store(store), model)
+    summary = score_images(card, tensors, data, split)
+    if as_json:
+        print(json.dumps(summary))
+        return 0
+    metrics = summary["metrics"]
+    low, high = metrics["accuracy_interval"]
+    print(f"{metrics['images']} images, accuracy {metrics['accuracy']:.4f} (95 %: {low:.4f} to {high:.4f})")
+    print(f"balanced accuracy {metrics['balanced_accuracy']:.4f}, majority {metrics['majority']:.4f}")
+    for label, recall in metrics["recall"].items():
+        print(f"  {label:<20} recall {recall:.4f}  precision {metrics['precision'][label]:.4f}")
+    return 0
+
+
+def _print_run(summary: dict[str, Any]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{summary['run']}: recipe {summary['recipe']}, {duration(summary['seconds'])}")
+    console.print(stage_table(summary))
+    console.print(f"report: {summary['report']}", markup=False)
+
+
+def _store(given: str | None) -> str:
+    address = given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE
+    return address if "://" in address else str(Path(address).expanduser().absolute())
+
+
+def _setting(given: str) -> tuple[str, Any]:
+    path, equals, text = given.partition("=")
+    if not equals or not path:
+        raise BadInput(f"--set {given!r}: expected PATH=VALUE, e.g. stages.baseline.epochs=3")
+    try:
+        return path, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path, text  # a bare word is a string
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 128+signal when stopped."""
+    warnings.simplefilter("ignore")
+    sys.exit(_status(sys.argv[1:]))
+
+
+def _status(words: list[str]) -> int:
+    try:
+        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        return result if isinstance(result, int) else 0
+    except (BadInput, StoreError) as error:
+        return _refuse(str(error))
+    except CycloptsError as error:
+        return _refuse(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print("relevo: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BaseException as error:
+        if type(error).__name__ == "TerminationSignal":
+            print("relevo: stopped; the same command goes on from here", file=sys.stderr)
+            return 128 + getattr(error, "signal", 15)
+        if isinstance(error, SystemExit | GeneratorExit) or os.environ.get("RELEVO_TRACEBACK"):
+            raise
+        line = " ".join(str(error).split()) or type(error).__name__
+        print(f"relevo: the run failed: {line}", file=sys.stderr)
+        print("set RELEVO_TRACEBACK=1 to see where", file=sys.stderr)
+        return 1
+
+
+def _refuse(line: str) -> int:
+    print(f"relevo: {line}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

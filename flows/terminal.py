@@ -1,0 +1,102 @@
+"""What a person sees on standard error while a run goes on, and the table at its end."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from tasks.progress import Event
+
+LINE_EVERY = 20.0  # seconds between lines about one epoch where no bar can move
+
+
+class Follower:
+    """Listens to events: a moving bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._last_line = 0.0
+
+    def __enter__(self) -> Follower:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if event.message:
+            self._say(event.task, event.message)
+        if event.detail is not None:
+            self._training(event.task, event.detail)
+
+    def _say(self, task: str, message: str) -> None:
+        self.console.print(f"{task + ':':<32} {message}", markup=False)
+
+    def _training(self, task: str, progress: Any) -> None:
+        where = f"{progress.phase} epoch {progress.epoch}/{progress.epochs}"
+        pace = f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left"
+        if task not in self._tasks:
+            self._tasks[task] = self._bar.add_task(task, total=1.0, note="")
+        self._bar.update(self._tasks[task], completed=progress.share, note=f"{where}, {pace}")
+        row = progress.row
+        quick = progress.epochs > 10 and progress.epoch % 10
+        due = time.monotonic() - self._last_line > LINE_EVERY
+        if row and (not quick or due):
+            scores = (
+                f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}; validation "
+                f"loss {row['validation_loss']:.3f}, accuracy {row['validation_accuracy']:.3f}"
+            )
+            self._say(task, f"{where}: {scores}; {pace}")
+            self._last_line = time.monotonic()
+        elif not self.console.is_terminal and due and self._last_line:
+            self._say(task, f"{where}: {progress.share:.0%} of the training; {pace}")
+            self._last_line = time.monotonic()
+        self._last_line = self._last_line or time.monotonic()
+        if progress.share >= 1:
+            self._bar.remove_task(self._tasks.pop(task))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words a person reads at a glance."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def stage_table(summary: dict[str, Any]) -> Table:
+    """Stages with their states, scores and seconds; narrow enough for 80 columns."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage")
+    table.add_column("state")
+    for name in ("accuracy", "balanced", "seconds", "images/s"):
+        table.add_column(name, justify="right")
+    for name, stage in summary["stages"].items():
+        metrics = stage["metrics"]
+        table.add_row(
+            name,
+            stage["state"],
+            f"{metrics['accuracy']:.4f}",
+            f"{metrics['balanced_accuracy']:.4f}",
+            f"{stage['seconds']:.1f}",
+            f"{stage['images_per_second']:,.0f}",
+        )
+    return table

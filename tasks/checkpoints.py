@@ -1,0 +1,82 @@
+"""Checkpoints of a running stage in the store, written while training goes on.
+
+Two slots take turns, so that a kill at any instant leaves one of them whole; each file ends with
+its own hash, and the newest sound one is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from tasks.progress import Event, tell
+from tasks.store import Missing, Store, StoreError
+from tasks.vision.trainer import Snapshot
+
+SLOTS = ("a", "b")
+HASH = hashlib.sha256().digest_size
+
+
+class Checkpoints:
+    """The snapshots of one piece of work, under its cache key."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store, self._folder = store, f"checkpoints/{key}"
+        self._count = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        self._loaded: tuple[Snapshot | None] | None = None
+
+    def load(self) -> Snapshot | None:
+        """The newest whole snapshot, or None; a damaged one is passed over and told."""
+        if self._loaded is None:
+            found = [snapshot for slot in SLOTS if (snapshot := self._read(slot))]
+            newest = max(found, key=lambda snapshot: snapshot.values["count"], default=None)
+            self._count = newest.values["count"] if newest else 0
+            self._loaded = (newest,)
+        return self._loaded[0]
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write in the background; a write that is still under way is waited for first."""
+        self.wait()
+        self._count += 1
+        slot = f"{self._folder}/{SLOTS[self._count % 2]}"
+        values = {**snapshot.values, "count": self._count}
+        self._pending = self._writer.submit(self._write, slot, Snapshot(snapshot.arrays, values))
+
+    def wait(self) -> None:
+        """Return when what was saved is down; raise what its writing raised."""
+        if self._pending:
+            self._pending.result()
+            self._pending = None
+
+    def clear(self) -> None:
+        """Remove this work's checkpoints: it is done."""
+        self.wait()
+        self._writer.shutdown()
+        for slot in SLOTS:
+            self._store.delete(f"{self._folder}/{slot}")
+
+    def _write(self, key: str, snapshot: Snapshot) -> None:
+        content = save(snapshot.arrays, {"relevo": json.dumps(snapshot.values)})
+        self._store.write(key, content + hashlib.sha256(content).digest())
+
+    def _read(self, slot: str) -> Snapshot | None:
+        key = f"{self._folder}/{slot}"
+        try:
+            content = self._store.read(key)
+        except Missing:
+            return None
+        try:
+            body, seal = content[:-HASH], content[-HASH:]
+            if hashlib.sha256(body).digest() != seal:
+                raise ValueError("its hash is another")
+            header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
+            return Snapshot(load(body), json.loads(header["__metadata__"]["relevo"]))
+        except (SafetensorError, StoreError, ValueError, KeyError, TypeError) as error:
+            tell(Event("checkpoint", f"passed over the damaged checkpoint {key} ({error})"))
+            return None

@@ -1,0 +1,53 @@
+"""Task: turn a source of images into a prepared data set in the store."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tasks.caching import Done, Work, code_digest, step, versions
+from tasks.progress import Event, tell
+from tasks.store import Ref, open_store
+from tasks.vision.dataset import Dataset, open_dataset, prepare
+from tasks.vision.recipe import Data
+from tasks.vision.sources import Source, find_source, fingerprint, read_source
+
+
+def preparation(data: Data, source: Source) -> Work:
+    """What decides the prepared data set: the images' bytes and how they are cut, not where they lie."""
+    return Work(
+        "prepare",
+        {
+            "source": fingerprint(source),
+            **data.model_dump(mode="json", exclude={"source"}),
+            "code": code_digest("tasks.vision.dataset"),
+            "versions": versions("numpy", "pillow", "scikit-learn"),
+        },
+    )
+
+
+@step
+def prepare_images(given: str, data: dict[str, Any], ingredients: dict[str, Any], store: str) -> Any:
+    """Read, decode, split and publish the images of a source; returns the data set's ref."""
+    settings = Data.model_validate(data)
+    home = open_store(store)
+    tell(Event("prepare data", f"reading {given}"))
+    with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
+        found = read_source(
+            find_source(given),
+            settings.image_size,
+            max_unreadable=settings.max_unreadable,
+            cache_dir=Path(folder),
+        )
+        for line in found.unreadable:
+            tell(Event("prepare data", f"left out {line}"))
+        path = Path(folder) / "dataset"
+        prepare(found, settings.image_size, settings.validation, path)
+        ref = home.put("dataset", path, ".safetensors")
+    return Done(ref=ref, ingredients=ingredients).model_dump(mode="json")
+
+
+def load_dataset(ref: Ref, store: str) -> Dataset:
+    """The prepared data set that `ref` names, memory-mapped."""
+    return open_dataset(open_store(store).fetch(ref))

@@ -1,0 +1,216 @@
+"""Task: the run's figures and its report, from what the other tasks left in the store."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tasks.caching import Done, Work, code_digest, step, versions
+from tasks.evaluate import load_evaluation
+from tasks.page import TEMPLATE, render
+from tasks.prepare import load_dataset
+from tasks.progress import Event, tell
+from tasks.store import Ref, open_store
+from tasks.store.base import sha256_of
+from tasks.train import load_model
+from tasks.vision.curves import overfitting
+from tasks.vision.dataset import Dataset
+
+SHOWN = 20  # pictures in a grid
+CONTROL_NAMES = {"scratch": "from scratch", "random": "frozen random network"}
+
+
+def reporting(run: dict[str, Any]) -> Work:
+    """What decides the report: the refs and settings that it shows, its code and its template."""
+    return Work(
+        "report",
+        {
+            **run,
+            "code": code_digest("tasks.report"),
+            "template": sha256_of(TEMPLATE)[0],
+            "versions": versions("matplotlib", "pillow", "jinja2"),
+        },
+    )
+
+
+@step
+def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
+    """Draw the figures and write the page; returns the ref of a zip that holds them.
+
+    Args:
+        run: title, description, recipe, command, seed, device, versions, source, the data set's ref,
+            and for each stage its start, its settings and the refs of models and evaluations.
+    """
+    data = load_dataset(Ref.model_validate(run["dataset"]), store)
+    tell(Event("write report", "drawing figures"))
+    stages, pictures = {}, {}
+    for name, entry in run["stages"].items():
+        numbers, arrays = _numbers(entry, store)
+        numbers["controls"] = {
+            kind: _numbers(control, store)[0] for kind, control in entry["controls"].items()
+        }
+        stages[name] = numbers
+        pictures.update(_stage_figures(name, numbers, arrays, data))
+    for name, numbers in stages.items():
+        pictures.update(_comparison(name, numbers, stages))
+    page_data = {
+        **{key: run[key] for key in ("title", "description", "recipe_toml", "command", "seed")},
+        **{key: run[key] for key in ("device", "versions")},
+        "dataset": _data_numbers(run, data),
+        "stages": stages,
+    }
+    pictures = {"class_distribution": _distribution(data), **pictures}
+    html = render(page_data, pictures)
+    files = {"report.html": html.encode()}
+    files |= {f"figures/{name.replace('/', '_')}.png": content for name, content in pictures.items()}
+    ref = open_store(store).put("report", _zip(files), ".zip", made_from=())
+    return Done(ref=ref, ingredients=work).model_dump(mode="json")
+
+
+def report_files(ref: Ref, store: str) -> Iterator[tuple[str, bytes]]:
+    """The files of a report by their relative path: report.html and figures/*.png."""
+    with zipfile.ZipFile(open_store(store).fetch(ref)) as archive:
+        for name in archive.namelist():
+            yield name, archive.read(name)
+
+
+def _numbers(entry: dict[str, Any], store: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """One trained stage (or control) as the page shows it, and its predictions."""
+    model = Ref.model_validate(entry["model"])
+    card, _ = load_model(model, store)
+    summary, arrays = load_evaluation(Ref.model_validate(entry["evaluation"]), store)
+    best = 1 + int(np.argmax([row["validation_accuracy"] for row in card.history]))
+    network = f"{card.architecture.network}, {card.architecture.image_size} px"
+    if card.train == "head":
+        network += f", head on its {card.architecture.features}"
+    frozen = {"parent": entry["start"], **card.frozen} if card.frozen and entry["start"] else None
+    return {
+        "labels": card.labels,
+        "positive": card.labels[0] if card.binary else None,
+        "start": entry["start"],
+        "trains": card.train,
+        "network": network,
+        "epochs": card.epochs,
+        "seconds": card.seconds,
+        "images_per_second": card.images_per_second,
+        "train_images": card.images,
+        "history": card.history,
+        "best_epoch": best,
+        "kept_epoch": card.kept_epoch,
+        "overfitting": overfitting(card.history),
+        "model_digest": f"sha256:{model.digest}",
+        "frozen": frozen,
+        "metrics": summary["metrics"],
+        "confusion": summary["confusion"],
+        "confused": summary["confused"],
+        "reliability": summary["reliability"],
+    }, arrays
+
+
+def _data_numbers(run: dict[str, Any], data: Dataset) -> dict[str, Any]:
+    about = data.description
+    return {
+        "digest": f"sha256:{run['dataset']['digest']}",
+        "source": run["source"],
+        "image_size": about.image_size,
+        "classes": about.classes,
+        "counts": about.counts,
+        "duplicates": {"count": len(about.duplicates), "pairs": about.duplicates[:20]},
+        "unreadable": about.unreadable,
+    }
+
+
+def _distribution(data: Dataset) -> bytes:
+    from tasks.vision.figures import class_distribution, png
+
+    return png(class_distribution(data.classes, data.description.counts))
+
+
+def _stage_figures(
+    name: str, numbers: dict[str, Any], arrays: dict[str, np.ndarray], data: Dataset
+) -> Iterator[tuple[str, bytes]]:
+    from tasks.vision.figures import accuracy_curves, loss_curves, png
+    from tasks.vision.grids import confusion_matrix, prediction_grid, reliability_diagram
+
+    images = data.part("test").images[arrays["positions"]]
+    truth, probabilities, labels = arrays["truth"], arrays["probabilities"], numbers["labels"]
+    history, best = numbers["history"], numbers["best_epoch"]
+
+    def grid(kind: str, chosen: np.ndarray, title: str) -> tuple[str, bytes]:
+        figure = prediction_grid(
+            images[chosen], truth[chosen].tolist(), probabilities[chosen], labels, title
+        )
+        return f"{name}/{kind}", png(figure)
+
+    yield f"{name}/loss", png(loss_curves(history, f"{name}: loss", best))
+    yield f"{name}/accuracy", png(accuracy_curves(history, f"{name}: accuracy", best))
+    if numbers["positive"]:
+        for target, label in enumerate(labels):
+            chosen = _spread(np.flatnonzero(truth == target))
+            yield grid(f"predictions_{label}", chosen, f"{name}: test images of {label!r}")
+    else:
+        # The same share of every label, so that a rare one is seen too.
+        per_label = [_spread(np.flatnonzero(truth == t), SHOWN // len(labels)) for t in range(len(labels))]
+        chosen = np.sort(np.concatenate(per_label))
+        yield grid("predictions_all", chosen, f"{name}: test images")
+    guess = probabilities.argmax(1)
+    wrong = np.flatnonzero(guess != truth)
+    if len(wrong):
+        sure = wrong[np.argsort(-probabilities[wrong, guess[wrong]], kind="stable")]
+        yield grid("mistakes", sure[:SHOWN], f"{name}: the mistakes it was surest of")
+    yield f"{name}/confusion", png(confusion_matrix(numbers["confusion"], labels, f"{name}: confusion"))
+    diagram = reliability_diagram(
+        numbers["reliability"], numbers["metrics"]["ece"], f"{name}: how sure, how right"
+    )
+    yield f"{name}/reliability", png(diagram)
+
+
+def _spread(positions: np.ndarray, most: int = SHOWN) -> np.ndarray:
+    """At most so many, evenly spread over all of them, so that no choice flatters the model."""
+    if len(positions) <= most:
+        return positions
+    return positions[np.linspace(0, len(positions) - 1, most).astype(int)]
+
+
+def _comparison(
+    name: str, numbers: dict[str, Any], stages: dict[str, dict[str, Any]]
+) -> Iterator[tuple[str, bytes]]:
+    """Validation accuracy over time of a stage that starts from another, and of what it is measured against."""
+    from tasks.vision.figures import png, transfer_against_scratch
+
+    if not numbers["start"]:
+        return
+    rivals = [("transfer", name, numbers)]
+    rivals += [
+        (kind, f"{CONTROL_NAMES[kind]}, same budget", control)
+        for kind, control in numbers["controls"].items()
+    ]
+    rivals += [
+        ("scratch", other, rival)
+        for other, rival in stages.items()
+        if not rival["start"] and rival["labels"] == numbers["labels"]
+    ]
+    curves = [
+        {
+            "name": title,
+            "kind": kind,
+            "seconds": [row["seconds"] for row in rival["history"]],
+            "accuracy": [row["validation_accuracy"] for row in rival["history"]],
+        }
+        for kind, title, rival in rivals
+    ]
+    figure = transfer_against_scratch(curves, f"{name} against scratch", "validation accuracy")
+    yield f"{name}/transfer_against_scratch", png(figure)
+
+
+def _zip(files: dict[str, bytes]) -> bytes:
+    """A zip with a fixed date, so that the same report has the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return buffer.getvalue()

@@ -1,0 +1,27 @@
+"""Where datasets, models, checkpoints and run folders are kept: bytes by content, small documents by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.store.base import Damaged, Missing, Ref, Store, StoreError
+
+__all__ = ["Damaged", "Missing", "Ref", "Store", "StoreError", "open_store"]
+
+
+def open_store(uri: str | Path) -> Store:
+    """The store at `uri`: a local folder, made when first written to, or s3://bucket/prefix.
+
+    Raises:
+        StoreError: an address of another kind.
+    """
+    address = str(uri)
+    if address.startswith("s3://"):
+        from tasks.store.s3 import S3Store
+
+        return S3Store(address)
+    if "://" in address and not address.startswith("file://"):
+        raise StoreError(f"store {address!r}: give a folder or s3://bucket/prefix")
+    from tasks.store.local import LocalStore
+
+    return LocalStore(Path(address.removeprefix("file://")))

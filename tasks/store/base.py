@@ -1,0 +1,145 @@
+"""What a store is: one narrow interface, the refs that point into it, and the errors it raises.
+
+Bytes lie under their own SHA-256 and never change; refs and run folders are small documents under
+a name. A ref's URI is relative to its store, so that a store may be copied or moved whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Kind = Literal["dataset", "model", "evaluation", "report", "checkpoint"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+CHUNK = 1 << 20
+
+
+class StoreError(Exception):
+    """The store can't be used as asked; one line for the person who gave its address."""
+
+
+class Passing(StoreError):
+    """Out of reach for now: the network or the service may be back in a moment."""
+
+
+class Missing(StoreError):
+    """Nothing lies under that name."""
+
+
+class Damaged(StoreError):
+    """The bytes are not those that the ref names."""
+
+
+class Ref(BaseModel):
+    """A pointer to bytes in a store: small enough to pass between tasks and to read by eye.
+
+    Attributes:
+        kind: what the bytes are. uri: where they lie, relative to the store.
+        sha256: of the bytes. size: in bytes.
+        digest: of what the bytes mean, which cache keys use: a model's is over its tensors alone.
+        made_from: the refs that this one was made from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind
+    uri: str = Field(max_length=300)
+    sha256: Sha256
+    size: int = Field(ge=0)
+    digest: Sha256
+    made_from: tuple[Ref, ...] = Field((), max_length=16)
+
+    @field_validator("uri")
+    @classmethod
+    def _stays_inside(cls, uri: str) -> str:
+        return checked_key(uri)
+
+
+def checked_key(key: str) -> str:
+    """`key` itself, if it is a plain relative path inside a store.
+
+    Raises:
+        ValueError: it is absolute, climbs out, or holds other than letters, digits and ._-/~
+    """
+    if not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", key, re.ASCII) or {".", ".."} & set(key.split("/")):
+        raise ValueError(f"store key {key!r}: expected a relative path of letters, digits and ._-~")
+    return key
+
+
+class Store(ABC):
+    """Bytes under their content's hash, and small documents under a name."""
+
+    uri: str
+
+    @abstractmethod
+    def put(
+        self,
+        kind: Kind,
+        content: Path | bytes,
+        suffix: str = "",
+        *,
+        digest: str | None = None,
+        made_from: tuple[Ref, ...] = (),
+    ) -> Ref:
+        """Publish bytes, or a file of them, and return the ref; safe against a kill at any instant.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+
+    @abstractmethod
+    def fetch(self, ref: Ref) -> Path:
+        """A local file with the ref's bytes, checked against its hash on every call.
+
+        Raises:
+            Missing, Damaged: nothing is there, or other bytes than the ref names.
+        """
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """The document under `key`. Raises Missing."""
+
+    @abstractmethod
+    def write(self, key: str, content: bytes) -> None:
+        """Put a document under `key`, whole or not at all, in place of an earlier one."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove what lies under `key`, if anything does."""
+
+    @abstractmethod
+    def keys(self, prefix: str) -> Iterator[str]:
+        """All keys below the folder `prefix`, sorted."""
+
+    @abstractmethod
+    def address(self, key: str) -> str:
+        """What a person opens: a path, or a URI."""
+
+    def set_aside(self, key: str) -> str:
+        """Move a damaged document or blob out of the way and return its new key."""
+        aside = f"damaged/{key.replace('/', '~')}"
+        try:
+            self.write(aside, self.read(key))
+        except StoreError:
+            pass
+        self.delete(key)
+        return aside
+
+
+def blob_key(kind: Kind, sha256: str, suffix: str) -> str:
+    """Where bytes of this kind and hash lie."""
+    return f"{kind}s/{sha256}{suffix}"
+
+
+def sha256_of(content: Path | bytes) -> tuple[str, int]:
+    """Hash and size in bytes of a file or of bytes."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest(), len(content)
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), content.stat().st_size

@@ -1,0 +1,117 @@
+"""A store in a local folder, shared or not: temporary name, then an atomic rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from tasks.store.base import (
+    Damaged,
+    Kind,
+    Missing,
+    Ref,
+    Store,
+    StoreError,
+    blob_key,
+    checked_key,
+    sha256_of,
+)
+
+PARTIAL = ".partial-"
+
+
+class LocalStore(Store):
+    """Files under one folder, which is made when something is first written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.expanduser().absolute()
+        self.uri = str(self.folder)
+
+    def put(
+        self,
+        kind: Kind,
+        content: Path | bytes,
+        suffix: str = "",
+        *,
+        digest: str | None = None,
+        made_from: tuple[Ref, ...] = (),
+    ) -> Ref:
+        sha256, size = sha256_of(content)
+        key = blob_key(kind, sha256, suffix)
+        ref = Ref(
+            kind=kind, uri=key, sha256=sha256, size=size, digest=digest or sha256, made_from=made_from
+        )
+        if not self._whole(self._path(key), ref):
+            self._publish(key, content)
+        return ref
+
+    def fetch(self, ref: Ref) -> Path:
+        path = self._path(ref.uri)
+        if not path.is_file():
+            raise Missing(f"{ref.uri} is not in the store {self.uri}")
+        if not self._whole(path, ref):
+            raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
+        return path
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise Missing(f"{key} is not in the store {self.uri}") from None
+        except OSError as error:
+            raise StoreError(f"store {self.uri}: {key} can't be read ({error.strerror})") from None
+
+    def write(self, key: str, content: bytes) -> None:
+        self._publish(key, content)
+
+    def delete(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            self._path(key).unlink()
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        root = self._path(prefix)
+        found = (path for path in root.rglob("*") if path.is_file())
+        names = (path.relative_to(self.folder).as_posix() for path in found if PARTIAL not in path.name)
+        yield from sorted(names)
+
+    def address(self, key: str) -> str:
+        return str(self._path(key))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / checked_key(key)
+
+    def _whole(self, path: Path, ref: Ref) -> bool:
+        try:
+            return path.stat().st_size == ref.size and sha256_of(path)[0] == ref.sha256
+        except OSError:
+            return False
+
+    def _publish(self, key: str, content: Path | bytes) -> None:
+        def fill(temporary: Path) -> None:
+            if isinstance(content, bytes):
+                temporary.write_bytes(content)
+            else:
+                shutil.copyfile(content, temporary)
+
+        self._replace(self._path(key), fill)
+
+    def _replace(self, path: Path, fill: Callable[[Path], None]) -> None:
+        """Let `fill` write a file beside `path`, bring it to the disk, then rename it into place."""
+        temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fill(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            reason = error.strerror or error
+            raise StoreError(
+                f"store {self.uri} can't be written ({reason}); free space or give another --store"
+            ) from None

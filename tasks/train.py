@@ -1,0 +1,103 @@
+"""Task: train one stage of a recipe, or go on with one that was stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.caching import NUMERIC, Done, Work, code_digest, step, versions
+from tasks.checkpoints import Checkpoints
+from tasks.prepare import load_dataset
+from tasks.progress import Event, tell
+from tasks.store import Ref, open_store
+from tasks.vision.hardware import find_device
+from tasks.vision.labels import Targets, apply_scheme
+from tasks.vision.model import Card, Tensors, digest, pack, unpack
+from tasks.vision.recipe import LabelScheme, Stage
+
+
+def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, seed: int) -> Work:
+    """What decides a trained model."""
+    device = find_device()
+    return Work(
+        "train",
+        {
+            "stage": stage.decisive(),
+            "labels": targets.labels,
+            "classes": targets.classes,
+            "limits": {targets.labels[i]: limit for i, limit in targets.limits.items()},
+            "start": start.digest if start else None,
+            "dataset": dataset.digest,
+            "seed": seed,
+            "device": device.kind,
+            "policy": device.policy,
+            "versions": versions(*NUMERIC),
+            "code": code_digest("tasks.vision.learning"),
+        },
+    )
+
+
+@step
+def train(
+    name: str,
+    stage: dict[str, Any],
+    scheme: dict[str, Any] | None,
+    dataset: dict[str, Any],
+    start: dict[str, Any] | None,
+    seed: int,
+    work: dict[str, Any],
+    store: str,
+) -> Any:
+    """Train and publish one model; returns its ref.
+
+    Args:
+        stage, scheme: of the recipe, as JSON. dataset, start: refs, as JSON.
+        work: the ingredients of the cache key, under which checkpoints are kept too.
+    """
+    from tasks.vision.learning import Parent, train_stage
+    from tasks.vision.trainer import Examples
+
+    home = open_store(store)
+    data_ref = Ref.model_validate(dataset)
+    start_ref = Ref.model_validate(start) if start else None
+    data = load_dataset(data_ref, store)
+    targets = apply_scheme(LabelScheme.model_validate(scheme) if scheme else None, data.classes)
+    parent = Parent(*load_model(start_ref, store)) if start_ref else None
+
+    def examples(split: str) -> Examples:
+        part = data.part(split)
+        chosen, labels = targets.choose(data.classes, part.labels, limited=split == "train")
+        return Examples(part.images[chosen], labels)
+
+    learn, check = examples("train"), examples("validation")
+    parameters = Stage.model_validate(stage)
+    tell(Event(name, f"{len(learn)} images, {parameters.train} trained"))
+    checkpoints = Checkpoints(home, Work("train", work).key)
+    card, tensors = train_stage(
+        parameters,
+        targets,
+        learn,
+        check,
+        seed=seed,
+        device=find_device(),
+        parent=parent,
+        watch=lambda progress: tell(Event(name, detail=progress)),
+        memory=checkpoints,
+    )
+    ref = publish_model(card, tensors, store, (data_ref, *([start_ref] if start_ref else [])))
+    checkpoints.clear()
+    return Done(ref=ref, ingredients=work).model_dump(mode="json")
+
+
+def publish_model(card: Card, tensors: Tensors, store: str, made_from: tuple[Ref, ...]) -> Ref:
+    """Put a model into the store; the ref's digest is over the tensors alone."""
+
+
+    content = pack(card, tensors)
+    return open_store(store).put(
+        "model", content, ".safetensors", digest=digest(tensors), made_from=made_from
+    )
+
+
+def load_model(ref: Ref, store: str) -> tuple[Card, Tensors]:
+    """Card and tensors of a model in the store."""
+    return unpack(open_store(store).fetch(ref).read_bytes(), ref.uri)

@@ -1,0 +1,148 @@
+"""A prepared data set as one file: images, labels, names and splits, memory-mapped when read.
+
+The file is safetensors: a JSON header and raw little-endian arrays. Its hash is its name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors.numpy import save_file
+from sklearn.model_selection import train_test_split
+
+from tasks.vision.errors import BadInput
+from tasks.vision.recipe import Strict
+from tasks.vision.sources import ImageSet, duplicates
+
+SPLITS = ("train", "validation", "test")
+SPLIT_SEED = 0  # the split belongs to the data, not to a run's seed
+
+
+class Description(Strict):
+    """What a data set holds, beside its arrays."""
+
+    image_size: int
+    classes: list[str]
+    counts: dict[str, list[int]]
+    duplicates: list[tuple[str, str]]
+    unreadable: list[str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split: images (n, size, size, 3) uint8, labels (n,) int32 into the classes."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Dataset:
+    """A prepared data set; arrays are read from the file when they are used."""
+
+    def __init__(self, description: Description, arrays: dict[str, np.ndarray]) -> None:
+        self.description, self._arrays = description, arrays
+
+    @property
+    def classes(self) -> list[str]:
+        """The data's own classes, in the order of its labels."""
+        return self.description.classes
+
+    def part(self, split: str) -> Part:
+        """The images and labels of "train", "validation" or "test"."""
+        where = "test" if split == "test" else "train"
+        images, labels = self._arrays[f"{where}_images"], self._arrays[f"{where}_labels"]
+        if split == "test":
+            return Part(images, labels)
+        held_back = self._arrays["validation"]
+        chosen = held_back if split == "validation" else np.delete(np.arange(len(labels)), held_back)
+        return Part(images[chosen], labels[chosen])
+
+    def names(self, split: str) -> list[str]:
+        """The file names of a split's images ("train" here includes validation)."""
+        return json.loads(self._arrays[f"{split}_names"].tobytes())
+
+
+def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> Description:
+    """Split off validation images, look for duplicates, and write everything to the file `path`.
+
+    Args:
+        validation: share of each class's training images that is kept for choosing.
+
+    Raises:
+        BadInput: a class has too few images to give validation any and keep some.
+    """
+    train, test = found.splits["train"], found.splits["test"]
+    counts = np.bincount(train.labels, minlength=len(found.classes))
+    poor = [name for name, count in zip(found.classes, counts, strict=True) if count < 2]
+    if poor or round(len(train.labels) * validation) < len(found.classes):
+        what = f"class {poor[0]!r} has one training image" if poor else f"{len(train.labels)} training images"
+        raise BadInput(
+            f"{what}: too few to keep a share of {validation} for validation; "
+            "add images or raise data.validation"
+        )
+    everything = np.arange(len(train.labels))
+    held_back = np.sort(
+        train_test_split(
+            everything, test_size=validation, stratify=train.labels, random_state=SPLIT_SEED
+        )[1]
+    )
+    learnt = np.delete(train.labels, held_back)
+    per_class = {"train": learnt, "validation": train.labels[held_back], "test": test.labels}
+    description = Description(
+        image_size=image_size,
+        classes=found.classes,
+        counts={
+            split: np.bincount(labels, minlength=len(found.classes)).tolist()
+            for split, labels in per_class.items()
+        },
+        duplicates=duplicates(train, test),
+        unreadable=found.unreadable,
+    )
+    arrays = {
+        "train_images": train.images,
+        "train_labels": train.labels.astype(np.int32),
+        "train_names": _as_bytes(train.names),
+        "test_images": test.images,
+        "test_labels": test.labels.astype(np.int32),
+        "test_names": _as_bytes(test.names),
+        "validation": held_back.astype(np.int64),
+    }
+    save_file(arrays, path, {"relevo": description.model_dump_json()})
+    return description
+
+
+def _as_bytes(names: list[str]) -> np.ndarray:
+    return np.frombuffer(json.dumps(names).encode(), np.uint8)
+
+
+DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64}
+
+
+def open_dataset(path: Path) -> Dataset:
+    """Map the arrays of a file that `prepare` wrote; nothing is read until it is used.
+
+    Raises:
+        BadInput: the file is not such a data set.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 1 << 24)))
+        description = Description.model_validate_json(header.pop("__metadata__")["relevo"])
+        arrays = {
+            name: np.memmap(
+                path,
+                dtype=DTYPES[entry["dtype"]],
+                mode="r",
+                offset=8 + length + entry["data_offsets"][0],
+                shape=tuple(entry["shape"]),
+            )
+            for name, entry in header.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
+    return Dataset(description, arrays)
