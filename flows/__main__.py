@@ -26,7 +26,8 @@ app = App(
 )
 
 StoreOption = Annotated[
-    str | None, Parameter(name="--store", help="Where results are kept: a folder or s3://bucket/prefix.")
+    str | None,
+    Parameter(name="--store", help="Where results are kept: a folder or s3://bucket/prefix."),
 ]
 JsonOption = Annotated[
     bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")
@@ -164,8 +165,12 @@ def evaluate(
         return 0
     metrics = summary["metrics"]
     low, high = metrics["accuracy_interval"]
-    print(f"{metrics['images']} images, accuracy {metrics['accuracy']:.4f} (95 %: {low:.4f} to {high:.4f})")
-    print(f"balanced accuracy {metrics['balanced_accuracy']:.4f}, majority {metrics['majority']:.4f}")
+    print(
+        f"{metrics['images']} images, accuracy {metrics['accuracy']:.4f} (95 %: {low:.4f} to {high:.4f})"
+    )
+    print(
+        f"balanced accuracy {metrics['balanced_accuracy']:.4f}, majority {metrics['majority']:.4f}"
+    )
     for label, recall in metrics["recall"].items():
         print(f"  {label:<20} recall {recall:.4f}  precision {metrics['precision'][label]:.4f}")
     return 0

@@ -56,7 +56,9 @@ def experiment(
     done: dict[str, Trained] = {}
     controls: dict[str, dict[str, Trained]] = {}
     for name, stage in order.items():
-        done[name] = run_stage(setting, name, stage, done[stage.start].model if stage.start else None)
+        done[name] = run_stage(
+            setting, name, stage, done[stage.start].model if stage.start else None
+        )
         controls[name] = {
             kind: run_stage(setting, f"{name}, {kind}", control, None)
             for kind, control in stage.controls_of().items()
@@ -68,12 +70,13 @@ def experiment(
         "command": _command(recipe, data, changes, stages or []),
         "seed": plan.seed,
         "device": str(find_device()),
-        "versions": {"relevo": version("relevo"), **versions("tensorflow", "keras", "numpy", "prefect")},
+        "versions": {
+            "relevo": version("relevo"),
+            **versions("tensorflow", "keras", "numpy", "prefect"),
+        },
         "source": data or plan.data.source,
         "dataset": ref.model_dump(mode="json"),
-        "stages": {
-            name: _refs(trained, controls[name]) for name, trained in done.items()
-        },
+        "stages": {name: _refs(trained, controls[name]) for name, trained in done.items()},
     }
     work = reporting(content)
     page, _ = cached(report, work, store, "write report", refresh=refresh, minutes=60)(
@@ -98,7 +101,9 @@ def as_toml(recipe: Recipe) -> str:
         if path and (plain or not nested):
             lines.append(f"\n[{path}]")
         # JSON's strings, numbers, booleans and lists are TOML's too.
-        lines.extend(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items())
+        lines.extend(
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items()
+        )
         for key, value in nested.items():
             table(f"{path}.{_quoted(key)}" if path else _quoted(key), value)
 

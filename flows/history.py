@@ -54,7 +54,9 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         return unpack(open_store(given).read(MODEL_FILE), given)
     run, slash, stage = given.rpartition("/")
     if not slash or folder.is_absolute() or folder.exists():
-        raise BadInput(f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, or an exported folder")
+        raise BadInput(
+            f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, or an exported folder"
+        )
     name = find_run(store, run)["run"]
     home = open_store(store)
     models = json.loads(home.read(f"runs/{name}/lineage.json"))["models"]
@@ -68,5 +70,7 @@ def _summary(store: str, name: str) -> dict[str, Any]:
     try:
         summary: dict[str, Any] = json.loads(open_store(store).read(f"runs/{name}/run.json"))
     except (Missing, ValueError):
-        raise BadInput(f"run {name!r}: its run.json is damaged; remove the folder runs/{name}") from None
+        raise BadInput(
+            f"run {name!r}: its run.json is damaged; remove the folder runs/{name}"
+        ) from None
     return summary

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tasks.vision.quiet import quiet_output
+
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
@@ -32,23 +34,7 @@ def quiet_prefect() -> Iterator[None]:
     if get_current_settings().api.url is None:
         from prefect.server.api.server import SubprocessASGIServer
 
-        with _silent_stderr():
+        with quiet_output():
             SubprocessASGIServer().start()
     logging.getLogger("prefect").propagate = False
     yield
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Let what starts here inherit a standard error and output that lead nowhere."""
-    kept = os.dup(1), os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        for target, old in zip((1, 2), kept, strict=True):
-            os.dup2(old, target)
-            os.close(old)
-        os.close(nowhere)

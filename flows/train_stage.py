@@ -13,9 +13,9 @@ from tasks.evaluate import evaluate, evaluation
 from tasks.store import Ref
 from tasks.train import load_model, train, training
 from tasks.vision.dataset import Dataset
+from tasks.vision.errors import BadInput
 from tasks.vision.labels import apply_scheme
 from tasks.vision.recipe import Recipe, Stage, load_recipe, nearest
-from tasks.vision.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,11 @@ def run_stage(setting: Setting, name: str, stage: Stage, start: Ref | None) -> T
 
 @flow(name="train-stage", flow_run_name="train {stage}", persist_result=False)
 def train_stage(
-    stage: str, recipe: str = "digits", data: str | None = None, store: str = "artifacts", seed: int = 0
+    stage: str,
+    recipe: str = "digits",
+    data: str | None = None,
+    store: str = "artifacts",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Train one stage of a recipe and score it; its ancestors are trained too unless they are cached."""
     plan = load_recipe(recipe, {"seed": seed})

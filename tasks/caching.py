@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from prefect import Task, task
+from prefect import State, Task, task
 from prefect.filesystems import WritableFileSystem
 from prefect.serializers import JSONSerializer
 from prefect.tasks import exponential_backoff
@@ -107,7 +107,7 @@ class Shelf(WritableFileSystem):
 
     store: str
 
-    def read_path(self, path: str) -> bytes:
+    def read_path(self, path: str) -> bytes:  # type: ignore[override]  # Prefect calls either form
         """The record under this key. Raises ValueError (a miss to Prefect) if it is no hit."""
         store, key = open_store(self.store), f"cache/{path}.json"
         content = store.read(key)
@@ -128,7 +128,7 @@ class Shelf(WritableFileSystem):
             raise
         return content
 
-    def write_path(self, path: str, content: bytes) -> None:
+    def write_path(self, path: str, content: bytes) -> None:  # type: ignore[override]
         """Point to finished work; a failure is told, since Prefect would only log it."""
         try:
             open_store(self.store).write(f"cache/{path}.json", content)
@@ -158,8 +158,7 @@ def worth_a_retry(task: Task[..., Any], run: Any, state: Any) -> bool:
 
 def step(function: Callable[..., Any]) -> Task[..., Any]:
     """Make a function a Prefect task with this project's retry policy and result format."""
-    return task(
-        function,
+    make = task(
         retries=4,
         retry_delay_seconds=exponential_backoff(1),
         retry_jitter_factor=0.5,
@@ -169,6 +168,7 @@ def step(function: Callable[..., Any]) -> Task[..., Any]:
         result_serializer=JSONSerializer(object_encoder=None, object_decoder=None),
         log_prints=False,
     )
+    return make(function)
 
 
 def cached(
@@ -187,7 +187,7 @@ def cached(
     bound.result_storage = Shelf(store=store)
 
     def call(*args: Any) -> tuple[Ref, bool]:
-        state = bound(*args, return_state=True)
+        state: State[Any] = bound(*args, return_state=True)  # type: ignore[assignment]
         done = Done.model_validate(state.result())
         hit = state.name == "Cached"
         if hit:

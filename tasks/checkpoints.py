@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
 
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from tasks.progress import Event, tell
 from tasks.store import Missing, Store, StoreError
-from tasks.vision.trainer import Snapshot
+from tasks.vision.memory import Snapshot
 
 SLOTS = ("a", "b")
 HASH = hashlib.sha256().digest_size
@@ -30,6 +35,33 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._loaded: tuple[Snapshot | None] | None = None
+        self._signal: int | None = None
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Turn SIGTERM and Ctrl-C into a request to stop at the next step, then pass them on.
+
+        A signal that raises in the middle of a step would leave weights and step count apart.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signal = number
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if self._signal is not None:
+                signal.raise_signal(self._signal)
+
+    def stop(self) -> bool:
+        """Whether a signal has come."""
+        return self._signal is not None
 
     def load(self) -> Snapshot | None:
         """The newest whole snapshot, or None; a damaged one is passed over and told."""

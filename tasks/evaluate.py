@@ -17,6 +17,7 @@ from tasks.vision.errors import BadInput
 from tasks.vision.hardware import find_device
 from tasks.vision.metrics import confused_pairs, confusion, reliability, scores
 from tasks.vision.model import Card, Tensors
+from tasks.vision.quiet import quiet_output
 from tasks.vision.sources import find_source, read_source
 
 
@@ -37,7 +38,9 @@ def evaluation(model: Ref, dataset: Ref) -> Work:
 
 
 @step
-def evaluate(name: str, model: dict[str, Any], dataset: dict[str, Any], work: dict[str, Any], store: str) -> Any:
+def evaluate(
+    name: str, model: dict[str, Any], dataset: dict[str, Any], work: dict[str, Any], store: str
+) -> Any:
     """Predict the test images, with and without test-time augmentation; returns the scores' ref."""
     model_ref, data_ref = Ref.model_validate(model), Ref.model_validate(dataset)
     card, tensors = load_model(model_ref, store)
@@ -79,7 +82,8 @@ def score(
     card: Card, tensors: Tensors, images: np.ndarray, truth: np.ndarray
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Labels, confusion matrix, metrics and calibration as JSON, and the probabilities (n, labels)."""
-    from tasks.vision.learning import predict
+    with quiet_output():
+        from tasks.vision.learning import predict
 
     probabilities = predict(card, tensors, images, find_device())
     averaged = predict(card, tensors, images, find_device(), average=True)

@@ -28,7 +28,9 @@ def preparation(data: Data, source: Source) -> Work:
 
 
 @step
-def prepare_images(given: str, data: dict[str, Any], ingredients: dict[str, Any], store: str) -> Any:
+def prepare_images(
+    given: str, data: dict[str, Any], ingredients: dict[str, Any], store: str
+) -> Any:
     """Read, decode, split and publish the images of a source; returns the data set's ref."""
     settings = Data.model_validate(data)
     home = open_store(store)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,5 @@ def tell(event: Event) -> None:
         from prefect.exceptions import MissingContextError
         from prefect.logging import get_run_logger
 
-        try:
+        with suppress(MissingContextError):
             get_run_logger().info(event.message)
-        except MissingContextError:
-            pass

@@ -47,7 +47,8 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
     """
     data = load_dataset(Ref.model_validate(run["dataset"]), store)
     tell(Event("write report", "drawing figures"))
-    stages, pictures = {}, {}
+    stages: dict[str, dict[str, Any]] = {}
+    pictures: dict[str, bytes] = {}
     for name, entry in run["stages"].items():
         numbers, arrays = _numbers(entry, store)
         numbers["controls"] = {
@@ -66,7 +67,9 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
     pictures = {"class_distribution": _distribution(data), **pictures}
     html = render(page_data, pictures)
     files = {"report.html": html.encode()}
-    files |= {f"figures/{name.replace('/', '_')}.png": content for name, content in pictures.items()}
+    files |= {
+        f"figures/{name.replace('/', '_')}.png": content for name, content in pictures.items()
+    }
     ref = open_store(store).put("report", _zip(files), ".zip", made_from=())
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
 
@@ -154,7 +157,9 @@ def _stage_figures(
             yield grid(f"predictions_{label}", chosen, f"{name}: test images of {label!r}")
     else:
         # The same share of every label, so that a rare one is seen too.
-        per_label = [_spread(np.flatnonzero(truth == t), SHOWN // len(labels)) for t in range(len(labels))]
+        per_label = [
+            _spread(np.flatnonzero(truth == t), SHOWN // len(labels)) for t in range(len(labels))
+        ]
         chosen = np.sort(np.concatenate(per_label))
         yield grid("predictions_all", chosen, f"{name}: test images")
     guess = probabilities.argmax(1)
@@ -162,7 +167,10 @@ def _stage_figures(
     if len(wrong):
         sure = wrong[np.argsort(-probabilities[wrong, guess[wrong]], kind="stable")]
         yield grid("mistakes", sure[:SHOWN], f"{name}: the mistakes it was surest of")
-    yield f"{name}/confusion", png(confusion_matrix(numbers["confusion"], labels, f"{name}: confusion"))
+    yield (
+        f"{name}/confusion",
+        png(confusion_matrix(numbers["confusion"], labels, f"{name}: confusion")),
+    )
     diagram = reliability_diagram(
         numbers["reliability"], numbers["metrics"]["ece"], f"{name}: how sure, how right"
     )

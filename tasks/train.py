@@ -12,6 +12,7 @@ from tasks.store import Ref, open_store
 from tasks.vision.hardware import find_device
 from tasks.vision.labels import Targets, apply_scheme
 from tasks.vision.model import Card, Tensors, digest, pack, unpack
+from tasks.vision.quiet import quiet_output
 from tasks.vision.recipe import LabelScheme, Stage
 
 
@@ -53,8 +54,9 @@ def train(
         stage, scheme: of the recipe, as JSON. dataset, start: refs, as JSON.
         work: the ingredients of the cache key, under which checkpoints are kept too.
     """
-    from tasks.vision.learning import Parent, train_stage
-    from tasks.vision.trainer import Examples
+    with quiet_output():
+        from tasks.vision.learning import Parent, train_stage
+        from tasks.vision.trainer import Examples
 
     home = open_store(store)
     data_ref = Ref.model_validate(dataset)
@@ -72,17 +74,18 @@ def train(
     parameters = Stage.model_validate(stage)
     tell(Event(name, f"{len(learn)} images, {parameters.train} trained"))
     checkpoints = Checkpoints(home, Work("train", work).key)
-    card, tensors = train_stage(
-        parameters,
-        targets,
-        learn,
-        check,
-        seed=seed,
-        device=find_device(),
-        parent=parent,
-        watch=lambda progress: tell(Event(name, detail=progress)),
-        memory=checkpoints,
-    )
+    with checkpoints.heeding_signals():
+        card, tensors = train_stage(
+            parameters,
+            targets,
+            learn,
+            check,
+            seed=seed,
+            device=find_device(),
+            parent=parent,
+            watch=lambda progress: tell(Event(name, detail=progress)),
+            memory=checkpoints,
+        )
     ref = publish_model(card, tensors, store, (data_ref, *([start_ref] if start_ref else [])))
     checkpoints.clear()
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
@@ -90,7 +93,6 @@ def train(
 
 def publish_model(card: Card, tensors: Tensors, store: str, made_from: tuple[Ref, ...]) -> Ref:
     """Put a model into the store; the ref's digest is over the tensors alone."""
-
 
     content = pack(card, tensors)
     return open_store(store).put(

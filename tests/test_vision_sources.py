@@ -14,6 +14,7 @@ import sys
 import tarfile
 import threading
 import time
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -191,7 +192,7 @@ def test_an_archive_reads_like_its_folder(name: str, top: str, tmp_path: Path) -
     files = small_set()
     folder = read(write_folder(tmp_path / "plain", files))
     noise = {
-        "__MACOSX/train/car/._1.png": b"junk",
+        "train/__MACOSX/1.png": b"junk",
         "train/car/.hidden.png": b"junk",
         "train/.ipynb_checkpoints/1.png": b"junk",
         "train/car/notes.txt": b"not an image, and not named like one",
@@ -454,6 +455,11 @@ ARCHIVE_FAULTS: dict[str, tuple[str, Callable[[Path], Path], list[str]]] = {
         lambda path: add_to_tar(path, "train/car/l.png", tarfile.FIFOTYPE),
         ["'train/car/l.png'", "link or device"],
     ),
+    "tar, sparse": (
+        "a.tar",
+        lambda path: add_to_tar(path, "train/car/s.png", tarfile.GNUTYPE_SPARSE),
+        ["'train/car/s.png'"],
+    ),
     "tar, not UTF-8": (
         "a.tar",
         lambda path: add_to_tar(path, "train/car/x\udce9.png"),
@@ -502,6 +508,26 @@ def test_an_unsafe_or_damaged_archive_is_refused(fault: str, tmp_path: Path) -> 
     path = make(tmp_path / name)
     refused(lambda: read(path), str(path), *expected)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_a_member_that_yields_more_than_it_claims_is_not_inflated(tmp_path: Path) -> None:
+    files = small_set() | {"train/car/000.png": bytes(60_000_000)}
+    path = write_zip(tmp_path / "a.zip", files)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.rindex(b"train/car/000.png") - 22, 100)
+    path.write_bytes(data)
+    with peak_memory() as peak:
+        refused(lambda: read(path, workers=1), str(path), "train/car/000.png")
+        assert peak() < 5e6
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[Callable[[], int]]:
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_archive_of_too_many_members_is_refused(
@@ -607,6 +633,15 @@ def test_the_centre_square_is_kept() -> None:
     for pixels in (wide, wide.transpose(1, 0, 2)):
         image = decoding.decode(encoded(Image.fromarray(np.ascontiguousarray(pixels)), "PNG"), 10)
         assert image[2:8, 2:8].min() > 190
+
+
+def test_a_photograph_is_scaled_as_well_as_from_all_its_pixels() -> None:
+    pattern = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    photo = Image.fromarray(pattern).resize((512, 512), Image.Resampling.BICUBIC)
+    data = encoded(photo, "JPEG", quality=95)
+    whole = Image.open(io.BytesIO(data))
+    expected = np.asarray(ImageOps.fit(whole, (32, 32), Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(decoding.decode(data, 32) - expected).mean() < 1
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -1149,12 +1184,6 @@ def test_memory_stays_near_the_size_of_the_result(tmp_path: Path) -> None:
     picture = encoded(Image.fromarray(noise), "BMP")
     files = {f"train/car/{index}.bmp": picture for index in range(200)}
     path = write_tar(tmp_path / "a.tar", files)
-    import tracemalloc
-
-    tracemalloc.start()
-    try:
+    with peak_memory() as peak:
         read(path, 24, splits=("train",), workers=2)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 45e6, f"peak {peak / 1e6:.0f} MB"
+        assert peak() < 45e6

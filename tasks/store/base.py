@@ -10,6 +10,7 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -67,7 +68,9 @@ def checked_key(key: str) -> str:
     Raises:
         ValueError: it is absolute, climbs out, or holds other than letters, digits and ._-/~
     """
-    if not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", key, re.ASCII) or {".", ".."} & set(key.split("/")):
+    if not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", key, re.ASCII) or {".", ".."} & set(
+        key.split("/")
+    ):
         raise ValueError(f"store key {key!r}: expected a relative path of letters, digits and ._-~")
     return key
 
@@ -124,10 +127,8 @@ class Store(ABC):
     def set_aside(self, key: str) -> str:
         """Move a damaged document or blob out of the way and return its new key."""
         aside = f"damaged/{key.replace('/', '~')}"
-        try:
+        with suppress(StoreError):
             self.write(aside, self.read(key))
-        except StoreError:
-            pass
         self.delete(key)
         return aside
 

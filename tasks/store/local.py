@@ -43,7 +43,12 @@ class LocalStore(Store):
         sha256, size = sha256_of(content)
         key = blob_key(kind, sha256, suffix)
         ref = Ref(
-            kind=kind, uri=key, sha256=sha256, size=size, digest=digest or sha256, made_from=made_from
+            kind=kind,
+            uri=key,
+            sha256=sha256,
+            size=size,
+            digest=digest or sha256,
+            made_from=made_from,
         )
         if not self._whole(self._path(key), ref):
             self._publish(key, content)
@@ -75,7 +80,9 @@ class LocalStore(Store):
     def keys(self, prefix: str) -> Iterator[str]:
         root = self._path(prefix)
         found = (path for path in root.rglob("*") if path.is_file())
-        names = (path.relative_to(self.folder).as_posix() for path in found if PARTIAL not in path.name)
+        names = (
+            path.relative_to(self.folder).as_posix() for path in found if PARTIAL not in path.name
+        )
         yield from sorted(names)
 
     def address(self, key: str) -> str:

@@ -31,7 +31,11 @@ def shifts(seed: int, epoch: int, n: int, reach: int) -> np.ndarray:
 
 
 def batch(
-    images: np.ndarray, chosen: np.ndarray, flips: np.ndarray | None, moves: np.ndarray | None, reach: int
+    images: np.ndarray,
+    chosen: np.ndarray,
+    flips: np.ndarray | None,
+    moves: np.ndarray | None,
+    reach: int,
 ) -> np.ndarray:
     """Cut one batch: pick, mirror, pad by reflection and crop.
 

@@ -58,7 +58,9 @@ class Dataset:
         if split == "test":
             return Part(images, labels)
         held_back = self._arrays["validation"]
-        chosen = held_back if split == "validation" else np.delete(np.arange(len(labels)), held_back)
+        chosen = (
+            held_back if split == "validation" else np.delete(np.arange(len(labels)), held_back)
+        )
         return Part(images[chosen], labels[chosen])
 
     def names(self, split: str) -> list[str]:
@@ -79,7 +81,11 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
     counts = np.bincount(train.labels, minlength=len(found.classes))
     poor = [name for name, count in zip(found.classes, counts, strict=True) if count < 2]
     if poor or round(len(train.labels) * validation) < len(found.classes):
-        what = f"class {poor[0]!r} has one training image" if poor else f"{len(train.labels)} training images"
+        what = (
+            f"class {poor[0]!r} has one training image"
+            if poor
+            else f"{len(train.labels)} training images"
+        )
         raise BadInput(
             f"{what}: too few to keep a share of {validation} for validation; "
             "add images or raise data.validation"
@@ -133,7 +139,7 @@ def open_dataset(path: Path) -> Dataset:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(length, 1 << 24)))
         description = Description.model_validate_json(header.pop("__metadata__")["relevo"])
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             name: np.memmap(
                 path,
                 dtype=DTYPES[entry["dtype"]],

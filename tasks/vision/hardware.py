@@ -40,7 +40,13 @@ def find_device() -> Device:
     found = _nvidia()
     if found:
         name, capability = found
-        policy = "mixed_bfloat16" if capability >= 8 else "mixed_float16" if capability >= 7 else "float32"
+        policy = (
+            "mixed_bfloat16"
+            if capability >= 8
+            else "mixed_float16"
+            if capability >= 7
+            else "float32"
+        )
         return Device("gpu", name, policy)
     cpu = _cpu_description()
     native = {"avx512_bf16", "amx_bf16"} & set(cpu.get("flags", "").split())
@@ -71,7 +77,9 @@ def _nvidia() -> tuple[str, float] | None:
         return None
     query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        answer = subprocess.run(
+            query, capture_output=True, text=True, timeout=20, check=True
+        ).stdout
         name, capability = answer.splitlines()[0].rsplit(",", 1)
         return name.strip(), float(capability)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):

@@ -66,13 +66,17 @@ def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
     for target, group in scheme.targets.items():
         for name in group:
             if name not in classes:
-                raise BadInput(f"label scheme: class {name!r} of target {target!r}{nearest(name, classes)}")
+                raise BadInput(
+                    f"label scheme: class {name!r} of target {target!r}{nearest(name, classes)}"
+                )
     groups = [list(group) for group in scheme.targets.values()]
     if scheme.rest:
         named = {name for group in groups for name in group}
         rest = [name for name in classes if name not in named]
         if not rest:
-            raise BadInput(f"label scheme: no class is left for the rest {scheme.rest!r}; leave rest out")
+            raise BadInput(
+                f"label scheme: no class is left for the rest {scheme.rest!r}; leave rest out"
+            )
         groups.append(rest)
     labels = scheme.labels
     limits = {labels.index(target): limit for target, limit in scheme.limits.items()}

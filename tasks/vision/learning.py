@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tasks.vision.hardware import Device
 from tasks.vision.labels import Targets
+from tasks.vision.memory import Memory
 from tasks.vision.model import Architecture, Card, Tensors
 from tasks.vision.networks import initialise
 from tasks.vision.optimizers import Adam, make_rule
@@ -25,7 +26,6 @@ from tasks.vision.trainer import (
     Budget,
     Examples,
     Fit,
-    Memory,
     Past,
     Progress,
     assign,
@@ -82,7 +82,6 @@ def train_stage(
         hand_on(model, parent.tensors)
     elif stage.train != "all":
         settle_statistics(model, train.inputs)
-    start = tensors_of(model)
 
     fit = None
     past, resume_all = Past(), _phase(memory) == "all"
@@ -90,10 +89,12 @@ def train_stage(
         fit = _learn_head(stage, model, train, validation, seed, watch, memory)
         past = Past((*fit.before.history, *fit.history), fit.before.seconds + fit.seconds)
     if stage.train != "head":
-        rule = make_rule(stage.optimizer, model, stage.epochs, stage.rate)
+        rule = make_rule(stage.optimizer, model, stage.rate)
         fit = Fit("all", model, rule, _budget(stage, stage.epochs), seed, past)
         fit.run(train, validation, watch, memory)
+        clock = time.monotonic()
         settle_statistics(model, train.inputs)
+        fit.seconds += time.monotonic() - clock
     assert fit is not None
 
     tensors = tensors_of(model)
@@ -113,6 +114,7 @@ def train_stage(
             images=len(train),
             images_per_second=len(history) * len(train) / seconds,
             resumed=fit.resumed,
+            flip=stage.flip,
             device=str(device),
             history=history,
             frozen=frozen_proof(parent.tensors, tensors) if parent and frozen else None,
@@ -164,8 +166,8 @@ def _architecture(
         network=stage.network,
         image_size=images.shape[1],
         outputs=targets.outputs,
-        mean=tuple(float(m) for m in mean),
-        std=tuple(float(d) for d in deviation),
+        mean=(float(mean[0]), float(mean[1]), float(mean[2])),
+        std=(float(deviation[0]), float(deviation[1]), float(deviation[2])),
         features=stage.features if stage.train == "head" else "last layer",
     )
 
@@ -204,9 +206,9 @@ def predict(
 
     Args:
         images: (n, size, size, 3) uint8, of the size that the model was built for.
-        average: test-time augmentation: half the mean logits of an image and its mirror, a quarter
-            each of the same with the image moved a pixel up-left and down-right (Jordan, arXiv
-            2404.00498, sec. 3.6).
+        average: test-time augmentation: half the mean logits of an image and its mirror (if the
+            model learnt from mirror images), a quarter each of the same with the image moved a pixel
+            up-left and down-right (Jordan, arXiv 2404.00498, sec. 3.6).
     """
     set_up(device)
     model = build_model(card.architecture)
@@ -217,6 +219,8 @@ def predict(
         return model(x, training=False)
 
     def mirror(x: np.ndarray) -> np.ndarray:
+        if not card.flip:
+            return plain(x).numpy()
         return 0.5 * (plain(x).numpy() + plain(np.ascontiguousarray(x[:, :, ::-1])).numpy())
 
     def logits(x: np.ndarray) -> np.ndarray:
@@ -228,7 +232,9 @@ def predict(
         return 0.5 * mirror(x) + 0.25 * sum(mirror(np.ascontiguousarray(m)) for m in moved)
 
     parts = [logits(images[i : i + PREDICT_BATCH]) for i in range(0, len(images), PREDICT_BATCH)]
-    scores = np.concatenate(parts) if parts else np.empty((0, card.architecture.outputs), np.float32)
+    scores = (
+        np.concatenate(parts) if parts else np.empty((0, card.architecture.outputs), np.float32)
+    )
     if card.binary:
         positive = 1 / (1 + np.exp(-scores[:, 0].astype(np.float64)))
         return np.stack([positive, 1 - positive], 1).astype(np.float32)

@@ -49,9 +49,7 @@ def scores(truth: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> d
         "roc_auc": float(roc_auc_score(positive, probabilities[:, 0])) if both else None,
         "pr_auc": float(average_precision_score(positive, probabilities[:, 0])) if both else None,
         "ece": expected_calibration_error(reliability(truth, probabilities)),
-        "brier": float(
-            brier_score_loss(truth, probabilities, labels=columns, scale_by_half=False)
-        ),
+        "brier": float(brier_score_loss(truth, probabilities, labels=columns, scale_by_half=False)),
     }
 
 
@@ -63,13 +61,13 @@ def confusion(truth: np.ndarray, probabilities: np.ndarray, labels: list[str]) -
 
 def confused_pairs(matrix: list[list[int]], labels: list[str], most: int = 5) -> list[list[Any]]:
     """The most frequent mistakes: [truth, guess, count]."""
-    pairs = [
+    pairs: list[list[Any]] = [
         [labels[i], labels[j], count]
         for i, row in enumerate(matrix)
         for j, count in enumerate(row)
         if i != j and count
     ]
-    return sorted(pairs, key=lambda pair: -pair[2])[:most]
+    return sorted(pairs, key=lambda pair: pair[2], reverse=True)[:most]
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:

@@ -38,7 +38,9 @@ class Card(Strict):
 
     architecture: Architecture
     labels: list[str] = Field(min_length=2)
-    classes: list[list[str]] = Field(description="for each label, the data's classes that count as it")
+    classes: list[list[str]] = Field(
+        description="for each label, the data's classes that count as it"
+    )
     train: str
     epochs: int
     kept_epoch: int
@@ -46,6 +48,7 @@ class Card(Strict):
     images: int = Field(description="images trained on")
     images_per_second: float
     resumed: bool = False
+    flip: bool = Field(description="a mirror image shows the same thing")
     device: str
     history: list[dict[str, float]]
     frozen: dict[str, Any] | None = None
@@ -85,4 +88,6 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
         card = Card.model_validate_json(header["__metadata__"]["relevo"])
         return card, load(content)
     except (SafetensorError, ValidationError, ValueError, KeyError, TypeError):
-        raise BadInput(f"{origin} is not a relevo model; give RUN/STAGE or an exported folder") from None
+        raise BadInput(
+            f"{origin} is not a relevo model; give RUN/STAGE or an exported folder"
+        ) from None

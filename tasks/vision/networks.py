@@ -28,7 +28,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(scale=False, **options)
+        # Statistics and offset stay float32 whatever the policy computes in.
+        super().__init__(scale=False, autocast=False, **options)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         learn = bool(training) and self.trainable
@@ -79,7 +80,9 @@ def _fast(x: Any, widths: tuple[int, ...]) -> Any:
     layers = keras.layers
     whiten = layers.Conv2D(24, 2, padding="valid", name=WHITEN)
     x = whiten(x)
-    whiten.kernel.trainable = False  # it comes from the images; only its bias learns
+    # It comes from the images. Its bias stays zero too: what normalisation leaves of the bias'
+    # gradient is far below bfloat16's rounding, and following that noise diverges.
+    whiten.trainable = False
     x = layers.Activation("silu", name="act_whiten")(x)
     for block, width in enumerate(widths, 1):
         for half in "ab":
@@ -124,7 +127,9 @@ def initialise(model: keras.Model, images: np.ndarray, seed: int) -> None:
                 layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
 
 
-def _kernel(draw: np.random.Generator, shape: tuple[int, ...], partial_identity: bool) -> np.ndarray:
+def _kernel(
+    draw: np.random.Generator, shape: tuple[int, ...], partial_identity: bool
+) -> np.ndarray:
     fan_in, fan_out = int(np.prod(shape[:-1])), shape[-1] * int(np.prod(shape[:-2]))
     bound = fan_in**-0.5 if partial_identity else (6 / (fan_in + fan_out)) ** 0.5
     kernel = draw.uniform(-bound, bound, shape).astype(np.float32)

@@ -12,34 +12,34 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from tasks.vision.networks import HEAD, WHITEN
+from tasks.vision.networks import HEAD
 
 MOMENTUM = 0.85
 KERNEL_RATE, KERNEL_MOMENTUM = 0.24, 0.6
 RATES = {"head": 0.67, "bias": 0.053}
 DECAY = 0.004  # weight decay times learning rate, for everything that SGD updates
-WHITEN_EPOCHS = 3
 
 
 class Rule(Protocol):
     """What the training loop asks of an update rule."""
 
-    slots: Sequence[Any]
+    @property
+    def slots(self) -> Sequence[Any]:
+        """The rule's own variables, in a fixed order."""
 
     def apply(self, gradients: Sequence[tf.Tensor], progress: tf.Tensor) -> None:
         """Update the variables; `progress` runs from 0 (first step) towards 1 (float32 scalar)."""
 
 
-def make_rule(name: str, model: keras.Model, epochs: int, rate: float) -> Rule:
+def make_rule(name: str, model: keras.Model, rate: float) -> Rule:
     """The rule `name` ("muon", "sgd" or "adam") for the trainable variables of `model`.
 
     Args:
-        epochs: length of the training, which the whitening bias' own schedule needs.
         rate: factor on all of the rule's learning rates.
     """
     if name == "adam":
         return Adam(model.trainable_variables, rate)
-    return FastRule(model, epochs, rate, orthogonal=name == "muon")
+    return FastRule(model, rate, orthogonal=name == "muon")
 
 
 class Adam:
@@ -66,24 +66,22 @@ class FastRule:
     made orthogonal by three Newton-Schulz steps.
     """
 
-    def __init__(self, model: keras.Model, epochs: int, rate: float, orthogonal: bool) -> None:
-        self._updates: list[tuple[Any, Any, float, bool, float]] = []
+    def __init__(self, model: keras.Model, rate: float, orthogonal: bool) -> None:
+        self._updates: list[tuple[Any, Any, float, bool]] = []
         for layer in model.layers:
             for variable in layer.trainable_variables:
                 kernel = len(variable.shape) == 4
                 own = RATES["head"] if layer.name == HEAD else RATES["bias"]
-                # The whitening bias learns for the first epochs only.
-                span = min(1.0, WHITEN_EPOCHS / epochs) if layer.name == WHITEN else 1.0
                 slot = tf.Variable(tf.zeros(variable.shape), trainable=False)
                 base = (KERNEL_RATE if orthogonal else RATES["bias"]) if kernel else own
-                self._updates.append((variable, slot, base * rate, kernel and orthogonal, span))
+                self._updates.append((variable, slot, base * rate, kernel and orthogonal))
         self.slots = [slot for _, slot, *_ in self._updates]
 
     def apply(self, gradients: Sequence[tf.Tensor], progress: tf.Tensor) -> None:
-        for gradient, (variable, slot, rate, orthogonal, span) in zip(
+        for gradient, (variable, slot, rate, orthogonal) in zip(
             gradients, self._updates, strict=True
         ):
-            now = rate * tf.maximum(0.0, 1 - progress / span)
+            now = rate * (1 - progress)
             weights = tf.convert_to_tensor(variable)
             if orthogonal:
                 slot.assign(KERNEL_MOMENTUM * slot + gradient)

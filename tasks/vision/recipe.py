@@ -31,15 +31,21 @@ class Data(Strict):
     """Where images come from and how they are cut."""
 
     source: str = Field(description="digits, cifar10, or a folder or archive of images")
-    image_size: int = Field(32, ge=16, le=512, description="images become squares of this many pixels")
+    image_size: int = Field(
+        32, ge=16, le=512, description="images become squares of this many pixels"
+    )
     validation: float = Field(0.1, gt=0, lt=1, description="share of train kept for choosing")
-    max_unreadable: float = Field(0.01, ge=0, lt=1, description="share of images that may be damaged")
+    max_unreadable: float = Field(
+        0.01, ge=0, lt=1, description="share of images that may be damaged"
+    )
 
 
 class LabelScheme(Strict):
     """How the data's classes map onto a stage's targets."""
 
-    targets: dict[str, list[str]] = Field(min_length=1, description="target: the classes that count as it")
+    targets: dict[str, list[str]] = Field(
+        min_length=1, description="target: the classes that count as it"
+    )
     rest: str | None = Field(None, description="the target of every other class")
     limits: dict[str, Positive] = Field({}, description="target: at most so many training images")
 
@@ -51,7 +57,9 @@ class LabelScheme(Strict):
                 raise ValueError(f"target {target!r} lists no class; name at least one")
             for name in classes:
                 if name in taken:
-                    raise ValueError(f"class {name!r} stands in {taken[name]!r} and {target!r}; keep one")
+                    raise ValueError(
+                        f"class {name!r} stands in {taken[name]!r} and {target!r}; keep one"
+                    )
                 taken[name] = target
         if self.rest in self.targets:
             raise ValueError(f"rest = {self.rest!r} is also a target; give the rest its own name")
@@ -82,26 +90,33 @@ class Network(Strict):
 class Stage(Strict):
     """One training step: a label scheme, a start, what is trained, and a budget."""
 
-    labels: str = Field("all", description="a scheme of [labels], or 'all' for the data's own classes")
+    labels: str = Field(
+        "all", description="a scheme of [labels], or 'all' for the data's own classes"
+    )
     start: str | None = Field(None, description="the stage whose model this one starts from")
     train: Literal["all", "head", "head then all"] = "all"
     features: Literal["last layer", "every layer"] = Field(
         "last layer", description="what a head on a frozen backbone sees"
     )
-    network: Network = Network()
+    network: Network = Field(default_factory=lambda: Network.model_validate({}))
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
     rate: Rate = Field(1.0, description="factor on the optimizer's own learning rates")
     head_rate: Rate = Field(1.0, description="the same for a head trained alone, by Adam")
     epochs: Positive = Field(8, description="passes over the data with every layer trained")
-    head_epochs: Positive = Field(30, description="passes over the data with the head trained alone")
+    head_epochs: Positive = Field(
+        30, description="passes over the data with the head trained alone"
+    )
     batch_size: Positive = 2000
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     flip: bool = Field(True, description="mirror images in every other epoch")
     shift: int = Field(2, ge=0, le=16, description="move images by up to so many pixels")
-    keep: Literal["last", "best"] = Field("last", description="which epoch's weights, by validation")
-    controls: bool = Field(True, description="also train the same from scratch and on random features")
+    keep: Literal["last", "best"] = Field(
+        "last", description="which epoch's weights, by validation"
+    )
+    controls: bool = Field(
+        True, description="also train the same from scratch and on random features"
+    )
     timeout_minutes: Positive = 24 * 60
-
 
     @property
     def random_backbone(self) -> bool:
@@ -116,7 +131,11 @@ class Stage(Strict):
         if self.start is None or not self.controls:
             return {}
         scratch = self.model_copy(
-            update={"start": None, "train": "all", "epochs": 1 if self.train == "head" else self.epochs}
+            update={
+                "start": None,
+                "train": "all",
+                "epochs": 1 if self.train == "head" else self.epochs,
+            }
         )
         random = self.model_copy(update={"start": None, "train": "head"})
         return {"scratch": scratch, "random": random}
@@ -150,7 +169,9 @@ class Recipe(Strict):
             if not name.isidentifier():
                 raise ValueError(f"stage {name!r}: use letters, digits and _ for a stage's name")
             if stage.labels not in schemes:
-                raise ValueError(f"stages.{name}.labels = {stage.labels!r}{nearest(stage.labels, schemes)}")
+                raise ValueError(
+                    f"stages.{name}.labels = {stage.labels!r}{nearest(stage.labels, schemes)}"
+                )
             if stage.start is not None and stage.start not in self.stages:
                 hint = nearest(stage.start, self.stages)
                 raise ValueError(f"stages.{name}.start = {stage.start!r}{hint}")
@@ -207,16 +228,24 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
     Raises:
         BadInput: no such recipe, not TOML, or a key or value that a recipe can't have.
     """
-    builtin = {p.name[:-5]: p for p in resources.files("flows.recipes").iterdir() if p.name.endswith(".toml")}
+    builtin = {
+        p.name[:-5]: p
+        for p in resources.files("flows.recipes").iterdir()
+        if p.name.endswith(".toml")
+    }
     if given in builtin:
         text, name = builtin[given].read_text("utf-8"), given
     elif Path(given).is_file():
         try:
             text, name = Path(given).read_text("utf-8"), Path(given).stem
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"recipe {given!r} can't be read: {error}; give a UTF-8 TOML file") from None
+            raise BadInput(
+                f"recipe {given!r} can't be read: {error}; give a UTF-8 TOML file"
+            ) from None
     else:
-        raise BadInput(f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)")
+        raise BadInput(
+            f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)"
+        )
     return parse_recipe(text, name, settings or {})
 
 

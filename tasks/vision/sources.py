@@ -191,10 +191,8 @@ def _file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BadInput(
-            f"{shown(path)} can't be read ({error.strerror or error}); expected a file that you may"
-            " read: change its permissions"
-        ) from error
+        reason = error.strerror or error
+        raise BadInput(f"{shown(path)} can't be read ({reason}); expected a whole file") from error
 
 
 # Folders and archives of pictures
@@ -229,7 +227,7 @@ def _pictures(
         bad = [unreadable[row] for row in rows if row in failed]
         kept = np.array([row for row in rows if row not in failed], np.int64)
         labels = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[kept - start]
-        if len(bad) > max_unreadable * len(rows) or len(set(labels.tolist())) < len(sizes):
+        if len(bad) / len(rows) > max_unreadable or len(set(labels.tolist())) < len(sizes):
             raise BadInput(
                 f"{contents.given}: {len(bad)} of {len(rows)} images in {split} can't be decoded:"
                 f" {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}; expected at most"
@@ -329,26 +327,33 @@ def _cifar10(image_size: int, splits: Sequence[str], path: Path) -> ImageSet:
     read = {}
     for split in splits:
         batches = _cifar10_batches(path, "test_batch" if split == "test" else "data_batch_")
-        labels = np.concatenate([batch[1] for batch in batches])
-        files = itertools.chain.from_iterable(batch[2] for batch in batches)
+        order = sorted(batches)  # the archive has them in another one
+        labels = np.concatenate([batches[name][1] for name in order])
+        files = itertools.chain.from_iterable(batches[name][2] for name in order)
         names = [
             f"{split}/{CIFAR10_CLASSES[label]}/{file}"
             for label, file in zip(labels, files, strict=True)
         ]
         images = np.empty((len(labels), image_size, image_size, 3), np.uint8)
-        start = 0
-        while batches:  # each is let go once it is copied
-            planes = batches.pop(0)[0].reshape(-1, 3, 32, 32)
-            pixels = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
-            for image, square in zip(images[start:], pixels, strict=False):
-                image[:] = np.asarray(fit(Image.fromarray(square), image_size))
-            start += len(pixels)
+        ends = itertools.accumulate(len(batches[name][1]) for name in order)
+        end = dict(zip(order, ends, strict=True))
+        while batches:  # last in, first out: so the memory of each goes back to the system
+            name, (planes, _, _) = batches.popitem()
+            pixels = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+            target = images[end[name] - len(pixels) : end[name]]
+            if image_size == 32:
+                target[:] = pixels
+            else:
+                for image, small in zip(target, np.ascontiguousarray(pixels), strict=True):
+                    image[:] = np.asarray(fit(Image.fromarray(small), image_size))
         read[split] = Split(images, labels, names)
     return ImageSet(list(CIFAR10_CLASSES), read, [])
 
 
-def _cifar10_batches(path: Path, prefix: str) -> list[tuple[np.ndarray, np.ndarray, list[str]]]:
-    """Pixels (N, 3072) uint8, labels (N,) int32 and file names of each batch, in their order."""
+def _cifar10_batches(
+    path: Path, prefix: str
+) -> dict[str, tuple[np.ndarray, np.ndarray, list[str]]]:
+    """Pixels (N, 3072) uint8, labels (N,) int32 and file names of each batch."""
     batches = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
@@ -358,13 +363,10 @@ def _cifar10_batches(path: Path, prefix: str) -> list[tuple[np.ndarray, np.ndarr
                     batches[name] = _cifar10_batch(_BatchReader(file, encoding="bytes").load())
         if not batches:
             raise ValueError(f"it has no {prefix}")
-    except (
-        Exception
-    ) as error:  # its hash is the published one, so only a changed constant gets here
-        raise BadInput(
-            f"{path} isn't CIFAR-10 for Python ({error}); expected that: remove it"
-        ) from error
-    return [batches[name] for name in sorted(batches)]
+    except Exception as error:  # a pickle can make the reader raise anything
+        mend = "expected the archive as published: remove it"
+        raise BadInput(f"{path} isn't CIFAR-10 for Python ({error}); {mend}") from error
+    return batches
 
 
 def _cifar10_batch(batch: dict[Any, Any]) -> tuple[np.ndarray, np.ndarray, list[str]]:

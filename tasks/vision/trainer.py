@@ -7,13 +7,10 @@ as long as TensorFlow's inter-op parallelism is 1.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,11 +19,14 @@ import tensorflow as tf
 from tasks.vision import augment
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import Device, cores
+from tasks.vision.memory import Memory, Snapshot, Stopped
 from tasks.vision.model import Tensors
 from tasks.vision.optimizers import Rule
+from tasks.vision.quiet import quiet_output
 
 SAVE_EVERY = 30.0  # seconds between checkpoints inside an epoch
 PREDICT_BATCH = 1000
+REFERENCE_BATCH = 2000
 
 
 class Diverged(RuntimeError):
@@ -69,14 +69,6 @@ class Progress:
     row: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass
-class Snapshot:
-    """Everything a fit needs to go on: arrays by name, and small plain values."""
-
-    arrays: Tensors
-    values: dict[str, Any]
-
-
 @dataclass(frozen=True)
 class Past:
     """What the stage's earlier phases leave behind: their history and their seconds."""
@@ -85,22 +77,18 @@ class Past:
     seconds: float = 0.0
 
 
-class Memory(Protocol):
-    """Where snapshots are kept; `save` may return before the bytes are down."""
-
-    def load(self) -> Snapshot | None:
-        """The newest whole snapshot, or None."""
-
-    def save(self, snapshot: Snapshot) -> None:
-        """Keep this snapshot instead of the one before."""
-
-
 def set_up(device: Device) -> None:
     """Make TensorFlow compute as `device` says; once per process, before anything else uses it.
 
     Raises:
         BadInput: the device is a GPU and TensorFlow sees none.
     """
+    with quiet_output():
+        _use(device)
+    keras.config.set_dtype_policy(device.policy)
+
+
+def _use(device: Device) -> None:
     if device.kind == "gpu":
         gpus = tf.config.list_physical_devices("GPU")
         if not gpus:
@@ -116,7 +104,7 @@ def set_up(device: Device) -> None:
         # One operation at a time: two that share the threads would split their sums by chance.
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.threading.set_intra_op_parallelism_threads(cores())
-    keras.config.set_dtype_policy(device.policy)
+    tf.constant(0.0)  # starts the runtime, which has its own things to say
 
 
 def loss_of(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
@@ -160,14 +148,17 @@ class Fit:
         self._best: Tensors = {}
         variables = model.trainable_variables
         # Float16 underflows without it; the rules below see true gradients either way.
-        scale = 1024.0 if keras.config.dtype_policy().compute_dtype == "float16" else 1.0
+        scale = 64.0 if keras.config.dtype_policy().compute_dtype == "float16" else 1.0
 
         @tf.function(reduce_retracing=True)
         def step(inputs: tf.Tensor, targets: tf.Tensor, progress: tf.Tensor) -> Any:
             with tf.GradientTape() as tape:
                 logits = model(tf.cast(inputs, model.input.dtype), training=True)
                 loss = loss_of(logits, targets, budget.label_smoothing)
-                scaled = loss * scale
+                # The fast recipe's rates are for the sum over 2,000 images. The sum over a batch grows
+                # with its size, its noise with the root of it: scale the steps like the noise.
+                size = tf.cast(tf.shape(targets)[0], tf.float32)
+                scaled = loss * (scale * (REFERENCE_BATCH / size) ** 0.5)
             gradients = [g / scale for g in tape.gradient(scaled, variables)]
             rule.apply(gradients, progress)
             return loss, right_of(logits, targets)
@@ -189,14 +180,14 @@ class Fit:
         """Train to the end of the budget; the model then holds the weights to keep.
 
         Raises:
-            Diverged: the loss became NaN or infinite.
+            Diverged: the loss became NaN or infinite. Stopped: `memory` said so.
         """
         if memory and (snapshot := memory.load()):
             self._restore(snapshot)
         size = min(self.budget.batch_size, len(train))
         steps = len(train) // size
         started, saved = time.monotonic(), time.monotonic()
-        before, done_before = self.seconds, self._done(steps)
+        before, done_before, rate = self.seconds, self._done(steps), 1.0
         for epoch in range(self._epoch, self.budget.epochs + 1):
             for step, chosen, inputs in self._batches(train.inputs, epoch, size, steps):
                 progress = tf.constant(self._done(steps) / (self.budget.epochs * steps), tf.float32)
@@ -209,6 +200,10 @@ class Fit:
                 self.seconds = before + now - started
                 rate = (self._done(steps) - done_before) / (now - started)
                 watch(self._progress(steps, size, rate))
+                if memory and memory.stop():
+                    memory.save(self._snapshot())
+                    memory.wait()
+                    raise Stopped
                 if memory and now - saved > SAVE_EVERY and self._step < steps:
                     memory.save(self._snapshot())
                     saved = now

@@ -148,7 +148,6 @@ def settle_statistics(model: keras.Model, images: np.ndarray, batches: int = 5) 
 def frozen_proof(parent: Tensors, child: Tensors) -> dict[str, Any]:
     """Compare the backbone's tensors before and after, byte by byte, by their digests."""
 
-
     before, after = backbone_of(parent), backbone_of(child)
     return {
         "tensors": len(after),
@@ -156,5 +155,3 @@ def frozen_proof(parent: Tensors, child: Tensors) -> dict[str, Any]:
         "digest": f"sha256:{digest(after)}",
         "equal": digest(before) == digest(after),
     }
-
-
