@@ -149,6 +149,10 @@ def _whitening_kernel(normalised: np.ndarray, size: int = 2, epsilon: float = 5e
     values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
     # Largest first; a sign fixed by the largest entry, since an eigenvector's own is arbitrary.
     vectors = vectors[:, ::-1] / np.sqrt(values[::-1] + epsilon)
+    # Grey images span a third of the directions. A filter for none would be a dead channel, whose
+    # normalisation blows rounding errors up layer by layer: repeat the live ones instead.
+    live = max(1, int((values > epsilon / 10).sum()))
+    vectors = vectors[:, np.arange(vectors.shape[1]) % live]
     vectors *= np.sign(vectors[np.abs(vectors).argmax(0), range(vectors.shape[1])])
     kernel = np.concatenate([vectors, -vectors], axis=1)
     return kernel.reshape(size, size, 3, -1).astype(np.float32)
