@@ -19,7 +19,8 @@ from tasks.report import report, report_files, reporting
 from tasks.store import Ref, open_store
 from tasks.train import load_model
 from tasks.vision.hardware import find_device
-from tasks.vision.recipe import Recipe, load_recipe
+from tasks.vision.loading import load_recipe
+from tasks.vision.recipe import Recipe
 
 
 @flow(name="experiment", flow_run_name="{run}", persist_result=False)

@@ -10,7 +10,8 @@ from tasks.caching import cached
 from tasks.prepare import load_dataset, preparation, prepare_images
 from tasks.store import Ref
 from tasks.vision.dataset import Dataset
-from tasks.vision.recipe import Recipe, load_recipe
+from tasks.vision.loading import load_recipe
+from tasks.vision.recipe import Recipe
 from tasks.vision.sources import find_source
 
 

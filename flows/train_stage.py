@@ -15,7 +15,8 @@ from tasks.train import load_model, train, training
 from tasks.vision.dataset import Dataset
 from tasks.vision.errors import BadInput
 from tasks.vision.labels import apply_scheme
-from tasks.vision.recipe import Recipe, Stage, load_recipe, nearest
+from tasks.vision.loading import load_recipe
+from tasks.vision.recipe import Recipe, Stage, nearest
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
 
 def _submodules(node: ast.ImportFrom) -> list[str]:
     """`from package import module`: the modules among the imported names."""
+    if (node.module or "").split(".")[0] not in PROJECT:
+        return []  # looking a library's module up would import its package
     base = importlib.util.find_spec(node.module or "")
     if base is None or base.submodule_search_locations is None:
         return []
@@ -107,18 +109,25 @@ class Shelf(WritableFileSystem):
 
     store: str
 
-    def read_path(self, path: str) -> bytes:  # type: ignore[override]  # Prefect calls either form
+    def _resolve_path(self, path: str) -> None:
+        """Prefect asks for a local path to name its records by; here a record's key is its name."""
+
+    def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
         """The record under this key. Raises ValueError (a miss to Prefect) if it is no hit."""
         store, key = open_store(self.store), f"cache/{path}.json"
         content = store.read(key)
         try:
             done = read_record(content)
+            if Work(path.rsplit("-", 1)[0], done.ingredients).key != path:
+                raise ValueError("it belongs to another key")
         except ValueError as error:
             aside = store.set_aside(key)
             tell(Event("cache", f"{key} is damaged ({error}); moved to {aside}, computing again"))
             raise
         try:
             store.fetch(done.ref)
+        except Passing:
+            raise  # out of reach is not damaged
         except Missing:
             tell(Event("cache", f"{done.ref.uri} is gone from the store; computing again"))
             raise
@@ -128,7 +137,9 @@ class Shelf(WritableFileSystem):
             raise
         return content
 
-    def write_path(self, path: str, content: bytes) -> None:  # type: ignore[override]
+    def write_path(  # type: ignore[override]
+        self, path: str, content: bytes, _sync: bool = True
+    ) -> None:
         """Point to finished work; a failure is told, since Prefect would only log it."""
         try:
             open_store(self.store).write(f"cache/{path}.json", content)

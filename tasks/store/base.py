@@ -10,7 +10,6 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -127,8 +126,12 @@ class Store(ABC):
     def set_aside(self, key: str) -> str:
         """Move a damaged document or blob out of the way and return its new key."""
         aside = f"damaged/{key.replace('/', '~')}"
-        with suppress(StoreError):
+        try:
             self.write(aside, self.read(key))
+        except Passing:
+            raise  # what is only out of reach must not be deleted unsaved
+        except StoreError:
+            pass
         self.delete(key)
         return aside
 
@@ -136,6 +139,25 @@ class Store(ABC):
 def blob_key(kind: Kind, sha256: str, suffix: str) -> str:
     """Where bytes of this kind and hash lie."""
     return f"{kind}s/{sha256}{suffix}"
+
+
+def ref_to(
+    kind: Kind,
+    content: Path | bytes,
+    suffix: str,
+    digest: str | None,
+    made_from: tuple[Ref, ...],
+) -> Ref:
+    """The ref to these bytes, which is the same in every store."""
+    sha256, size = sha256_of(content)
+    return Ref(
+        kind=kind,
+        uri=blob_key(kind, sha256, suffix),
+        sha256=sha256,
+        size=size,
+        digest=digest or sha256,
+        made_from=made_from,
+    )
 
 
 def sha256_of(content: Path | bytes) -> tuple[str, int]:

@@ -16,8 +16,8 @@ from tasks.store.base import (
     Ref,
     Store,
     StoreError,
-    blob_key,
     checked_key,
+    ref_to,
     sha256_of,
 )
 
@@ -40,18 +40,9 @@ class LocalStore(Store):
         digest: str | None = None,
         made_from: tuple[Ref, ...] = (),
     ) -> Ref:
-        sha256, size = sha256_of(content)
-        key = blob_key(kind, sha256, suffix)
-        ref = Ref(
-            kind=kind,
-            uri=key,
-            sha256=sha256,
-            size=size,
-            digest=digest or sha256,
-            made_from=made_from,
-        )
-        if not self._whole(self._path(key), ref):
-            self._publish(key, content)
+        ref = ref_to(kind, content, suffix, digest, made_from)
+        if not self._whole(self._path(ref.uri), ref):
+            self._publish(ref.uri, content)
         return ref
 
     def fetch(self, ref: Ref) -> Path:

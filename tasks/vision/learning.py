@@ -86,7 +86,7 @@ def train_stage(
     fit = None
     past, resume_all = Past(), _phase(memory) == "all"
     if stage.train != "all" and not resume_all:
-        fit = _learn_head(stage, model, train, validation, seed, watch, memory)
+        fit = _learn_head(stage, architecture, model, train, validation, seed, watch, memory)
         past = Past((*fit.before.history, *fit.history), fit.before.seconds + fit.seconds)
     if stage.train != "head":
         rule = make_rule(stage.optimizer, model, stage.rate)
@@ -125,6 +125,7 @@ def train_stage(
 
 def _learn_head(
     stage: Stage,
+    architecture: Architecture,
     model: keras.Model,
     train: Examples,
     validation: Examples,
@@ -138,9 +139,10 @@ def _learn_head(
     checks = Examples(compute_features(model, validation.inputs), validation.targets)
     head = head_model(model, features.inputs)
     # The fast network scales its logits down: a head alone must take steps that much larger.
-    scaled = stage.features == "last layer" and stage.network.kind == "fast"
-    rate = stage.head_rate / (stage.network.logit_scale if scaled else 1.0)
-    rule = Adam(head.trainable_variables, rate, falling=stage.network.kind == "fast")
+    fast = architecture.network.kind == "fast"
+    scaled = fast and architecture.features == "last layer"
+    rate = stage.head_rate / (architecture.network.logit_scale if scaled else 1.0)
+    rule = Adam(head.trainable_variables, rate, falling=fast)
     budget = replace(
         _budget(stage, stage.head_epochs),
         batch_size=min(stage.batch_size, HEAD_BATCH),

@@ -7,13 +7,10 @@ name. Importing this module imports neither TensorFlow nor Prefect.
 from __future__ import annotations
 
 import difflib
-import tomllib
-from collections.abc import Iterable, Mapping
-from importlib import resources
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.vision.errors import BadInput
 
@@ -217,96 +214,3 @@ def nearest(given: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
     return f" is not there; {hint}"
-
-
-def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a built-in recipe by name, or a TOML file by path, with `settings` laid over it.
-
-    Args:
-        settings: dotted key -> value, e.g. {"stages.baseline.epochs": 3}.
-
-    Raises:
-        BadInput: no such recipe, not TOML, or a key or value that a recipe can't have.
-    """
-    builtin = {
-        p.name[:-5]: p
-        for p in resources.files("flows.recipes").iterdir()
-        if p.name.endswith(".toml")
-    }
-    if given in builtin:
-        text, name = builtin[given].read_text("utf-8"), given
-    elif Path(given).is_file():
-        try:
-            text, name = Path(given).read_text("utf-8"), Path(given).stem
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(
-                f"recipe {given!r} can't be read: {error}; give a UTF-8 TOML file"
-            ) from None
-    else:
-        raise BadInput(
-            f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)"
-        )
-    return parse_recipe(text, name, settings or {})
-
-
-def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
-    """Turn TOML into a recipe; `[defaults]` holds for every stage that does not say otherwise."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"recipe {name!r} is not TOML: {error}; mend that line") from None
-    for path, value in settings.items():
-        _assign(table, path, value)
-    defaults = table.pop("defaults", {})
-    stages = table.get("stages", {})
-    if isinstance(defaults, dict) and isinstance(stages, dict):
-        table["stages"] = {
-            key: {**defaults, **stage} if isinstance(stage, dict) else stage
-            for key, stage in stages.items()
-        }
-    try:
-        return Recipe.model_validate({"name": name, **table})
-    except ValidationError as error:
-        raise BadInput(f"recipe {name!r}: {_first_line(error)}") from None
-
-
-def _assign(table: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted key; its table must be one that a recipe can have."""
-    *parents, last = path.split(".")
-    here = table
-    for depth, key in enumerate(parents):
-        if key not in here and (depth > 0 or key not in {*Recipe.model_fields, "defaults"}):
-            known = here if depth else [*Recipe.model_fields, "defaults"]
-            raise BadInput(f"--set {path}: {key!r}{nearest(key, known)}")
-        here = here.setdefault(key, {})
-        if not isinstance(here, dict):
-            raise BadInput(f"--set {path}: {key!r} is a value, not a table; leave out {last!r}")
-    if not parents and last not in Recipe.model_fields:
-        raise BadInput(f"--set {path}: {last!r}{nearest(last, Recipe.model_fields)}")
-    here[last] = value
-
-
-def _first_line(error: ValidationError) -> str:
-    """The first fault of a validation error as one line with the right name beside the wrong one."""
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
-        return f"{'.'.join(where)}{nearest(where[-1], _keys_at(where[:-1]))}"
-    if first["type"] == "missing":
-        return f"{'.'.join(where)} is missing; add it"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{'.'.join(where)}: {message}" if where else message
-    return f"{'.'.join(where)} = {first['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _keys_at(where: list[str]) -> list[str]:
-    """The keys that the table at `where` may have."""
-    model: Any = Recipe
-    if where and where[0] == "data":
-        model = Data
-    elif where and where[0] == "labels":
-        model = LabelScheme
-    elif where and where[0] == "stages":
-        model = Network if where[-1] == "network" else Stage
-    return list(model.model_fields)

@@ -4,50 +4,28 @@
 `read_source` turns it into uint8 arrays, always in the same order.
 """
 
+from __future__ import annotations
+
 import difflib
 import hashlib
-import http.client
 import importlib.metadata
 import itertools
-import logging
-import os
-import pickle
-import tarfile
-import tempfile
-import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tasks.vision.archives import (
-    ARCHIVE_SUFFIXES,
-    LAYOUT,
-    SPLITS,
-    Contents,
-    check_same_classes,
-    find_classes,
-    find_root,
-    is_image,
-    open_contents,
-    shown,
-)
-from tasks.vision.decoding import decode_all, fit
+from tasks.vision import cifar10
+from tasks.vision.archives import ARCHIVE_SUFFIXES
+from tasks.vision.contents import Contents, open_contents
 from tasks.vision.errors import BadInput
-
-CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-CIFAR10_CLASSES = [
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-]
-
-log = logging.getLogger(__name__)
+from tasks.vision.files import file_digest, is_image, shown
+from tasks.vision.layout import LAYOUT, SPLITS, check_same_classes, find_classes, find_root
+from tasks.vision.workers import decode_all
 
 
 @dataclass(frozen=True)
@@ -108,10 +86,10 @@ def fingerprint(source: Source) -> str:
         version = importlib.metadata.version("scikit-learn")
         return hashlib.sha256(f"digits {version}".encode()).hexdigest()
     if source.kind == "cifar10":
-        return CIFAR10_SHA256
+        return cifar10.SHA256
     assert source.path is not None
     if source.kind == "archive":
-        return _file_digest(source.path)
+        return file_digest(source.path)
     with closing(open_contents(source.path)) as folder, ThreadPoolExecutor() as pool:
         root = find_root(folder, SPLITS)
         names = sorted(
@@ -166,7 +144,9 @@ def read_source(
     if source.kind == "digits":
         return _digits(image_size, splits)
     if source.kind == "cifar10":
-        return _cifar10(image_size, splits, _cifar10_archive(cache_dir))
+        archive = cifar10.fetch(cache_dir)
+        read = {split: Split(*cifar10.read_split(archive, split, image_size)) for split in splits}
+        return ImageSet(list(cifar10.CLASSES), read, [])
     assert source.path is not None
     with closing(open_contents(source.path)) as contents:
         return _pictures(contents, image_size, splits, max_unreadable, workers)
@@ -184,15 +164,6 @@ def duplicates(a: Split, b: Split) -> list[tuple[str, str]]:
 def _keys(images: np.ndarray) -> Iterator[bytes]:
     for image in np.ascontiguousarray(images):
         yield hashlib.blake2b(image.data, digest_size=16).digest()
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        reason = error.strerror or error
-        raise BadInput(f"{shown(path)} can't be read ({reason}); expected a whole file") from error
 
 
 # Folders and archives of pictures
@@ -265,135 +236,3 @@ def _digits(image_size: int, splits: Sequence[str]) -> ImageSet:
         names = [f"digits/{row:04d}" for row in chosen]
         read[split] = Split(images, labels[chosen].astype(np.int32), names)
     return ImageSet([str(digit) for digit in range(10)], read, [])
-
-
-# CIFAR-10 as published
-
-
-def _cifar10_archive(cache_dir: Path | None) -> Path:
-    """Where the published archive is, downloaded unless a whole copy is there."""
-    if cache_dir is None:
-        cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "relevo")
-    path = cache_dir / CIFAR10_URL.rpartition("/")[2]
-    if path.exists():
-        if _file_digest(path) == CIFAR10_SHA256:
-            return path
-        log.warning("%s is damaged and will be downloaded again", path)
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        # Under a name of its own until it is whole: others may be downloading it too.
-        with tempfile.NamedTemporaryFile(dir=cache_dir, prefix=".", delete=False) as file:
-            part = Path(file.name)
-            try:
-                digest = hashlib.sha256()
-                for block in _download(CIFAR10_URL):
-                    digest.update(block)
-                    file.write(block)
-                if digest.hexdigest() != CIFAR10_SHA256:
-                    raise BadInput(
-                        f"{CIFAR10_URL} gave SHA-256 {digest.hexdigest()}; expected"
-                        f" {CIFAR10_SHA256}: put the published file at {path}"
-                    )
-                file.close()
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
-    except ConnectionError:
-        raise
-    except OSError as error:
-        raise BadInput(
-            f"CIFAR-10 can't be kept in {cache_dir} ({error.strerror or error}); expected a folder"
-            " that you may write, with 200 MB free"
-        ) from error
-    return path
-
-
-def _download(url: str) -> Iterator[bytes]:
-    try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            missing = int(answer.headers.get("Content-Length") or 0)
-            while block := answer.read(2**20):
-                missing -= len(block)
-                yield block
-        if missing > 0:  # http.client takes a broken connection for the end
-            raise EOFError(f"{missing} bytes are missing")
-    except (OSError, EOFError, http.client.HTTPException) as error:
-        raise ConnectionError(
-            f"{url} can't be downloaded ({error}); check the network and try again"
-        ) from error
-
-
-def _cifar10(image_size: int, splits: Sequence[str], path: Path) -> ImageSet:
-    read = {}
-    for split in splits:
-        batches = _cifar10_batches(path, "test_batch" if split == "test" else "data_batch_")
-        order = sorted(batches)  # the archive has them in another one
-        labels = np.concatenate([batches[name][1] for name in order])
-        files = itertools.chain.from_iterable(batches[name][2] for name in order)
-        names = [
-            f"{split}/{CIFAR10_CLASSES[label]}/{file}"
-            for label, file in zip(labels, files, strict=True)
-        ]
-        images = np.empty((len(labels), image_size, image_size, 3), np.uint8)
-        ends = itertools.accumulate(len(batches[name][1]) for name in order)
-        end = dict(zip(order, ends, strict=True))
-        while batches:  # last in, first out: so the memory of each goes back to the system
-            name, (planes, _, _) = batches.popitem()
-            pixels = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-            target = images[end[name] - len(pixels) : end[name]]
-            if image_size == 32:
-                target[:] = pixels
-            else:
-                for image, small in zip(target, np.ascontiguousarray(pixels), strict=True):
-                    image[:] = np.asarray(fit(Image.fromarray(small), image_size))
-        read[split] = Split(images, labels, names)
-    return ImageSet(list(CIFAR10_CLASSES), read, [])
-
-
-def _cifar10_batches(
-    path: Path, prefix: str
-) -> dict[str, tuple[np.ndarray, np.ndarray, list[str]]]:
-    """Pixels (N, 3072) uint8, labels (N,) int32 and file names of each batch."""
-    batches = {}
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = member.name.rpartition("/")[2]
-                if name.startswith(prefix) and (file := archive.extractfile(member)):
-                    batches[name] = _cifar10_batch(_BatchReader(file, encoding="bytes").load())
-        if not batches:
-            raise ValueError(f"it has no {prefix}")
-    except Exception as error:  # a pickle can make the reader raise anything
-        mend = "expected the archive as published: remove it"
-        raise BadInput(f"{path} isn't CIFAR-10 for Python ({error}); {mend}") from error
-    return batches
-
-
-def _cifar10_batch(batch: dict[Any, Any]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    _, shape, _, _, raw = batch[b"data"].state
-    pixels = np.frombuffer(raw, np.uint8).reshape(shape)
-    labels = np.array(batch[b"labels"], np.int32)
-    if pixels.shape != (len(labels), 3072) or set(labels.tolist()) - set(range(10)):
-        raise ValueError(f"pixels {pixels.shape} for {len(labels)} labels")
-    return pixels, labels, [name.decode() for name in batch[b"filenames"]]
-
-
-class _Recorded:
-    """Stands for what a pickle wants built: it keeps the state that it is given, nothing more."""
-
-    def __init__(self, *_: object) -> None:
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _BatchReader(pickle.Unpickler):
-    """Reads the published pickles; every name in them is bound to an inert stand-in, or refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.startswith("numpy") and name in ("_reconstruct", "ndarray", "dtype"):
-            return _Recorded
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes in this protocol
-            return lambda text, _: text.encode("latin1")
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")

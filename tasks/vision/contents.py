@@ -1,0 +1,72 @@
+"""What a folder, zip or tar of images holds, and its files' bytes: nothing is unpacked to disk.
+
+Folders and archives look the same from outside: see `Contents`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tasks.vision.archives import refusing_damage
+from tasks.vision.errors import BadInput
+from tasks.vision.files import check_utf8, hidden, read_file, shown
+from tasks.vision.tars import Tar
+from tasks.vision.zips import Zip
+
+
+class Contents(Protocol):
+    """The files below one folder, or in one archive; paths are relative and use "/"."""
+
+    given: str
+
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        """Names of the folders and the files in a folder ("" is the top); hidden ones left out."""
+
+    def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
+        """Each file's index in `paths` and its bytes, or why they can't be had; in any order."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+def open_contents(path: Path) -> Contents:
+    """Open a folder or an archive, whatever `path` is; `BadInput` if it is damaged or unsafe."""
+    if path.is_dir():
+        return Folder(path)
+    with refusing_damage(shown(path)):
+        return Zip(path) if path.name.lower().endswith(".zip") else Tar(path)
+
+
+class Folder:
+    """A folder on disk. Links are followed: who made the folder may read what they lead to."""
+
+    def __init__(self, path: Path) -> None:
+        self.given = shown(path)
+        self._path = os.fspath(path)
+
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        folders: list[str] = []
+        files: list[str] = []
+        path = Path(self._path, folder)
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if not hidden(entry.name):
+                        check_utf8(self.given, entry.name)
+                        (folders if entry.is_dir() else files).append(entry.name)
+        except OSError as error:
+            raise BadInput(
+                f"{shown(path)} can't be listed ({error.strerror or error}); expected a folder that"
+                " you may read: change its permissions"
+            ) from error
+        return folders, files
+
+    def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
+        for index, path in enumerate(paths):
+            yield index, read_file(f"{self._path}/{path}")
+
+    def close(self) -> None:
+        pass

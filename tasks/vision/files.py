@@ -1,0 +1,66 @@
+"""One file: which names stand for an image, how a name is shown, and the bytes behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from tasks.vision.errors import BadInput
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MAX_FILE_BYTES = 64 * 2**20
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name ends like an image's."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def shown(name: object) -> str:
+    """A name as it can stand in a one-line message: escaped only if it has to be."""
+    text = str(name)
+    return text if text.isprintable() else repr(text)
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is passed over: systems leave such behind, nobody names data so."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def check_utf8(given: str, name: str) -> None:
+    """`BadInput` for a name whose bytes aren't UTF-8; `given` is where it was found."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise not_utf8(given, name) from None
+
+
+def not_utf8(given: str, name: str | bytes) -> BadInput:
+    """The refusal of such a name."""
+    return BadInput(f"{given} holds the name {name!r}; expected names in UTF-8: rename it")
+
+
+def read_file(path: str) -> bytes | str:
+    """An image file's bytes, or why they can't be had; never raises."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a Path for each small file would double the time)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            return "not a file"
+        if status.st_size > MAX_FILE_BYTES:
+            return f"{status.st_size} bytes, more than {MAX_FILE_BYTES}"
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read()
+    except OSError as error:
+        return f"can't be read ({error.strerror or error})"
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256, 64 hex characters, of a file; `BadInput` if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        reason = error.strerror or error
+        raise BadInput(f"{shown(path)} can't be read ({reason}); expected a whole file") from error

@@ -1,0 +1,109 @@
+"""Reading a recipe: built-in or from a TOML file, with settings laid over it, faults in one line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tasks.vision.errors import BadInput
+from tasks.vision.recipe import Data, LabelScheme, Network, Recipe, Stage, nearest
+
+
+def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a built-in recipe by name, or a TOML file by path, with `settings` laid over it.
+
+    Args:
+        settings: dotted key -> value, e.g. {"stages.baseline.epochs": 3}.
+
+    Raises:
+        BadInput: no such recipe, not TOML, or a key or value that a recipe can't have.
+    """
+    builtin = {
+        p.name[:-5]: p
+        for p in resources.files("flows.recipes").iterdir()
+        if p.name.endswith(".toml")
+    }
+    if given in builtin:
+        text, name = builtin[given].read_text("utf-8"), given
+    elif Path(given).is_file():
+        try:
+            text, name = Path(given).read_text("utf-8"), Path(given).stem
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(
+                f"recipe {given!r} can't be read: {error}; give a UTF-8 TOML file"
+            ) from None
+    else:
+        raise BadInput(
+            f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)"
+        )
+    return parse_recipe(text, name, settings or {})
+
+
+def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
+    """Turn TOML into a recipe; `[defaults]` holds for every stage that does not say otherwise."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"recipe {name!r} is not TOML: {error}; mend that line") from None
+    for path, value in settings.items():
+        _assign(table, path, value)
+    defaults = table.pop("defaults", {})
+    stages = table.get("stages", {})
+    if isinstance(defaults, dict) and isinstance(stages, dict):
+        table["stages"] = {
+            key: {**defaults, **stage} if isinstance(stage, dict) else stage
+            for key, stage in stages.items()
+        }
+    try:
+        return Recipe.model_validate({"name": name, **table})
+    except ValidationError as error:
+        raise BadInput(f"recipe {name!r}: {_first_line(error)}") from None
+
+
+def _assign(table: dict[str, Any], path: str, value: Any) -> None:
+    """Set a dotted key; its table must be one that a recipe can have."""
+    *parents, last = path.split(".")
+    here = table
+    for depth, key in enumerate(parents):
+        if key not in here and (depth > 0 or key not in {*Recipe.model_fields, "defaults"}):
+            known = here if depth else [*Recipe.model_fields, "defaults"]
+            raise BadInput(f"--set {path}: {key!r}{nearest(key, known)}")
+        here = here.setdefault(key, {})
+        if not isinstance(here, dict):
+            raise BadInput(f"--set {path}: {key!r} is a value, not a table; leave out {last!r}")
+    if not parents and last not in Recipe.model_fields:
+        raise BadInput(f"--set {path}: {last!r}{nearest(last, Recipe.model_fields)}")
+    here[last] = value
+
+
+def _first_line(error: ValidationError) -> str:
+    """The first fault of a validation error as one line with the right name beside the wrong one."""
+    # A misspelt key also makes the right one missing: name the misspelling.
+    faults = error.errors()
+    first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+    where = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        return f"{'.'.join(where)}{nearest(where[-1], _keys_at(where[:-1]))}"
+    if first["type"] == "missing":
+        return f"{'.'.join(where)} is missing; add it"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{'.'.join(where)}: {message}" if where else message
+    return f"{'.'.join(where)} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _keys_at(where: list[str]) -> list[str]:
+    """The keys that the table at `where` may have."""
+    model: Any = Recipe
+    if where and where[0] == "data":
+        model = Data
+    elif where and where[0] == "labels":
+        model = LabelScheme
+    elif where and where[0] == "stages":
+        model = Network if where[-1] == "network" else Stage
+    return list(model.model_fields)

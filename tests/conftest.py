@@ -1,0 +1,106 @@
+"""One small chain, trained once per test session on scikit-learn's digits, that tests look at."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# A chain small enough for a test: the digits recipe with narrow networks and few epochs.
+SMALL = [
+    "--set=defaults.network.widths=[8, 16, 16]",
+    "--set=defaults.head_epochs=10",
+    "--set=stages.baseline.epochs=3",
+    "--set=stages.ten_class.epochs=3",
+    "--set=stages.ten_class_from_transfer.epochs=2",
+]
+
+
+@dataclass
+class Outcome:
+    """What a finished command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Standard output, which must be exactly one JSON object."""
+        assert self.status == 0, self.err
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+
+Relevo = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of Prefect's own for the tests, so that they see no profile of the person's."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def relevo(prefect_home: Path) -> Relevo:
+    """Run the command line in a process of its own, as a user does."""
+
+    def run(*words: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Outcome:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows", *words],
+            capture_output=True,
+            text=True,
+            cwd=cwd or ROOT,
+            env={**environment(prefect_home), **(env or {})},
+            timeout=540,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def environment(prefect_home: Path) -> dict[str, str]:
+    """This process' environment without a server or a store of the person's."""
+    strange = ("PREFECT_", "RELEVO_", "AWS_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
+    return {**kept, "PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="session")
+def server(prefect_home: Path) -> Iterator[str]:
+    """One Prefect server for the whole session: starting one per command would cost seconds each."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        from prefect.settings import PREFECT_API_URL
+
+        yield str(PREFECT_API_URL.value())
+
+
+@dataclass
+class Chain:
+    """The small chain's store, and what its two first runs printed."""
+
+    store: Path
+    first: Outcome
+    second: Outcome
+
+
+@pytest.fixture(scope="session")
+def chain(relevo: Relevo, server: str, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The small digits chain, run twice on a fresh store, first with a server of its own."""
+    store = tmp_path_factory.mktemp("chain") / "store"
+    command = ["run", "digits", "--store", str(store), "--json", *SMALL]
+    first = relevo(*command)
+    second = relevo(*command, env={"PYTHONPROFILEIMPORTTIME": "1", "PREFECT_API_URL": server})
+    return Chain(store, first, second)

@@ -1,0 +1,354 @@
+"""What every store does, on a local folder and on S3 (moto's server, over HTTP); and what refs and keys are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import boto3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks.store import Damaged, Missing, Ref, Store, StoreError, open_store
+from tasks.store.base import Kind, Passing, checked_key
+
+ROOT = Path(__file__).parents[1]
+BYTES = bytes(range(256)) * 40
+KINDS = get_args(Kind)
+SECRETS = ("AKIATESTING", "hush-hush-secret")
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """moto's server on a free port."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(s3_url: str) -> Any:
+    """A client of the test's own, to look and change behind a store's back."""
+    key, secret = SECRETS
+    return boto3.client(
+        "s3",
+        endpoint_url=s3_url,
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+    )
+
+
+@pytest.fixture
+def s3_settings(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3's own settings, for that server and nothing of the person's; an empty blob cache."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    values = {
+        "AWS_ENDPOINT_URL_S3": s3_url,
+        "AWS_ACCESS_KEY_ID": SECRETS[0],
+        "AWS_SECRET_ACCESS_KEY": SECRETS[1],
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": "/nonexistent",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "RELEVO_BLOB_CACHE": str(tmp_path / "blobs"),
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def bucket(s3_settings: None, s3: Any) -> str:
+    """A new, empty bucket."""
+    name = f"bucket-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+@dataclass
+class Kept:
+    """A store, and a way to change what it holds behind its back."""
+
+    store: Store
+    spoil: Callable[[str, bytes], None]
+
+
+@pytest.fixture(params=["local", "s3"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    if request.param == "local":
+        folder = tmp_path / "store"
+
+        def spoil_file(key: str, content: bytes) -> None:
+            (folder / key).write_bytes(content)
+
+        return Kept(open_store(folder), spoil_file)
+    name, client = request.getfixturevalue("bucket"), request.getfixturevalue("s3")
+
+    def spoil_object(key: str, content: bytes) -> None:
+        client.put_object(Bucket=name, Key=f"some/prefix/{key}", Body=content)
+
+    return Kept(open_store(f"s3://{name}/some/prefix"), spoil_object)
+
+
+@pytest.fixture
+def store(kept: Kept) -> Store:
+    return kept.store
+
+
+def test_bytes_and_files_come_back_as_they_were(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "some.bin"
+    file.write_bytes(BYTES[1:])
+    for content, size in ((BYTES, len(BYTES)), (file, len(BYTES) - 1), (b"", 0)):
+        ref = store.put("dataset", content, ".bin")
+        path = store.fetch(ref)
+        assert ref.size == size
+        assert path.read_bytes() == (content if isinstance(content, bytes) else file.read_bytes())
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == ref.sha256
+
+
+def test_keys_and_digests_are_the_same_in_every_store(store: Store) -> None:
+    parent = store.put("dataset", b"parent")
+    ref = store.put("model", b"hello", ".bin", digest="0" * 64, made_from=(parent,))
+    assert parent.digest == parent.sha256
+    assert ref.model_dump() == {
+        "kind": "model",
+        "uri": "models/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824.bin",
+        "sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+        "size": 5,
+        "digest": "0" * 64,
+        "made_from": (parent.model_dump(),),
+    }
+
+
+def test_putting_twice_is_putting_once(store: Store) -> None:
+    assert store.put("model", BYTES) == store.put("model", BYTES)
+    assert len(list(store.keys("models"))) == 1
+
+
+def test_what_is_not_there_is_missing(store: Store) -> None:
+    ref = store.put("model", BYTES)
+    store.delete(ref.uri)
+    store.delete(ref.uri)
+    with pytest.raises(Missing, match=ref.uri):
+        store.fetch(ref)
+    with pytest.raises(Missing, match="runs/none"):
+        store.read("runs/none")
+    assert list(store.keys("runs")) == []
+
+
+@pytest.mark.parametrize(
+    "change", [b"", b"short", BYTES[:-1] + b"!"], ids=["empty", "short", "bit"]
+)
+def test_changed_bytes_are_damaged_until_put_again(kept: Kept, change: bytes) -> None:
+    ref = kept.store.put("model", BYTES)
+    kept.spoil(ref.uri, change)
+    with pytest.raises(Damaged, match=ref.uri):
+        kept.store.fetch(ref)
+    aside = kept.store.set_aside(ref.uri)
+    assert kept.store.read(aside) == change
+    with pytest.raises(Missing):
+        kept.store.fetch(ref)
+    assert kept.store.put("model", BYTES) == ref
+    assert kept.store.fetch(ref).read_bytes() == BYTES
+
+
+def test_setting_aside_deletes_nothing_that_is_only_out_of_reach(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(key: str) -> bytes:
+        raise Passing("no network")
+
+    store.write("runs/a", b"whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read", unreachable)
+        with pytest.raises(Passing):
+            store.set_aside("runs/a")
+    assert store.read("runs/a") == b"whole"
+
+
+def test_keys_are_sorted_and_only_those_below_the_folder(store: Store) -> None:
+    names = ["runs/b/run.json", "runs/a/x/y", "runs/a.b", "runs/B", "runs/a/x-z", "runs~/c", "run"]
+    for name in names:
+        store.write(name, b"")
+    assert list(store.keys("runs")) == [
+        "runs/B",
+        "runs/a.b",
+        "runs/a/x-z",
+        "runs/a/x/y",
+        "runs/b/run.json",
+    ]
+    assert list(store.keys("runs/a")) == ["runs/a/x-z", "runs/a/x/y"]
+    assert list(store.keys("nothing")) == []
+
+
+def test_a_document_is_replaced_whole(store: Store) -> None:
+    store.write("latest", b"a long first version")
+    store.write("latest", b"short")
+    assert store.read("latest") == b"short"
+    assert store.address("latest").endswith("/latest")
+
+
+BAD_KEYS = [
+    "",
+    "/",
+    "/etc/passwd",
+    "../x",
+    "a/../x",
+    "a/./x",
+    ".",
+    "a//b",
+    "a/",
+    "a b",
+    "a\n",
+    "ä",
+    "a\\b",
+    "a\0",
+]
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+def test_no_key_leads_out_of_a_store(store: Store, key: str) -> None:
+    uses: list[Callable[[], Any]] = [
+        lambda: store.read(key),
+        lambda: store.write(key, b""),
+        lambda: store.delete(key),
+        lambda: list(store.keys(key)),
+        lambda: store.address(key),
+        lambda: checked_key(key),
+    ]
+    for use in uses:
+        with pytest.raises(ValueError, match="expected a relative path"):
+            use()
+
+
+def test_a_kill_before_the_rename_leaves_nothing_to_see(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys, pathlib; from tasks.store import open_store;"
+        "pathlib.Path.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL);"
+        "open_store(sys.argv[1]).put('model', b'half')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    store = open_store(tmp_path)
+    assert len(list((tmp_path / "models").iterdir())) == 1, "it was killed too early"
+    assert list(store.keys("models")) == []
+    ref = store.put("model", b"half")
+    assert store.fetch(ref).read_bytes() == b"half"
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(
+        StoreError, match=r"can't be written \(.+\); free space or give another"
+    ) as raised:
+        open_store(tmp_path / "file" / "store").put("model", BYTES)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("address", ["http://x/y", "gs://bucket/x", "S3://bucket/x"])
+def test_other_addresses_are_refused(address: str) -> None:
+    with pytest.raises(StoreError, match="give a folder or s3://bucket/prefix"):
+        open_store(address)
+
+
+hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
+words = st.from_regex(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,20}", fullmatch=True)
+good_keys = st.lists(words, min_size=1, max_size=4).map("/".join)
+
+
+def refs(made_from: st.SearchStrategy[tuple[Ref, ...]]) -> st.SearchStrategy[Ref]:
+    kinds = st.sampled_from(KINDS)
+    sizes = st.integers(0, 1 << 50)
+    return st.builds(
+        Ref,
+        kind=kinds,
+        uri=good_keys,
+        sha256=hashes,
+        size=sizes,
+        digest=hashes,
+        made_from=made_from,
+    )
+
+
+any_ref = st.recursive(
+    refs(st.just(())), lambda inner: refs(st.lists(inner, max_size=3).map(tuple)), max_leaves=4
+)
+
+
+@settings(deadline=None)
+@given(good_keys)
+def test_good_keys_are_kept_as_they_are(key: str) -> None:
+    assert checked_key(key) == key
+
+
+@settings(deadline=None)
+@given(
+    st.one_of(
+        st.text(),
+        st.text("./~a\\\n\0 "),
+        st.lists(st.sampled_from(["..", ".", "", "a"])).map("/".join),
+    )
+)
+def test_any_key_is_refused_or_stays_inside(key: str) -> None:
+    try:
+        inside = Path("/store", checked_key(key))
+    except ValueError:
+        return
+    assert Path(os.path.normpath(inside)) == inside
+    assert inside.is_relative_to("/store")
+    assert inside != Path("/store")
+    assert key.isascii()
+    assert key.isprintable()
+
+
+@settings(deadline=None)
+@given(any_ref)
+def test_refs_survive_json(ref: Ref) -> None:
+    assert Ref.model_validate_json(ref.model_dump_json()) == ref
+
+
+JUNK: dict[str, st.SearchStrategy[Any]] = {
+    "kind": st.text().filter(lambda kind: kind not in KINDS),
+    "uri": st.sampled_from([*BAD_KEYS, "a" * 301, 3, None]),
+    "sha256": st.one_of(st.text(max_size=70), hashes.map(lambda text: text[1:] + "G"), st.none()),
+    "size": st.one_of(st.integers(max_value=-1), st.text("abc"), st.none(), st.just(1.5)),
+    "digest": st.one_of(hashes.map(lambda text: text + "0"), st.integers(), st.none()),
+    "made_from": st.sampled_from([None, 1, [1], [{}], "x", [{"kind": "model"}]]),
+    "extra": st.just(1),
+}
+
+
+@settings(deadline=None)
+@given(
+    any_ref,
+    st.sampled_from(sorted(JUNK)).flatmap(lambda name: JUNK[name].map(lambda junk: (name, junk))),
+)
+def test_refs_with_junk_in_them_are_refused(ref: Ref, change: tuple[str, Any]) -> None:
+    name, junk = change
+    fields = {**json.loads(ref.model_dump_json()), name: junk}
+    with pytest.raises(ValidationError):
+        Ref.model_validate_json(json.dumps(fields))
+
+
+@settings(deadline=None)
+@given(st.one_of(st.text(), st.binary()))
+def test_what_is_no_ref_is_refused(junk: str | bytes) -> None:
+    with pytest.raises(ValidationError):
+        Ref.model_validate_json(junk)

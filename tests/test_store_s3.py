@@ -1,0 +1,506 @@
+"""What only the S3 store has: its cache of blobs, multipart transfers, its faults and what it says of them."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+from test_store import SECRETS, bucket, s3, s3_settings, s3_url
+
+from tasks.store import Damaged, Missing, StoreError, open_store
+from tasks.store.base import Passing
+from tasks.store.s3 import cache_folder
+
+__all__ = ["bucket", "s3", "s3_settings", "s3_url"]  # the fixtures that both files use
+
+Fault = str | tuple[int, str]
+FaultOf = Callable[[str], Fault | None]
+
+
+class Relay(ThreadingHTTPServer):
+    """A proxy before the server that notes requests and can spoil them.
+
+    `fault` gets each request's name and answers None (pass it on), "reset" or "truncate" (break
+    off in mid-body), or a status and an S3 error code to answer with instead of the server.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, server: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.server = urlsplit(server).netloc
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.fault: FaultOf = lambda name: None
+        self.requests: list[str] = []
+        self.lock = threading.Lock()
+
+    def note(self, name: str) -> Fault | None:
+        with self.lock:
+            self.requests.append(name)
+            return self.fault(name)
+
+    def count(self, method: str) -> int:
+        return sum(name.startswith(f"{method} ") for name in self.requests)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that break off are what this is for."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Relay
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def _relay(self) -> None:
+        fault = self.server.note(f"{self.command} {self.path} {self.headers.get('Range', '')}")
+        length = int(self.headers.get("Content-Length", 0))
+        if fault == "reset" and length:
+            self.rfile.read(length // 2)
+            self._reset()
+            return
+        body = self.rfile.read(length)
+        if isinstance(fault, tuple):
+            status, code = fault
+            xml = f"<Error><Code>{code}</Code><Message>{' '.join(SECRETS)}</Message></Error>"
+            self._answer(status, {}, xml.encode())
+            return
+        upstream = http.client.HTTPConnection(self.server.server, timeout=30)
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        answer = upstream.getresponse()
+        self._answer(answer.status, dict(answer.headers), answer.read(), fault)
+        upstream.close()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _relay  # noqa: N815
+
+    def _answer(
+        self, status: int, headers: dict[str, str], body: bytes, fault: str | None = None
+    ) -> None:
+        if fault and self.command == "HEAD":
+            self._reset()
+            return
+        self.send_response_only(status)
+        to_head = self.command == "HEAD"
+        for name, value in headers.items():
+            if name.lower() not in {"connection", "transfer-encoding"} and (
+                to_head or name.lower() != "content-length"
+            ):
+                self.send_header(name, value)
+        if not to_head:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if not to_head:
+            self.wfile.write(body[: len(body) // 2] if fault else body)
+        if fault == "reset" or (fault and not body):
+            self._reset()
+        elif fault:
+            self.close_connection = True
+
+    def _reset(self) -> None:
+        # No lingering: closing then sends a reset instead of an orderly end.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.rfile.close()
+        with suppress(OSError):
+            self.wfile.close()
+        self.connection.close()
+        self.close_connection = True
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+StartRelay = Callable[..., Relay]
+
+
+@pytest.fixture(scope="session")
+def the_relay(s3_url: str) -> Iterator[Relay]:
+    server = Relay(s3_url)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def relay(the_relay: Relay, s3_settings: None, monkeypatch: pytest.MonkeyPatch) -> StartRelay:
+    """Put the relay between the store and the server."""
+
+    def start(fault: FaultOf = lambda name: None) -> Relay:
+        the_relay.fault, the_relay.requests = fault, []
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", the_relay.url)
+        return the_relay
+
+    return start
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3's retries follow each other at once."""
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))
+
+
+def line(error: StoreError) -> str:
+    """The message, which is one line without a secret in it."""
+    text = str(error)
+    assert "\n" not in text
+    assert not any(secret in text for secret in SECRETS)
+    return text
+
+
+def test_a_worker_downloads_a_blob_once(bucket: str, relay: StartRelay) -> None:
+    ref = open_store(f"s3://{bucket}/x").put("dataset", b"pixels" * 1000)
+    watch = relay()
+    for _ in range(3):
+        assert open_store(f"s3://{bucket}/x").fetch(ref).read_bytes() == b"pixels" * 1000
+    assert (watch.count("HEAD"), watch.count("GET")) == (3, 1)
+    assert [path.name for path in cache_folder().iterdir()] == [ref.sha256]
+
+
+def test_what_is_there_is_not_sent_again(bucket: str, relay: StartRelay) -> None:
+    open_store(f"s3://{bucket}").put("dataset", b"pixels")
+    watch = relay()
+    open_store(f"s3://{bucket}").put("dataset", b"pixels")
+    assert [name.split()[0] for name in watch.requests] == ["HEAD"]
+
+
+def test_a_damaged_cache_is_healed(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("dataset", b"pixels")
+    for damage in (b"pixelz", b"", b"more pixels"):
+        store.fetch(ref).write_bytes(damage)
+        assert store.fetch(ref).read_bytes() == b"pixels"
+    assert len(list(cache_folder().iterdir())) == 1
+
+
+def test_a_cached_copy_does_not_hide_that_the_store_lost_its_own(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("dataset", b"pixels")
+    store.fetch(ref)
+    store.write(ref.uri, b"cut")
+    with pytest.raises(Damaged):
+        store.fetch(ref)
+    store.delete(ref.uri)
+    with pytest.raises(Missing):
+        store.fetch(ref)
+
+
+def test_nothing_damaged_stays_in_the_cache(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("dataset", b"pixels")
+    store.write(ref.uri, b"pixelz")
+    with pytest.raises(Damaged):
+        store.fetch(ref)
+    assert list(cache_folder().iterdir()) == []
+
+
+def test_the_cache_is_where_the_environment_says(
+    s3_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cache_folder() == tmp_path / "blobs"
+    monkeypatch.delenv("RELEVO_BLOB_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg/relevo/blobs"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache/relevo/blobs"
+
+
+def test_an_unusable_cache_folder_is_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = open_store(f"s3://{bucket}").put("dataset", b"pixels")
+    monkeypatch.setenv("RELEVO_BLOB_CACHE", __file__)
+    with pytest.raises(
+        StoreError, match=r"cache folder .+ can't be used \(.+\).+RELEVO_BLOB_CACHE"
+    ) as raised:
+        open_store(f"s3://{bucket}").fetch(ref)
+    line(raised.value)
+
+
+def test_large_blobs_go_in_parts_both_ways(bucket: str, relay: StartRelay, tmp_path: Path) -> None:
+    content = random.Random(1).randbytes((9 << 20) + 1)
+    file = tmp_path / "large"
+    file.write_bytes(content)
+    watch = relay()
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("dataset", file)
+    assert sum("partNumber=" in name for name in watch.requests) == 2
+    assert store.fetch(ref).read_bytes() == content
+    assert sum("bytes=" in name for name in watch.requests) == 2
+
+
+def test_more_keys_than_a_page_holds(
+    bucket: str, s3: Any, relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A page of 1,000 keys would take this test ten seconds.
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "4")
+    store = open_store(f"s3://{bucket}/x")
+    names = [f"runs/{number}" for number in range(9)]
+    for name in names:
+        store.write(name, b"")
+    s3.put_object(Bucket=bucket, Key="x/runs/", Body=b"")
+    watch = relay()
+    assert list(store.keys("runs")) == names
+    assert watch.count("GET") == 3
+
+
+def test_a_report_opens_in_a_browser(bucket: str, s3: Any) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    store.write("runs/a/report.html", b"<p>")
+    head = s3.head_object(Bucket=bucket, Key="x/runs/a/report.html")
+    assert head["ContentType"] == "text/html"
+    assert store.address("runs/a/report.html") == f"s3://{bucket}/x/runs/a/report.html"
+
+
+FAULTS: list[Fault] = ["reset", "truncate", (500, "InternalError"), (503, "SlowDown")]
+
+
+def use_everything(address: str) -> None:
+    """Every operation of a store, on blobs of one part and more; all bytes must be right."""
+    store = open_store(address)
+    for seed, size in enumerate([9 << 20, 300_000, 10, 0]):
+        content = random.Random(seed).randbytes(size)
+        ref = store.put("dataset", content)
+        assert store.fetch(ref).read_bytes() == content
+        assert store.fetch(ref).read_bytes() == content
+    for number in range(4):
+        store.write(f"runs/{number}", bytes([number]) * 5000)
+    assert list(store.keys("runs")) == [f"runs/{number}" for number in range(4)]
+    for number in range(4):
+        assert store.read(f"runs/{number}") == bytes([number]) * 5000
+        store.delete(f"runs/{number}")
+        with pytest.raises(Missing):
+            store.read(f"runs/{number}")
+    assert list(store.keys("runs")) == []
+
+
+def test_a_fifth_of_the_requests_may_fail(bucket: str, relay: StartRelay) -> None:
+    chance, failures = random.Random(20), dict[str, int]()
+
+    def fault(name: str) -> Fault | None:
+        # Five failures of one request in a row would be bad luck that a test can't have.
+        if chance.random() >= 0.2 or failures.get(name, 0) == 4:
+            return None
+        failures[name] = failures.get(name, 0) + 1
+        return FAULTS[sum(failures.values()) % len(FAULTS)]
+
+    watch = relay(fault)
+    use_everything(f"s3://{bucket}/x")
+    assert sum(failures.values()) > 0.1 * len(watch.requests)
+
+
+@pytest.mark.parametrize("kind", FAULTS, ids=str)
+def test_every_request_may_fail_once(
+    bucket: str, relay: StartRelay, no_waiting: None, kind: Fault
+) -> None:
+    seen: dict[str, int] = {}
+
+    def fault(name: str) -> Fault | None:
+        seen[name] = seen.get(name, 0) + 1
+        return kind if seen[name] % 2 else None
+
+    relay(fault)
+    use_everything(f"s3://{bucket}/x")
+
+
+def test_a_lost_answer_to_the_last_step_of_an_upload_does_no_harm(
+    bucket: str, relay: StartRelay
+) -> None:
+    asked: list[str] = []
+
+    def fault(name: str) -> Fault | None:
+        if not (name.startswith("POST") and "uploadId=" in name):
+            return None
+        asked.append(name)
+        # moto takes a second "complete" as the first; MinIO knows the upload no more.
+        return "truncate" if len(asked) == 1 else (404, "NoSuchUpload")
+
+    relay(fault)
+    content = random.Random(2).randbytes(9 << 20)
+    store = open_store(f"s3://{bucket}")
+    assert store.fetch(store.put("model", content)).read_bytes() == content
+    assert len(asked) == 2
+
+
+def test_bytes_that_the_way_has_changed_are_fetched_again(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tasks.store.s3 as module
+
+    store = open_store(f"s3://{bucket}")
+    ref = store.put("model", b"pixels")
+    looks: list[Path] = []
+
+    def hash_of(path: Path) -> tuple[str, int]:
+        looks.append(path)
+        return ("0" * 64, 6) if len(looks) == 1 else (ref.sha256, ref.size)
+
+    monkeypatch.setattr(module, "sha256_of", hash_of)
+    assert store.fetch(ref).read_bytes() == b"pixels"
+    assert len(looks) == 2
+
+
+@pytest.mark.parametrize(
+    "status_and_code", [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests")]
+)
+def test_what_passes_is_told_apart(
+    bucket: str, relay: StartRelay, no_waiting: None, status_and_code: tuple[int, str]
+) -> None:
+    watch = relay(lambda name: status_and_code)
+    with pytest.raises(Passing, match=rf"s3://{bucket} at {watch.url}.+try again later") as raised:
+        open_store(f"s3://{bucket}").read("x")
+    line(raised.value)
+
+
+def test_a_wrong_endpoint_is_named(
+    s3_settings: None, no_waiting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://me:hush-hush-secret@127.0.0.1:{port}")
+        with pytest.raises(
+            Passing, match=rf"http://127.0.0.1:{port} can't be reached.+AWS_ENDPOINT_URL_S3"
+        ) as raised:
+            open_store("s3://some-bucket/x").put("model", b"x")
+    line(raised.value)
+
+
+REFUSALS = [
+    (403, "InvalidAccessKeyId", "access key is not known"),
+    (403, "SignatureDoesNotMatch", "secret key is not the access key's"),
+    (403, "RequestTimeTooSkewed", "clock is wrong"),
+    (400, "ExpiredToken", "sign in again"),
+    (403, "AccessDenied", "may not do this; grant"),
+    (403, "Strange", "access is denied"),
+    (400, "AuthorizationHeaderMalformed", "AWS_DEFAULT_REGION"),
+    (404, "Elsewhere", "does not answer as an S3 service"),
+    (400, "Puzzled", "refuses the request"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "words"), REFUSALS)
+def test_a_refusal_says_how_to_mend_it(
+    bucket: str, relay: StartRelay, status: int, code: str, words: str
+) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("model", b"x")
+    relay(lambda name: (status, code))
+    uses: list[Callable[[], object]] = [
+        lambda: store.read("x"),
+        lambda: store.write("x", b""),
+        lambda: store.fetch(ref),
+        lambda: store.put("model", b"y"),
+        lambda: store.delete("x"),
+        lambda: list(store.keys("runs")),
+    ]
+    for use in uses:
+        with pytest.raises(StoreError, match=f"s3://{bucket}/x at .+{words}.+{code}") as raised:
+            use()
+        assert not isinstance(raised.value, Passing | Missing | Damaged)
+        line(raised.value)
+
+
+def test_a_missing_bucket_is_not_a_missing_blob(bucket: str) -> None:
+    ref = open_store(f"s3://{bucket}").put("model", b"x")
+    store = open_store("s3://no-such-bucket/x")
+    uses: list[Callable[[], object]] = [
+        lambda: store.fetch(ref),
+        lambda: store.put("model", b"x"),
+        lambda: store.read("x"),
+        lambda: store.write("x", b""),
+        lambda: list(store.keys("runs")),
+    ]
+    for use in uses:
+        with pytest.raises(
+            StoreError, match=r"s3://no-such-bucket/x at .+ no such bucket; create it"
+        ) as raised:
+            use()
+        assert not isinstance(raised.value, Missing)
+
+
+def test_wrong_credentials_at_a_server_that_checks_them(bucket: str, s3_url: str) -> None:
+    def refuse_after(requests: str) -> None:
+        plain = {"Content-Type": "text/plain"}
+        urlopen(
+            Request(f"{s3_url}/moto-api/reset-auth", requests.encode(), plain, method="POST")
+        ).close()
+
+    ref = open_store(f"s3://{bucket}").put("model", b"x")
+    refuse_after("0")
+    try:
+        with pytest.raises(StoreError, match=r"access key is not known.+AWS_PROFILE") as raised:
+            open_store(f"s3://{bucket}").fetch(ref)
+    finally:
+        refuse_after("inf")
+    line(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        (
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "there are no credentials; set AWS_PROFILE",
+        ),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "credentials are incomplete"),
+        ({"AWS_PROFILE": "nobody"}, "no such profile; correct AWS_PROFILE"),
+        ({"AWS_ACCESS_KEY_ID": "AKIATESTING\n"}, "line break"),
+        ({"AWS_ENDPOINT_URL_S3": "localhost"}, "AWS_ENDPOINT_URL_S3 is no URL"),
+        ({"AWS_ENDPOINT_URL_S3": "http://host:port"}, "AWS_ENDPOINT_URL_S3 is no URL"),
+        ({"AWS_DEFAULT_REGION": "no where"}, "check AWS's settings"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_work_are_named(
+    bucket: str,
+    no_waiting: None,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: dict[str, str],
+    words: str,
+) -> None:
+    for name, value in setting.items():
+        if value:
+            monkeypatch.setenv(name, value)
+        else:
+            monkeypatch.delenv(name)
+    with pytest.raises(StoreError, match=words) as raised:
+        open_store(f"s3://{bucket}").read("x")
+    assert not isinstance(raised.value, Passing)
+    line(raised.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://", "s3:///x", "s3://ab", "s3://Bucket", "s3://a_b_c", "s3://-bucket", "s3://1.2.3.4/x",
+        "s3://buck..et", "s3://bücket", "s3://bucket\n", "s3://bucket/../x", "s3://bucket//x",
+        "s3://bucket/x?y", "s3://bucket/x\n", "s3://AKIATESTING:hush-hush-secret@bucket/x",
+    ],
+)  # fmt: skip
+def test_addresses_are_checked(address: str) -> None:
+    with pytest.raises(StoreError, match="expected") as raised:
+        open_store(address)
+    line(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "uri"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://my.bucket-1/a/b/", "s3://my.bucket-1/a/b"),
+    ],
+)
+def test_an_address_is_kept_in_one_form(address: str, uri: str) -> None:
+    assert open_store(address).uri == uri
+    assert open_store(address).address("runs/a") == f"{uri}/runs/a"

@@ -1,0 +1,112 @@
+"""The key changes with what can change a result and with nothing else; a record is only plain JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from tasks.caching import Work, read_record
+from tasks.vision.loading import load_recipe
+from tasks.vision.recipe import Stage
+
+
+def code_digest_in(tree: Path) -> str:
+    code = "from tasks.caching import code_digest; print(code_digest('tasks.vision.learning'))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "PREFECT_HOME": str(tree / "home")},
+    )
+    return answer.stdout.strip()
+
+
+def test_the_source_that_a_stage_runs_is_in_its_key(tmp_path: Path) -> None:
+    tree = tmp_path / "copy"
+    for room in ("flows", "tasks"):
+        shutil.copytree(ROOT / room, tree / room)
+    before = code_digest_in(tree)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tree, moved)
+    assert code_digest_in(moved) == before, "another folder is no other code"
+
+    report = tree / "tasks/vision/figures.py"
+    report.write_text(report.read_text() + "\n# no training runs this\n")
+    assert code_digest_in(tree) == before
+
+    augment = tree / "tasks/vision/augment.py"  # reached through trainer, not directly
+    augment.write_text(augment.read_text().replace("size + 1", "size + 1 ") + "\nX = 1\n")
+    assert code_digest_in(tree) != before
+
+
+def test_a_stages_key_forgets_names_and_limits_of_time() -> None:
+    stage = load_recipe("digits").stages["transfer"]
+    renamed = stage.model_copy(update={"start": "other", "labels": "x", "timeout_minutes": 5})
+    assert renamed.decisive() == stage.decisive()
+    assert stage.model_copy(update={"head_epochs": 31}).decisive() != stage.decisive()
+    # A head alone never reads the epochs of the other phase; training all never reads the head's.
+    assert stage.model_copy(update={"epochs": 99}).decisive() == stage.decisive()
+    everything = load_recipe("digits").stages["ten_class"]
+    assert everything.model_copy(update={"head_epochs": 99}).decisive() == everything.decisive()
+    assert everything.model_copy(update={"epochs": 99}).decisive() != everything.decisive()
+
+
+def test_every_setting_of_a_stage_is_in_some_key_or_is_known_to_be_idle() -> None:
+    both = Stage(start="x", train="head then all").decisive()
+    scratch = Stage().decisive()
+    idle = {"start", "labels", "controls", "timeout_minutes"}
+    assert set(both) | set(scratch) | idle == set(Stage.model_fields)
+
+
+def test_a_key_is_a_function_of_the_ingredients() -> None:
+    assert Work("t", {"a": 1, "b": 2}).key == Work("t", {"b": 2, "a": 1}).key
+    assert Work("t", {"a": 1}).key != Work("t", {"a": 2}).key
+    assert Work("t", {"a": 1}).key != Work("u", {"a": 1}).key
+
+
+RESULT = json.dumps(
+    {
+        "ref": {
+            "kind": "model",
+            "uri": "models/x",
+            "sha256": "0" * 64,
+            "size": 1,
+            "digest": "0" * 64,
+        },
+        "ingredients": {},
+    }
+)
+GOOD = {
+    "metadata": {"serializer": {"type": "json", "object_decoder": None}},
+    "result": RESULT,
+}
+
+
+def test_a_plain_record_is_read() -> None:
+    assert read_record(json.dumps(GOOD).encode()).ref.uri == "models/x"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {"serializer": {"type": "pickle"}}},
+        {"metadata": {"serializer": {"type": "json", "object_decoder": "os.system"}}},
+        {"metadata": {}},
+        {"result": "gASVIAAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOUjAV0b3VjaJSFlFKULg=="},
+        {"result": RESULT.replace("models/x", "../../etc/passwd")},
+        {"result": RESULT.replace("models/x", "/etc/passwd")},
+        {"result": RESULT.replace('"size": 1', '"size": -1')},
+        {"result": RESULT.replace('"size": 1', '"size": 1, "more": 2')},
+    ],
+)
+def test_anything_else_is_no_record(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_record(json.dumps({**GOOD, **change}).encode())

@@ -1,0 +1,139 @@
+"""A recipe is strict: what is wrong in it is refused in one line with the nearest right name."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.vision.errors import BadInput
+from tasks.vision.labels import apply_scheme
+from tasks.vision.loading import load_recipe, parse_recipe
+from tasks.vision.recipe import LabelScheme
+
+GOOD = """
+[data]
+source = "digits"
+[labels.car]
+targets = { car = ["1"] }
+rest = "other"
+[stages.baseline]
+labels = "car"
+[stages.transfer]
+start = "baseline"
+train = "head"
+"""
+
+
+def refused(text: str, **settings: object) -> str:
+    with pytest.raises(BadInput) as caught:
+        parse_recipe(text, "mine", settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_good_recipe_is_read_in_graph_order() -> None:
+    recipe = parse_recipe(GOOD.replace("transfer", "a_first_by_name"), "mine", {})
+    assert list(recipe.ordered()) == ["baseline", "a_first_by_name"]
+    assert list(recipe.ordered(["baseline"])) == ["baseline"]
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10", "classroom"])
+def test_built_in_recipes_have_the_five_stages(name: str) -> None:
+    stages = load_recipe(name).stages
+    for stage in (
+        "baseline",
+        "transfer",
+        "ten_class",
+        "ten_class_from_baseline",
+        "ten_class_from_transfer",
+    ):
+        assert stage in stages
+    assert stages["transfer"].start == "baseline"
+    assert stages["transfer"].train == "head"
+    assert stages["ten_class"].start is None
+
+
+def test_the_exercise_limits_its_classes() -> None:
+    for name in ("cifar10", "classroom"):
+        limits = load_recipe(name).labels["car_truck"].limits
+        assert limits == {"car": 5000, "truck": 5000, "other": 10000}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("train = ", "trian = "), "stages.transfer.trian is not there; did you mean 'train'?"),
+        (("[data]", "[dta]"), "dta is not there; did you mean 'data'?"),
+        (('start = "baseline"', 'start = "basline"'), "did you mean 'baseline'?"),
+        (('labels = "car"', 'labels = "cars"'), "did you mean 'car'?"),
+        (('[stages.baseline]\nlabels = "car"', '[stages.baseline]\nstart = "transfer"'), "circle"),
+        (('rest = "other"', 'rest = "car"'), "own name"),
+        (('{ car = ["1"] }', '{ car = ["1"], truck = ["1"] }'), "keep one"),
+        (('train = "head"', 'train = "tail"'), "'all', 'head' or 'head then all'"),
+        (('train = "head"', "epochs = 0"), "stages.transfer.epochs = 0"),
+        (('train = "head"', "epochs = -3"), "stages.transfer.epochs = -3"),
+        (('train = "head"', "rate = nan"), "stages.transfer.rate = nan"),
+        (('source = "digits"', 'source = "digits"\nvalidation = 1.0'), "data.validation = 1.0"),
+        (('source = "digits"', 'source = "digits"\nvalidation = 0.0'), "data.validation = 0.0"),
+        (('source = "digits"', ""), "data.source is missing"),
+        (("[data]", "[data"), "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(change: tuple[str, str], expected: str) -> None:
+    assert change[0] in GOOD
+    assert expected in refused(GOOD.replace(*change))
+
+
+def test_a_head_needs_a_start() -> None:
+    assert "needs a start" in refused(GOOD.replace('start = "baseline"\n', ""))
+
+
+def test_settings_lie_over_the_recipe() -> None:
+    recipe = parse_recipe(GOOD, "mine", {"stages.baseline.epochs": 3, "defaults.batch_size": 7})
+    assert recipe.stages["baseline"].epochs == 3
+    assert [stage.batch_size for stage in recipe.stages.values()] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("stages.basline.epochs", "did you mean 'baseline'?"),
+        ("stages.baseline.epoch", "did you mean 'epochs'?"),
+        ("stage.baseline.epochs", "did you mean 'stages'?"),
+        ("sead", "did you mean 'seed'?"),
+        ("seed.epochs", "is a value, not a table"),
+    ],
+)
+def test_a_setting_that_is_not_there(path: str, expected: str) -> None:
+    message = refused("seed = 1\n" + GOOD, **{path: 3})
+    assert expected in message
+
+
+def test_unknown_recipes_get_the_nearest_name() -> None:
+    with pytest.raises(BadInput, match="did you mean 'digits'"):
+        load_recipe("digit")
+
+
+def test_a_scheme_maps_classes_onto_targets() -> None:
+    scheme = LabelScheme(
+        targets={"car": ["automobile"], "truck": ["truck"]}, rest="other", limits={}
+    )
+    targets = apply_scheme(scheme, ["airplane", "automobile", "truck"])
+    assert targets.labels == ["car", "truck", "other"]
+    assert targets.of(["airplane", "automobile", "truck"]).tolist() == [2, 0, 1]
+    assert not targets.binary
+
+
+def test_limits_take_the_first_of_each_target() -> None:
+    scheme = LabelScheme(targets={"car": ["automobile"]}, rest="other", limits={"other": 2})
+    targets = apply_scheme(scheme, ["automobile", "bird"])
+    labels = apply_scheme(None, ["automobile", "bird"]).of(["bird", "automobile", "bird", "bird"])
+    assert targets.choose(["automobile", "bird"], labels)[0].tolist() == [0, 1, 2]
+    everything, _ = targets.choose(["automobile", "bird"], labels, limited=False)
+    assert everything.tolist() == [0, 1, 2, 3]
+
+
+def test_a_class_that_the_data_lacks_gets_the_nearest_name() -> None:
+    scheme = LabelScheme(targets={"car": ["automobil"]}, rest="other", limits={})
+    with pytest.raises(BadInput, match="did you mean 'automobile'"):
+        apply_scheme(scheme, ["automobile", "bird"])

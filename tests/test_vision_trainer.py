@@ -1,0 +1,179 @@
+"""Training is a function of (data, recipe, seed): the same bits again, also after a stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from tasks.vision.hardware import Device
+from tasks.vision.labels import Targets
+from tasks.vision.learning import Parent, predict, train_stage
+from tasks.vision.memory import Snapshot, Stopped
+from tasks.vision.model import Card, Tensors, digest
+from tasks.vision.recipe import Network, Stage
+from tasks.vision.trainer import Diverged, Examples
+
+CPU = Device("cpu", "test", "float32")
+DIGITS = Targets([str(i) for i in range(10)], [[str(i)] for i in range(10)], False, {})
+PAIR = Targets(["one", "rest"], [["1"], ["0"]], True, {})
+TINY = Network(widths=(8, 8), logit_scale=1 / 256)
+
+
+def stage(**settings: object) -> Stage:
+    values = {"network": TINY, "epochs": 2, "head_epochs": 3, "batch_size": 64, "flip": False}
+    return Stage.model_validate({**values, **settings})
+
+
+@pytest.fixture(scope="module")
+def scans() -> tuple[Examples, Examples]:
+    """400 and 100 of scikit-learn's digits as 32x32 RGB."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    small = (digits.images[:500] * 15.9).astype(np.uint8)
+    images = np.repeat(np.kron(small, np.ones((1, 4, 4), np.uint8))[..., None], 3, 3)
+    labels = digits.target[:500].astype(np.int32)
+    return Examples(images[:400], labels[:400]), Examples(images[400:], labels[400:])
+
+
+@dataclass
+class Notebook:
+    """A memory in this process that asks to stop after so many steps."""
+
+    steps: int = 10**9
+    pages: list[Snapshot] = field(default_factory=list)
+    asked: int = 0
+
+    def load(self) -> Snapshot | None:
+        return self.pages[-1] if self.pages else None
+
+    def save(self, snapshot: Snapshot) -> None:
+        arrays = {name: value.copy() for name, value in snapshot.arrays.items()}
+        self.pages.append(Snapshot(arrays, dict(snapshot.values)))
+
+    def stop(self) -> bool:
+        self.asked += 1
+        return self.asked > self.steps
+
+    def wait(self) -> None:
+        """Nothing is written in the background here."""
+
+
+def fit(
+    settings: Stage, data: tuple[Examples, Examples], seed: int = 0, **more: object
+) -> tuple[Card, Tensors]:
+    return train_stage(settings, DIGITS, *data, seed=seed, device=CPU, **more)  # type: ignore[arg-type]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(
+    scans: tuple[Examples, Examples],
+) -> None:
+    first, again, other = (fit(stage(), scans, seed) for seed in (0, 0, 1))
+    assert digest(first[1]) == digest(again[1])
+    assert digest(first[1]) != digest(other[1])
+    kept = ("loss", "accuracy", "validation_loss")
+    assert [[row[k] for k in kept] for row in first[0].history] == [
+        [row[k] for k in kept] for row in again[0].history
+    ]
+
+
+@pytest.mark.parametrize("steps", [1, 6, 11])
+def test_a_stopped_training_ends_with_the_bits_of_an_undisturbed_one(
+    scans: tuple[Examples, Examples], steps: int
+) -> None:
+    settings = stage(keep="best")
+    _, undisturbed = fit(settings, scans)
+    notebook = Notebook(steps)
+    with pytest.raises(Stopped):
+        fit(settings, scans, memory=notebook)
+    notebook.steps = 10**9
+    card, resumed = fit(settings, scans, memory=notebook)
+    assert card.resumed
+    assert len(card.history) == 2
+    assert digest(resumed) == digest(undisturbed)
+
+
+@pytest.mark.parametrize("steps", [2, 20, 25])
+def test_head_then_all_resumes_in_either_phase(
+    scans: tuple[Examples, Examples], steps: int
+) -> None:
+    parent = Parent(*train_stage(stage(), PAIR, *_pair(scans), seed=0, device=CPU))
+    settings = stage(start="baseline", train="head then all")
+    card, undisturbed = fit(settings, scans, parent=parent)
+    assert [row["epoch"] for row in card.history] == [1, 2, 3, 4, 5]
+    notebook = Notebook(steps)
+    with pytest.raises(Stopped):
+        fit(settings, scans, parent=parent, memory=notebook)
+    notebook.steps = 10**9
+    again, resumed = fit(settings, scans, parent=parent, memory=notebook)
+    assert digest(resumed) == digest(undisturbed)
+    assert [row["epoch"] for row in again.history] == [1, 2, 3, 4, 5]
+
+
+def _pair(scans: tuple[Examples, Examples]) -> tuple[Examples, Examples]:
+    train, check = (Examples(part.inputs, (part.targets != 1).astype(np.int32)) for part in scans)
+    return train, check
+
+
+@pytest.mark.parametrize("features", ["last layer", "every layer"])
+@pytest.mark.parametrize("kind", ["fast", "classroom"])
+def test_a_head_leaves_the_backbone_alone_and_learns(
+    scans: tuple[Examples, Examples], features: str, kind: str
+) -> None:
+    widths = {"fast": (8, 8), "classroom": (8, 8, 16)}[kind]
+    network = Network.model_validate({"kind": kind, "widths": widths})
+    optimizer = "muon" if kind == "fast" else "adam"
+    base = stage(network=network, optimizer=optimizer)
+    parent = Parent(*train_stage(base, PAIR, *_pair(scans), seed=0, device=CPU))
+    settings = stage(start="baseline", train="head", features=features, head_epochs=20)
+    card, tensors = fit(settings, scans, parent=parent)
+    assert card.frozen is not None
+    assert card.frozen["equal"]
+    shared = [n for n in tensors if not n.startswith(("head/", "standardise/"))]
+    assert shared
+    for name in shared:
+        assert tensors[name].tobytes() == parent.tensors[name].tobytes()
+    assert card.history[-1]["loss"] < card.history[0]["loss"]
+    if features == "every layer":
+        assert card.history[-1]["accuracy"] > 0.5
+
+
+def test_a_control_on_random_features_has_a_backbone_that_learnt_nothing(
+    scans: tuple[Examples, Examples],
+) -> None:
+    transfer = stage(start="baseline", train="head", features="every layer")
+    random, scratch = transfer.controls_of()["random"], transfer.controls_of()["scratch"]
+    assert random.random_backbone
+    card, _ = fit(random, scans)
+    assert card.frozen is None
+    assert scratch.train == "all"
+    assert scratch.epochs == 1
+
+
+def test_kept_features_give_the_same_scores_as_the_whole_network(
+    scans: tuple[Examples, Examples],
+) -> None:
+    _, check = scans
+    parent = Parent(*train_stage(stage(), PAIR, *_pair(scans), seed=0, device=CPU))
+    settings = stage(start="baseline", train="head", features="every layer")
+    card, tensors = fit(settings, scans, parent=parent)
+    probabilities = predict(card, tensors, check.inputs, CPU)
+    right = (probabilities.argmax(1) == check.targets).mean()
+    assert probabilities.shape == (100, 10)
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert right == pytest.approx(card.history[-1]["validation_accuracy"], abs=0.021)
+
+
+def test_a_loss_that_explodes_names_the_epoch_and_the_setting(
+    scans: tuple[Examples, Examples],
+) -> None:
+    broken = stage(
+        network=Network(kind="classroom", widths=(8, 8), logit_scale=1),
+        optimizer="sgd",
+        rate=900.0,
+        epochs=30,
+    )
+    with pytest.raises(Diverged, match=r"epoch \d+ of 30; lower the stage's rate"):
+        fit(broken, scans)
