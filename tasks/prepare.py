@@ -8,7 +8,8 @@ from typing import Any
 
 from tasks.caching import Done, Work, code_digest, step, versions
 from tasks.progress import Event, tell
-from tasks.store import Ref, open_store
+from tasks.store import Damaged, Missing, Ref, Store, open_store
+from tasks.vision import cifar10
 from tasks.vision.dataset import Dataset, open_dataset, prepare
 from tasks.vision.recipe import Data
 from tasks.vision.sources import Source, find_source, fingerprint, read_source
@@ -35,9 +36,12 @@ def prepare_images(
     settings = Data.model_validate(data)
     home = open_store(store)
     tell(Event("prepare data", f"reading {given}"))
+    source = find_source(given)
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
+        if source.kind == "cifar10":
+            keep_archive(home, Path(folder))
         found = read_source(
-            find_source(given),
+            source,
             settings.image_size,
             max_unreadable=settings.max_unreadable,
             cache_dir=Path(folder),
@@ -48,6 +52,19 @@ def prepare_images(
         prepare(found, settings.image_size, settings.validation, path)
         ref = home.put("dataset", path, ".safetensors")
     return Done(ref=ref, ingredients=ingredients).model_dump(mode="json")
+
+
+def keep_archive(home: Store, folder: Path) -> None:
+    """Bring CIFAR-10's archive into `folder` from the store; download it there first if need be."""
+    key = f"downloads/{cifar10.SHA256}.json"
+    try:
+        kept = home.fetch(Ref.model_validate_json(home.read(key)))
+    except (Missing, Damaged, ValueError):
+        tell(Event("prepare data", f"downloading {cifar10.URL}"))
+        ref = home.put("download", cifar10.fetch(folder), ".tar.gz")
+        home.write(key, ref.model_dump_json().encode())
+    else:
+        (folder / cifar10.URL.rpartition("/")[2]).symlink_to(kept)
 
 
 def load_dataset(ref: Ref, store: str) -> Dataset:

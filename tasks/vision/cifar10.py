@@ -6,16 +6,14 @@ that reading one builds lists, numbers and bytes, and calls nothing.
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import itertools
 import logging
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
 import tempfile
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +49,8 @@ def fetch(cache_dir: Path | None) -> Path:
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         # Under a name of its own until it is whole: others may be downloading it too.
-        with tempfile.NamedTemporaryFile(dir=cache_dir, prefix=".", delete=False) as file:
-            part = Path(file.name)
-            try:
-                digest = hashlib.sha256()
-                for block in _download(URL):
-                    digest.update(block)
-                    file.write(block)
-                if digest.hexdigest() != SHA256:
-                    raise BadInput(
-                        f"{URL} gave SHA-256 {digest.hexdigest()}; expected"
-                        f" {SHA256}: put the published file at {path}"
-                    )
-                file.close()
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".") as folder:
+            _download(Path(folder), path.name).replace(path)
     except ConnectionError:
         raise
     except OSError as error:
@@ -77,19 +61,32 @@ def fetch(cache_dir: Path | None) -> Path:
     return path
 
 
-def _download(url: str) -> Iterator[bytes]:
-    try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            missing = int(answer.headers.get("Content-Length") or 0)
-            while block := answer.read(2**20):
-                missing -= len(block)
-                yield block
-        if missing > 0:  # http.client takes a broken connection for the end
-            raise EOFError(f"{missing} bytes are missing")
-    except (OSError, EOFError, http.client.HTTPException) as error:
-        raise ConnectionError(
-            f"{url} can't be downloaded ({error}); check the network and try again"
-        ) from error
+# Keras' own helper, in a process of its own: it imports TensorFlow and prints as it goes.
+HELPER = """
+import sys
+from keras.utils import get_file
+url, name, digest, folder = sys.argv[1:]
+get_file(name, url, file_hash=digest, hash_algorithm="sha256", cache_dir=folder, cache_subdir="")
+"""
+
+
+def _download(folder: Path, name: str) -> Path:
+    """Download and check the archive; raises `ConnectionError`, or `BadInput` for another hash."""
+    done = subprocess.run(
+        [sys.executable, "-c", HELPER, URL, name, SHA256, str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 0:
+        return folder / name
+    lines = done.stderr.strip().splitlines()
+    reason = lines[-1] if lines else f"status {done.returncode}"
+    if "hash does not match" in reason:
+        raise BadInput(
+            f"{URL} gave other bytes than the published ones; expected SHA-256 {SHA256}:"
+            f" put the published file at {folder.parent / name}"
+        )
+    raise ConnectionError(f"{URL} can't be downloaded ({reason}); check the network and try again")
 
 
 def read_split(path: Path, split: str, image_size: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
