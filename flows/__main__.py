@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from flows.terminal import Follower, duration, stage_table
-from tasks.store import StoreError
+from tasks.store import StoreError, open_store
 from tasks.vision.errors import BadInput
 
 DEFAULT_STORE = "./artifacts"
@@ -57,7 +57,7 @@ def run(
     recipe
         digits, cifar10, classroom, or the path of a TOML file.
     data
-        digits, cifar10, or a folder or archive with train/CLASS/*.png and test/CLASS/*.png.
+        digits, cifar10, or a folder or archive with train/CLASS/NAME.png and test/CLASS/NAME.png.
     stage
         Train only this stage and what it starts from; may be given again.
     set_
@@ -71,6 +71,7 @@ def run(
 
     where = _store(store)
     settings = dict(_setting(given) for given in set_ or [])
+    _check(recipe, data, where, stage, {**settings, **({} if seed is None else {"seed": seed})})
     with quiet_prefect(), Follower() as follower:
         from flows.experiment import experiment
         from tasks.progress import listening
@@ -151,7 +152,7 @@ def evaluate(
     model
         RUN/STAGE, e.g. latest/transfer, or the path of an exported model folder.
     data
-        digits, cifar10, or a folder or archive with test/CLASS/*.png.
+        digits, cifar10, or a folder or archive with test/CLASS/NAME.png.
     split
         Which folder of the data to score: test or train.
     """
@@ -174,6 +175,19 @@ def evaluate(
     for label, recall in metrics["recall"].items():
         print(f"  {label:<20} recall {recall:.4f}  precision {metrics['precision'][label]:.4f}")
     return 0
+
+
+def _check(
+    recipe: str, data: str | None, store: str, stages: list[str] | None, settings: dict[str, Any]
+) -> None:
+    """Refuse what can be refused before Prefect is imported and its server started."""
+    from tasks.vision.loading import load_recipe
+    from tasks.vision.sources import find_source
+
+    plan = load_recipe(recipe, settings)
+    plan.ordered(stages or [])
+    find_source(data or plan.data.source)
+    open_store(store)
 
 
 def _print_run(summary: dict[str, Any]) -> None:
