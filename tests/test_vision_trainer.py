@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,8 +13,10 @@ from tasks.vision.labels import Targets
 from tasks.vision.learning import Parent, predict, train_stage
 from tasks.vision.memory import Snapshot, Stopped
 from tasks.vision.model import Card, Tensors, digest
+from tasks.vision.networks import build, initialise
 from tasks.vision.recipe import Network, Stage
 from tasks.vision.trainer import Diverged, Examples
+from tasks.vision.transfer import settle_statistics
 
 CPU = Device("cpu", "test", "float32")
 DIGITS = Targets([str(i) for i in range(10)], [[str(i)] for i in range(10)], False, {})
@@ -138,6 +141,21 @@ def test_a_head_leaves_the_backbone_alone_and_learns(
     assert card.history[-1]["loss"] < card.history[0]["loss"]
     if features == "every layer":
         assert card.history[-1]["accuracy"] > 0.5
+
+
+def test_images_sorted_by_class_do_not_bias_the_statistics() -> None:
+    draw = np.random.default_rng(0)
+    dark = draw.integers(0, 40, (5000, 32, 32, 3), dtype=np.uint8)
+    bright = draw.integers(180, 256, (5000, 32, 32, 3), dtype=np.uint8)
+    by_class = np.concatenate([dark, bright])
+    keras.config.set_dtype_policy("float32")
+    model = build(TINY, 32, 10, [0.5] * 3, [0.25] * 3)
+    means = []
+    for images in (by_class, by_class[draw.permutation(10_000)]):
+        initialise(model, images, 0)
+        settle_statistics(model, images)
+        means.append(model.get_layer("norm_1a").moving_mean.numpy())
+    assert means[0] == pytest.approx(means[1], rel=0.1, abs=0.1)
 
 
 def test_a_control_on_random_features_has_a_backbone_that_learnt_nothing(

@@ -117,7 +117,8 @@ def initialise(model: keras.Model, images: np.ndarray, seed: int) -> None:
     draw = np.random.default_rng([seed, 0x1217])
     for layer in model.layers:
         if layer.name == WHITEN:
-            normalised = model.get_layer("normalise")(images[:5000]).numpy()
+            sample = images[evenly(len(images), 5000)]
+            normalised = model.get_layer("normalise")(sample).numpy()
             layer.kernel.assign(_whitening_kernel(normalised))
             layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
         elif isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
@@ -125,6 +126,11 @@ def initialise(model: keras.Model, images: np.ndarray, seed: int) -> None:
             layer.kernel.assign(_kernel(draw, tuple(layer.kernel.shape), partial_identity=fast))
             if layer.use_bias:
                 layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
+
+
+def evenly(n: int, most: int) -> np.ndarray:
+    """At most so many of `n` positions, evenly spread: images may lie sorted by class."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def _kernel(

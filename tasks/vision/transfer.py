@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.model import Architecture, Tensors, digest
-from tasks.vision.networks import FEATURE_PREFIX, HEAD, FusedBatchNormalization, build
+from tasks.vision.networks import FEATURE_PREFIX, HEAD, FusedBatchNormalization, build, evenly
 from tasks.vision.trainer import PREDICT_BATCH
 
 GRID = 3
@@ -135,12 +135,12 @@ def settle_statistics(model: keras.Model, images: np.ndarray, batches: int = 5) 
     A momentum of .6 remembers about two batches; inference and frozen features deserve more.
     """
     layers = [layer for layer in model.layers if isinstance(layer, FusedBatchNormalization)]
-    size = min(PREDICT_BATCH, max(1, len(images) // batches))
+    chosen = evenly(len(images), batches * PREDICT_BATCH)
     momenta = [layer.momentum for layer in layers]
     for i in range(batches if layers else 0):
         for layer in layers:
             layer.momentum = i / (i + 1)  # a running mean of the batches seen so far
-        model(images[i * size : (i + 1) * size], training=True)
+        model(images[chosen[i::batches]], training=True)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
 

@@ -1,0 +1,52 @@
+"""A run that is stopped or killed goes on where it was, and ends with the same bits."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SMALL, Chain, Relevo, environment
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_is_resumed_with_the_same_bits(
+    number: signal.Signals,
+    chain: Chain,
+    relevo: Relevo,
+    server: str,
+    prefect_home: Path,
+    tmp_path: Path,
+) -> None:
+    words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "flows", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**environment(prefect_home), "PREFECT_API_URL": server},
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "all epoch 1/3" in line:
+            break
+    time.sleep(0.5)
+    asked = time.monotonic()
+    running.send_signal(number)
+    rest = running.stderr.read()
+    status = running.wait(timeout=30)
+    if number == signal.SIGKILL:
+        assert status == -signal.SIGKILL
+    else:
+        assert status == 128 + number, rest
+        assert time.monotonic() - asked < 10
+        assert "the same command goes on from here" in rest
+        assert "Traceback" not in rest
+    again = relevo(*words, "--json", env={"PREFECT_API_URL": server}).json
+    stage = again["stages"]["ten_class"]
+    assert stage["state"] == "resumed"
+    assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
+    assert not list((tmp_path / "s" / "checkpoints").rglob("?")), "a finished stage keeps none"
