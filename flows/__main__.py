@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from flows.terminal import Follower, duration, stage_table
+from flows.terminal import Follower, stage_table
+from tasks.progress import duration
 from tasks.store import StoreError, open_store
 from tasks.vision.errors import BadInput
 

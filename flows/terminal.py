@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from tasks.progress import Event
+from tasks.progress import Event, epoch_line
 
 LINE_EVERY = 20.0  # seconds between lines about one epoch where no bar can move
 
@@ -54,35 +54,19 @@ class Follower:
         self.console.print(f"{task + ':':<32} {message}", markup=False)
 
     def _training(self, task: str, progress: Any) -> None:
-        where = f"{progress.phase} epoch {progress.epoch}/{progress.epochs}"
-        pace = f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left"
         if task not in self._tasks:
             self._tasks[task] = self._bar.add_task(task, total=1.0, note="")
-        self._bar.update(self._tasks[task], completed=progress.share, note=f"{where}, {pace}")
-        row = progress.row
-        quick = progress.epochs > 10 and progress.epoch % 10
+            self._last_line = time.monotonic()
+        line = epoch_line(progress)
+        self._bar.update(self._tasks[task], completed=progress.share, note=line.partition(";")[2])
         due = time.monotonic() - self._last_line > LINE_EVERY
-        if row and (not quick or due):
-            scores = (
-                f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}; validation "
-                f"loss {row['validation_loss']:.3f}, accuracy {row['validation_accuracy']:.3f}"
-            )
-            self._say(task, f"{where}: {scores}; {pace}")
+        # A head's epochs take no time: every tenth will do.
+        ended = progress.row and (progress.epochs <= 10 or progress.epoch % 10 == 0)
+        if ended or (due and (progress.row or not self.console.is_terminal)):
+            self._say(task, line)
             self._last_line = time.monotonic()
-        elif not self.console.is_terminal and due and self._last_line:
-            self._say(task, f"{where}: {progress.share:.0%} of the training; {pace}")
-            self._last_line = time.monotonic()
-        self._last_line = self._last_line or time.monotonic()
-        if progress.share >= 1:
+        if progress.share >= 1 and progress.row:
             self._bar.remove_task(self._tasks.pop(task))
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words a person reads at a glance."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def stage_table(summary: dict[str, Any]) -> Table:

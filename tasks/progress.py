@@ -37,13 +37,36 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+def epoch_line(progress: Any) -> str:
+    """One line about where a training stands; with the scores of the epoch that has just ended."""
+    where = f"{progress.phase} epoch {progress.epoch}/{progress.epochs}"
+    pace = f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left"
+    row = progress.row
+    if not row:
+        return f"{where}: {progress.share:.0%} of the training; {pace}"
+    return (
+        f"{where}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}; validation "
+        f"loss {row['validation_loss']:.3f}, accuracy {row['validation_accuracy']:.3f}; {pace}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words a person reads at a glance."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def tell(event: Event) -> None:
-    """Pass an event on; without a listener, its message goes to Prefect's run log."""
+    """Pass an event on to those who listen, and what is worth a line to Prefect's run log."""
     for listener in _listeners:
         listener(event)
-    if event.message:
+    ended = event.detail is not None and event.detail.row
+    line = epoch_line(event.detail) if ended else event.message
+    if line:
         from prefect.exceptions import MissingContextError
         from prefect.logging import get_run_logger
 
         with suppress(MissingContextError):
-            get_run_logger().info(event.message)
+            get_run_logger().info(line)
