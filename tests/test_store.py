@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from relay import SECRETS
 
 from tasks.store import Damaged, Missing, Ref, Store, StoreError, open_store
 from tasks.store.base import Kind, Passing, checked_key
@@ -26,7 +27,6 @@ from tasks.store.base import Kind, Passing, checked_key
 ROOT = Path(__file__).parents[1]
 BYTES = bytes(range(256)) * 40
 KINDS = get_args(Kind)
-SECRETS = ("AKIATESTING", "hush-hush-secret")
 
 
 @pytest.fixture(scope="session")
@@ -352,3 +352,16 @@ def test_refs_with_junk_in_them_are_refused(ref: Ref, change: tuple[str, Any]) -
 def test_what_is_no_ref_is_refused(junk: str | bytes) -> None:
     with pytest.raises(ValidationError):
         Ref.model_validate_json(junk)
+
+
+@pytest.mark.parametrize(
+    ("address", "uri"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://my.bucket-1/a/b/", "s3://my.bucket-1/a/b"),
+    ],
+)
+def test_an_address_is_kept_in_one_form(address: str, uri: str) -> None:
+    assert open_store(address).uri == uri
+    assert open_store(address).address("runs/a") == f"{uri}/runs/a"

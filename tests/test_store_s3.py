@@ -2,123 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
 import random
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
-from test_store import SECRETS, bucket, s3, s3_settings, s3_url
+from relay import SECRETS, Fault, FaultOf, Relay
+from test_store import bucket, s3, s3_settings, s3_url
 
 from tasks.store import Damaged, Missing, StoreError, open_store
 from tasks.store.base import Passing
 from tasks.store.s3 import cache_folder
 
 __all__ = ["bucket", "s3", "s3_settings", "s3_url"]  # the fixtures that both files use
-
-Fault = str | tuple[int, str]
-FaultOf = Callable[[str], Fault | None]
-
-
-class Relay(ThreadingHTTPServer):
-    """A proxy before the server that notes requests and can spoil them.
-
-    `fault` gets each request's name and answers None (pass it on), "reset" or "truncate" (break
-    off in mid-body), or a status and an S3 error code to answer with instead of the server.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, server: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.server = urlsplit(server).netloc
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.fault: FaultOf = lambda name: None
-        self.requests: list[str] = []
-        self.lock = threading.Lock()
-
-    def note(self, name: str) -> Fault | None:
-        with self.lock:
-            self.requests.append(name)
-            return self.fault(name)
-
-    def count(self, method: str) -> int:
-        return sum(name.startswith(f"{method} ") for name in self.requests)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: clients that break off are what this is for."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Relay
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def _relay(self) -> None:
-        fault = self.server.note(f"{self.command} {self.path} {self.headers.get('Range', '')}")
-        length = int(self.headers.get("Content-Length", 0))
-        if fault == "reset" and length:
-            self.rfile.read(length // 2)
-            self._reset()
-            return
-        body = self.rfile.read(length)
-        if isinstance(fault, tuple):
-            status, code = fault
-            xml = f"<Error><Code>{code}</Code><Message>{' '.join(SECRETS)}</Message></Error>"
-            self._answer(status, {}, xml.encode())
-            return
-        upstream = http.client.HTTPConnection(self.server.server, timeout=30)
-        upstream.request(self.command, self.path, body, dict(self.headers))
-        answer = upstream.getresponse()
-        self._answer(answer.status, dict(answer.headers), answer.read(), fault)
-        upstream.close()
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _relay  # noqa: N815
-
-    def _answer(
-        self, status: int, headers: dict[str, str], body: bytes, fault: str | None = None
-    ) -> None:
-        if fault and self.command == "HEAD":
-            self._reset()
-            return
-        self.send_response_only(status)
-        to_head = self.command == "HEAD"
-        for name, value in headers.items():
-            if name.lower() not in {"connection", "transfer-encoding"} and (
-                to_head or name.lower() != "content-length"
-            ):
-                self.send_header(name, value)
-        if not to_head:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if not to_head:
-            self.wfile.write(body[: len(body) // 2] if fault else body)
-        if fault == "reset" or (fault and not body):
-            self._reset()
-        elif fault:
-            self.close_connection = True
-
-    def _reset(self) -> None:
-        # No lingering: closing then sends a reset instead of an orderly end.
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.rfile.close()
-        with suppress(OSError):
-            self.wfile.close()
-        self.connection.close()
-        self.close_connection = True
-
-    def log_message(self, *words: object) -> None:
-        """Say nothing."""
-
 
 StartRelay = Callable[..., Relay]
 
@@ -491,16 +392,3 @@ def test_addresses_are_checked(address: str) -> None:
     with pytest.raises(StoreError, match="expected") as raised:
         open_store(address)
     line(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("address", "uri"),
-    [
-        ("s3://bucket", "s3://bucket"),
-        ("s3://bucket/", "s3://bucket"),
-        ("s3://my.bucket-1/a/b/", "s3://my.bucket-1/a/b"),
-    ],
-)
-def test_an_address_is_kept_in_one_form(address: str, uri: str) -> None:
-    assert open_store(address).uri == uri
-    assert open_store(address).address("runs/a") == f"{uri}/runs/a"

@@ -1,0 +1,109 @@
+"""A proxy on 127.0.0.1 that can spoil what passes between a store and its server."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+# What a server's own words may hold, and the store's must not.
+SECRETS = ("AKIATESTING", "hush-hush-secret")
+
+Fault = str | tuple[int, str]
+FaultOf = Callable[[str], Fault | None]
+
+
+class Relay(ThreadingHTTPServer):
+    """A proxy before the server that notes requests and can spoil them.
+
+    `fault` gets each request's name and answers None (pass it on), "reset" or "truncate" (break
+    off in mid-body), or a status and an S3 error code to answer with instead of the server.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, server: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.server = urlsplit(server).netloc
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.fault: FaultOf = lambda name: None
+        self.requests: list[str] = []
+        self.lock = threading.Lock()
+
+    def note(self, name: str) -> Fault | None:
+        with self.lock:
+            self.requests.append(name)
+            return self.fault(name)
+
+    def count(self, method: str) -> int:
+        return sum(name.startswith(f"{method} ") for name in self.requests)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that break off are what this is for."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Relay
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def _relay(self) -> None:
+        fault = self.server.note(f"{self.command} {self.path} {self.headers.get('Range', '')}")
+        length = int(self.headers.get("Content-Length", 0))
+        if fault == "reset" and length:
+            self.rfile.read(length // 2)
+            self._reset()
+            return
+        body = self.rfile.read(length)
+        if isinstance(fault, tuple):
+            status, code = fault
+            xml = f"<Error><Code>{code}</Code><Message>{' '.join(SECRETS)}</Message></Error>"
+            self._answer(status, {}, xml.encode())
+            return
+        upstream = http.client.HTTPConnection(self.server.server, timeout=30)
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        answer = upstream.getresponse()
+        self._answer(answer.status, dict(answer.headers), answer.read(), fault)
+        upstream.close()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _relay  # noqa: N815
+
+    def _answer(
+        self, status: int, headers: dict[str, str], body: bytes, fault: str | None = None
+    ) -> None:
+        if fault and self.command == "HEAD":
+            self._reset()
+            return
+        self.send_response_only(status)
+        to_head = self.command == "HEAD"
+        for name, value in headers.items():
+            if name.lower() not in {"connection", "transfer-encoding"} and (
+                to_head or name.lower() != "content-length"
+            ):
+                self.send_header(name, value)
+        if not to_head:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if not to_head:
+            self.wfile.write(body[: len(body) // 2] if fault else body)
+        if fault == "reset" or (fault and not body):
+            self._reset()
+        elif fault:
+            self.close_connection = True
+
+    def _reset(self) -> None:
+        # No lingering: closing then sends a reset instead of an orderly end.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.rfile.close()
+        with suppress(OSError):
+            self.wfile.close()
+        self.connection.close()
+        self.close_connection = True
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
