@@ -100,7 +100,7 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
 
     Example: relevo runs
     """
-    from flows.history import all_runs
+    from tasks.runs import all_runs
 
     found = all_runs(_store(store))
     if as_json:
@@ -125,7 +125,7 @@ def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption 
     run
         A run's name, or latest.
     """
-    from flows.history import find_run
+    from tasks.runs import find_run
 
     summary = find_run(_store(store), run)
     if as_json:
@@ -157,8 +157,8 @@ def evaluate(
     split
         Which folder of the data to score: test or train.
     """
-    from flows.history import find_model
     from tasks.evaluate import score_images
+    from tasks.runs import find_model
 
     card, tensors = find_model(_store(store), model)
     summary = score_images(card, tensors, data, split)

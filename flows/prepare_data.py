@@ -7,9 +7,11 @@ from typing import Any
 from prefect import flow
 
 from tasks.caching import cached
-from tasks.prepare import load_dataset, preparation, prepare_images
+from tasks.kept import load_dataset
+from tasks.keys import preparation
+from tasks.prepare import prepare_images
 from tasks.store import Ref
-from tasks.vision.dataset import Dataset
+from tasks.vision.labels import apply_scheme
 from tasks.vision.loading import load_recipe
 from tasks.vision.recipe import Recipe
 from tasks.vision.sources import find_source
@@ -17,13 +19,19 @@ from tasks.vision.sources import find_source
 
 def prepared(
     recipe: Recipe, data: str | None, store: str, *, refresh: bool = False
-) -> tuple[Ref, Dataset]:
-    """The prepared data set for a recipe, from the cache or anew; `data` overrides its source."""
+) -> tuple[Ref, list[str]]:
+    """The prepared data set for a recipe and its classes; `data` overrides the recipe's source.
+
+    Every label scheme is checked against the classes here, before anything is trained.
+    """
     given = data or recipe.data.source
     work = preparation(recipe.data, find_source(given))
     call = cached(prepare_images, work, store, "prepare data", refresh=refresh, minutes=24 * 60)
     ref, _ = call(given, recipe.data.model_dump(mode="json"), work.ingredients, store)
-    return ref, load_dataset(ref, store)
+    classes = load_dataset(ref, store).classes
+    for stage in recipe.stages.values():
+        apply_scheme(recipe.scheme(stage), classes)
+    return ref, classes
 
 
 @flow(name="prepare-data", flow_run_name="prepare {recipe}", persist_result=False)
@@ -31,5 +39,6 @@ def prepare_data(
     recipe: str = "digits", data: str | None = None, store: str = "artifacts"
 ) -> dict[str, Any]:
     """Prepare a recipe's images: decode, resize, split, and publish them under their content's hash."""
-    ref, dataset = prepared(load_recipe(recipe), data, store)
-    return {"dataset": ref.model_dump(mode="json"), **dataset.description.model_dump(mode="json")}
+    ref, _ = prepared(load_recipe(recipe), data, store)
+    about = load_dataset(ref, store).description.model_dump(mode="json")
+    return {"dataset": ref.model_dump(mode="json"), **about}

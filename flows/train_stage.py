@@ -9,10 +9,12 @@ from prefect import flow
 
 from flows.prepare_data import prepared
 from tasks.caching import cached
-from tasks.evaluate import evaluate, evaluation
+from tasks.evaluate import evaluate
+from tasks.kept import load_model
+from tasks.keys import evaluation, training
+from tasks.runs import Trained
 from tasks.store import Ref
-from tasks.train import load_model, train, training
-from tasks.vision.dataset import Dataset
+from tasks.train import train
 from tasks.vision.errors import BadInput
 from tasks.vision.labels import apply_scheme
 from tasks.vision.loading import load_recipe
@@ -20,32 +22,14 @@ from tasks.vision.recipe import Recipe, Stage, nearest
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A finished stage: its model, its scores, and how it came about in this run."""
-
-    name: str
-    start: str | None
-    state: str
-    model: Ref
-    scores: Ref
-
-
-@dataclass(frozen=True)
 class Setting:
-    """What all stages of a run share."""
+    """What all stages of a run share: the recipe, the data set and its classes, the store."""
 
     recipe: Recipe
     data: Ref
     classes: list[str]
     store: str
     refresh: bool = False
-
-    @classmethod
-    def of(cls, recipe: Recipe, ref: Ref, data: Dataset, store: str, refresh: bool) -> Setting:
-        """Check every label scheme against the data before anything is trained."""
-        for stage in recipe.stages.values():
-            apply_scheme(recipe.scheme(stage), data.classes)
-        return cls(recipe, ref, data.classes, store, refresh)
 
 
 def run_stage(setting: Setting, name: str, stage: Stage, start: Ref | None) -> Trained:
@@ -77,7 +61,7 @@ def run_stage(setting: Setting, name: str, stage: Stage, start: Ref | None) -> T
     )
     resumed = not hit and load_model(model, setting.store)[0].resumed
     state = "cached" if hit else "resumed" if resumed else "trained"
-    return Trained(name, stage.start, state, model, scores)
+    return Trained(stage.start, state, model, scores)
 
 
 @flow(name="train-stage", flow_run_name="train {stage}", persist_result=False)
@@ -92,8 +76,8 @@ def train_stage(
     plan = load_recipe(recipe, {"seed": seed})
     if stage not in plan.stages:
         raise BadInput(f"stage {stage!r}{nearest(stage, plan.stages)}")
-    ref, dataset = prepared(plan, data, store)
-    setting = Setting.of(plan, ref, dataset, store, refresh=False)
+    images, classes = prepared(plan, data, store)
+    setting = Setting(plan, images, classes, store)
     done: dict[str, Trained] = {}
     for name, step in plan.ordered([stage]).items():
         done[name] = run_stage(setting, name, step, done[step.start].model if step.start else None)

@@ -1,101 +1,22 @@
-"""The one cache: what its key is made of, what a hit means, and which faults are worth a retry.
+"""The one cache: what a hit means, and which faults are worth a retry.
 
-Prefect's result cache holds refs and the store holds bytes. A key is a digest of everything that
-can change a result and of nothing else: not of a path, a store's address or a host.
+Prefect's result cache holds refs and the store holds bytes; the keys are made in `keys.py`.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import importlib.util
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from prefect import State, Task, task
 from prefect.filesystems import WritableFileSystem
 from prefect.serializers import JSONSerializer
 from prefect.tasks import exponential_backoff
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.keys import Done, Work, read_record
 from tasks.progress import Event, tell
 from tasks.store import Missing, Ref, StoreError, open_store
 from tasks.store.base import Passing
-
-PROJECT = ("flows", "tasks")
-NUMERIC = ("tensorflow", "keras", "numpy")
-
-
-@dataclass(frozen=True)
-class Work:
-    """One piece of cached work: what it is, and everything that can change its result."""
-
-    task: str
-    ingredients: dict[str, Any]
-
-    @cached_property
-    def key(self) -> str:
-        """The cache key: the task's name and a digest of the ingredients."""
-        canonical = json.dumps(self.ingredients, sort_keys=True, separators=(",", ":"))
-        return f"{self.task}-{hashlib.sha256(canonical.encode()).hexdigest()}"
-
-
-class Done(BaseModel):
-    """What a task returns and the cache keeps: the ref, and why it has the key it has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ref: Ref
-    ingredients: dict[str, Any]
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Installed versions, read without importing the packages."""
-    return {name: metadata.version(name) for name in packages}
-
-
-@cache
-def code_digest(*modules: str) -> str:
-    """SHA-256 over the source of these modules and of every project module that they import."""
-    sha = hashlib.sha256()
-    for name, path in sorted(_closure(modules).items()):
-        sha.update(f"{name}\0".encode() + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
-    return sha.hexdigest()
-
-
-def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
-    """Module name -> file, for `modules` and all project modules they import, directly or not."""
-    found: dict[str, Path] = {}
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        if name in found or name.split(".")[0] not in PROJECT:
-            continue
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            continue  # a function's or class' name in `from module import name`
-        found[name] = Path(spec.origin)
-        for node in ast.walk(ast.parse(found[name].read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                waiting += [node.module, *_submodules(node)]
-    return found
-
-
-def _submodules(node: ast.ImportFrom) -> list[str]:
-    """`from package import module`: the modules among the imported names."""
-    if (node.module or "").split(".")[0] not in PROJECT:
-        return []  # looking a library's module up would import its package
-    base = importlib.util.find_spec(node.module or "")
-    if base is None or base.submodule_search_locations is None:
-        return []
-    return [f"{node.module}.{alias.name}" for alias in node.names]
 
 
 class Shelf(WritableFileSystem):
@@ -146,19 +67,6 @@ class Shelf(WritableFileSystem):
         except StoreError as error:
             tell(Event("cache", f"the result is not cached: {error}"))
             raise
-
-
-def read_record(content: bytes) -> Done:
-    """The ref in a result record; ValueError for anything that isn't plain JSON of the right form."""
-    try:
-        record = json.loads(content)
-        serializer = record["metadata"]["serializer"]
-        # Prefect would load whatever serializer a record names, pickle too.
-        if serializer["type"] != "json" or serializer.get("object_decoder"):
-            raise ValueError("not plain JSON")
-        return Done.model_validate_json(record["result"])
-    except (KeyError, TypeError, ValidationError) as error:
-        raise ValueError(f"no result record ({type(error).__name__})") from None
 
 
 def worth_a_retry(task: Task[..., Any], run: Any, state: Any) -> bool:

@@ -6,35 +6,18 @@ import json
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from tasks.caching import NUMERIC, Done, Work, code_digest, step, versions
-from tasks.prepare import load_dataset
+from tasks.caching import step
+from tasks.kept import load_dataset, load_model
+from tasks.keys import Done
 from tasks.progress import Event, tell
 from tasks.store import Ref, open_store
-from tasks.train import load_model
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import find_device
-from tasks.vision.metrics import confused_pairs, confusion, reliability, scores
 from tasks.vision.model import Card, Tensors
 from tasks.vision.quiet import quiet_output
 from tasks.vision.sources import find_source, read_source
-
-
-def evaluation(model: Ref, dataset: Ref) -> Work:
-    """What decides a model's scores."""
-    device = find_device()
-    return Work(
-        "evaluate",
-        {
-            "model": model.sha256,
-            "dataset": dataset.digest,
-            "device": device.kind,
-            "policy": device.policy,
-            "versions": versions(*NUMERIC, "scikit-learn"),
-            "code": code_digest("tasks.vision.learning", "tasks.vision.metrics"),
-        },
-    )
 
 
 @step
@@ -59,29 +42,34 @@ def evaluate(
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
 
 
-def match(card: Card, classes: list[str], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def match(
+    card: Card, classes: list[str], labels: np.ndarray, *, foreign: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Positions and target indices of the images whose class the model knows.
 
     A class is known by its own name or by the label it counts as: both `automobile` and `car` are car.
+    In the data that the model comes from, its label scheme may leave classes out on purpose.
 
     Raises:
-        BadInput: no class, or not every class, has a label of the model.
+        BadInput: the data are `foreign`, and the model does not know one of their classes.
     """
     index = {name: i for i, group in enumerate(card.classes) for name in group}
     index |= {label: i for i, label in enumerate(card.labels) if label not in index}
     strange = [name for name in classes if name not in index]
-    if strange:
+    if strange and foreign:
         raise BadInput(
             f"class {strange[0]!r} is unknown to the model; it knows {', '.join(index)}: rename the folder"
         )
-    lookup = np.array([index[name] for name in classes], np.int32)
-    return np.arange(len(labels)), lookup[labels]
+    targets = np.array([index.get(name, -1) for name in classes], np.int32)[labels]
+    return np.flatnonzero(targets >= 0), targets[targets >= 0]
 
 
 def score(
     card: Card, tensors: Tensors, images: np.ndarray, truth: np.ndarray
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Labels, confusion matrix, metrics and calibration as JSON, and the probabilities (n, labels)."""
+    from tasks.vision.metrics import confused_pairs, confusion, reliability, scores
+
     with quiet_output():
         from tasks.vision.learning import predict
 
@@ -109,13 +97,6 @@ def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[s
     source = find_source(given)
     found = read_source(source, card.architecture.image_size, splits=(split,))
     part = found.splits[split]
-    positions, truth = match(card, found.classes, part.labels)
+    positions, truth = match(card, found.classes, part.labels, foreign=True)
     summary, _ = score(card, tensors, part.images[positions], truth)
     return {**summary, "unreadable": found.unreadable}
-
-
-def load_evaluation(ref: Ref, store: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The scores as JSON, and the arrays `positions`, `truth` and `probabilities`."""
-    content = open_store(store).fetch(ref).read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return json.loads(header["__metadata__"]["relevo"]), load(content)

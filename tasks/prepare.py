@@ -6,26 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tasks.caching import Done, Work, code_digest, step, versions
+from tasks.caching import step
+from tasks.keys import Done
 from tasks.progress import Event, tell
 from tasks.store import Damaged, Missing, Ref, Store, open_store
 from tasks.vision import cifar10
-from tasks.vision.dataset import Dataset, open_dataset, prepare
+from tasks.vision.dataset import prepare
 from tasks.vision.recipe import Data
-from tasks.vision.sources import Source, find_source, fingerprint, read_source
-
-
-def preparation(data: Data, source: Source) -> Work:
-    """What decides the prepared data set: the images' bytes and how they are cut, not where they lie."""
-    return Work(
-        "prepare",
-        {
-            "source": fingerprint(source),
-            **data.model_dump(mode="json", exclude={"source"}),
-            "code": code_digest("tasks.vision.dataset"),
-            "versions": versions("numpy", "pillow", "scikit-learn"),
-        },
-    )
+from tasks.vision.sources import find_source, read_source
 
 
 @step
@@ -65,8 +53,3 @@ def keep_archive(home: Store, folder: Path) -> None:
         home.write(key, ref.model_dump_json().encode())
     else:
         (folder / cifar10.URL.rpartition("/")[2]).symlink_to(kept)
-
-
-def load_dataset(ref: Ref, store: str) -> Dataset:
-    """The prepared data set that `ref` names, memory-mapped."""
-    return open_dataset(open_store(store).fetch(ref))

@@ -9,32 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from tasks.caching import Done, Work, code_digest, step, versions
-from tasks.evaluate import load_evaluation
-from tasks.page import TEMPLATE, render
-from tasks.prepare import load_dataset
+from tasks.caching import step
+from tasks.kept import load_dataset, load_evaluation, load_model
+from tasks.keys import Done
+from tasks.page import render
 from tasks.progress import Event, tell
 from tasks.store import Ref, open_store
-from tasks.store.base import sha256_of
-from tasks.train import load_model
 from tasks.vision.curves import overfitting
 from tasks.vision.dataset import Dataset
 
 SHOWN = 20  # pictures in a grid
 CONTROL_NAMES = {"scratch": "from scratch", "random": "frozen random network"}
-
-
-def reporting(run: dict[str, Any]) -> Work:
-    """What decides the report: the refs and settings that it shows, its code and its template."""
-    return Work(
-        "report",
-        {
-            **run,
-            "code": code_digest("tasks.report"),
-            "template": sha256_of(TEMPLATE)[0],
-            "versions": versions("matplotlib", "pillow", "jinja2"),
-        },
-    )
 
 
 @step
@@ -72,13 +57,6 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
     }
     ref = open_store(store).put("report", _zip(files), ".zip", made_from=())
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
-
-
-def report_files(ref: Ref, store: str) -> Iterator[tuple[str, bytes]]:
-    """The files of a report by their relative path: report.html and figures/*.png."""
-    with zipfile.ZipFile(open_store(store).fetch(ref)) as archive:
-        for name in archive.namelist():
-            yield name, archive.read(name)
 
 
 def _numbers(entry: dict[str, Any], store: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -4,37 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.caching import NUMERIC, Done, Work, code_digest, step, versions
+from tasks.caching import step
 from tasks.checkpoints import Checkpoints
-from tasks.prepare import load_dataset
+from tasks.kept import load_dataset, load_model, publish_model
+from tasks.keys import Done, Work
 from tasks.progress import Event, tell
 from tasks.store import Ref, open_store
 from tasks.vision.hardware import find_device
-from tasks.vision.labels import Targets, apply_scheme
-from tasks.vision.model import Card, Tensors, digest, pack, unpack
+from tasks.vision.labels import apply_scheme
 from tasks.vision.quiet import quiet_output
 from tasks.vision.recipe import LabelScheme, Stage
-
-
-def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, seed: int) -> Work:
-    """What decides a trained model."""
-    device = find_device()
-    return Work(
-        "train",
-        {
-            "stage": stage.decisive(),
-            "labels": targets.labels,
-            "classes": targets.classes,
-            "limits": {targets.labels[i]: limit for i, limit in targets.limits.items()},
-            "start": start.digest if start else None,
-            "dataset": dataset.digest,
-            "seed": seed,
-            "device": device.kind,
-            "policy": device.policy,
-            "versions": versions(*NUMERIC),
-            "code": code_digest("tasks.vision.learning"),
-        },
-    )
 
 
 @step
@@ -89,17 +68,3 @@ def train(
     ref = publish_model(card, tensors, store, (data_ref, *([start_ref] if start_ref else [])))
     checkpoints.clear()
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
-
-
-def publish_model(card: Card, tensors: Tensors, store: str, made_from: tuple[Ref, ...]) -> Ref:
-    """Put a model into the store; the ref's digest is over the tensors alone."""
-
-    content = pack(card, tensors)
-    return open_store(store).put(
-        "model", content, ".safetensors", digest=digest(tensors), made_from=made_from
-    )
-
-
-def load_model(ref: Ref, store: str) -> tuple[Card, Tensors]:
-    """Card and tensors of a model in the store."""
-    return unpack(open_store(store).fetch(ref).read_bytes(), ref.uri)

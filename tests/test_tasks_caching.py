@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from tasks.caching import Work, read_record
+from tasks.keys import Work, read_record
 from tasks.vision.loading import load_recipe
 from tasks.vision.recipe import Stage
 
 
 def code_digest_in(tree: Path) -> str:
-    code = "from tasks.caching import code_digest; print(code_digest('tasks.vision.learning'))"
+    code = "from tasks.keys import code_digest; print(code_digest('tasks.vision.learning'))"
     answer = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tree,

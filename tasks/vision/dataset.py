@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 from safetensors.numpy import save_file
-from sklearn.model_selection import train_test_split
 
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe import Strict
@@ -77,6 +76,8 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
     Raises:
         BadInput: a class has too few images to give validation any and keep some.
     """
+    from sklearn.model_selection import train_test_split  # slow to import, and only needed here
+
     train, test = found.splits["train"], found.splits["test"]
     counts = np.bincount(train.labels, minlength=len(found.classes))
     poor = [name for name, count in zip(found.classes, counts, strict=True) if count < 2]

@@ -1,0 +1,171 @@
+"""Cache keys: everything that can change a task's result, and nothing else.
+
+Not in a key: a path, a store's address, a host, a name. The same work has the same key everywhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.store import Ref
+from tasks.store.base import sha256_of
+from tasks.vision.hardware import find_device
+from tasks.vision.labels import Targets
+from tasks.vision.recipe import Data, Stage
+from tasks.vision.sources import Source, fingerprint
+
+PROJECT = ("flows", "tasks")
+NUMERIC = ("tensorflow", "keras", "numpy")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One piece of cached work: what it is, and everything that can change its result."""
+
+    task: str
+    ingredients: dict[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """The cache key: the task's name and a digest of the ingredients."""
+        canonical = json.dumps(self.ingredients, sort_keys=True, separators=(",", ":"))
+        return f"{self.task}-{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+class Done(BaseModel):
+    """What a task returns and the cache keeps: the ref, and why it has the key it has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ref: Ref
+    ingredients: dict[str, Any]
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions, read without importing the packages."""
+    return {name: metadata.version(name) for name in packages}
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """SHA-256 over the source of these modules and of every project module that they import."""
+    sha = hashlib.sha256()
+    for name, path in sorted(_closure(modules).items()):
+        sha.update(f"{name}\0".encode() + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return sha.hexdigest()
+
+
+def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
+    """Module name -> file, for `modules` and all project modules they import, directly or not."""
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.split(".")[0] not in PROJECT:
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            continue  # a function's or class' name in `from module import name`
+        found[name] = Path(spec.origin)
+        for node in ast.walk(ast.parse(found[name].read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                waiting += [node.module, *_submodules(node)]
+    return found
+
+
+def _submodules(node: ast.ImportFrom) -> list[str]:
+    """`from package import module`: the modules among the imported names."""
+    if (node.module or "").split(".")[0] not in PROJECT:
+        return []  # looking a library's module up would import its package
+    base = importlib.util.find_spec(node.module or "")
+    if base is None or base.submodule_search_locations is None:
+        return []
+    return [f"{node.module}.{alias.name}" for alias in node.names]
+
+
+def read_record(content: bytes) -> Done:
+    """The ref in a result record; ValueError for anything that isn't plain JSON of the right form."""
+    try:
+        record = json.loads(content)
+        serializer = record["metadata"]["serializer"]
+        # Prefect would load whatever serializer a record names, pickle too.
+        if serializer["type"] != "json" or serializer.get("object_decoder"):
+            raise ValueError("not plain JSON")
+        return Done.model_validate_json(record["result"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise ValueError(f"no result record ({type(error).__name__})") from None
+
+
+def preparation(data: Data, source: Source) -> Work:
+    """What decides the prepared data set: the images' bytes and how they are cut, not where they lie."""
+    return Work(
+        "prepare",
+        {
+            "source": fingerprint(source),
+            **data.model_dump(mode="json", exclude={"source"}),
+            "code": code_digest("tasks.vision.dataset"),
+            "versions": versions("numpy", "pillow", "scikit-learn"),
+        },
+    )
+
+
+def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, seed: int) -> Work:
+    """What decides a trained model."""
+    device = find_device()
+    return Work(
+        "train",
+        {
+            "stage": stage.decisive(),
+            "labels": targets.labels,
+            "classes": targets.classes,
+            "limits": {targets.labels[i]: limit for i, limit in targets.limits.items()},
+            "start": start.digest if start else None,
+            "dataset": dataset.digest,
+            "seed": seed,
+            "device": device.kind,
+            "policy": device.policy,
+            "versions": versions(*NUMERIC),
+            "code": code_digest("tasks.vision.learning"),
+        },
+    )
+
+
+def evaluation(model: Ref, dataset: Ref) -> Work:
+    """What decides a model's scores."""
+    device = find_device()
+    return Work(
+        "evaluate",
+        {
+            "model": model.sha256,
+            "dataset": dataset.digest,
+            "device": device.kind,
+            "policy": device.policy,
+            "versions": versions(*NUMERIC, "scikit-learn"),
+            "code": code_digest("tasks.vision.learning", "tasks.vision.metrics"),
+        },
+    )
+
+
+def reporting(run: dict[str, Any]) -> Work:
+    """What decides the report: the refs and settings that it shows, its code and its template."""
+    return Work(
+        "report",
+        {
+            **run,
+            "code": code_digest("tasks.report"),
+            "template": sha256_of(Path(__file__).with_name("report.html"))[0],
+            "versions": versions("matplotlib", "pillow", "jinja2"),
+        },
+    )

@@ -1,0 +1,195 @@
+"""A run's folder in the store: written for people to open, found again by the names they use."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.kept import load_evaluation, load_model, report_files
+from tasks.store import Missing, Ref, open_store
+from tasks.vision.errors import BadInput
+from tasks.vision.hardware import find_device
+from tasks.vision.model import Card, Tensors, unpack
+from tasks.vision.recipe import Recipe, nearest
+
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished stage: its model, its scores, how it came about, and what it is measured against."""
+
+    start: str | None
+    state: str
+    model: Ref
+    scores: Ref
+    controls: dict[str, Trained] = field(default_factory=dict)
+
+    def refs(self) -> dict[str, Any]:
+        """The refs as JSON, controls included: what the report is made from."""
+        return {
+            "start": self.start,
+            "model": self.model.model_dump(mode="json"),
+            "evaluation": self.scores.model_dump(mode="json"),
+            "controls": {kind: control.refs() for kind, control in self.controls.items()},
+        }
+
+
+def run_names(store: str) -> list[str]:
+    """Names of finished runs, the newest last: names begin with the time."""
+    keys = open_store(store).keys("runs")
+    return sorted({key.split("/")[1] for key in keys if key.endswith("/run.json")})
+
+
+def all_runs(store: str) -> list[dict[str, Any]]:
+    """Summaries of all finished runs, the newest last."""
+    return [_read_summary(store, name) for name in run_names(store)]
+
+
+def find_run(store: str, run: str) -> dict[str, Any]:
+    """The summary of one run by its name, or of the `latest`.
+
+    Raises:
+        BadInput: there is no such run.
+    """
+    names = run_names(store)
+    if not names:
+        raise BadInput(f"run {run!r}: the store {store} holds no run yet; try: relevo run")
+    if run == "latest":
+        return _read_summary(store, names[-1])
+    if run not in names:
+        raise BadInput(f"run {run!r}{nearest(run, names)}")
+    return _read_summary(store, run)
+
+
+def find_model(store: str, given: str) -> tuple[Card, Tensors]:
+    """Card and tensors of `RUN/STAGE`, or of an exported model folder by its path or URI.
+
+    Raises:
+        BadInput: there is no such run, stage or folder, or its file is no model.
+    """
+    folder = Path(given)
+    if (folder / MODEL_FILE).is_file():
+        return unpack((folder / MODEL_FILE).read_bytes(), str(folder / MODEL_FILE))
+    if given.startswith("s3://"):
+        return unpack(open_store(given).read(MODEL_FILE), given)
+    run, slash, stage = given.rpartition("/")
+    if not slash or folder.is_absolute() or folder.exists():
+        raise BadInput(
+            f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, or an exported folder"
+        )
+    name = find_run(store, run)["run"]
+    home = open_store(store)
+    models = json.loads(home.read(f"runs/{name}/lineage.json"))["models"]
+    if stage not in models:
+        raise BadInput(f"stage {stage!r} of run {name}{nearest(stage, models)}")
+    ref = Ref.model_validate(models[stage])
+    return unpack(home.fetch(ref).read_bytes(), ref.uri)
+
+
+def _read_summary(store: str, name: str) -> dict[str, Any]:
+    try:
+        summary: dict[str, Any] = json.loads(open_store(store).read(f"runs/{name}/run.json"))
+    except (Missing, ValueError):
+        raise BadInput(
+            f"run {name!r}: its run.json is damaged; remove the folder runs/{name}"
+        ) from None
+    return summary
+
+
+def run_name(recipe: str, started: datetime) -> str:
+    """A name that sorts by time and says what ran."""
+    return f"{started:%Y%m%d-%H%M%S}-{started.microsecond // 1000:03d}-{recipe}"
+
+
+def as_toml(recipe: Recipe) -> str:
+    """The recipe as it ran, every default written out, in TOML."""
+    lines: list[str] = []
+
+    def table(path: str, values: dict[str, Any]) -> None:
+        plain = {k: v for k, v in values.items() if not isinstance(v, dict) and v is not None}
+        nested = {k: v for k, v in values.items() if isinstance(v, dict)}
+        if path and (plain or not nested):
+            lines.append(f"\n[{path}]")
+        # JSON's strings, numbers, booleans and lists are TOML's too.
+        lines.extend(
+            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items()
+        )
+        for key, value in nested.items():
+            table(f"{path}.{_quoted(key)}" if path else _quoted(key), value)
+
+    table("", recipe.model_dump(mode="json"))
+    return "\n".join(lines).strip() + "\n"
+
+
+def _quoted(key: str) -> str:
+    plain = key.replace("-", "_")
+    return key if plain.isascii() and plain.isidentifier() else json.dumps(key, ensure_ascii=False)
+
+
+def publish(
+    name: str,
+    plan: Recipe,
+    data: Ref,
+    done: dict[str, Trained],
+    page: Ref,
+    store: str,
+    started: datetime,
+) -> dict[str, Any]:
+    """Write the run folder, its summary last, and return the summary that `relevo run` prints."""
+    home, folder = open_store(store), f"runs/{name}"
+    for path, content in report_files(page, store):
+        home.write(f"{folder}/{path}", content)
+    home.write(f"{folder}/recipe.toml", as_toml(plan).encode())
+    for stage, trained in done.items():
+        content = home.fetch(trained.model).read_bytes()
+        home.write(f"{folder}/models/{stage}/{MODEL_FILE}", content)
+    lineage = {
+        "dataset": data.model_dump(mode="json"),
+        "models": {stage: trained.model.model_dump(mode="json") for stage, trained in done.items()},
+        "evaluations": {
+            stage: trained.scores.model_dump(mode="json") for stage, trained in done.items()
+        },
+    }
+    home.write(f"{folder}/lineage.json", _json(lineage))
+    summary = {
+        "run": name,
+        "recipe": plan.name,
+        "store": store,
+        "report": home.address(f"{folder}/report.html"),
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
+        "device": find_device().kind,
+        "dataset": f"sha256:{data.digest}",
+        "stages": {
+            stage: {**_numbers(trained, store), "model": home.address(f"{folder}/models/{stage}")}
+            for stage, trained in done.items()
+        },
+    }
+    home.write(
+        f"{folder}/run.json", _json({**summary, "started": started.isoformat(), "seed": plan.seed})
+    )
+    return summary
+
+
+def _numbers(trained: Trained, store: str) -> dict[str, Any]:
+    card, _ = load_model(trained.model, store)
+    scores, _ = load_evaluation(trained.scores, store)
+    numbers = {
+        "state": trained.state,
+        "seconds": round(card.seconds, 3),
+        "epochs": card.epochs,
+        "images_per_second": round(card.images_per_second, 1),
+        "model_digest": f"sha256:{trained.model.digest}",
+        "start": trained.start,
+        "metrics": scores["metrics"],
+    }
+    if trained.controls:
+        numbers["controls"] = {kind: _numbers(c, store) for kind, c in trained.controls.items()}
+    return numbers
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
