@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tomllib
 import warnings
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
@@ -24,6 +26,7 @@ app = App(
     name="relevo",
     help="Train a chain of image classifiers and see what handing knowledge on is worth.",
     help_epilogue="Example: relevo run digits",
+    suppress_keyboard_interrupt=False,
 )
 
 StoreOption = Annotated[
@@ -213,8 +216,17 @@ def _setting(given: str) -> tuple[str, Any]:
         return path, text  # a bare word is a string
 
 
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that what runs can end in order."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 128+signal when stopped."""
+    signal.signal(signal.SIGTERM, _terminate)
     warnings.simplefilter("ignore")
     sys.exit(_status(sys.argv[1:]))
 
@@ -227,13 +239,10 @@ def _status(words: list[str]) -> int:
         return _refuse(str(error))
     except CycloptsError as error:
         return _refuse(" ".join(str(error).split()))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as stop:
         print("relevo: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
     except BaseException as error:
-        if type(error).__name__ == "TerminationSignal":
-            print("relevo: stopped; the same command goes on from here", file=sys.stderr)
-            return 128 + getattr(error, "signal", 15)
         if isinstance(error, SystemExit | GeneratorExit) or os.environ.get("RELEVO_TRACEBACK"):
             raise
         line = " ".join(str(error).split()) or type(error).__name__

@@ -155,12 +155,13 @@ def test_evaluate_scores_images_it_has_never_seen(
         folder.mkdir(parents=True, exist_ok=True)
         scan.convert("RGBA" if i % 4 else "L").save(folder / f"{i:04}.png")
     where = ["--store", str(chain.store), "--data", str(tmp_path / "photos")]
-    scores = relevo("evaluate", "latest/baseline", *where, "--json").json
+    run = chain.first.json
+    scores = relevo("evaluate", f"{run['run']}/baseline", *where, "--json").json
     assert scores["labels"] == ["car", "other"]
     assert sum(map(sum, scores["confusion"])) == 300
     assert scores["metrics"]["accuracy"] > 0.9
-    run = chain.first.json["stages"]["baseline"]
-    exported = relevo("evaluate", run["model"], *where, "--json").json
+    folder = run["stages"]["baseline"]["model"]
+    exported = relevo("evaluate", folder, *where, "--json").json
     assert exported["confusion"] == scores["confusion"]
 
 

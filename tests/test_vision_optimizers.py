@@ -7,16 +7,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tasks.vision.hardware import Device
 from tasks.vision.networks import build, initialise
 from tasks.vision.optimizers import FastRule, make_rule, orthogonalise
 from tasks.vision.recipe import Network
+from tasks.vision.trainer import set_up
 
+CPU = Device("cpu", "test", "float32")
 TINY = Network(widths=(8,), logit_scale=1 / 256)
+
+
+@pytest.fixture(autouse=True)
+def one_operation_at_a_time() -> None:
+    """TensorFlow's threads can be set only before it computes anything."""
+    set_up(CPU)
 
 
 @pytest.fixture
 def model() -> keras.Model:
-    keras.config.set_dtype_policy("float32")
     model = build(TINY, 32, 3, [0.5] * 3, [0.25] * 3)
     images = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     initialise(model, images, 0)
@@ -72,7 +80,6 @@ def test_rates_reach_zero_at_the_end(model: keras.Model) -> None:
 
 
 def test_the_whitening_layer_whitens_and_never_trains() -> None:
-    keras.config.set_dtype_policy("float32")
     draw = np.random.default_rng(0)
     base = draw.integers(0, 256, (400, 8, 8, 3), dtype=np.uint8)
     images = base.repeat(4, 1).repeat(4, 2)  # neighbours agree, as in photographs
@@ -87,7 +94,6 @@ def test_the_whitening_layer_whitens_and_never_trains() -> None:
 
 
 def test_grey_images_leave_no_dead_channel() -> None:
-    keras.config.set_dtype_policy("float32")
     grey = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 1), dtype=np.uint8).repeat(3, 3)
     model = build(TINY, 32, 3, [0.5] * 3, [0.29] * 3)
     initialise(model, grey, 0)

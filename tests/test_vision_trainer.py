@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import keras
 import numpy as np
 import pytest
 
@@ -15,7 +14,7 @@ from tasks.vision.memory import Snapshot, Stopped
 from tasks.vision.model import Card, Tensors, digest
 from tasks.vision.networks import build, initialise
 from tasks.vision.recipe import Network, Stage
-from tasks.vision.trainer import Diverged, Examples
+from tasks.vision.trainer import Diverged, Examples, set_up
 from tasks.vision.transfer import settle_statistics
 
 CPU = Device("cpu", "test", "float32")
@@ -148,7 +147,7 @@ def test_images_sorted_by_class_do_not_bias_the_statistics() -> None:
     dark = draw.integers(0, 40, (5000, 32, 32, 3), dtype=np.uint8)
     bright = draw.integers(180, 256, (5000, 32, 32, 3), dtype=np.uint8)
     by_class = np.concatenate([dark, bright])
-    keras.config.set_dtype_policy("float32")
+    set_up(CPU)
     model = build(TINY, 32, 10, [0.5] * 3, [0.25] * 3)
     means = []
     for images in (by_class, by_class[draw.permutation(10_000)]):
