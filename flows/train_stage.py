@@ -15,10 +15,9 @@ from tasks.keys import evaluation, training
 from tasks.runs import Trained
 from tasks.store import Ref
 from tasks.train import train
-from tasks.vision.errors import BadInput
 from tasks.vision.labels import apply_scheme
 from tasks.vision.loading import load_recipe
-from tasks.vision.recipe import Recipe, Stage, nearest
+from tasks.vision.recipe import Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,10 @@ def train_stage(
 ) -> dict[str, Any]:
     """Train one stage of a recipe and score it; its ancestors are trained too unless they are cached."""
     plan = load_recipe(recipe, {"seed": seed})
-    if stage not in plan.stages:
-        raise BadInput(f"stage {stage!r}{nearest(stage, plan.stages)}")
+    order = plan.ordered([stage])
     images, classes = prepared(plan, data, store)
     setting = Setting(plan, images, classes, store)
     done: dict[str, Trained] = {}
-    for name, step in plan.ordered([stage]).items():
+    for name, step in order.items():
         done[name] = run_stage(setting, name, step, done[step.start].model if step.start else None)
     return {"state": done[stage].state, "model": done[stage].model.model_dump(mode="json")}

@@ -7,7 +7,6 @@ its own hash, and the newest sound one is used.
 from __future__ import annotations
 
 import hashlib
-import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,12 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
 
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
-
 from tasks.progress import Event, tell
-from tasks.store import Missing, Store, StoreError
+from tasks.store import Missing, Store
 from tasks.vision.memory import Snapshot
+from tasks.vision.tensors import pack_arrays, unpack_arrays
 
 SLOTS = ("a", "b")
 HASH = hashlib.sha256().digest_size
@@ -94,7 +91,7 @@ class Checkpoints:
             self._store.delete(f"{self._folder}/{slot}")
 
     def _write(self, key: str, snapshot: Snapshot) -> None:
-        content = save(snapshot.arrays, {"relevo": json.dumps(snapshot.values)})
+        content = pack_arrays(snapshot.arrays, snapshot.values)
         self._store.write(key, content + hashlib.sha256(content).digest())
 
     def _read(self, slot: str) -> Snapshot | None:
@@ -107,8 +104,8 @@ class Checkpoints:
             body, seal = content[:-HASH], content[-HASH:]
             if hashlib.sha256(body).digest() != seal:
                 raise ValueError("its hash is another")
-            header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
-            return Snapshot(load(body), json.loads(header["__metadata__"]["relevo"]))
-        except (SafetensorError, StoreError, ValueError, KeyError, TypeError) as error:
+            values, arrays = unpack_arrays(body)
+            return Snapshot(arrays, values)
+        except ValueError as error:
             tell(Event("checkpoint", f"passed over the damaged checkpoint {key} ({error})"))
             return None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
 
 from tasks.caching import step
 from tasks.kept import load_dataset, load_model
@@ -18,6 +16,7 @@ from tasks.vision.hardware import find_device
 from tasks.vision.model import Card, Tensors
 from tasks.vision.quiet import quiet_output
 from tasks.vision.sources import find_source, read_source
+from tasks.vision.tensors import pack_arrays
 
 
 @step
@@ -35,7 +34,7 @@ def evaluate(
     arrays = {"positions": positions, "truth": truth, "probabilities": probabilities}
     ref = open_store(store).put(
         "evaluation",
-        save(arrays, {"relevo": json.dumps(summary, sort_keys=True)}),
+        pack_arrays(arrays, summary),
         ".safetensors",
         made_from=(model_ref, data_ref),
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load
 
 from tasks.store import Ref, open_store
 from tasks.vision.dataset import Dataset, open_dataset
 from tasks.vision.model import Card, Tensors, digest, pack, unpack
+from tasks.vision.tensors import unpack_arrays
 
 
 def load_dataset(ref: Ref, store: str) -> Dataset:
@@ -22,7 +21,6 @@ def load_dataset(ref: Ref, store: str) -> Dataset:
 
 def publish_model(card: Card, tensors: Tensors, store: str, made_from: tuple[Ref, ...]) -> Ref:
     """Put a model into the store; the ref's digest is over the tensors alone."""
-
     content = pack(card, tensors)
     return open_store(store).put(
         "model", content, ".safetensors", digest=digest(tensors), made_from=made_from
@@ -36,9 +34,7 @@ def load_model(ref: Ref, store: str) -> tuple[Card, Tensors]:
 
 def load_evaluation(ref: Ref, store: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The scores as JSON, and the arrays `positions`, `truth` and `probabilities`."""
-    content = open_store(store).fetch(ref).read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return json.loads(header["__metadata__"]["relevo"]), load(content)
+    return unpack_arrays(open_store(store).fetch(ref).read_bytes())
 
 
 def report_files(ref: Ref, store: str) -> Iterator[tuple[str, bytes]]:

@@ -15,8 +15,10 @@ from tasks.keys import Done
 from tasks.page import render
 from tasks.progress import Event, tell
 from tasks.store import Ref, open_store
+from tasks.vision.augment import evenly
 from tasks.vision.curves import overfitting
 from tasks.vision.dataset import Dataset
+from tasks.vision.model import best_epoch
 
 SHOWN = 20  # pictures in a grid
 CONTROL_NAMES = {"scratch": "from scratch", "random": "frozen random network"}
@@ -64,7 +66,6 @@ def _numbers(entry: dict[str, Any], store: str) -> tuple[dict[str, Any], dict[st
     model = Ref.model_validate(entry["model"])
     card, _ = load_model(model, store)
     summary, arrays = load_evaluation(Ref.model_validate(entry["evaluation"]), store)
-    best = 1 + int(np.argmax([row["validation_accuracy"] for row in card.history]))
     network = f"{card.architecture.network}, {card.architecture.image_size} px"
     if card.train == "head":
         network += f", head on its {card.architecture.features}"
@@ -80,7 +81,7 @@ def _numbers(entry: dict[str, Any], store: str) -> tuple[dict[str, Any], dict[st
         "images_per_second": card.images_per_second,
         "train_images": card.images,
         "history": card.history,
-        "best_epoch": best,
+        "best_epoch": best_epoch(card.history),
         "kept_epoch": card.kept_epoch,
         "overfitting": overfitting(card.history),
         "model_digest": f"sha256:{model.digest}",
@@ -157,9 +158,7 @@ def _stage_figures(
 
 def _spread(positions: np.ndarray, most: int = SHOWN) -> np.ndarray:
     """At most so many, evenly spread over all of them, so that no choice flatters the model."""
-    if len(positions) <= most:
-        return positions
-    return positions[np.linspace(0, len(positions) - 1, most).astype(int)]
+    return positions[evenly(len(positions), most)]
 
 
 def _comparison(

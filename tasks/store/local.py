@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -89,20 +89,15 @@ class LocalStore(Store):
             return False
 
     def _publish(self, key: str, content: Path | bytes) -> None:
-        def fill(temporary: Path) -> None:
+        """Write beside the final name, bring it to the disk, then rename it into place."""
+        path = self._path(key)
+        temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, bytes):
                 temporary.write_bytes(content)
             else:
                 shutil.copyfile(content, temporary)
-
-        self._replace(self._path(key), fill)
-
-    def _replace(self, path: Path, fill: Callable[[Path], None]) -> None:
-        """Let `fill` write a file beside `path`, bring it to the disk, then rename it into place."""
-        temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fill(temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)

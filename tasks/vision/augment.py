@@ -30,6 +30,11 @@ def shifts(seed: int, epoch: int, n: int, reach: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, SHIFT]).integers(0, 2 * reach + 1, (n, 2))
 
 
+def evenly(n: int, most: int) -> np.ndarray:
+    """At most so many of `n` positions, evenly spread: images may lie sorted by class."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+
+
 def batch(
     images: np.ndarray,
     chosen: np.ndarray,

@@ -80,7 +80,7 @@ def train_stage(
     initialise(model, train.inputs, seed)
     if parent:
         hand_on(model, parent.tensors)
-    elif stage.train != "all":
+    elif stage.random_backbone:
         settle_statistics(model, train.inputs)
 
     fit = None
@@ -101,7 +101,6 @@ def train_stage(
     history = [*fit.before.history, *fit.history]
     seconds = fit.before.seconds + fit.seconds
     kept = len(fit.before.history) + fit.best_epoch if stage.keep == "best" else len(history)
-    frozen = parent is not None and stage.train == "head"
     return (
         Card(
             architecture=architecture,
@@ -117,7 +116,9 @@ def train_stage(
             flip=stage.flip,
             device=str(device),
             history=history,
-            frozen=frozen_proof(parent.tensors, tensors) if parent and frozen else None,
+            frozen=frozen_proof(parent.tensors, tensors)
+            if parent and stage.train == "head"
+            else None,
         ),
         tensors,
     )

@@ -7,17 +7,15 @@ numbers, so that loading one can't run code.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from pydantic import Field
 
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe import Network, Positive, Strict
+from tasks.vision.tensors import pack_arrays, unpack_arrays
 
 Tensors = dict[str, np.ndarray]
 
@@ -70,10 +68,14 @@ def digest(tensors: Mapping[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
+def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
+    """The first epoch with the best validation accuracy (1-based)."""
+    return 1 + int(np.argmax([row["validation_accuracy"] for row in history]))
+
+
 def pack(card: Card, tensors: Tensors) -> bytes:
     """One safetensors file: the tensors, and the card as JSON in its header."""
-    ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
-    return save(ordered, {"relevo": json.dumps(card.model_dump(mode="json"), sort_keys=True)})
+    return pack_arrays(tensors, card.model_dump(mode="json"))
 
 
 def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
@@ -83,11 +85,9 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
         BadInput: not such a file.
     """
     try:
-        length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])
-        card = Card.model_validate_json(header["__metadata__"]["relevo"])
-        return card, load(content)
-    except (SafetensorError, ValidationError, ValueError, KeyError, TypeError):
+        note, tensors = unpack_arrays(content)
+        return Card.model_validate(note), tensors
+    except ValueError:  # pydantic's ValidationError is one
         raise BadInput(
             f"{origin} is not a relevo model; give RUN/STAGE or an exported folder"
         ) from None

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tasks.vision.augment import evenly
 from tasks.vision.recipe import Network
 
 HEAD = "head"
@@ -126,11 +127,6 @@ def initialise(model: keras.Model, images: np.ndarray, seed: int) -> None:
             layer.kernel.assign(_kernel(draw, tuple(layer.kernel.shape), partial_identity=fast))
             if layer.use_bias:
                 layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
-
-
-def evenly(n: int, most: int) -> np.ndarray:
-    """At most so many of `n` positions, evenly spread: images may lie sorted by class."""
-    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def _kernel(

@@ -20,7 +20,7 @@ from tasks.vision import augment
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import Device, cores
 from tasks.vision.memory import Memory, Snapshot, Stopped
-from tasks.vision.model import Tensors
+from tasks.vision.model import Tensors, best_epoch
 from tasks.vision.optimizers import Rule
 from tasks.vision.quiet import quiet_output
 
@@ -218,7 +218,7 @@ class Fit:
     @property
     def best_epoch(self) -> int:
         """The first epoch with the best validation accuracy (1-based)."""
-        return 1 + int(np.argmax([row["validation_accuracy"] for row in self.history]))
+        return best_epoch(self.history)
 
     def _batches(
         self, inputs: np.ndarray, epoch: int, size: int, steps: int
@@ -304,13 +304,16 @@ class Fit:
         self.resumed = True
 
 
+def named_variables(model: keras.Model) -> Iterator[tuple[str, Any]]:
+    """Every variable of the model with its name, `layer/variable`."""
+    for layer in model.layers:
+        for variable in layer.variables:
+            yield f"{layer.name}/{variable.name}", variable
+
+
 def tensors_of(model: keras.Model) -> Tensors:
     """Every variable of the model as `layer/variable`: float32 NumPy arrays, copied."""
-    return {
-        f"{layer.name}/{variable.name}": np.array(variable)
-        for layer in model.layers
-        for variable in layer.variables
-    }
+    return {name: np.array(variable) for name, variable in named_variables(model)}
 
 
 def assign(model: keras.Model, tensors: Tensors) -> None:
@@ -319,14 +322,12 @@ def assign(model: keras.Model, tensors: Tensors) -> None:
     Raises:
         BadInput: a tensor is missing, or its shape or dtype is another.
     """
-    for layer in model.layers:
-        for variable in layer.variables:
-            name = f"{layer.name}/{variable.name}"
-            value = tensors.get(name)
-            if value is None or value.shape != tuple(variable.shape) or value.dtype != np.float32:
-                have = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
-                raise BadInput(
-                    f"model: tensor {name!r} should be float32{list(variable.shape)}, "
-                    f"the file has {have}; the file is damaged or from other code"
-                )
-            variable.assign(value)
+    for name, variable in named_variables(model):
+        value = tensors.get(name)
+        if value is None or value.shape != tuple(variable.shape) or value.dtype != np.float32:
+            have = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
+            raise BadInput(
+                f"model: tensor {name!r} should be float32{list(variable.shape)}, "
+                f"the file has {have}; the file is damaged or from other code"
+            )
+        variable.assign(value)

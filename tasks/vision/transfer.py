@@ -8,16 +8,16 @@ for two classes keeps in its early layers what its last ones have thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tasks.vision.augment import evenly
 from tasks.vision.model import Architecture, Tensors, digest
-from tasks.vision.networks import FEATURE_PREFIX, HEAD, FusedBatchNormalization, build, evenly
-from tasks.vision.trainer import PREDICT_BATCH
+from tasks.vision.networks import FEATURE_PREFIX, HEAD, FusedBatchNormalization, build
+from tasks.vision.trainer import PREDICT_BATCH, named_variables
 
 GRID = 3
 STANDARDISE = "standardise"
@@ -64,17 +64,13 @@ def head_inputs(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, source.input)
 
 
-def compute_features(
-    model: keras.Model, images: np.ndarray, watch: Callable[[float], None] | None = None
-) -> np.ndarray:
+def compute_features(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
     frozen = head_inputs(model)
     forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float16))
     out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
     for start in range(0, len(images), PREDICT_BATCH):
         out[start : start + PREDICT_BATCH] = forward(images[start : start + PREDICT_BATCH]).numpy()
-        if watch:
-            watch(min(1.0, (start + PREDICT_BATCH) / len(images)))
     return out
 
 
@@ -122,11 +118,10 @@ def backbone_of(tensors: Tensors) -> Tensors:
 
 def hand_on(model: keras.Model, parent: Tensors) -> None:
     """Set the backbone of `model` to the parent's, leaving the head as it is."""
-    for layer in model.layers:
-        for variable in layer.variables:
-            name = f"{layer.name}/{variable.name}"
-            if name in parent and not name.startswith((f"{HEAD}/", f"{STANDARDISE}/")):
-                variable.assign(parent[name])
+    backbone = backbone_of(parent)
+    for name, variable in named_variables(model):
+        if name in backbone:
+            variable.assign(backbone[name])
 
 
 def settle_statistics(model: keras.Model, images: np.ndarray, batches: int = 5) -> None:
@@ -147,11 +142,11 @@ def settle_statistics(model: keras.Model, images: np.ndarray, batches: int = 5) 
 
 def frozen_proof(parent: Tensors, child: Tensors) -> dict[str, Any]:
     """Compare the backbone's tensors before and after, byte by byte, by their digests."""
-
-    before, after = backbone_of(parent), backbone_of(child)
+    after = backbone_of(child)
+    was, now = digest(backbone_of(parent)), digest(after)
     return {
         "tensors": len(after),
-        "parent_digest": f"sha256:{digest(before)}",
-        "digest": f"sha256:{digest(after)}",
-        "equal": digest(before) == digest(after),
+        "parent_digest": f"sha256:{was}",
+        "digest": f"sha256:{now}",
+        "equal": was == now,
     }
