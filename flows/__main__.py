@@ -191,7 +191,7 @@ def _check(
     plan = load_recipe(recipe, settings)
     plan.ordered(stages or [])
     find_source(data or plan.data.source)
-    open_store(store)
+    open_store(store).check()
 
 
 def _print_run(summary: dict[str, Any]) -> None:
@@ -234,6 +234,7 @@ def main() -> None:
 def _status(words: list[str]) -> int:
     try:
         result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (BadInput, StoreError) as error:
         return _refuse(str(error))
@@ -242,6 +243,9 @@ def _status(words: list[str]) -> int:
     except (KeyboardInterrupt, Terminated) as stop:
         print("relevo: stopped; the same command goes on from here", file=sys.stderr)
         return 128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
+    except BrokenPipeError:  # whoever read the output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except BaseException as error:
         if isinstance(error, SystemExit | GeneratorExit) or os.environ.get("RELEVO_TRACEBACK"):
             raise

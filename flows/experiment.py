@@ -52,7 +52,7 @@ def experiment(
     for name, stage in plan.ordered(stages or []).items():
         start = done[stage.start].model if stage.start else None
         done[name] = run_stage(setting, name, stage, start)
-        for kind, control in stage.controls_of().items():
+        for kind, control in stage.controls_of(plan.network(stage)).items():
             done[name].controls[kind] = run_stage(setting, f"{name}, {kind}", control, None)
 
     content = {

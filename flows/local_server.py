@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from tasks.vision.errors import BadInput
 from tasks.vision.quiet import quiet_output
 
 QUIET = {
@@ -19,6 +25,25 @@ QUIET = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
+KNOCKS = 3  # at a server that does not answer, before it is called dead
+
+# Ends when its standard input does, that is with whoever started it, however that one ends.
+_SERVE = """\
+import os, signal, sys, threading, time
+import uvicorn
+
+def follow():
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+    os._exit(0)
+
+threading.Thread(target=follow, daemon=True).start()
+uvicorn.run(
+    "prefect.server.api.server:create_app",
+    factory=True, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", lifespan="on",
+)
+"""
 
 
 @contextmanager
@@ -26,15 +51,69 @@ def quiet_prefect() -> Iterator[None]:
     """Import Prefect and start its temporary server, if it needs one, without a word from either.
 
     What goes wrong in a run still reaches the caller as an exception.
+
+    Raises:
+        BadInput: the server that the settings name does not answer, or Prefect's home can't be written.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url is None:
-        from prefect.server.api.server import SubprocessASGIServer
-
-        with quiet_output():
-            SubprocessASGIServer().start()
+    settings = get_current_settings()
+    if settings.api.url is None:
+        _check_home(settings.home)
+        _start_server()
+    else:
+        _check_server(settings.api.url)
     logging.getLogger("prefect").propagate = False
     yield
+
+
+def _start_server() -> None:
+    from prefect.server.api.server import SubprocessASGIServer
+
+    class OwnSession(SubprocessASGIServer):
+        """Prefect's temporary server, out of reach of the terminal's Ctrl-C, which a run outlives."""
+
+        def _run_uvicorn_command(self) -> subprocess.Popen[bytes]:
+            from prefect.settings import get_current_settings
+
+            ours = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
+            given = get_current_settings().to_environment_variables(exclude_unset=True)
+            return subprocess.Popen(
+                [sys.executable, "-P", "-c", _SERVE, str(self.port)],
+                stdin=subprocess.PIPE,
+                env={**os.environ, **ours, "PREFECT__SERVER_FINAL": "1", **given},
+                start_new_session=True,
+            )
+
+    with quiet_output():
+        OwnSession().start()  # known to Prefect's client from now on
+
+
+def _check_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"Prefect's folder {home} can't be written ({error.strerror}); "
+            "make it writable, or set PREFECT_HOME to another"
+        ) from None
+
+
+def _check_server(url: str) -> None:
+    import httpx
+
+    for knock in range(1, KNOCKS + 1):
+        try:
+            httpx.get(f"{url.rstrip('/')}/health", timeout=5)  # any answer will do
+            return
+        except (httpx.TransportError, httpx.InvalidURL, ValueError) as error:
+            if knock == KNOCKS:
+                raise BadInput(
+                    f"Prefect's server at {url} doesn't answer ({error}); start it, mend "
+                    "PREFECT_API_URL, or unset it to use a temporary server"
+                ) from None
+        time.sleep(2)

@@ -13,7 +13,7 @@ from prefect.filesystems import WritableFileSystem
 from prefect.serializers import JSONSerializer
 from prefect.tasks import exponential_backoff
 
-from tasks.keys import Done, Work, read_record
+from tasks.keys import Done, Work, read_record, seal, unseal
 from tasks.progress import Event, tell
 from tasks.store import Missing, Ref, StoreError, open_store
 from tasks.store.base import Passing
@@ -22,8 +22,8 @@ from tasks.store.base import Passing
 class Shelf(WritableFileSystem):
     """Prefect's result records, kept in the project's store under `cache/`.
 
-    A record is a hit only if it is a plain JSON ref, of the key that was asked for, whose bytes
-    are there and whole; any other is set aside and counts as a miss.
+    A record is a hit only if it is as it was written, a plain JSON ref of the key that was asked
+    for, whose bytes are there and whole; any other is set aside and counts as a miss.
     """
 
     _block_type_slug = "relevo-shelf"
@@ -38,7 +38,8 @@ class Shelf(WritableFileSystem):
         store, key = open_store(self.store), f"cache/{path}.json"
         content = store.read(key)
         try:
-            done = read_record(content)
+            record = unseal(content)
+            done = read_record(record)
             if Work(path.rsplit("-", 1)[0], done.ingredients).key != path:
                 raise ValueError("it belongs to another key")
         except ValueError as error:
@@ -56,14 +57,14 @@ class Shelf(WritableFileSystem):
             aside = store.set_aside(done.ref.uri)
             tell(Event("cache", f"{error}; moved to {aside}, computing again"))
             raise
-        return content
+        return record
 
     def write_path(  # type: ignore[override]
         self, path: str, content: bytes, _sync: bool = True
     ) -> None:
         """Point to finished work; a failure is told, since Prefect would only log it."""
         try:
-            open_store(self.store).write(f"cache/{path}.json", content)
+            open_store(self.store).write(f"cache/{path}.json", seal(content))
         except StoreError as error:
             tell(Event("cache", f"the result is not cached: {error}"))
             raise

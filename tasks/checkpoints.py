@@ -27,7 +27,7 @@ class Checkpoints:
     """The snapshots of one piece of work, under its cache key."""
 
     def __init__(self, store: Store, key: str) -> None:
-        self._store, self._folder = store, f"checkpoints/{key}"
+        self._store, self._key = store, f"checkpoints/{key}"
         self._count = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
@@ -73,7 +73,7 @@ class Checkpoints:
         """Write in the background; a write that is still under way is waited for first."""
         self.wait()
         self._count += 1
-        slot = f"{self._folder}/{SLOTS[self._count % 2]}"
+        slot = f"{self._key}.{SLOTS[self._count % 2]}"
         values = {**snapshot.values, "count": self._count}
         self._pending = self._writer.submit(self._write, slot, Snapshot(snapshot.arrays, values))
 
@@ -88,14 +88,14 @@ class Checkpoints:
         self.wait()
         self._writer.shutdown()
         for slot in SLOTS:
-            self._store.delete(f"{self._folder}/{slot}")
+            self._store.delete(f"{self._key}.{slot}")
 
     def _write(self, key: str, snapshot: Snapshot) -> None:
         content = pack_arrays(snapshot.arrays, snapshot.values)
         self._store.write(key, content + hashlib.sha256(content).digest())
 
     def _read(self, slot: str) -> Snapshot | None:
-        key = f"{self._folder}/{slot}"
+        key = f"{self._key}.{slot}"
         try:
             content = self._store.read(key)
         except Missing:

@@ -95,15 +95,34 @@ def _submodules(node: ast.ImportFrom) -> list[str]:
     return [f"{node.module}.{alias.name}" for alias in node.names]
 
 
-def read_record(content: bytes) -> Done:
+def seal(record: bytes) -> bytes:
+    """A result record as it lies in the store: with its SHA-256, so that a changed byte is seen."""
+    return json.dumps(
+        {"sha256": sha256_of(record)[0], "record": record.decode()}, indent=1
+    ).encode()
+
+
+def unseal(content: bytes) -> bytes:
+    """The record that was sealed; ValueError if it isn't the same any more."""
+    try:
+        sealed = json.loads(content)
+        record: bytes = sealed["record"].encode()
+        if sha256_of(record)[0] != sealed["sha256"]:
+            raise ValueError("its hash is another")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no sealed record ({type(error).__name__})") from None
+    return record
+
+
+def read_record(record: bytes) -> Done:
     """The ref in a result record; ValueError for anything that isn't plain JSON of the right form."""
     try:
-        record = json.loads(content)
-        serializer = record["metadata"]["serializer"]
+        content = json.loads(record)
+        serializer = content["metadata"]["serializer"]
         # Prefect would load whatever serializer a record names, pickle too.
         if serializer["type"] != "json" or serializer.get("object_decoder"):
             raise ValueError("not plain JSON")
-        return Done.model_validate_json(record["result"])
+        return Done.model_validate_json(content["result"])
     except (KeyError, TypeError, ValidationError) as error:
         raise ValueError(f"no result record ({type(error).__name__})") from None
 

@@ -63,7 +63,8 @@ def answer(name: str, stages: Mapping[str, Numbers]) -> dict[str, Any]:
     """What a stage's start was worth: each rival with the difference in points and in seconds.
 
     `verdict` compares with training from scratch (the stage's own control, else a stage of the same
-    labels that starts from nothing): gained, lost, even (the intervals overlap) or unknown.
+    labels that starts from nothing): gained, lost, even (the intervals overlap) or unknown. Nothing
+    is gained by a start that a frozen random network does as well without.
     """
     stage = stages[name]
     rivals = [(kind, name, rival) for kind, rival in stage["controls"].items()]
@@ -79,8 +80,11 @@ def answer(name: str, stages: Mapping[str, Numbers]) -> dict[str, Any]:
         verdict = "unknown"
     elif scratch["overlap"]:
         verdict = "even"
+    elif scratch["points"] < 0:
+        verdict = "lost"
     else:
-        verdict = "gained" if scratch["points"] > 0 else "lost"
+        by_the_head = random is not None and (random["overlap"] or random["points"] < 0)
+        verdict = "even" if by_the_head else "gained"
     before = list(_ancestors(name, stages))[::-1]
     return {
         "name": name,

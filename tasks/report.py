@@ -21,7 +21,7 @@ from tasks.vision.dataset import Dataset
 from tasks.vision.model import best_epoch
 
 SHOWN = 20  # pictures in a grid
-CONTROL_NAMES = {"scratch": "from scratch", "random": "frozen random network"}
+CONTROL_NAMES = {"scratch": "from scratch", "random": "a head on a frozen random network"}
 
 
 @step
@@ -109,7 +109,7 @@ def _data_numbers(run: dict[str, Any], data: Dataset) -> dict[str, Any]:
 def _distribution(data: Dataset) -> bytes:
     from tasks.vision.figures import class_distribution, png
 
-    return png(class_distribution(data.classes, data.description.counts))
+    return png(class_distribution(data.classes, data.description.counts, "Images per class"))
 
 
 def _stage_figures(
@@ -169,13 +169,13 @@ def _comparison(
 
     if not numbers["start"]:
         return
-    rivals = [("transfer", name, numbers)]
+    rivals = [("transfer", f"{name}, starts from {numbers['start']}", numbers)]
     rivals += [
-        (kind, f"{CONTROL_NAMES[kind]}, same budget", control)
+        (kind, f"{CONTROL_NAMES[kind]}, {_epochs(control['epochs'])}", control)
         for kind, control in numbers["controls"].items()
     ]
     rivals += [
-        ("scratch", other, rival)
+        ("scratch", f"stage {other}, from scratch, {_epochs(rival['epochs'])}", rival)
         for other, rival in stages.items()
         if not rival["start"] and rival["labels"] == numbers["labels"]
     ]
@@ -190,6 +190,10 @@ def _comparison(
     ]
     figure = transfer_against_scratch(curves, f"{name} against scratch", "validation accuracy")
     yield f"{name}/transfer_against_scratch", png(figure)
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _zip(files: dict[str, bytes]) -> bytes:

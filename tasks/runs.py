@@ -106,7 +106,7 @@ def run_name(recipe: str, started: datetime) -> str:
 
 
 def as_toml(recipe: Recipe) -> str:
-    """The recipe as it ran, every default written out, in TOML."""
+    """The recipe as it ran, in TOML: every default that means something, written out."""
     lines: list[str] = []
 
     def table(path: str, values: dict[str, Any]) -> None:
@@ -121,7 +121,8 @@ def as_toml(recipe: Recipe) -> str:
         for key, value in nested.items():
             table(f"{path}.{_quoted(key)}" if path else _quoted(key), value)
 
-    table("", recipe.model_dump(mode="json"))
+    idle = {name: stage.idle() for name, stage in recipe.stages.items()}
+    table("", recipe.model_dump(mode="json", exclude={"stages": idle}))
     return "\n".join(lines).strip() + "\n"
 
 

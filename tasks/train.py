@@ -51,7 +51,8 @@ def train(
 
     learn, check = examples("train"), examples("validation")
     parameters = Stage.model_validate(stage)
-    tell(Event(name, f"{len(learn)} images, {parameters.train} trained"))
+    what = {"all": "all layers", "head": "a head", "head then all": "a head, then all layers"}
+    tell(Event(name, f"{len(learn):,} images train {what[parameters.train]}"))
     checkpoints = Checkpoints(home, Work("train", work).key)
     with checkpoints.heeding_signals():
         card, tensors = train_stage(

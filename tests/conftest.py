@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[1]
 # A chain small enough for a test: the digits recipe with narrow networks and few epochs.
 SMALL = [
     "--set=defaults.network.widths=[8, 16, 16]",
-    "--set=defaults.head_epochs=10",
+    "--set=stages.transfer.epochs=10",
+    "--set=stages.ten_class_from_baseline.epochs=10",
+    "--set=stages.ten_class_from_transfer.head_epochs=10",
     "--set=stages.baseline.epochs=3",
     "--set=stages.ten_class.epochs=3",
     "--set=stages.ten_class_from_transfer.epochs=2",

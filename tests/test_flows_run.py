@@ -170,6 +170,9 @@ def test_evaluate_scores_images_it_has_never_seen(
     [
         (["run", "digit"], "did you mean 'digits'?"),
         (["run", "--data", "no/such/folder"], "isn't there"),
+        (["run", "tests"], "relevo run RECIPE --data tests"),
+        (["run", "--set", "stages.transfer.head_epochs=3"], "has no effect"),
+        (["run", "--store", "README.md/store"], "can't be written"),
         (["run", "--set", "stages.baseline.epoch=3"], "did you mean 'epochs'?"),
         (["run", "--set", "epochs"], "expected PATH=VALUE"),
         (["run", "--stage", "transfers"], "did you mean 'transfer'?"),

@@ -257,9 +257,13 @@ def test_a_kill_before_the_rename_leaves_nothing_to_see(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(
-        StoreError, match=r"can't be written \(.+\); free space or give another"
+        StoreError, match=r"can't be written \(.+\); make it a folder .+ or give another"
     ) as raised:
         open_store(tmp_path / "file" / "store").put("model", BYTES)
+    with pytest.raises(StoreError, match="can't be written"):
+        open_store(tmp_path / "file" / "store").check()
+    open_store(tmp_path / "not" / "yet" / "there").check()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "a check leaves nothing"
     assert "\n" not in str(raised.value)
 
 

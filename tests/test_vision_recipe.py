@@ -94,6 +94,40 @@ def test_settings_lie_over_the_recipe() -> None:
     assert [stage.batch_size for stage in recipe.stages.values()] == [7, 7]
 
 
+def test_the_epochs_of_a_head_are_its_own() -> None:
+    assert parse_recipe(GOOD, "mine", {}).stages["transfer"].epochs == 30
+    changed = parse_recipe(GOOD, "mine", {"stages.transfer.epochs": 2}).stages["transfer"]
+    assert changed.epochs == 2
+
+
+def test_tables_within_a_stage_are_laid_over_the_defaults_key_by_key() -> None:
+    defaults = '[defaults.network]\nkind = "classroom"\nwidths = [8, 8]\n'
+    recipe = parse_recipe(defaults + GOOD, "mine", {"stages.baseline.network.widths": [4, 4]})
+    network = recipe.stages["baseline"].network
+    assert (network.kind, network.widths) == ("classroom", (4, 4))
+    without = parse_recipe(GOOD, "mine", {"stages.baseline.network.widths": [4]})
+    assert without.stages["baseline"].network.widths == (4,)
+
+
+def test_a_stage_is_measured_against_the_network_that_was_handed_on() -> None:
+    recipe = parse_recipe(GOOD, "mine", {"stages.baseline.network.widths": [4, 5]})
+    assert recipe.network(recipe.stages["transfer"]).widths == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("stages.transfer.head_epochs", 3, "head_epochs has no effect"),
+        ("stages.transfer.flip", False, "starts from 'baseline' and trains 'head'; remove it"),
+        ("stages.transfer.network.widths", [4], "network has no effect"),
+        ("stages.baseline.features", "every layer", "features has no effect"),
+        ("stages.baseline.controls", True, "starts from nothing"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(path: str, value: object, expected: str) -> None:
+    assert expected in refused(GOOD, **{path: value})
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

@@ -129,7 +129,7 @@ def test_a_head_leaves_the_backbone_alone_and_learns(
     optimizer = "muon" if kind == "fast" else "adam"
     base = stage(network=network, optimizer=optimizer)
     parent = Parent(*train_stage(base, PAIR, *_pair(scans), seed=0, device=CPU))
-    settings = stage(start="baseline", train="head", features=features, head_epochs=20)
+    settings = stage(start="baseline", train="head", features=features, epochs=20)
     card, tensors = fit(settings, scans, parent=parent)
     assert card.frozen is not None
     assert card.frozen["equal"]
@@ -161,12 +161,17 @@ def test_a_control_on_random_features_has_a_backbone_that_learnt_nothing(
     scans: tuple[Examples, Examples],
 ) -> None:
     transfer = stage(start="baseline", train="head", features="every layer")
-    random, scratch = transfer.controls_of()["random"], transfer.controls_of()["scratch"]
+    controls = transfer.controls_of(TINY)
+    random, scratch = controls["random"], controls["scratch"]
     assert random.random_backbone
     card, _ = fit(random, scans)
     assert card.frozen is None
     assert scratch.train == "all"
     assert scratch.epochs == 1
+    assert random.epochs == transfer.epochs
+    both = transfer.model_copy(update={"train": "head then all"}).controls_of(TINY)
+    assert both["scratch"].epochs == 2
+    assert both["random"].epochs == 5, "all of its epochs, for the head"
 
 
 def test_kept_features_give_the_same_scores_as_the_whole_network(

@@ -79,6 +79,10 @@ class Store(ABC):
 
     uri: str
 
+    def check(self) -> None:
+        """Raise StoreError if it is plain at once that the store is of no use."""
+        next(self.keys("runs"), None)
+
     @abstractmethod
     def put(
         self,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -79,6 +81,24 @@ class LocalStore(Store):
     def address(self, key: str) -> str:
         return str(self._path(key))
 
+    def check(self) -> None:
+        folder = self.folder
+        while not folder.exists():
+            folder = folder.parent
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "free space" if full else "make it a folder that you may write"
+        return StoreError(
+            f"store {self.uri} can't be written ({error.strerror or error}); "
+            f"{mend}, or give another --store"
+        )
+
     def _path(self, key: str) -> Path:
         return self.folder / checked_key(key)
 
@@ -104,7 +124,4 @@ class LocalStore(Store):
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
-            reason = error.strerror or error
-            raise StoreError(
-                f"store {self.uri} can't be written ({reason}); free space or give another --store"
-            ) from None
+            raise self._unwritable(error) from None

@@ -13,9 +13,14 @@ SENTENCE: dict[str, str] = {
     "en": (
         "Over-fitting from epoch {after} on: training accuracy still rises ({accuracy_then} to "
         "{accuracy_now}) while validation loss climbs from its best, {loss_then} at epoch {best}, "
-        "to {loss_now} at epoch {last} (+{percent} %)."
+        "to {loss_now} at epoch {last} (+{percent} %). On validation images it is then right on "
+        "{right_now}, at epoch {best} it was on {right_then}."
     )
 }
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
 
 
 def overfitting(history: Sequence[Mapping[str, Any]], lang: str = "en") -> str:
@@ -26,10 +31,9 @@ def overfitting(history: Sequence[Mapping[str, Any]], lang: str = "en") -> str:
 
     Example:
         >>> rows = [(1, 0.6, 0.50), (2, 0.8, 0.40), (3, 0.9, 0.48), (4, 0.95, 0.60)]
-        >>> overfitting(
-        ...     [{"epoch": e, "accuracy": a, "validation_loss": v} for e, a, v in rows]
-        ... )  # doctest: +ELLIPSIS
-        'Over-fitting from epoch 3 on: ... (+50 %).'
+        >>> keys = ("epoch", "accuracy", "validation_loss", "validation_accuracy")
+        >>> overfitting([dict(zip(keys, (*row, 0.8))) for row in rows])  # doctest: +ELLIPSIS
+        'Over-fitting from epoch 3 on: ... (+50 %). On validation images ...'
     """
     losses = [float(entry["validation_loss"]) for entry in history]
     finite = [loss for loss in losses if isfinite(loss)]
@@ -50,9 +54,11 @@ def overfitting(history: Sequence[Mapping[str, Any]], lang: str = "en") -> str:
         after=history[best + 1]["epoch"],
         accuracy_then=f"{then['accuracy']:.3f}".removeprefix("0"),
         accuracy_now=f"{now['accuracy']:.3f}".removeprefix("0"),
-        loss_then=f"{losses[best]:.3f}".removeprefix("0"),
+        loss_then=_share(losses[best]),
         best=then["epoch"],
-        loss_now=f"{losses[-1]:.3f}".removeprefix("0"),
+        loss_now=_share(losses[-1]),
         last=now["epoch"],
         percent=f"{rise:.0f}",
+        right_then=_share(then["validation_accuracy"]),
+        right_now=_share(now["validation_accuracy"]),
     )

@@ -37,6 +37,7 @@ WORDS: dict[str, dict[str, str]] = {
         "loss": "loss",
         "accuracy": "accuracy",
         "best": "best epoch {epoch}: {value}",
+        "best_by": "epoch {epoch}, best by accuracy",
         "truth": "true class",
         "predicted": "predicted class",
         "confidence": "confidence of the prediction",
@@ -173,7 +174,9 @@ def _curves(
         at_best = validation[epochs.index(best_epoch)]
         axes.plot(best_epoch, at_best, color=INK, **ring)
         axes.annotate(
-            words["best"].format(epoch=best_epoch, value=share(at_best)),
+            words["best" if measure == "accuracy" else "best_by"].format(
+                epoch=best_epoch, value=share(at_best)
+            ),
             xy=(best_epoch, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(-5 if late else 5, 0),

@@ -182,15 +182,8 @@ def reliability_diagram(
     upper.plot(confidence, accuracy, color=BLUE, marker="o", markersize=5, label=words["measured"])
     upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
     upper.set_ylabel(words["share_right"], size=SMALL, color=MUTED)
-    upper.text(
-        0.02,
-        0.97,
-        words["calibration_error"].format(ece=share(ece)),
-        transform=upper.transAxes,
-        va="top",
-        size=NORMAL,
-        color=INK,
-    )
+    error = words["calibration_error"].format(ece=share(ece))
+    upper.set_title(error, loc="left", size=NORMAL, color=INK)
     upper.legend(loc="lower right", frameon=False, fontsize=SMALL, labelcolor=INK)
     parts = [entry["count"] / total for entry in full]
     lower.bar(confidence, parts, width=0.03, color="#9fb3c8")

@@ -95,6 +95,7 @@ def train_stage(
         clock = time.monotonic()
         settle_statistics(model, train.inputs)
         fit.seconds += time.monotonic() - clock
+        fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
     assert fit is not None
 
     tensors = tensors_of(model)
@@ -145,7 +146,7 @@ def _learn_head(
     rate = stage.head_rate / (architecture.network.logit_scale if scaled else 1.0)
     rule = Adam(head.trainable_variables, rate, falling=fast)
     budget = replace(
-        _budget(stage, stage.head_epochs),
+        _budget(stage, stage.epochs if stage.train == "head" else stage.head_epochs),
         batch_size=min(stage.batch_size, HEAD_BATCH),
         flip=False,
         shift=0,

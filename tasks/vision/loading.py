@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tasks.vision.archives import ARCHIVE_SUFFIXES
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe import Data, LabelScheme, Network, Recipe, Stage, nearest
 
@@ -30,13 +31,18 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
     }
     if given in builtin:
         text, name = builtin[given].read_text("utf-8"), given
-    elif Path(given).is_file():
+    elif Path(given).is_file() and not given.lower().endswith(ARCHIVE_SUFFIXES):
         try:
             text, name = Path(given).read_text("utf-8"), Path(given).stem
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(
                 f"recipe {given!r} can't be read: {error}; give a UTF-8 TOML file"
             ) from None
+    elif Path(given).exists():
+        raise BadInput(
+            f"recipe {given!r} is no TOML file; give your images as --data: "
+            f"relevo run RECIPE --data {given}"
+        )
     else:
         raise BadInput(
             f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)"
@@ -50,19 +56,40 @@ def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"recipe {name!r} is not TOML: {error}; mend that line") from None
-    for path, value in settings.items():
+    # Settings of defaults first, so that one for a stage has the last word.
+    for path, value in sorted(
+        settings.items(), key=lambda item: item[0].split(".")[0] != "defaults"
+    ):
         _assign(table, path, value)
-    defaults = table.pop("defaults", {})
-    stages = table.get("stages", {})
+    defaults, stages = table.pop("defaults", {}), table.get("stages", {})
     if isinstance(defaults, dict) and isinstance(stages, dict):
-        table["stages"] = {
-            key: {**defaults, **stage} if isinstance(stage, dict) else stage
-            for key, stage in stages.items()
-        }
+        table["stages"] = {key: _laid_over(defaults, stage) for key, stage in stages.items()}
     try:
-        return Recipe.model_validate({"name": name, **table})
+        recipe = Recipe.model_validate({"name": name, **table})
     except ValidationError as error:
         raise BadInput(f"recipe {name!r}: {_first_line(error)}") from None
+    _refuse_idle(recipe, stages)
+    return recipe
+
+
+def _laid_over(below: dict[str, Any], above: Any) -> Any:
+    """`above` with what it leaves out taken from `below`, tables within tables too."""
+    if not isinstance(above, dict):
+        return above
+    inner = {key: _laid_over(below[key], value) for key, value in above.items() if key in below}
+    return {**below, **above, **{k: v for k, v in inner.items() if isinstance(below[k], dict)}}
+
+
+def _refuse_idle(recipe: Recipe, stages: dict[str, Any]) -> None:
+    """`BadInput` for a setting that a stage states itself and that can't change anything in it."""
+    for name, given in stages.items():
+        stage = recipe.stages[name]
+        if idle := sorted(stage.idle() & given.keys()):
+            start = f"starts from {stage.start!r}" if stage.start else "starts from nothing"
+            raise BadInput(
+                f"recipe {recipe.name!r}: stages.{name}.{idle[0]} has no effect, since the stage "
+                f"{start} and trains {stage.train!r}; remove it"
+            )
 
 
 def _assign(table: dict[str, Any], path: str, value: Any) -> None:
@@ -70,8 +97,8 @@ def _assign(table: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
     here = table
     for depth, key in enumerate(parents):
-        if key not in here and (depth > 0 or key not in {*Recipe.model_fields, "defaults"}):
-            known = here if depth else [*Recipe.model_fields, "defaults"]
+        known = [*here, *_may_begin(parents[:depth])]
+        if key not in known:
             raise BadInput(f"--set {path}: {key!r}{nearest(key, known)}")
         here = here.setdefault(key, {})
         if not isinstance(here, dict):
@@ -79,6 +106,13 @@ def _assign(table: dict[str, Any], path: str, value: Any) -> None:
     if not parents and last not in Recipe.model_fields:
         raise BadInput(f"--set {path}: {last!r}{nearest(last, Recipe.model_fields)}")
     here[last] = value
+
+
+def _may_begin(where: list[str]) -> list[str]:
+    """The keys that a setting may begin in the table at `where`: no stage or scheme, whose names are free."""
+    if not where:
+        return [*Recipe.model_fields, "defaults"]
+    return _keys_at(where) if len(where) > 1 or where == ["defaults"] else []
 
 
 def _first_line(error: ValidationError) -> str:
@@ -104,6 +138,6 @@ def _keys_at(where: list[str]) -> list[str]:
         model = Data
     elif where and where[0] == "labels":
         model = LabelScheme
-    elif where and where[0] == "stages":
+    elif where and where[0] in ("stages", "defaults"):
         model = Network if where[-1] == "network" else Stage
     return list(model.model_fields)

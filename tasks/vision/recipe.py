@@ -99,10 +99,10 @@ class Stage(Strict):
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
     rate: Rate = Field(1.0, description="factor on the optimizer's own learning rates")
     head_rate: Rate = Field(1.0, description="the same for a head trained alone, by Adam")
-    epochs: Positive = Field(8, description="passes over the data with every layer trained")
-    head_epochs: Positive = Field(
-        30, description="passes over the data with the head trained alone"
+    epochs: Positive = Field(
+        8, description="passes over the data (30 where only a head is trained)"
     )
+    head_epochs: Positive = Field(30, description="the head's own, before all, in 'head then all'")
     batch_size: Positive = 2000
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     flip: bool = Field(True, description="mirror images in every other epoch")
@@ -115,38 +115,49 @@ class Stage(Strict):
     )
     timeout_minutes: Positive = 24 * 60
 
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_of_a_head(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("train") == "head" and "epochs" not in given:
+            return {**given, "epochs": cls.model_fields["head_epochs"].default}
+        return given
+
     @property
     def random_backbone(self) -> bool:
         """A control: a head on a frozen network that has learnt nothing."""
         return self.start is None and self.train != "all"
 
-    def controls_of(self) -> dict[str, Stage]:
-        """What this stage is measured against: the same budget from scratch, and on random features.
+    def controls_of(self, network: Network) -> dict[str, Stage]:
+        """What this stage is measured against: its network from scratch, its head on random features.
 
-        A head alone costs less than one pass over the data, so its control from scratch gets one.
+        From scratch, for as many epochs as the stage trains all its layers. A head alone costs less
+        than one such pass, so its control from scratch gets one. A frozen random network can only
+        learn a head; it gets all the stage's epochs for that. `network` is the one handed on.
         """
         if self.start is None or not self.controls:
             return {}
-        scratch = self.model_copy(
-            update={
-                "start": None,
-                "train": "all",
-                "epochs": 1 if self.train == "head" else self.epochs,
-            }
-        )
-        random = self.model_copy(update={"start": None, "train": "head"})
+        same = self.model_copy(update={"start": None, "network": network})
+        passes = 1 if self.train == "head" else self.epochs
+        scratch = same.model_copy(update={"train": "all", "epochs": passes})
+        passes = self.epochs + (self.head_epochs if self.train == "head then all" else 0)
+        random = same.model_copy(update={"train": "head", "epochs": passes})
         return {"scratch": scratch, "random": random}
 
     def decisive(self) -> dict[str, Any]:
         """The settings that can change this stage's result: names, limits of time and such left out."""
         idle = {"start", "labels", "controls", "timeout_minutes"}
-        if self.start is not None:
-            idle |= {"network"}
+        return self.model_dump(mode="json", exclude=idle | self.idle())
+
+    def idle(self) -> set[str]:
+        """The settings that say nothing about what this stage trains."""
+        idle = {"controls"} if self.start is None else {"network"}
         if self.train == "all":
-            idle |= {"head_epochs", "head_rate", "features"}
+            idle |= {"head_rate", "features"}
         if self.train == "head":
-            idle |= {"epochs", "rate", "optimizer", "flip", "shift"}
-        return self.model_dump(mode="json", exclude=idle)
+            idle |= {"rate", "optimizer", "flip", "shift"}
+        if self.train != "head then all":
+            idle |= {"head_epochs"}
+        return idle
 
 
 class Recipe(Strict):
@@ -202,6 +213,12 @@ class Recipe(Strict):
                 raise BadInput(f"stage {name!r}{nearest(name, self.stages)}")
             visit(name, ())
         return order
+
+    def network(self, stage: Stage) -> Network:
+        """The network of a stage: its own from scratch, else that of what it starts from."""
+        while stage.start is not None:
+            stage = self.stages[stage.start]
+        return stage.network
 
     def scheme(self, stage: Stage) -> LabelScheme | None:
         """The stage's label scheme; None stands for the data's own classes."""
