@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.kept import load_evaluation, load_model, report_files
-from tasks.store import Missing, Ref, open_store
+from tasks.store import Damaged, Missing, Ref, open_store
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import find_device
 from tasks.vision.model import Card, Tensors, unpack
@@ -87,7 +87,10 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
     if stage not in models:
         raise BadInput(f"stage {stage!r} of run {name}{nearest(stage, models)}")
     ref = Ref.model_validate(models[stage])
-    return unpack(home.fetch(ref).read_bytes(), ref.uri)
+    try:
+        return unpack(home.fetch(ref).read_bytes(), ref.uri)
+    except (Missing, Damaged) as error:
+        raise BadInput(f"{error}; run its recipe again, which trains it anew") from None
 
 
 def _read_summary(store: str, name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,31 @@ def test_the_same_work_has_the_same_bits_in_another_store(
     assert list(stages) == ["baseline", "transfer"]
     for name, stage in stages.items():
         assert stage["model_digest"] == chain.first.json["stages"][name]["model_digest"]
+
+
+def test_what_is_damaged_is_named_and_healed_and_nothing_else_is_computed(
+    chain: Chain, relevo: Relevo, server: str, tmp_path: Path
+) -> None:
+    shutil.copytree(chain.store, tmp_path / "s")
+    where = ["--store", str(tmp_path / "s")]
+    lineage = next((tmp_path / "s" / "runs").glob(f"{chain.first.json['run']}/lineage.json"))
+    model = tmp_path / "s" / json.loads(lineage.read_text())["models"]["ten_class"]["uri"]
+    content = model.read_bytes()
+    model.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    record = next((tmp_path / "s" / "cache").glob("prepare-*"))
+    record.write_bytes(record.read_bytes().replace(b"datasets/", b"datasets/0", 1))
+    refused = relevo("evaluate", f"{chain.first.json['run']}/ten_class", "--data=digits", *where)
+    assert refused.status == 2
+    assert "is damaged; run its recipe again" in refused.err
+
+    words = ["run", "digits", "--stage", "ten_class", *where, "--json", *SMALL]
+    again = relevo(*words, env={"PREFECT_API_URL": server})
+    stage = again.json["stages"]["ten_class"]
+    assert stage["state"] == "trained"
+    assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
+    assert stage["metrics"] == chain.first.json["stages"]["ten_class"]["metrics"]
+    assert again.err.count("is damaged") == 2, again.err
+    assert again.json["dataset"] == chain.first.json["dataset"]
 
 
 def test_runs_and_show_find_the_run(chain: Chain, relevo: Relevo) -> None:

@@ -188,6 +188,14 @@ def test_kept_features_give_the_same_scores_as_the_whole_network(
     assert right == pytest.approx(card.history[-1]["validation_accuracy"], abs=0.021)
 
 
+def test_a_small_data_set_takes_ten_steps_an_epoch(scans: tuple[Examples, Examples]) -> None:
+    ticks: list[float] = []
+    fit(
+        stage(batch_size=2000, epochs=1), scans, watch=lambda progress: ticks.append(progress.share)
+    )
+    assert len(ticks) == 10 + 1  # and one for the end of the epoch
+
+
 def test_a_loss_that_explodes_names_the_epoch_and_the_setting(
     scans: tuple[Examples, Examples],
 ) -> None:
@@ -197,5 +205,7 @@ def test_a_loss_that_explodes_names_the_epoch_and_the_setting(
         rate=900.0,
         epochs=30,
     )
+    train, check = scans
+    twice = Examples(np.concatenate([train.inputs] * 2), np.concatenate([train.targets] * 2))
     with pytest.raises(Diverged, match=r"epoch \d+ of 30; lower the stage's rate"):
-        fit(broken, scans)
+        fit(broken, (twice, check))

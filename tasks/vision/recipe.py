@@ -99,11 +99,12 @@ class Stage(Strict):
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
     rate: Rate = Field(1.0, description="factor on the optimizer's own learning rates")
     head_rate: Rate = Field(1.0, description="the same for a head trained alone, by Adam")
+    fine_tuning_rate: Rate = Field(0.3, description="factor on rate for layers that were handed on")
     epochs: Positive = Field(
         8, description="passes over the data (30 where only a head is trained)"
     )
     head_epochs: Positive = Field(30, description="the head's own, before all, in 'head then all'")
-    batch_size: Positive = 2000
+    batch_size: Positive = Field(2000, description="images a step; at most a tenth of the data")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     flip: bool = Field(True, description="mirror images in every other epoch")
     shift: int = Field(2, ge=0, le=16, description="move images by up to so many pixels")
@@ -155,6 +156,8 @@ class Stage(Strict):
             idle |= {"head_rate", "features"}
         if self.train == "head":
             idle |= {"rate", "optimizer", "flip", "shift"}
+        if self.start is None or self.train == "head":
+            idle |= {"fine_tuning_rate"}
         if self.train != "head then all":
             idle |= {"head_epochs"}
         return idle

@@ -27,6 +27,8 @@ from tasks.vision.quiet import quiet_output
 SAVE_EVERY = 30.0  # seconds between checkpoints inside an epoch
 PREDICT_BATCH = 1000
 REFERENCE_BATCH = 2000
+STEPS = 10  # in an epoch, at least, unless batches would become smaller than ...
+SMALL_BATCH = 16
 
 
 class Diverged(RuntimeError):
@@ -184,7 +186,8 @@ class Fit:
         """
         if memory and (snapshot := memory.load()):
             self._restore(snapshot)
-        size = min(self.budget.batch_size, len(train))
+        # A small folder of photos would else be one batch, and an epoch a single step.
+        size = min(self.budget.batch_size, len(train), max(SMALL_BATCH, len(train) // STEPS))
         steps = len(train) // size
         started, saved = time.monotonic(), time.monotonic()
         before, done_before, rate = self.seconds, self._done(steps), 1.0

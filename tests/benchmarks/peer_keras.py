@@ -1,0 +1,107 @@
+"""Peer (a): the exercise as a plain Keras script, three stages, nothing kept, nothing resumed.
+
+python tests/benchmarks/peer_keras.py cifar10-png.zip [--epochs 30] prints one JSON line a stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import time
+import zipfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from PIL import Image
+
+
+def read(path: str, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Images (n, 32, 32, 3) in 0..1 and labels (n,) of one split of the archive."""
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if f"{split}/" in n and n.endswith(".png")]
+        classes = sorted({n.split("/")[-2] for n in names})
+        images = np.stack([np.asarray(Image.open(io.BytesIO(archive.read(n)))) for n in names])
+    labels = np.array([classes.index(n.split("/")[-2]) for n in names])
+    order = np.random.default_rng(0).permutation(len(names))  # the archive is sorted by class
+    return images[order].astype("float32") / 255, labels[order], classes
+
+
+def network(outputs: int, activation: str) -> keras.Model:
+    """The exercise's small CNN."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(outputs, activation=activation),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("archive")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    keras.utils.set_random_seed(given.seed)
+    x, y, classes = read(given.archive, "train")
+    test_x, test_y, _ = read(given.archive, "test")
+    car, truck = classes.index("automobile"), classes.index("truck")
+
+    def learn(
+        name: str, model: keras.Model, loss: str, xs: np.ndarray, ys: np.ndarray, truth: np.ndarray
+    ) -> None:
+        model.compile("adam", loss, metrics=["accuracy"])
+        clock = time.monotonic()
+        model.fit(xs, ys, batch_size=32, epochs=given.epochs, verbose=0)
+        seconds = time.monotonic() - clock
+        accuracy = model.evaluate(test_x, truth, batch_size=1000, verbose=0)[1]
+        row = {
+            "stage": name,
+            "seconds": seconds,
+            "accuracy": accuracy,
+            "images_per_second": given.epochs * len(xs) / seconds,
+        }
+        print(json.dumps(row), flush=True)
+
+    binary = network(1, "sigmoid")
+    learn("baseline", binary, "binary_crossentropy", x, y == car, test_y == car)
+
+    three = np.where(y == car, 0, np.where(y == truck, 1, 2))
+    limits = ((0, 5000), (1, 5000), (2, 10000))
+    chosen = np.concatenate([np.flatnonzero(three == t)[:most] for t, most in limits])
+    binary.trainable = False
+    head = keras.layers.Dense(3, activation="softmax")(binary.layers[-2].output)
+    truth = np.where(test_y == car, 0, np.where(test_y == truck, 1, 2))
+    learn(
+        "transfer",
+        keras.Model(binary.inputs, head),
+        "categorical_crossentropy",
+        x[chosen],
+        keras.utils.to_categorical(three[chosen], 3),
+        keras.utils.to_categorical(truth, 3),
+    )
+
+    learn(
+        "ten_class",
+        network(10, "softmax"),
+        "categorical_crossentropy",
+        x,
+        keras.utils.to_categorical(y, 10),
+        keras.utils.to_categorical(test_y, 10),
+    )
+
+
+if __name__ == "__main__":
+    main()
