@@ -76,8 +76,8 @@ def _laid_over(below: dict[str, Any], above: Any) -> Any:
     """`above` with what it leaves out taken from `below`, tables within tables too."""
     if not isinstance(above, dict):
         return above
-    inner = {key: _laid_over(below[key], value) for key, value in above.items() if key in below}
-    return {**below, **above, **{k: v for k, v in inner.items() if isinstance(below[k], dict)}}
+    tables = [key for key in above if isinstance(below.get(key), dict)]
+    return {**below, **above, **{key: _laid_over(below[key], above[key]) for key in tables}}
 
 
 def _refuse_idle(recipe: Recipe, stages: dict[str, Any]) -> None:
