@@ -188,6 +188,17 @@ def test_kept_features_give_the_same_scores_as_the_whole_network(
     assert right == pytest.approx(card.history[-1]["validation_accuracy"], abs=0.021)
 
 
+def test_fine_tuning_keeps_what_the_head_knows(scans: tuple[Examples, Examples]) -> None:
+    wider = {"network": Network(widths=(16, 32)), "batch_size": 40}
+    first = stage(epochs=6, **wider)
+    parent = Parent(*train_stage(first, PAIR, *_pair(scans), seed=0, device=CPU))
+    settings = stage(start="baseline", train="head then all", head_epochs=100, **wider)
+    card, _ = fit(settings, scans, parent=parent)
+    head, tuned = card.history[99:101]  # the head's last epoch, and the first of all layers
+    assert tuned["validation_loss"] < 0.95 * head["validation_loss"]
+    assert tuned["validation_accuracy"] > head["validation_accuracy"] + 0.1
+
+
 def test_a_small_data_set_takes_ten_steps_an_epoch(scans: tuple[Examples, Examples]) -> None:
     ticks: list[float] = []
     fit(

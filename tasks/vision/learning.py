@@ -89,9 +89,7 @@ def train_stage(
         fit = _learn_head(stage, architecture, model, train, validation, seed, watch, memory)
         past = Past((*fit.before.history, *fit.history), fit.before.seconds + fit.seconds)
     if stage.train != "head":
-        # Steps made for random weights would wipe out in a few batches what was handed on.
-        rate = stage.rate * (stage.fine_tuning_rate if parent else 1.0)
-        rule = make_rule(stage.optimizer, model, rate)
+        rule = make_rule(stage.optimizer, model, stage.rate, head_knows=stage.train != "all")
         fit = Fit("all", model, rule, _budget(stage, stage.epochs), seed, past)
         fit.run(train, validation, watch, memory)
         clock = time.monotonic()

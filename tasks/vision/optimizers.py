@@ -17,6 +17,7 @@ from tasks.vision.networks import HEAD
 MOMENTUM = 0.85
 KERNEL_RATE, KERNEL_MOMENTUM = 0.24, 0.6
 RATES = {"head": 0.67, "bias": 0.053}
+FINE_TUNING = 0.3  # factor on the offsets' rate under a head that was trained before
 DECAY = 0.004  # weight decay times learning rate, for everything that SGD updates
 
 
@@ -31,15 +32,16 @@ class Rule(Protocol):
         """Update the variables; `progress` runs from 0 (first step) towards 1 (float32 scalar)."""
 
 
-def make_rule(name: str, model: keras.Model, rate: float) -> Rule:
+def make_rule(name: str, model: keras.Model, rate: float, head_knows: bool = False) -> Rule:
     """The rule `name` ("muon", "sgd" or "adam") for the trainable variables of `model`.
 
     Args:
         rate: factor on all of the rule's learning rates.
+        head_knows: the head was trained before, and fine-tuning begins.
     """
     if name == "adam":
         return Adam(model.trainable_variables, rate)
-    return FastRule(model, rate, orthogonal=name == "muon")
+    return FastRule(model, rate, orthogonal=name == "muon", head_knows=head_knows)
 
 
 class Adam:
@@ -66,12 +68,17 @@ class FastRule:
     made orthogonal by three Newton-Schulz steps.
     """
 
-    def __init__(self, model: keras.Model, rate: float, orthogonal: bool) -> None:
+    def __init__(
+        self, model: keras.Model, rate: float, orthogonal: bool, head_knows: bool = False
+    ) -> None:
+        # A head that knows has grown large weights, and hands as large gradients down. Kernels take
+        # steps of a fixed length whatever the gradient's; offsets would leap, and undo what was learnt.
+        offsets = RATES["bias"] * (FINE_TUNING if head_knows else 1.0)
         self._updates: list[tuple[Any, Any, float, bool]] = []
         for layer in model.layers:
             for variable in layer.trainable_variables:
                 kernel = len(variable.shape) == 4
-                own = RATES["head"] if layer.name == HEAD else RATES["bias"]
+                own = RATES["head"] if layer.name == HEAD else offsets
                 slot = tf.Variable(tf.zeros(variable.shape), trainable=False)
                 base = (KERNEL_RATE if orthogonal else RATES["bias"]) if kernel else own
                 self._updates.append((variable, slot, base * rate, kernel and orthogonal))

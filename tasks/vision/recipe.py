@@ -99,7 +99,6 @@ class Stage(Strict):
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
     rate: Rate = Field(1.0, description="factor on the optimizer's own learning rates")
     head_rate: Rate = Field(1.0, description="the same for a head trained alone, by Adam")
-    fine_tuning_rate: Rate = Field(0.3, description="factor on rate for layers that were handed on")
     epochs: Positive = Field(
         8, description="passes over the data (30 where only a head is trained)"
     )
@@ -156,8 +155,6 @@ class Stage(Strict):
             idle |= {"head_rate", "features"}
         if self.train == "head":
             idle |= {"rate", "optimizer", "flip", "shift"}
-        if self.start is None or self.train == "head":
-            idle |= {"fine_tuning_rate"}
         if self.train != "head then all":
             idle |= {"head_epochs"}
         return idle
