@@ -185,11 +185,14 @@ def _check(
     recipe: str, data: str | None, store: str, stages: list[str] | None, settings: dict[str, Any]
 ) -> None:
     """Refuse what can be refused before Prefect is imported and its server started."""
+    from tasks.vision.hardware import require_gpu
     from tasks.vision.loading import load_recipe
     from tasks.vision.sources import find_source
 
     plan = load_recipe(recipe, settings)
     plan.ordered(stages or [])
+    if plan.require_gpu:
+        require_gpu()
     find_source(data or plan.data.source)
     open_store(store).check()
 

@@ -15,7 +15,7 @@ from tasks.caching import cached
 from tasks.keys import reporting, versions
 from tasks.report import report
 from tasks.runs import Trained, as_toml, publish, run_name
-from tasks.vision.hardware import find_device
+from tasks.vision.hardware import find_device, require_gpu
 from tasks.vision.loading import load_recipe
 
 
@@ -45,6 +45,8 @@ def experiment(
     started = datetime.now(UTC)
     changes = {**(settings or {}), **({"seed": seed} if seed is not None else {})}
     plan = load_recipe(recipe, changes)
+    if plan.require_gpu:
+        require_gpu()
 
     images, classes = prepared(plan, data, store, refresh=refresh)
     setting = Setting(plan, images, classes, store, refresh)

@@ -15,6 +15,7 @@ from tasks.keys import evaluation, training
 from tasks.runs import Trained
 from tasks.store import Ref
 from tasks.train import train
+from tasks.vision.hardware import require_gpu
 from tasks.vision.labels import apply_scheme
 from tasks.vision.loading import load_recipe
 from tasks.vision.recipe import Recipe, Stage
@@ -73,6 +74,8 @@ def train_stage(
 ) -> dict[str, Any]:
     """Train one stage of a recipe and score it; its ancestors are trained too unless they are cached."""
     plan = load_recipe(recipe, {"seed": seed})
+    if plan.require_gpu:
+        require_gpu()
     order = plan.ordered([stage])
     images, classes = prepared(plan, data, store)
     setting = Setting(plan, images, classes, store)

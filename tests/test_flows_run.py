@@ -201,6 +201,7 @@ def test_evaluate_scores_images_it_has_never_seen(
         (["run", "--store", "README.md/store"], "can't be written"),
         (["run", "--set", "stages.baseline.epoch=3"], "did you mean 'epochs'?"),
         (["run", "--set", "epochs"], "expected PATH=VALUE"),
+        (["run", "--set", "require_gpu=true"], "TensorFlow sees CPU:0 alone"),
         (["run", "--stage", "transfers"], "did you mean 'transfer'?"),
         (["run", "--seed", "many"], "--seed"),
         (["run", "--store", "ftp://somewhere"], "give a folder or s3://"),
@@ -214,7 +215,7 @@ def test_bad_input_gets_one_line_and_status_2(
     words: list[str], expected: str, relevo: Relevo, server: str, tmp_path: Path
 ) -> None:
     env = {"RELEVO_STORE": str(tmp_path / "store"), "PREFECT_API_URL": server}
-    done = relevo(*words, env=env)
+    done = relevo(*words, env={**env, "CUDA_VISIBLE_DEVICES": "-1"})
     assert done.status == 2, done.err
     assert done.out == ""
     last = done.err.strip().splitlines()

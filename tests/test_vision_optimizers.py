@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tasks.vision.hardware import Device
 from tasks.vision.networks import build, initialise
-from tasks.vision.optimizers import FastRule, make_rule, orthogonalise
+from tasks.vision.optimizers import FastRule, LossScale, make_rule, orthogonalise
 from tasks.vision.recipe import Network
 from tasks.vision.trainer import set_up
 
@@ -99,3 +99,25 @@ def test_grey_images_leave_no_dead_channel() -> None:
     initialise(model, grey, 0)
     out = keras.Model(model.input, model.get_layer("whiten").output)(grey).numpy()
     assert out.std((0, 1, 2)).min() > 0.1
+
+
+def test_loss_scaling_leaves_out_steps_that_overflow_and_grows_back(model: keras.Model) -> None:
+    variables = model.trainable_variables
+    rule = LossScale(make_rule("sgd", model, 1.0), factor=1024.0, patience=2)
+    step = tf.function(rule.apply)
+    before = [v.numpy() for v in variables]
+    overflown = [tf.fill(v.shape, np.inf) for v in variables]
+    step(overflown, tf.constant(0.0))
+    assert all((v.numpy() == was).all() for v, was in zip(variables, before, strict=True))
+    assert rule.factor.numpy() == 512
+    for _ in range(2):
+        step([tf.fill(v.shape, 512.0) for v in variables], tf.constant(0.0))
+    assert rule.factor.numpy() == 1024
+    plain = build(TINY, 32, 3, [0.5] * 3, [0.25] * 3)
+    for variable, was in zip(plain.trainable_variables, before, strict=True):
+        variable.assign(was)
+    unscaled = make_rule("sgd", plain, 1.0)
+    for _ in range(2):
+        unscaled.apply([tf.ones(v.shape) for v in variables], tf.constant(0.0))
+    for scaled, other in zip(variables, plain.trainable_variables, strict=True):
+        assert scaled.numpy() == pytest.approx(other.numpy(), abs=1e-5)

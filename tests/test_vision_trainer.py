@@ -199,6 +199,14 @@ def test_fine_tuning_keeps_what_the_head_knows(scans: tuple[Examples, Examples])
     assert tuned["validation_accuracy"] > head["validation_accuracy"] + 0.1
 
 
+def test_float16_learns_under_loss_scaling(scans: tuple[Examples, Examples]) -> None:
+    half = Device("cpu", "test", "mixed_float16")
+    settings = stage(epochs=2, batch_size=40)
+    card, tensors = train_stage(settings, DIGITS, *scans, seed=0, device=half)
+    assert card.history[1]["loss"] < card.history[0]["loss"] < np.log(10) + 0.1
+    assert all(np.isfinite(value).all() for value in tensors.values())
+
+
 def test_a_small_data_set_takes_ten_steps_an_epoch(scans: tuple[Examples, Examples]) -> None:
     ticks: list[float] = []
     fit(

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tasks.vision.errors import BadInput
+from tasks.vision.quiet import quiet_output
+
 
 @dataclass(frozen=True)
 class Device:
@@ -52,6 +55,25 @@ def find_device() -> Device:
     native = {"avx512_bf16", "amx_bf16"} & set(cpu.get("flags", "").split())
     name = f"{cpu.get('model name') or platform.processor() or platform.machine()}, {cores()} cores"
     return Device("cpu", name, "mixed_bfloat16" if native else "float32")
+
+
+def require_gpu() -> None:
+    """Make sure that TensorFlow can train on a GPU.
+
+    Raises:
+        BadInput: it can't; the message says what it saw.
+    """
+    with quiet_output():
+        import tensorflow as tf
+
+        seen = tf.config.list_physical_devices()
+    if find_device().kind != "gpu" or not any(device.device_type == "GPU" for device in seen):
+        names = ", ".join(device.name.removeprefix("/physical_device:") for device in seen)
+        driver = "an NVIDIA driver is there" if shutil.which("nvidia-smi") else "no NVIDIA driver"
+        raise BadInput(
+            f"require_gpu = true, and TensorFlow sees {names} alone ({driver}); install relevo[gpu] "
+            "beside a driver, or leave require_gpu out to train on the processor"
+        )
 
 
 def cores() -> int:

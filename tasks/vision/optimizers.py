@@ -1,4 +1,4 @@
-"""Update rules: Muon for convolution kernels beside Nesterov SGD, SGD alone, and Keras' Adam.
+"""Update rules: Muon for convolution kernels beside Nesterov SGD, SGD alone, Keras' Adam; loss scaling.
 
 Each rule is made for a model's trainable variables, keeps its state in `slots` (so that a
 checkpoint can hold it) and is applied with the share of the training that is over.
@@ -35,13 +35,18 @@ class Rule(Protocol):
 def make_rule(name: str, model: keras.Model, rate: float, head_knows: bool = False) -> Rule:
     """The rule `name` ("muon", "sgd" or "adam") for the trainable variables of `model`.
 
+    Under a float16 policy it comes with loss scaling.
+
     Args:
         rate: factor on all of the rule's learning rates.
         head_knows: the head was trained before, and fine-tuning begins.
     """
+    rule: Rule
     if name == "adam":
-        return Adam(model.trainable_variables, rate)
-    return FastRule(model, rate, orthogonal=name == "muon", head_knows=head_knows)
+        rule = Adam(model.trainable_variables, rate)
+    else:
+        rule = FastRule(model, rate, orthogonal=name == "muon", head_knows=head_knows)
+    return LossScale(rule) if keras.config.dtype_policy().compute_dtype == "float16" else rule
 
 
 class Adam:
@@ -99,6 +104,36 @@ class FastRule:
                 slot.assign(MOMENTUM * slot + gradient)
                 step = gradient + MOMENTUM * slot
             variable.assign(weights - now * step)
+
+
+class LossScale:
+    """Keeps small float16 gradients from vanishing: the loss is multiplied, its gradients divided.
+
+    The factor doubles after so many steps in a row whose gradients were finite; a step whose gradients
+    were not is left out, and halves it (Micikevicius et al., arXiv 1710.03740, sec. 3.2).
+    """
+
+    def __init__(self, rule: Rule, factor: float = 2.0**10, patience: int = 500) -> None:
+        self._rule, self._patience = rule, patience
+        self.factor = tf.Variable(factor, trainable=False, dtype=tf.float32)
+        self._good = tf.Variable(0.0, trainable=False)
+        self.slots = [*rule.slots, self.factor, self._good]
+
+    def apply(self, gradients: Sequence[tf.Tensor], progress: tf.Tensor) -> None:
+        whole = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
+        factor = tf.convert_to_tensor(self.factor)
+
+        def use() -> None:
+            self._rule.apply([g / factor for g in gradients], progress)
+            enough = self._good + 1 >= self._patience
+            self._good.assign(tf.where(enough, 0.0, self._good + 1))
+            self.factor.assign(tf.where(enough, factor * 2, factor))
+
+        def leave_out() -> None:
+            self._good.assign(0.0)
+            self.factor.assign(factor / 2)
+
+        tf.cond(whole, use, leave_out)
 
 
 def orthogonalise(kernel: tf.Tensor, steps: int = 3) -> tf.Tensor:

@@ -167,6 +167,7 @@ class Recipe(Strict):
     description: str = ""
     data: Data
     seed: int = Field(0, ge=0)
+    require_gpu: bool = Field(False, description="refuse to train on a processor")
     labels: dict[str, LabelScheme] = {}
     stages: dict[str, Stage] = Field(min_length=1)
 

@@ -1,0 +1,81 @@
+"""Test accuracy and seconds of the whole chain, beside a plain Keras script and PyTorch's airbench.
+
+python tests/benchmarks/accuracy.py ../shared/data/cifar10-png.zip --seeds 3 --peers keras torch
+All take turns, seed by seed. Hours on two cores: leave a peer out, or say --seeds 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+
+from rich.table import Table
+from turns import child, show, spread
+
+STAGES = ("baseline", "transfer", "ten_class")
+
+
+def rows_of(command: list[object]) -> Iterator[dict]:
+    """Every JSON line that a peer prints."""
+    done = subprocess.run([*map(str, command)], stdout=subprocess.PIPE, check=True)
+    yield from map(json.loads, done.stdout.splitlines())
+
+
+def relevo(archive: str, recipe: str, seed: int, stages: tuple[str, ...]) -> Iterator[dict]:
+    """One row a stage: name, seconds of training, test accuracy."""
+    with tempfile.TemporaryDirectory() as store:
+        wanted = [word for stage in stages for word in ("--stage", stage)]
+        plain = [f"--set=stages.{stage}.controls=false" for stage in stages if stage == "transfer"]
+        command = [sys.executable, "-m", "flows", "run", recipe, "--data", archive, "--json"]
+        command += ["--seed", str(seed), "--store", store, *wanted, *plain]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    for name, stage in json.loads(done.stdout)["stages"].items():
+        yield {"stage": name, "seconds": stage["seconds"], **stage["metrics"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("archive")
+    parser.add_argument("--recipe", default="cifar10")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--stages", nargs="+", default=STAGES)
+    parser.add_argument("--peers", nargs="*", choices=["keras", "torch"], default=[])
+    parser.add_argument("--dtype", default="bfloat16", help="PyTorch's")
+    given = parser.parse_args()
+    scores: dict[tuple[str, str], list[dict]] = defaultdict(list)
+    reached = []
+    for seed in range(given.seeds):
+        for row in relevo(given.archive, given.recipe, seed, tuple(given.stages)):
+            scores["relevo", row["stage"]].append(row)
+        if "keras" in given.peers:
+            for row in rows_of(child("peer_keras", given.archive, "--seed", seed)):
+                scores["Keras script", row["stage"]].append(row)
+        if "torch" in given.peers:
+            command = child("peer_torch", given.archive, "--seed", seed, "--dtype", given.dtype)
+            epochs = list(rows_of(command))
+            scores["PyTorch", "ten_class"].append(epochs[-1])
+            goal = scores["relevo", "ten_class"][-1]
+            there = [row["seconds"] for row in epochs if row["accuracy"] >= goal["accuracy"]]
+            reached.append(goal["seconds"] / there[0] if there else 0.0)
+    table = Table("trainer", "stage", "accuracy", "with augmentation", "balanced", "seconds")
+    for (trainer, stage), each in scores.items():
+        columns = []
+        for key in ("accuracy", "accuracy_tta", "balanced_accuracy"):
+            values = [row[key] for row in each if key in row]
+            columns.append(spread(values, 4) if values else "")
+        table.add_row(trainer, stage, *columns, spread([row["seconds"] for row in each], 0))
+    if reached:
+        told = ", ".join(f"{share:.2f}" if share else "never reached" for share in reached)
+        table.caption = (
+            f"seconds of relevo over PyTorch's, to relevo's accuracy in ten_class: {told}"
+        )
+    show(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What the benchmarks ask of relevo, a process of its own each time, one JSON line as the answer.
+
+python tests/benchmarks/ours.py steps ARCHIVE --steps 8    throughput of ten_class' training steps
+python tests/benchmarks/ours.py peak                       the matrix product's own speed
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+from photos import read
+
+from tasks.vision.hardware import Device, find_device
+
+
+def device_for(dtype: str) -> Device:
+    """This machine's device, computing in `dtype` ("auto", "float32" or "bfloat16")."""
+    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+    found = find_device()
+    return found if dtype == "auto" else replace(found, policy=policies[dtype])
+
+
+def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: str) -> dict:
+    """Images a second over `steps` training steps, the first left out (it builds the graph)."""
+    from tasks.vision.labels import apply_scheme
+    from tasks.vision.learning import train_stage
+    from tasks.vision.recipe import Network, Stage
+    from tasks.vision.trainer import Examples, Progress
+
+    images, labels, classes = read(archive, "train")
+    kept = slice(0, batch * (steps + 1))
+    train = Examples(images[kept], labels[kept].astype(np.int32))
+    stage = Stage(
+        network=Network(widths=tuple(widths)), batch_size=batch, epochs=1, label_smoothing=0.2
+    )
+    marks: list[float] = []
+
+    def watch(progress: Progress) -> None:
+        marks.append(time.monotonic())
+
+    device = device_for(dtype)
+    nothing = Examples(images[:batch], train.targets[:batch])
+    train_stage(
+        stage, apply_scheme(None, classes), train, nothing, seed=0, device=device, watch=watch
+    )
+    took = marks[steps] - marks[0]
+    return {"images_per_second": batch * steps / took, "device": str(device)}
+
+
+def matrix_peak(dtype: str, size: int = 2048, seconds: float = 3.0) -> dict:
+    """GFLOP/s of a square matrix product, best of what fits in `seconds`."""
+    import tensorflow as tf
+
+    from tasks.vision.trainer import set_up
+
+    device = device_for(dtype)
+    set_up(device)
+    compute = "bfloat16" if device.policy == "mixed_bfloat16" else "float32"
+    matrix = tf.cast(tf.random.stateless_normal((size, size), (0, 0)), compute)
+    product = tf.function(lambda x: tf.matmul(x, x))
+    best, end = float("inf"), time.monotonic() + seconds
+    while time.monotonic() < end:
+        clock = time.monotonic()
+        product(matrix).numpy()
+        best = min(best, time.monotonic() - clock)
+    return {"gflops": 2 * size**3 / best / 1e9, "device": str(device)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["steps", "peak"])
+    parser.add_argument("archive", nargs="?")
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
+    parser.add_argument("--batch", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
+    given = parser.parse_args()
+    if given.what == "peak":
+        answer = matrix_peak(given.dtype)
+    else:
+        answer = time_steps(given.archive, given.widths, given.batch, given.steps, given.dtype)
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Training throughput of the same network on the same batches: relevo against plain PyTorch.
+
+python tests/benchmarks/throughput.py ../shared/data/cifar10-png.zip
+The table gives medians, ratios and the share of the matrix product's own speed. Needs the extra
+[bench].
+"""
+
+from __future__ import annotations
+
+import argparse
+from statistics import median
+
+from rich.table import Table
+from turns import child, interleave, show, spread
+
+from tasks.vision.hardware import find_device
+
+
+def gflop_per_image(widths: list[int], size: int = 31, channels: int = 24) -> float:
+    """Floating-point operations of one training image in 1e9: forward, and twice that backward.
+
+    Counts convolutions alone. The whitening layer is not trained, so neither it nor the gradient of
+    the first block's input has a backward part.
+    """
+    total = 2 * size**2 * channels * 12
+    for block, width in enumerate(widths):
+        total += (3 if block else 2) * 2 * 9 * channels * width * size**2
+        size //= 2
+        total += 3 * 2 * 9 * width * width * size**2
+        channels = width
+    return total / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("archive")
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
+    parser.add_argument("--batch", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    device = find_device()
+    # Emulated bfloat16 would be a straw man: both compute in what the machine has natively.
+    dtype = "bfloat16" if device.policy == "mixed_bfloat16" else "float32"
+    options = [given.archive, "--steps", given.steps, "--dtype", dtype]
+    options += ["--batch", given.batch, "--widths", *given.widths]
+    turns = interleave(
+        {
+            "relevo": child("ours", "steps", *options),
+            "PyTorch": child("peer_torch", *options),
+            "matrix product": child("ours", "peak", "--dtype", dtype),
+        },
+        given.rounds,
+    )
+    peak = median(turn.answer["gflops"] for turn in turns.pop("matrix product"))
+    cost = gflop_per_image(given.widths)
+    rates = {
+        name: [turn.answer["images_per_second"] for turn in each] for name, each in turns.items()
+    }
+    table = Table(
+        *("trainer", "images/s", "GFLOP/s", "of the peak", "ratio"),
+        title=f"{device}; widths {given.widths}, batches of {given.batch}",
+        caption=f"the peak: {peak:.0f} GFLOP/s in a matrix product",
+    )
+    for name, each in rates.items():
+        rate = median(each)
+        table.add_row(
+            f"{name}, {dtype}",
+            spread(each, 0),
+            f"{rate * cost:.0f}",
+            f"{rate * cost / peak:.2f}",
+            f"{rate / median(rates['PyTorch']):.2f}",
+        )
+    show(table)
+
+
+if __name__ == "__main__":
+    main()

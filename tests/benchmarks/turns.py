@@ -1,0 +1,80 @@
+"""Contenders take turns, each in a process of its own, so that a slow minute hits them all."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one process took: seconds from start to end, its last line of JSON if it printed one."""
+
+    seconds: float
+    answer: dict[str, Any]
+
+
+def ask(command: Sequence[object], **environment: str) -> Turn:
+    """Run one process to its end; it must succeed.
+
+    Raises:
+        SystemExit: it failed; its own words are shown.
+    """
+    clock = time.monotonic()
+    done = subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    seconds = time.monotonic() - clock
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stderr.decode()[-2000:]}")
+    lines = done.stdout.splitlines()
+    answer = json.loads(lines[-1]) if lines and lines[-1].startswith(b"{") else {}
+    return Turn(seconds, answer)
+
+
+def child(name: str, *arguments: object) -> list[object]:
+    """The command line of a script in this folder."""
+    return [sys.executable, Path(__file__).with_name(f"{name}.py"), *arguments]
+
+
+def interleave(
+    contenders: Mapping[str, Sequence[object]], rounds: int, **environment: str
+) -> dict[str, list[Turn]]:
+    """Every contender once a round, for so many rounds."""
+    turns: dict[str, list[Turn]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, command in contenders.items():
+            turns[name].append(ask(command, **environment))
+    return turns
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """The median, and in brackets the least and the most."""
+    least, most = min(values), max(values)
+    return f"{median(values):.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
+
+
+def peak_memory() -> float:
+    """The most memory that this process and any one of its children held, MiB."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
+
+
+def show(table: Table) -> None:
+    """Print a table, as wide on every terminal."""
+    Console(width=100).print(table)
