@@ -6,36 +6,40 @@ import json
 import os
 import signal
 import sys
-import tomllib
 import warnings
-from pathlib import Path
+from importlib.metadata import version
 from types import FrameType
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 from rich.console import Console
 
+from flows.housekeeping import gc, verify
+from flows.options import (
+    Flag,
+    JsonOption,
+    SetOption,
+    StageOption,
+    StoreOption,
+    all_settings,
+    store_address,
+)
 from flows.terminal import Follower, stage_table
 from tasks.progress import duration
 from tasks.store import StoreError, open_store
 from tasks.vision.errors import BadInput
-
-DEFAULT_STORE = "./artifacts"
+from tasks.vision.recipe import Recipe
 
 app = App(
     name="relevo",
-    help="Train a chain of image classifiers and see what handing knowledge on is worth.",
-    help_epilogue="Example: relevo run digits",
+    help="Train a chain of image classifiers and see what handing knowledge on is worth.\n\n"
+    "Example: relevo run digits",
+    version=lambda: version("relevo"),
     suppress_keyboard_interrupt=False,
 )
 
-StoreOption = Annotated[
-    str | None,
-    Parameter(name="--store", help="Where results are kept: a folder or s3://bucket/prefix."),
-]
-JsonOption = Annotated[
-    bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")
-]
+app.command(verify)
+app.command(gc)
 
 
 @app.command
@@ -44,12 +48,10 @@ def run(
     *,
     data: str | None = None,
     store: StoreOption = None,
-    stage: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
-    set_: Annotated[
-        list[str] | None, Parameter(name="--set", negative="", consume_multiple=False)
-    ] = None,
+    stage: StageOption = None,
+    set_: SetOption = None,
     seed: int | None = None,
-    refresh: Annotated[bool, Parameter(negative="")] = False,
+    refresh: Flag = False,
     as_json: JsonOption = False,
 ) -> int:
     """Train the stages of a recipe, or take them from the cache, and write the report.
@@ -62,10 +64,6 @@ def run(
         digits, cifar10, classroom, or the path of a TOML file.
     data
         digits, cifar10, or a folder or archive with train/CLASS/NAME.png and test/CLASS/NAME.png.
-    stage
-        Train only this stage and what it starts from; may be given again.
-    set_
-        Change a recipe's value, e.g. stages.baseline.epochs=3; may be given again.
     seed
         Seed of the run, in place of the recipe's.
     refresh
@@ -73,9 +71,9 @@ def run(
     """
     from flows.local_server import quiet_prefect
 
-    where = _store(store)
-    settings = dict(_setting(given) for given in set_ or [])
-    _check(recipe, data, where, stage, {**settings, **({} if seed is None else {"seed": seed})})
+    where, settings = store_address(store), all_settings(set_, seed)
+    _check(recipe, data, stage, settings)
+    open_store(where).check()
     with quiet_prefect(), Follower() as follower:
         from flows.experiment import experiment
         from tasks.progress import listening
@@ -86,7 +84,7 @@ def run(
                 data=data,
                 store=where,
                 stages=stage,
-                settings=settings,
+                settings={key: value for key, value in settings.items() if key != "seed"},
                 seed=seed,
                 refresh=refresh,
             )
@@ -98,6 +96,55 @@ def run(
 
 
 @app.command
+def plan(
+    recipe: str = "digits",
+    *,
+    data: str | None = None,
+    store: StoreOption = None,
+    stage: StageOption = None,
+    set_: SetOption = None,
+    seed: int | None = None,
+    refresh: Flag = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Say what a run would train, what is cached, and why; train nothing.
+
+    Example: relevo plan cifar10 --data photos.zip --set stages.baseline.epochs=3
+
+    Parameters
+    ----------
+    recipe
+        digits, cifar10, classroom, or the path of a TOML file.
+    data
+        digits, cifar10, or a folder or archive with train/CLASS/NAME.png and test/CLASS/NAME.png.
+    seed
+        Seed of the run, in place of the recipe's.
+    refresh
+        As for run: nothing would be taken from the cache.
+    """
+    from tasks.plan import plan_steps
+
+    where = store_address(store)
+    asked = _check(recipe, data, stage, all_settings(set_, seed))
+    steps = list(plan_steps(asked, data, where, stage or [], refresh=refresh))
+    known = [step.seconds for step in steps if step.seconds is not None]
+    if as_json:
+        listed = {
+            step.name: {"hit": step.hit, "reason": step.reason, "seconds": step.seconds}
+            for step in steps
+        }
+        print(json.dumps({"recipe": asked.name, "steps": listed, "seconds": sum(known)}))
+        return 0
+    for step in steps:
+        takes = "" if step.hit or not step.seconds else f", about {duration(step.seconds)}"
+        print(f"{step.name:<34} {'hit ' if step.hit else 'miss'}  {step.reason}{takes}")
+    total = f"about {duration(sum(known))}" if any(known) else "unknown time"
+    guess = "" if len(known) == len(steps) else ", not counting what was never done before"
+    print("nothing to train" if all(step.hit for step in steps) else f"{total} of training{guess}")
+    return 0
+
+
+@app.command
 def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
     """List the runs in the store, the newest last.
 
@@ -105,7 +152,7 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
     """
     from tasks.runs import all_runs
 
-    found = all_runs(_store(store))
+    found = all_runs(store_address(store))
     if as_json:
         print(json.dumps({"runs": found}))
         return 0
@@ -130,7 +177,7 @@ def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption 
     """
     from tasks.runs import find_run
 
-    summary = find_run(_store(store), run)
+    summary = find_run(store_address(store), run)
     if as_json:
         print(json.dumps(summary))
     else:
@@ -163,7 +210,7 @@ def evaluate(
     from tasks.evaluate import score_images
     from tasks.runs import find_model
 
-    card, tensors = find_model(_store(store), model)
+    card, tensors = find_model(store_address(store), model)
     summary = score_images(card, tensors, data, split)
     if as_json:
         print(json.dumps(summary))
@@ -182,41 +229,33 @@ def evaluate(
 
 
 def _check(
-    recipe: str, data: str | None, store: str, stages: list[str] | None, settings: dict[str, Any]
-) -> None:
+    recipe: str, data: str | None, stages: list[str] | None, settings: dict[str, Any]
+) -> Recipe:
     """Refuse what can be refused before Prefect is imported and its server started."""
     from tasks.vision.hardware import require_gpu
     from tasks.vision.loading import load_recipe
     from tasks.vision.sources import find_source
 
-    plan = load_recipe(recipe, settings)
-    plan.ordered(stages or [])
-    if plan.require_gpu:
+    asked = load_recipe(recipe, settings)
+    asked.ordered(stages or [])
+    if asked.require_gpu:
         require_gpu()
-    find_source(data or plan.data.source)
-    open_store(store).check()
+    find_source(data or asked.data.source)
+    return asked
+
+
+class Printer(Console):
+    """Leaves what a closed pipe means to the caller; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def _print_run(summary: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Printer(highlight=False, soft_wrap=True)
     console.print(f"{summary['run']}: recipe {summary['recipe']}, {duration(summary['seconds'])}")
     console.print(stage_table(summary))
     console.print(f"report: {summary['report']}", markup=False)
-
-
-def _store(given: str | None) -> str:
-    address = given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE
-    return address if "://" in address else str(Path(address).expanduser().absolute())
-
-
-def _setting(given: str) -> tuple[str, Any]:
-    path, equals, text = given.partition("=")
-    if not equals or not path:
-        raise BadInput(f"--set {given!r}: expected PATH=VALUE, e.g. stages.baseline.epochs=3")
-    try:
-        return path, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return path, text  # a bare word is a string
 
 
 class Terminated(BaseException):

@@ -57,6 +57,7 @@ class Shelf(WritableFileSystem):
             aside = store.set_aside(done.ref.uri)
             tell(Event("cache", f"{error}; moved to {aside}, computing again"))
             raise
+        store.touch(key)  # what is in use is not garbage
         return record
 
     def write_path(  # type: ignore[override]
@@ -107,7 +108,9 @@ def cached(
     bound.result_storage = Shelf(store=store)
 
     def call(*args: Any) -> tuple[Ref, bool]:
-        state: State[Any] = bound(*args, return_state=True)  # type: ignore[assignment]
+        waits = Event(name, "another process is at it; waiting for its result")
+        with open_store(store).claim(work.key, lambda: tell(waits)):
+            state: State[Any] = bound(*args, return_state=True)  # type: ignore[assignment]
         done = Done.model_validate(state.result())
         hit = state.name == "Cached"
         if hit:

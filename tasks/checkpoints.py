@@ -47,7 +47,13 @@ class Checkpoints:
         def note(number: int, frame: FrameType | None) -> None:
             self._signal = number
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        # What nohup or a shell's & has told this process to ignore stays ignored.
+        heeded = [
+            number
+            for number in (signal.SIGTERM, signal.SIGINT)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        ]
+        before = {number: signal.signal(number, note) for number in heeded}
         try:
             yield
         finally:
@@ -101,11 +107,15 @@ class Checkpoints:
         except Missing:
             return None
         try:
-            body, seal = content[:-HASH], content[-HASH:]
-            if hashlib.sha256(body).digest() != seal:
+            if not is_whole(content):
                 raise ValueError("its hash is another")
-            values, arrays = unpack_arrays(body)
+            values, arrays = unpack_arrays(content[:-HASH])
             return Snapshot(arrays, values)
         except ValueError as error:
             tell(Event("checkpoint", f"passed over the damaged checkpoint {key} ({error})"))
             return None
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether a checkpoint's bytes are those that were written: they end with their own hash."""
+    return hashlib.sha256(content[:-HASH]).digest() == content[-HASH:]

@@ -57,12 +57,10 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 @cache
-def code_digest(*modules: str) -> str:
-    """SHA-256 over the source of these modules and of every project module that they import."""
-    sha = hashlib.sha256()
-    for name, path in sorted(_closure(modules).items()):
-        sha.update(f"{name}\0".encode() + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
-    return sha.hexdigest()
+def code_digests(*modules: str) -> dict[str, str]:
+    """SHA-256 of the source of these modules and of every project module that they import."""
+    found = sorted(_closure(modules).items())
+    return {name: sha256_of(path.read_bytes().replace(b"\r\n", b"\n"))[0] for name, path in found}
 
 
 def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
@@ -134,7 +132,7 @@ def preparation(data: Data, source: Source) -> Work:
         {
             "source": fingerprint(source),
             **data.model_dump(mode="json", exclude={"source"}),
-            "code": code_digest("tasks.vision.dataset"),
+            "code": code_digests("tasks.vision.dataset"),
             "versions": versions("numpy", "pillow", "scikit-learn"),
         },
     )
@@ -156,7 +154,7 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
             "device": device.kind,
             "policy": device.policy,
             "versions": versions(*NUMERIC),
-            "code": code_digest("tasks.vision.learning"),
+            "code": code_digests("tasks.vision.learning"),
         },
     )
 
@@ -172,7 +170,7 @@ def evaluation(model: Ref, dataset: Ref) -> Work:
             "device": device.kind,
             "policy": device.policy,
             "versions": versions(*NUMERIC, "scikit-learn"),
-            "code": code_digest("tasks.vision.learning", "tasks.vision.metrics"),
+            "code": code_digests("tasks.vision.learning", "tasks.vision.metrics"),
         },
     )
 
@@ -183,7 +181,7 @@ def reporting(run: dict[str, Any]) -> Work:
         "report",
         {
             **run,
-            "code": code_digest("tasks.report"),
+            "code": code_digests("tasks.report"),
             "template": sha256_of(Path(__file__).with_name("report.html"))[0],
             "versions": versions("matplotlib", "pillow", "jinja2"),
         },

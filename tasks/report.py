@@ -18,7 +18,7 @@ from tasks.store import Ref, open_store
 from tasks.vision.augment import evenly
 from tasks.vision.curves import overfitting
 from tasks.vision.dataset import Dataset
-from tasks.vision.model import best_epoch
+from tasks.vision.model import Card, best_epoch
 
 SHOWN = 20  # pictures in a grid
 CONTROL_NAMES = {"scratch": "from scratch", "random": "a head on a frozen random network"}
@@ -72,6 +72,8 @@ def _numbers(entry: dict[str, Any], store: str) -> tuple[dict[str, Any], dict[st
     frozen = {"parent": entry["start"], **card.frozen} if card.frozen and entry["start"] else None
     return {
         "labels": card.labels,
+        "groups": _groups(card),
+        "flip": card.flip,
         "positive": card.labels[0] if card.binary else None,
         "start": entry["start"],
         "trains": card.train,
@@ -91,6 +93,12 @@ def _numbers(entry: dict[str, Any], store: str) -> tuple[dict[str, Any], dict[st
         "confused": summary["confused"],
         "reliability": summary["reliability"],
     }, arrays
+
+
+def _groups(card: Card) -> dict[str, list[str]]:
+    """The labels that stand for classes of other names, the rest of them left out."""
+    named = zip(card.labels, card.classes, strict=True)
+    return {label: group for label, group in named if group != [label] and len(group) < 4}
 
 
 def _data_numbers(run: dict[str, Any], data: Dataset) -> dict[str, Any]:

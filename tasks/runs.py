@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from tasks.kept import load_evaluation, load_model, report_files
 from tasks.store import Damaged, Missing, Ref, open_store
+from tasks.store.base import sha256_of
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import find_device
 from tasks.vision.model import Card, Tensors, unpack
@@ -81,9 +83,8 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         raise BadInput(
             f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, or an exported folder"
         )
-    name = find_run(store, run)["run"]
-    home = open_store(store)
-    models = json.loads(home.read(f"runs/{name}/lineage.json"))["models"]
+    name, home = find_run(store, run)["run"], open_store(store)
+    models = read_lineage(store, name)["models"]
     if stage not in models:
         raise BadInput(f"stage {stage!r} of run {name}{nearest(stage, models)}")
     ref = Ref.model_validate(models[stage])
@@ -93,10 +94,29 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         raise BadInput(f"{error}; run its recipe again, which trains it anew") from None
 
 
+def read_lineage(store: str, name: str) -> dict[str, Any]:
+    """Refs of all that a run was made from and led to, and the hash of each file in its folder.
+
+    Raises:
+        BadInput: the run's lineage.json is missing or damaged.
+    """
+    summary = _read_summary(store, name)
+    try:
+        content = open_store(store).read(f"runs/{name}/lineage.json")
+        if sha256_of(content)[0] != summary["lineage"]:
+            raise ValueError("its hash is another")
+        lineage: dict[str, Any] = json.loads(content)
+    except (Missing, ValueError, KeyError):
+        raise BadInput(f"run {name!r}: its lineage.json is damaged; run its recipe again") from None
+    return lineage
+
+
 def _read_summary(store: str, name: str) -> dict[str, Any]:
     try:
         summary: dict[str, Any] = json.loads(open_store(store).read(f"runs/{name}/run.json"))
-    except (Missing, ValueError):
+        if summary.pop("sha256") != _seal(summary):
+            raise ValueError("its hash is another")
+    except (Missing, ValueError, KeyError, AttributeError):
         raise BadInput(
             f"run {name!r}: its run.json is damaged; remove the folder runs/{name}"
         ) from None
@@ -105,7 +125,8 @@ def _read_summary(store: str, name: str) -> dict[str, Any]:
 
 def run_name(recipe: str, started: datetime) -> str:
     """A name that sorts by time and says what ran."""
-    return f"{started:%Y%m%d-%H%M%S}-{started.microsecond // 1000:03d}-{recipe}"
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", recipe).strip("-")[:60] or "recipe"
+    return f"{started:%Y%m%d-%H%M%S}-{started.microsecond // 1000:03d}-{plain}"
 
 
 def as_toml(recipe: Recipe) -> str:
@@ -145,20 +166,33 @@ def publish(
 ) -> dict[str, Any]:
     """Write the run folder, its summary last, and return the summary that `relevo run` prints."""
     home, folder = open_store(store), f"runs/{name}"
-    for path, content in report_files(page, store):
+    files: dict[str, str] = {}
+
+    def write(path: str, content: bytes) -> None:
+        files[path] = sha256_of(content)[0]
         home.write(f"{folder}/{path}", content)
-    home.write(f"{folder}/recipe.toml", as_toml(plan).encode())
+
+    for path, content in report_files(page, store):
+        write(path, content)
+    write("recipe.toml", as_toml(plan).encode())
     for stage, trained in done.items():
-        content = home.fetch(trained.model).read_bytes()
-        home.write(f"{folder}/models/{stage}/{MODEL_FILE}", content)
+        write(f"models/{stage}/{MODEL_FILE}", home.fetch(trained.model).read_bytes())
     lineage = {
+        "files": files,
         "dataset": data.model_dump(mode="json"),
+        "report": page.model_dump(mode="json"),
         "models": {stage: trained.model.model_dump(mode="json") for stage, trained in done.items()},
         "evaluations": {
             stage: trained.scores.model_dump(mode="json") for stage, trained in done.items()
         },
+        "controls": {
+            f"{stage}, {kind}": control.refs()
+            for stage, trained in done.items()
+            for kind, control in trained.controls.items()
+        },
     }
-    home.write(f"{folder}/lineage.json", _json(lineage))
+    origins = _json(lineage)
+    home.write(f"{folder}/lineage.json", origins)
     summary = {
         "run": name,
         "recipe": plan.name,
@@ -172,10 +206,18 @@ def publish(
             for stage, trained in done.items()
         },
     }
-    home.write(
-        f"{folder}/run.json", _json({**summary, "started": started.isoformat(), "seed": plan.seed})
-    )
+    more = {
+        "started": started.isoformat(),
+        "seed": plan.seed,
+        "lineage": sha256_of(origins)[0],
+    }
+    full = {**summary, **more}
+    home.write(f"{folder}/run.json", _json({**full, "sha256": _seal(full)}))
     return summary
+
+
+def _seal(summary: dict[str, Any]) -> str:
+    return sha256_of(json.dumps(summary, sort_keys=True).encode())[0]
 
 
 def _numbers(trained: Trained, store: str) -> dict[str, Any]:

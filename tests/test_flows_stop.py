@@ -13,6 +13,9 @@ import psutil
 import pytest
 from conftest import ROOT, SMALL, Chain, Relevo, environment
 
+from tasks.checkpoints import Checkpoints
+from tasks.store import open_store
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_is_resumed_with_the_same_bits(
@@ -60,3 +63,15 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
     assert stage["state"] == "resumed"
     assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
     assert not list((tmp_path / "s" / "checkpoints").iterdir()), "a finished stage keeps none"
+
+
+def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(open_store(tmp_path), "train-1")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and a shell's & leave it
+    try:
+        with checkpoints.heeding_signals():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            assert not checkpoints.stop()
+    finally:
+        signal.signal(signal.SIGINT, before)

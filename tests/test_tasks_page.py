@@ -41,6 +41,8 @@ def stage(accuracy: float, seconds: float, labels: list[str], start: str | None)
     entry |= {"validation_loss": 0.4, "validation_accuracy": 0.85}
     return {
         "labels": labels,
+        "groups": {labels[0]: ["automobile"]},
+        "flip": start is None,
         "positive": labels[0] if start is None else None,
         "start": start,
         "trains": "head" if start else "all",
@@ -202,7 +204,10 @@ def test_headings_go_down_one_step_at_a_time_and_tables_have_captions() -> None:
         "better (.600): what was handed on was in the way. Counting what it started from (baseline, transfer)",
         "tied = neither gained nor lost clearly by its start.",
         "+0.5 points in the same time. The 95 % intervals overlap",
-        "A head on a frozen random network does as well (.920), so the hand-over itself shows no clear",
+        "A head on a frozen random network gets .920; the intervals overlap, so the hand-over itself shows",
+        "car stands for automobile",
+        "Accuracy, averaged over shifted and mirrored copies",
+        "Accuracy, averaged over shifted copies",
         "starts from baseline, trains only a new head · 5.2 s",
         "✓ equal",
         "✗ different: the layers were not frozen",

@@ -25,6 +25,8 @@ def test_a_detector_that_always_says_no_is_seen_through() -> None:
 def test_the_interval_is_wilsons() -> None:
     # Newcombe 1998, table I: 81 of 263, score method.
     assert metrics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert metrics.wilson(100, 100)[1] == 1.0
+    assert metrics.wilson(0, 100)[0] == 0.0
     low, high = metrics.wilson(10, 10)
     assert high == pytest.approx(1.0)
     assert 0.6 < low < 0.8

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from conftest import ROOT
 
 from tasks.vision.errors import BadInput
 from tasks.vision.labels import apply_scheme
@@ -171,3 +174,33 @@ def test_a_class_that_the_data_lacks_gets_the_nearest_name() -> None:
     scheme = LabelScheme(targets={"car": ["automobil"]}, rest="other", limits={})
     with pytest.raises(BadInput, match="did you mean 'automobile'"):
         apply_scheme(scheme, ["automobile", "bird"])
+
+
+def test_the_readmes_recipe_is_one() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    found = re.search(r"```toml\n(\[data\].*?)```", readme, re.S)
+    assert found
+    recipe = parse_recipe(found[1], "mine", {})
+    assert recipe.stages["transfer"].features == "every layer"
+    assert recipe.stages["fine_tuned"].train == "head then all"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("stages.baseline.epochs", True, "should be a valid integer"),
+        ("stages.baseline.epochs", 10**23, "less than or equal to 1000000"),
+        ("stages.baseline.epochs", 0, "greater than or equal to 1"),
+        ("stages.baseline.rate", float("nan"), "finite number"),
+        ("seed", 2**64, "less than"),
+        ("stages.baseline", 3, "expected a table of keys and values"),
+        ("stages..epochs", 3, "a key is empty"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(path: str, value: object, expected: str) -> None:
+    assert expected in refused(GOOD, **{path: value})
+
+
+def test_fine_tuning_sees_the_last_layer_alone() -> None:
+    text = GOOD.replace('train = "head"', 'train = "head then all"\nfeatures = "every layer"')
+    assert "stages.transfer.features has no effect" in refused(text)

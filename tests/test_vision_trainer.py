@@ -215,6 +215,19 @@ def test_a_small_data_set_takes_ten_steps_an_epoch(scans: tuple[Examples, Exampl
     assert len(ticks) == 10 + 1  # and one for the end of the epoch
 
 
+def test_the_best_epoch_may_be_one_of_the_heads(scans: tuple[Examples, Examples]) -> None:
+    parent = Parent(*train_stage(stage(epochs=4), PAIR, *_pair(scans), seed=0, device=CPU))
+    settings = stage(
+        start="baseline", train="head then all", head_epochs=40, epochs=1, keep="best", rate=20.0
+    )
+    card, tensors = fit(settings, scans, parent=parent)
+    best = max(row["validation_accuracy"] for row in card.history)
+    assert card.kept_epoch <= 40, "fine-tuning at such a rate should have spoilt the network"
+    assert card.history[card.kept_epoch - 1]["validation_accuracy"] == best
+    right = (predict(card, tensors, scans[1].inputs, CPU).argmax(1) == scans[1].targets).mean()
+    assert right == pytest.approx(best, abs=0.021)
+
+
 def test_a_loss_that_explodes_names_the_epoch_and_the_setting(
     scans: tuple[Examples, Examples],
 ) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,6 +62,15 @@ class Ref(BaseModel):
     @classmethod
     def _stays_inside(cls, uri: str) -> str:
         return checked_key(uri)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing in a store: its key, its size in bytes, when it was last written or touched."""
+
+    key: str
+    size: int
+    modified: datetime
 
 
 def checked_key(key: str) -> str:
@@ -119,9 +131,35 @@ class Store(ABC):
     def delete(self, key: str) -> None:
         """Remove what lies under `key`, if anything does."""
 
+    def touch(self, key: str) -> None:
+        """Make what lies under `key` as young as if it had just been written. Raises Missing."""
+        self.write(key, self.read(key))
+
     @abstractmethod
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """Everything below the folder `prefix`, sorted by key."""
+
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys below the folder `prefix`, sorted."""
+        for entry in self.entries(prefix):
+            yield entry.key
+
+    @abstractmethod
+    def sha256(self, key: str) -> str:
+        """The hash of what lies under `key`, read piece by piece. Raises Missing."""
+
+    def unfinished(self) -> Iterator[Entry]:
+        """What a killed writer left behind, under a name that no one reads."""
+        yield from ()
+
+    @contextmanager
+    def claim(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the work named `key` for oneself; while another process does, wait.
+
+        A store that can't tell who holds what lets everyone in: the work is done twice, with the same
+        result. `waiting` is called once if there is somebody to wait for.
+        """
+        yield
 
     @abstractmethod
     def address(self, key: str) -> str:

@@ -7,12 +7,16 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from tasks.store.base import (
     Damaged,
+    Entry,
     Kind,
     Missing,
     Ref,
@@ -70,13 +74,46 @@ class LocalStore(Store):
         with suppress(FileNotFoundError):
             self._path(key).unlink()
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        root = self._path(prefix)
-        found = (path for path in root.rglob("*") if path.is_file())
-        names = (
-            path.relative_to(self.folder).as_posix() for path in found if PARTIAL not in path.name
-        )
-        yield from sorted(names)
+    def touch(self, key: str) -> None:
+        try:
+            os.utime(self._path(key))
+        except FileNotFoundError:
+            raise Missing(f"{key} is not in the store {self.uri}") from None
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        yield from self._files(prefix, partial=False)
+
+    def unfinished(self) -> Iterator[Entry]:
+        yield from self._files(None, partial=True)
+
+    def sha256(self, key: str) -> str:
+        path = self._path(key)
+        try:
+            return sha256_of(path)[0]
+        except FileNotFoundError:
+            raise Missing(f"{key} is not in the store {self.uri}") from None
+        except OSError as error:
+            raise StoreError(f"store {self.uri}: {key} can't be read ({error.strerror})") from None
+
+    @contextmanager
+    def claim(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
+        # The system lets go of the lock when its holder ends, however it ends.
+        path = self._path(f"locks/{key}")
+        lock = FileLock(path, mode=0o666)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                waiting()
+                lock.acquire(poll_interval=0.5)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        with lock:
+            lock.release()  # `with` took it once more
+            yield
 
     def address(self, key: str) -> str:
         return str(self._path(key))
@@ -101,6 +138,20 @@ class LocalStore(Store):
 
     def _path(self, key: str) -> Path:
         return self.folder / checked_key(key)
+
+    def _files(self, prefix: str | None, partial: bool) -> Iterator[Entry]:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise StoreError(f"store {self.uri} is a file; give a folder or s3://bucket/prefix")
+        root = self.folder if prefix is None else self._path(prefix)
+        found = []
+        for path in root.rglob("*"):
+            with suppress(FileNotFoundError):  # another process may delete it meanwhile
+                if path.is_file() and (PARTIAL in path.name) == partial:
+                    about = path.stat()
+                    modified = datetime.fromtimestamp(about.st_mtime, UTC)
+                    key = path.relative_to(self.folder).as_posix()
+                    found.append(Entry(key, about.st_size, modified))
+        yield from sorted(found, key=lambda entry: entry.key)
 
     def _whole(self, path: Path, ref: Ref) -> bool:
         try:

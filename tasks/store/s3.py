@@ -5,6 +5,7 @@ Endpoint, region and credentials come from boto3's own places (AWS_ENDPOINT_URL_
 
 from __future__ import annotations
 
+import hashlib
 import io
 import mimetypes
 import os
@@ -30,7 +31,9 @@ from s3transfer.exceptions import (  # type: ignore[import-untyped,unused-ignore
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from tasks.store.base import (
+    CHUNK,
     Damaged,
+    Entry,
     Kind,
     Missing,
     Passing,
@@ -162,18 +165,29 @@ class S3Store(Store):
         with suppress(Missing), self._in_words(key):
             _client().delete_object(Bucket=self._bucket, Key=self._name(key))
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def entries(self, prefix: str) -> Iterator[Entry]:
         below = f"{self._name(prefix)}/"
         start = len(below) - len(prefix) - 1
         with self._in_words(prefix):
             pages = _client().get_paginator("list_objects_v2")
-            names = [
-                item["Key"][start:]
+            found = [
+                Entry(item["Key"][start:], item["Size"], item["LastModified"])
                 for page in pages.paginate(Bucket=self._bucket, Prefix=below)
                 for item in page.get("Contents", ())
             ]
         # S3 consoles mark an empty folder by an object whose name ends so.
-        yield from sorted(name for name in names if not name.endswith("/"))
+        plain = (entry for entry in found if not entry.key.endswith("/"))
+        yield from sorted(plain, key=lambda entry: entry.key)
+
+    def sha256(self, key: str) -> str:
+        def digest() -> str:
+            total = hashlib.sha256()
+            for part in self._get(key)["Body"].iter_chunks(CHUNK):
+                total.update(part)
+            return total.hexdigest()
+
+        with self._in_words(key):
+            return _patiently(digest)
 
     def address(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._name(key)}"

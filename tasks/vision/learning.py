@@ -92,16 +92,17 @@ def train_stage(
         rule = make_rule(stage.optimizer, model, stage.rate, head_knows=stage.train != "all")
         fit = Fit("all", model, rule, _budget(stage, stage.epochs), seed, past)
         fit.run(train, validation, watch, memory)
-        clock = time.monotonic()
-        settle_statistics(model, train.inputs)
-        fit.seconds += time.monotonic() - clock
-        fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
+        if stage.keep == "last" or fit.best_epoch > len(fit.before.history):
+            clock = time.monotonic()
+            settle_statistics(model, train.inputs)
+            fit.seconds += time.monotonic() - clock
+            fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
     assert fit is not None
 
     tensors = tensors_of(model)
     history = [*fit.before.history, *fit.history]
     seconds = fit.before.seconds + fit.seconds
-    kept = len(fit.before.history) + fit.best_epoch if stage.keep == "best" else len(history)
+    kept = fit.best_epoch if stage.keep == "best" else len(history)
     return (
         Card(
             architecture=architecture,
@@ -160,9 +161,10 @@ def _architecture(
     stage: Stage, targets: Targets, images: np.ndarray, parent: Parent | None
 ) -> Architecture:
     """A start fixes network and normalisation; from scratch, the recipe and the images do."""
+    features = stage.features if stage.train == "head" else "last layer"
     if parent:
         inherited = parent.card.architecture
-        return inherited.model_copy(update={"outputs": targets.outputs, "features": stage.features})
+        return inherited.model_copy(update={"outputs": targets.outputs, "features": features})
     channels = images.reshape(-1, 3)
     mean = channels.mean(0, dtype=np.float64) / 255
     deviation = np.maximum(_deviation(channels) / 255, 1e-3)
@@ -172,7 +174,7 @@ def _architecture(
         outputs=targets.outputs,
         mean=(float(mean[0]), float(mean[1]), float(mean[2])),
         std=(float(deviation[0]), float(deviation[1]), float(deviation[2])),
-        features=stage.features if stage.train == "head" else "last layer",
+        features=features,
     )
 
 

@@ -55,7 +55,7 @@ def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"recipe {name!r} is not TOML: {error}; mend that line") from None
+        raise BadInput(f"recipe {name!r} is not TOML: {error}; mend it there") from None
     # Settings of defaults first, so that one for a stage has the last word.
     for path, value in sorted(
         settings.items(), key=lambda item: item[0].split(".")[0] != "defaults"
@@ -95,6 +95,8 @@ def _refuse_idle(recipe: Recipe, stages: dict[str, Any]) -> None:
 def _assign(table: dict[str, Any], path: str, value: Any) -> None:
     """Set a dotted key; its table must be one that a recipe can have."""
     *parents, last = path.split(".")
+    if "" in {*parents, last}:
+        raise BadInput(f"--set {path}: a key is empty; expected e.g. stages.baseline.epochs")
     here = table
     for depth, key in enumerate(parents):
         known = [*here, *_may_begin(parents[:depth])]
@@ -125,6 +127,8 @@ def _first_line(error: ValidationError) -> str:
         return f"{'.'.join(where)}{nearest(where[-1], _keys_at(where[:-1]))}"
     if first["type"] == "missing":
         return f"{'.'.join(where)} is missing; add it"
+    if first["type"] in {"model_type", "dict_type"}:
+        return f"{'.'.join(where)} = {first['input']!r}: expected a table of keys and values"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{'.'.join(where)}: {message}" if where else message

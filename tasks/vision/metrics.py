@@ -75,7 +75,8 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     share = right / n
     centre = share + Z**2 / (2 * n)
     spread = Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return float((centre - spread) / (1 + Z**2 / n)), float((centre + spread) / (1 + Z**2 / n))
+    low, high = (centre - spread) / (1 + Z**2 / n), (centre + spread) / (1 + Z**2 / n)
+    return float(max(low, 0.0)), float(min(high, 1.0))  # rounding may step over
 
 
 def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[dict[str, float]]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.vision.errors import BadInput
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 Rate = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
 
 
@@ -93,7 +93,7 @@ class Stage(Strict):
     start: str | None = Field(None, description="the stage whose model this one starts from")
     train: Literal["all", "head", "head then all"] = "all"
     features: Literal["last layer", "every layer"] = Field(
-        "last layer", description="what a head on a frozen backbone sees"
+        "last layer", description="what a head trained alone sees of its frozen backbone"
     )
     network: Network = Field(default_factory=lambda: Network.model_validate({}))
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
@@ -152,7 +152,9 @@ class Stage(Strict):
         """The settings that say nothing about what this stage trains."""
         idle = {"controls"} if self.start is None else {"network"}
         if self.train == "all":
-            idle |= {"head_rate", "features"}
+            idle |= {"head_rate"}
+        if self.train != "head":  # fine-tuning moves the layers that such features come from
+            idle |= {"features"}
         if self.train == "head":
             idle |= {"rate", "optimizer", "flip", "shift"}
         if self.train != "head then all":
@@ -166,7 +168,7 @@ class Recipe(Strict):
     name: str
     description: str = ""
     data: Data
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63, strict=True)
     require_gpu: bool = Field(False, description="refuse to train on a processor")
     labels: dict[str, LabelScheme] = {}
     stages: dict[str, Stage] = Field(min_length=1)

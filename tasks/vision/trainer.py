@@ -27,12 +27,13 @@ from tasks.vision.quiet import quiet_output
 SAVE_EVERY = 30.0  # seconds between checkpoints inside an epoch
 PREDICT_BATCH = 1000
 REFERENCE_BATCH = 2000
+EXPLODED = 1000.0  # nats an image: a guess at random costs the logarithm of the number of labels
 STEPS = 10  # in an epoch, at least, unless batches would become smaller than ...
 SMALL_BATCH = 16
 
 
 class Diverged(RuntimeError):
-    """The loss is no number any more; the message says when, and which setting to change."""
+    """The loss has exploded; the message says when, and which setting to change."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ class Fit:
         self.resumed = False
         self._epoch, self._step = 1, 0
         self._loss, self._right = 0.0, 0
-        self._best: Tensors = {}
+        # A phase goes on from the best of the one before, which stays the best until it is beaten.
+        self._best: Tensors = tensors_of(model) if budget.keep_best and before.history else {}
         variables = model.trainable_variables
         factor = rule.factor if isinstance(rule, LossScale) else 1.0
 
@@ -197,8 +199,8 @@ class Fit:
                 loss, right = self._train_step(inputs, tf.constant(train.targets[chosen]), progress)
                 self._loss += float(loss)
                 self._right += int(right)
-                self._check(epoch)
                 self._step = step + 1
+                self._check(epoch, size)
                 now = time.monotonic()
                 self.seconds = before + now - started
                 rate = (self._done(steps) - done_before) / (now - started)
@@ -220,8 +222,8 @@ class Fit:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch with the best validation accuracy (1-based)."""
-        return best_epoch(self.history)
+        """The first epoch with the best validation accuracy, earlier phases counted (1-based)."""
+        return best_epoch((*self.before.history, *self.history))
 
     def _batches(
         self, inputs: np.ndarray, epoch: int, size: int, steps: int
@@ -249,14 +251,15 @@ class Fit:
             "seconds": self.before.seconds + seconds,
         }
         self.history.append(row)
-        if self.budget.keep_best and self.best_epoch == self._epoch:
+        if self.budget.keep_best and self.best_epoch == row["epoch"]:
             self._best = tensors_of(self.model)
         self._epoch, self._step, self._loss, self._right = self._epoch + 1, 0, 0.0, 0
 
-    def _check(self, epoch: int) -> None:
-        if not np.isfinite(self._loss):
+    def _check(self, epoch: int, size: int) -> None:
+        loss = self._loss / (self._step * size)
+        if not loss < EXPLODED:  # NaN too
             raise Diverged(
-                f"the loss became {self._loss} in epoch {epoch} of {self.budget.epochs}; "
+                f"the loss became {loss:.3g} in epoch {epoch} of {self.budget.epochs}; "
                 "lower the stage's rate (--set stages.NAME.rate=...), or check its images"
             )
 

@@ -1,0 +1,69 @@
+"""What the commands share: their options, and what the options' values mean."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from tasks.vision.errors import BadInput
+
+DEFAULT_STORE = "./artifacts"
+
+StoreOption = Annotated[
+    str | None,
+    Parameter(name="--store", help="Where results are kept: a folder or s3://bucket/prefix."),
+]
+JsonOption = Annotated[
+    bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")
+]
+StageOption = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--stage",
+        negative="",
+        consume_multiple=False,
+        help="Only this stage and what it starts from; may be given again.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set",
+        negative="",
+        consume_multiple=False,
+        help="Change a recipe's value, e.g. stages.baseline.epochs=3; may be given again.",
+    ),
+]
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def store_address(given: str | None) -> str:
+    """The store of a command: as given, else $RELEVO_STORE, else a folder here; a path made absolute."""
+    address = given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE
+    return address if "://" in address else str(Path(address).expanduser().absolute())
+
+
+def all_settings(given: list[str] | None, seed: int | None) -> dict[str, Any]:
+    """--set and --seed as a recipe's dotted keys and values.
+
+    Raises:
+        BadInput: not PATH=VALUE.
+    """
+    settings = dict(_setting(each) for each in given or [])
+    return settings if seed is None else {**settings, "seed": seed}
+
+
+def _setting(given: str) -> tuple[str, Any]:
+    path, equals, text = given.partition("=")
+    if not equals or not path:
+        raise BadInput(f"--set {given!r}: expected PATH=VALUE, e.g. stages.baseline.epochs=3")
+    try:
+        return path, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        if text.lstrip()[:1] in ("{", "[", '"', "'"):
+            raise BadInput(f"--set {given!r}: the value is not TOML ({error}); mend it") from None
+        return path, text  # a bare word is a string

@@ -1,0 +1,178 @@
+"""What no kept run reaches leaves the store; what may be in use stays.
+
+In use is whatever was written, or found by a run as a cached result, within the last day. Pointers are
+removed before the bytes that they point to, so that a stop at any instant leaves a whole store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tasks.keys import read_record, unseal
+from tasks.runs import read_lineage, run_names
+from tasks.store import Ref, Store, StoreError, open_store
+from tasks.store.base import Entry, Passing
+from tasks.vision.errors import BadInput
+
+IN_USE = timedelta(days=1)
+ABANDONED = timedelta(days=14)  # a training that was stopped may be taken up again until then
+BLOBS = ("datasets", "models", "evaluations", "reports")
+UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass
+class Sweep:
+    """What was removed, or would be."""
+
+    runs: list[str] = field(default_factory=list)
+    removed: list[Entry] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes freed."""
+        return sum(entry.size for entry in self.removed)
+
+
+def age(given: str) -> timedelta:
+    """'30d', '12h' or '4w' as a duration; BadInput for anything else."""
+    found = re.fullmatch(r"(\d{1,5})([hdw])", given.strip())
+    if not found:
+        raise BadInput(f"age {given!r}: expected a number and h, d or w, e.g. 30d")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def collect(
+    store: str,
+    *,
+    keep_last: int | None = None,
+    older_than: timedelta | None = None,
+    dry_run: bool = False,
+    now: datetime | None = None,
+) -> Sweep:
+    """Remove old runs, then everything that no run left reaches.
+
+    Args:
+        keep_last: keep this many of the newest runs. older_than: keep what is younger. A run goes only
+            if every rule given lets it go; with none, every finished run stays.
+    """
+    home, sweep = open_store(store), Sweep()
+    now = now or datetime.now(UTC)
+
+    def remove(entries: Iterator[Entry] | list[Entry]) -> None:
+        for entry in entries:
+            if not dry_run:
+                home.delete(entry.key)
+            sweep.removed.append(entry)
+
+    names = run_names(store)
+    sweep.runs = _old(home, names, keep_last, older_than, now)
+    for name in sweep.runs:
+        # What makes it a run goes first.
+        files = sorted(
+            home.entries(f"runs/{name}"), key=lambda entry: not entry.key.endswith("/run.json")
+        )
+        remove(files)
+    kept = [name for name in names if name not in sweep.runs]
+    remove(_halves(home, {*names}, now))
+
+    reached = _reached_by_runs(store, kept)
+    records = {entry.key: entry for entry in home.entries("cache")}
+    refs = {key: ref for key in records if (ref := _ref_in(home, key))}
+    gone = [
+        entry
+        for key, entry in records.items()
+        if now - entry.modified > IN_USE and (key not in refs or refs[key].uri not in reached)
+    ]
+    remove(gone)
+    # Looked at again, since a run may have found one of them meanwhile.
+    for entry in home.entries("cache"):
+        if now - entry.modified <= IN_USE and (
+            ref := refs.get(entry.key) or _ref_in(home, entry.key)
+        ):
+            reached |= set(_closure(ref))
+    for folder in BLOBS:
+        remove(
+            [
+                entry
+                for entry in home.entries(folder)
+                if entry.key not in reached and now - entry.modified > IN_USE
+            ]
+        )
+    remove(_older(home.entries("checkpoints"), now - ABANDONED))
+    remove(_older(home.entries("damaged"), now - IN_USE))
+    remove(_older(home.unfinished(), now - IN_USE))
+    return sweep
+
+
+def _old(
+    home: Store,
+    names: list[str],
+    keep_last: int | None,
+    older_than: timedelta | None,
+    now: datetime,
+) -> list[str]:
+    """The runs that every given rule lets go; `names` are sorted, the oldest first."""
+    if keep_last is None and older_than is None:
+        return []
+    going = names if keep_last is None else names[: max(0, len(names) - keep_last)]
+    if older_than is not None:
+        limit = now - older_than
+        going = [name for name in going if _finished(home, name) < limit]
+    return going
+
+
+def _finished(home: Store, name: str) -> datetime:
+    found = [e.modified for e in home.entries(f"runs/{name}") if e.key.endswith("/run.json")]
+    return max(found, default=datetime.now(UTC))
+
+
+def _halves(home: Store, finished: set[str], now: datetime) -> list[Entry]:
+    """Files of run folders whose writing was cut off."""
+    entries = [entry for entry in home.entries("runs") if entry.key.split("/")[1] not in finished]
+    return list(_older(iter(entries), now - IN_USE))
+
+
+def _older(entries: Iterator[Entry], limit: datetime) -> Iterator[Entry]:
+    return (entry for entry in entries if entry.modified < limit)
+
+
+def _ref_in(home: Store, key: str) -> Ref | None:
+    try:
+        return read_record(unseal(home.read(key))).ref
+    except Passing:
+        raise
+    except (StoreError, ValueError):
+        return None
+
+
+def _reached_by_runs(store: str, names: list[str]) -> set[str]:
+    """Where everything lies that these runs were made from or led to.
+
+    Raises:
+        BadInput: a run's lineage is damaged, so that nobody can say what it needs.
+    """
+    reached: set[str] = set()
+    for name in names:
+        for ref in _refs_in(read_lineage(store, name)):
+            reached |= set(_closure(ref))
+    return reached
+
+
+def _refs_in(value: Any) -> Iterator[Ref]:
+    """Every ref in a JSON value."""
+    if isinstance(value, dict):
+        if {"kind", "uri", "sha256"} <= value.keys():
+            yield Ref.model_validate(value)
+        else:
+            for part in value.values():
+                yield from _refs_in(part)
+
+
+def _closure(ref: Ref) -> Iterator[str]:
+    yield ref.uri
+    for origin in ref.made_from:
+        yield from _closure(origin)

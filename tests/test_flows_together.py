@@ -1,0 +1,71 @@
+"""Two runs of the same work at once, in two processes: one trains, the other waits and then hits."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import ROOT, SMALL, environment
+
+WORDS = [
+    "run",
+    "digits",
+    "--json",
+    "--stage",
+    "baseline",
+    *SMALL,
+    "--set=stages.baseline.epochs=30",
+]
+
+
+def start(store: Path, prefect_home: Path, server: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", *WORDS, "--store", str(store)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**environment(prefect_home), "PREFECT_API_URL": server},
+    )
+
+
+def wait_for_training(store: Path) -> None:
+    end = time.monotonic() + 120
+    while not any((store / "checkpoints").glob("train-*")):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_one_trains_and_the_other_waits_for_it(
+    prefect_home: Path, server: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    both = [start(store, prefect_home, server) for _ in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    stages = [json.loads(out)["stages"]["baseline"] for out, _ in said]
+    assert sorted(stage["state"] for stage in stages) == ["cached", "trained"]
+    assert stages[0]["model_digest"] == stages[1]["model_digest"]
+    assert sum("another process is at it" in err for _, err in said) == 1
+
+
+def test_who_waits_takes_over_from_one_that_was_killed(
+    prefect_home: Path, server: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    first = start(store, prefect_home, server)
+    wait_for_training(store)
+    second = start(store, prefect_home, server)
+    assert second.stderr is not None
+    for line in second.stderr:
+        if "another process is at it" in line:
+            break
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, err
+    assert json.loads(out)["stages"]["baseline"]["state"] == "resumed"

@@ -1,0 +1,116 @@
+"""Collecting garbage keeps all that a kept run needs and all that may be in use, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import Chain, Relevo
+
+from tasks.garbage import age, collect
+from tasks.runs import find_model, run_names
+from tasks.verify import check_all
+from tasks.vision.errors import BadInput
+
+LATER = datetime.now(UTC) + timedelta(days=3)
+
+
+@pytest.fixture
+def store(chain: Chain, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(chain.store, tmp_path / "store"))
+
+
+def files(store: Path) -> set[str]:
+    found = (path for path in store.rglob("*") if path.is_file() and path.parent.name != "locks")
+    return {path.relative_to(store).as_posix() for path in found}
+
+
+def write_old(path: Path, days: float, content: bytes = b"x") -> str:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    then = (datetime.now(UTC) - timedelta(days=days)).timestamp()
+    os.utime(path, (then, then))
+    return path.parent.name + "/" + path.name
+
+
+def test_without_a_rule_every_run_keeps_all_it_needs(store: Path) -> None:
+    before, runs = files(store), run_names(str(store))
+    sweep = collect(str(store), now=LATER)
+    assert sweep.runs == []
+    assert run_names(str(store)) == runs
+    assert [checked for checked in check_all(str(store)) if checked.fault] == []
+    for run in runs:
+        for stage in json.loads((store / "runs" / run / "run.json").read_text())["stages"]:
+            find_model(str(store), f"{run}/{stage}")
+    assert files(store) == before - {entry.key for entry in sweep.removed}
+
+
+def test_a_removed_run_takes_what_only_it_needed(store: Path) -> None:
+    runs = run_names(str(store))
+    first = json.loads((store / "runs" / runs[0] / "lineage.json").read_text())
+    before = files(store)
+    dry = collect(str(store), keep_last=0, now=LATER, dry_run=True)
+    assert files(store) == before
+    sweep = collect(str(store), keep_last=0, now=LATER)
+    assert sweep.runs == runs
+    assert {entry.key for entry in dry.removed} == {entry.key for entry in sweep.removed}
+    assert sweep.size > 1_000_000
+    assert first["models"]["baseline"]["uri"] not in files(store)
+    assert files(store) == set()
+
+
+def test_what_a_running_job_may_use_stays(store: Path) -> None:
+    runs = run_names(str(store))
+    lineage = json.loads((store / "runs" / runs[-1] / "lineage.json").read_text())
+    # All that lies here is young: a run may have taken it from the cache a moment ago.
+    sweep = collect(str(store), keep_last=0)
+    assert sweep.runs == runs
+    assert lineage["models"]["baseline"]["uri"] in files(store)
+    assert any(name.startswith("cache/train-") for name in files(store))
+
+
+def test_leftovers_go_when_they_are_old_enough(store: Path) -> None:
+    young = write_old(store / "models" / f"{'0' * 64}.safetensors", 0.5)
+    old = write_old(store / "models" / f"{'1' * 64}.safetensors", 2)
+    partial = write_old(store / "models" / ".partial-1", 2)
+    writing = write_old(store / "models" / ".partial-2", 0.1)
+    stopped = write_old(store / "checkpoints" / "train-1.a", 2)
+    given_up = write_old(store / "checkpoints" / "train-2.a", 15)
+    aside = write_old(store / "damaged" / "models~x", 2)
+    removed = {entry.key for entry in collect(str(store)).removed}
+    assert {old, partial, given_up, aside} <= removed
+    assert not {young, writing, stopped} & removed
+    assert {young, writing, stopped} <= files(store)
+
+
+def test_runs_go_only_if_every_rule_lets_them(store: Path) -> None:
+    runs = run_names(str(store))
+    month = timedelta(days=30)
+    assert collect(str(store), keep_last=1, older_than=month, dry_run=True).runs == []
+    for file in (store / "runs" / runs[0]).iterdir():
+        os.utime(file, (0, 0))
+    assert collect(str(store), older_than=month, dry_run=True).runs == runs[:1]
+    assert collect(str(store), keep_last=1, older_than=month, dry_run=True).runs == runs[:1]
+    assert collect(str(store), keep_last=len(runs), older_than=month, dry_run=True).runs == []
+
+
+def test_an_age_is_a_number_and_a_unit() -> None:
+    assert age("30d") == timedelta(days=30)
+    assert age("12h") == timedelta(hours=12)
+    assert age("2w") == timedelta(weeks=2)
+    for wrong in ("30", "d", "-1d", "1.5d", "30 days", ""):
+        with pytest.raises(BadInput, match="expected a number and h, d or w"):
+            age(wrong)
+
+
+def test_the_command_says_what_it_would_do(store: Path, relevo: Relevo) -> None:
+    told = relevo("gc", "--keep-last=1", "--dry-run", "--store", str(store))
+    assert told.status == 0
+    assert f"would remove the run {run_names(str(store))[0]}" in told.out
+    summary = relevo("gc", "--keep-last=1", "--store", str(store), "--json").json
+    assert summary["bytes"] > 0
+    assert len(run_names(str(store))) == 1

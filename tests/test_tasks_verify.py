@@ -1,0 +1,71 @@
+"""Verify names whatever byte of a store is not as it was written."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Chain, Relevo
+
+from tasks.verify import check_all
+
+
+@pytest.fixture
+def store(chain: Chain, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(chain.store, tmp_path / "store"))
+
+
+def faults(store: Path) -> list[str]:
+    return [checked.key for checked in check_all(str(store)) if checked.fault]
+
+
+def test_a_store_after_real_runs_is_clean(store: Path) -> None:
+    checked = {each.key.split("/")[0] for each in check_all(str(store))}
+    assert {"datasets", "models", "evaluations", "reports", "cache", "runs"} <= checked
+    assert faults(store) == []
+
+
+def test_a_flipped_byte_is_named_whatever_file_it_is_in(store: Path) -> None:
+    draw = random.Random(0)
+    files = sorted(p for p in store.rglob("*") if p.is_file() and p.parent.name != "locks")
+    groups: dict[str, list[Path]] = {}
+    for path in files:
+        place = path.relative_to(store).parts
+        kind = place[0] if place[0] != "runs" else f"runs {path.suffix} {path.name[:4]}"
+        groups.setdefault(kind, []).append(path)
+    assert len(groups) > 6
+    for group in groups.values():
+        for path in draw.sample(group, min(2, len(group))):
+            whole = path.read_bytes()
+            place_in = draw.randrange(len(whole))
+            path.write_bytes(
+                whole[:place_in] + bytes([whole[place_in] ^ 1]) + whole[place_in + 1 :]
+            )
+            named = faults(store)
+            key = path.relative_to(store).as_posix()
+            assert named, f"byte {place_in} of {key}"
+            assert all(key.startswith(name) for name in named), named
+            path.write_bytes(whole)
+    assert faults(store) == []
+
+
+def test_what_is_gone_or_cut_short_is_named(store: Path, relevo: Relevo) -> None:
+    model = next((store / "models").iterdir())
+    model.unlink()
+    dataset = next((store / "datasets").iterdir())
+    dataset.write_bytes(dataset.read_bytes()[:-1])
+    (store / "runs" / "20260101-000000-000-digits").mkdir()
+    (store / "runs" / "20260101-000000-000-digits" / "report.html").write_text("half")
+    done = relevo("verify", "--store", str(store))
+    assert done.status == 1
+    assert f"{model.relative_to(store).as_posix()} is gone" in done.err
+    assert f"{dataset.relative_to(store).as_posix()}: its bytes are not those" in done.err
+    assert "runs/20260101-000000-000-digits: it was never finished" in done.err
+
+
+def test_a_clean_store_exits_with_0(store: Path, relevo: Relevo) -> None:
+    summary = relevo("verify", "--store", str(store), "--json").json
+    assert summary["faults"] == []
+    assert summary["checked"] > 50
