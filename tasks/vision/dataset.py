@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tasks.vision.errors import BadInput
@@ -118,7 +119,13 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
         "test_names": _as_bytes(test.names),
         "validation": held_back.astype(np.int64),
     }
-    save_file(arrays, path, {"relevo": description.model_dump_json()})
+    try:
+        save_file(arrays, path, {"relevo": description.model_dump_json()})
+    except (OSError, SafetensorError) as error:
+        raise BadInput(
+            f"the data set can't be written to {path.parent} ({error}); free space there, or set "
+            "TMPDIR to another folder"
+        ) from None
     return description
 
 
