@@ -18,7 +18,7 @@ WORDS = [
     "--stage",
     "baseline",
     *SMALL,
-    "--set=stages.baseline.epochs=30",
+    "--set=stages.baseline.epochs=12",
 ]
 
 
