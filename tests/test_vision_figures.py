@@ -209,3 +209,13 @@ def test_overfitting_is_named_with_its_epoch_and_its_size() -> None:
 )
 def test_curves_that_do_not_show_overfitting_say_nothing(why: str, history: list[dict]) -> None:
     assert overfitting(history) == "", why
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "5 s"), (80, "1 min 20 s"), (120, "2 min"), (3600, "1 h"), (5400, "1 h 30 min")],
+)
+def test_a_time_axis_has_no_fractions_of_minutes(seconds: float, words: str) -> None:
+    curves = [{"name": "a", "kind": "transfer", "seconds": [1.0, 90.0], "accuracy": [0.5, 0.6]}]
+    axes = figures.transfer_against_scratch(curves, "a", "accuracy").axes[0]
+    assert axes.xaxis.get_major_formatter()(seconds, 0) == words

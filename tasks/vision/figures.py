@@ -249,6 +249,8 @@ def transfer_against_scratch(
 
 
 def _time(seconds: float) -> str:
-    if seconds >= 3600:
-        return f"{seconds / 3600:g} h"
-    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"
+    if seconds < 60:
+        return f"{seconds:g} s"
+    units = ("h", "min") if seconds >= 3600 else ("min", "s")
+    whole, rest = divmod(round(seconds / (60 if seconds >= 3600 else 1)), 60)
+    return f"{whole} {units[0]} {rest} {units[1]}" if rest else f"{whole} {units[0]}"
