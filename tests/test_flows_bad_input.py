@@ -17,6 +17,8 @@ from conftest import ROOT, SMALL, Relevo, environment
 from images import png, write_folder, write_zip
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 [data]
 source = "photos"

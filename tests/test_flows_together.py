@@ -9,7 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from conftest import ROOT, SMALL, environment
+
+pytestmark = pytest.mark.slow
 
 WORDS = [
     "run",
