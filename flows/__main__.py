@@ -16,8 +16,11 @@ from rich.console import Console
 
 from flows.housekeeping import gc, verify
 from flows.options import (
+    DataOption,
     Flag,
     JsonOption,
+    RecipeArgument,
+    SeedOption,
     SetOption,
     StageOption,
     StoreOption,
@@ -44,13 +47,13 @@ app.command(gc)
 
 @app.command
 def run(
-    recipe: str = "digits",
+    recipe: RecipeArgument = "digits",
     *,
-    data: str | None = None,
+    data: DataOption = None,
     store: StoreOption = None,
     stage: StageOption = None,
     set_: SetOption = None,
-    seed: int | None = None,
+    seed: SeedOption = None,
     refresh: Flag = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -60,12 +63,6 @@ def run(
 
     Parameters
     ----------
-    recipe
-        digits, cifar10, classroom, or the path of a TOML file.
-    data
-        digits, cifar10, or a folder or archive with train/CLASS/NAME.png and test/CLASS/NAME.png.
-    seed
-        Seed of the run, in place of the recipe's.
     refresh
         Compute everything anew, whatever the cache holds.
     """
@@ -97,13 +94,13 @@ def run(
 
 @app.command
 def plan(
-    recipe: str = "digits",
+    recipe: RecipeArgument = "digits",
     *,
-    data: str | None = None,
+    data: DataOption = None,
     store: StoreOption = None,
     stage: StageOption = None,
     set_: SetOption = None,
-    seed: int | None = None,
+    seed: SeedOption = None,
     refresh: Flag = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -113,12 +110,6 @@ def plan(
 
     Parameters
     ----------
-    recipe
-        digits, cifar10, classroom, or the path of a TOML file.
-    data
-        digits, cifar10, or a folder or archive with train/CLASS/NAME.png and test/CLASS/NAME.png.
-    seed
-        Seed of the run, in place of the recipe's.
     refresh
         As for run: nothing would be taken from the cache.
     """

@@ -20,6 +20,17 @@ StoreOption = Annotated[
 JsonOption = Annotated[
     bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")
 ]
+RecipeArgument = Annotated[
+    str, Parameter(help="digits, cifar10, classroom, or the path of a TOML file.")
+]
+DataOption = Annotated[
+    str | None,
+    Parameter(
+        help="digits, cifar10, or a folder or archive with train/CLASS/NAME.png and "
+        "test/CLASS/NAME.png."
+    ),
+]
+SeedOption = Annotated[int | None, Parameter(help="Seed of the run, in place of the recipe's.")]
 StageOption = Annotated[
     list[str] | None,
     Parameter(
