@@ -12,9 +12,8 @@ from tasks.keys import Done
 from tasks.progress import Event, tell
 from tasks.store import Ref, open_store
 from tasks.vision.errors import BadInput
-from tasks.vision.hardware import find_device
+from tasks.vision.hardware import find_device, loading_tensorflow
 from tasks.vision.model import Card, Tensors
-from tasks.vision.quiet import quiet_output
 from tasks.vision.sources import find_source, read_source
 from tasks.vision.tensors import pack_arrays
 
@@ -69,7 +68,7 @@ def score(
     """Labels, confusion matrix, metrics and calibration as JSON, and the probabilities (n, labels)."""
     from tasks.vision.metrics import confused_pairs, confusion, reliability, scores
 
-    with quiet_output():
+    with loading_tensorflow():
         from tasks.vision.learning import predict
 
     probabilities = predict(card, tensors, images, find_device())

@@ -10,9 +10,8 @@ from tasks.kept import load_dataset, load_model, publish_model
 from tasks.keys import Done, Work
 from tasks.progress import Event, tell
 from tasks.store import Ref, open_store
-from tasks.vision.hardware import find_device
+from tasks.vision.hardware import find_device, loading_tensorflow
 from tasks.vision.labels import apply_scheme
-from tasks.vision.quiet import quiet_output
 from tasks.vision.recipe import LabelScheme, Stage
 
 
@@ -33,7 +32,7 @@ def train(
         stage, scheme: of the recipe, as JSON. dataset, start: refs, as JSON.
         work: the ingredients of the cache key, under which checkpoints are kept too.
     """
-    with quiet_output():
+    with loading_tensorflow():
         from tasks.vision.learning import Parent, train_stage
         from tasks.vision.trainer import Examples
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as `loading_tensorflow` does, before a test imports it
 
 # A chain small enough for a test: the digits recipe with narrow networks and few epochs.
 SMALL = [

@@ -54,7 +54,9 @@ def test_one_trains_and_the_other_waits_for_it(
     assert sorted(stage["state"] for stage in stages) == ["cached", "trained"]
     assert stages[0]["model_digest"] == stages[1]["model_digest"]
     # Either may have prepared the data meanwhile, so only the stage's own line tells who waited for it.
-    waited = [line for _, err in said for line in err.splitlines() if "another process is at it" in line]
+    waited = [
+        line for _, err in said for line in err.splitlines() if "another process is at it" in line
+    ]
     assert sum(line.startswith("train baseline") for line in waited) == 1, waited
 
 

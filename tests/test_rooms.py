@@ -17,7 +17,17 @@ MODULES = sorted(
 
 
 # What computes with TensorFlow, and the one module that knows boto3.
-HEAVY = {"learning", "networks", "optimizers", "trainer", "transfer", "s3"}
+HEAVY = {
+    "learning",
+    "networks",
+    "optimizers",
+    "runtime",
+    "steps",
+    "trainer",
+    "transfer",
+    "variables",
+}
+HEAVY |= {"s3"}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
+from tasks.vision import steps
 from tasks.vision.hardware import Device
 from tasks.vision.labels import Targets
 from tasks.vision.learning import Parent, predict, train_stage
@@ -14,7 +19,8 @@ from tasks.vision.memory import Snapshot, Stopped
 from tasks.vision.model import Card, Tensors, digest
 from tasks.vision.networks import build, initialise
 from tasks.vision.recipe import Network, Stage
-from tasks.vision.trainer import Diverged, Examples, set_up
+from tasks.vision.runtime import set_up
+from tasks.vision.trainer import Diverged, Examples
 from tasks.vision.transfer import settle_statistics
 
 CPU = Device("cpu", "test", "float32")
@@ -241,3 +247,37 @@ def test_a_loss_that_explodes_names_the_epoch_and_the_setting(
     twice = Examples(np.concatenate([train.inputs] * 2), np.concatenate([train.targets] * 2))
     with pytest.raises(Diverged, match=r"epoch \d+ of 30; lower the stage's rate"):
         fit(broken, (twice, check))
+
+
+def test_tensorflow_computes_with_onednn_on_every_processor() -> None:
+    code = (
+        "from tasks.vision.hardware import loading_tensorflow\n"
+        "with loading_tensorflow():\n"
+        "    from tensorflow.python.util._pywrap_util_port import IsMklEnabled\n"
+        "print(IsMklEnabled())"
+    )
+    unset = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        env=unset,
+    )
+    assert answer.stdout.strip() == "True", answer.stderr
+
+
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a network without batch normalisation, whose statistics are each part's own."""
+    classroom = stage(
+        network=Network(kind="classroom", widths=(8, 8, 16)), optimizer="sgd", rate=0.01, shift=0
+    )
+    whole, _ = train_stage(classroom, DIGITS, *scans, seed=1, device=CPU)
+    monkeypatch.setattr(steps, "PART", 20)
+    parts, _ = train_stage(classroom, DIGITS, *scans, seed=1, device=CPU)
+    assert [row["loss"] for row in parts.history] == pytest.approx(
+        [row["loss"] for row in whole.history], rel=1e-4
+    )

@@ -8,6 +8,8 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,13 +59,25 @@ def find_device() -> Device:
     return Device("cpu", name, "mixed_bfloat16" if native else "float32")
 
 
+@contextmanager
+def loading_tensorflow() -> Iterator[None]:
+    """Around whatever imports TensorFlow first: it comes quietly, and with oneDNN's kernels.
+
+    It leaves them off on processors without AVX512_VNNI or newer, where they are nearly twice as fast,
+    too; and it looks once, when it is imported.
+    """
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    with quiet_output():
+        yield
+
+
 def require_gpu() -> None:
     """Make sure that TensorFlow can train on a GPU.
 
     Raises:
         BadInput: it can't; the message says what it saw.
     """
-    with quiet_output():
+    with loading_tensorflow():
         import tensorflow as tf
 
         seen = tf.config.list_physical_devices()

@@ -21,6 +21,7 @@ from tasks.vision.model import Architecture, Card, Tensors
 from tasks.vision.networks import initialise
 from tasks.vision.optimizers import Adam, make_rule
 from tasks.vision.recipe import Stage
+from tasks.vision.runtime import set_up
 from tasks.vision.trainer import (
     PREDICT_BATCH,
     Budget,
@@ -28,9 +29,6 @@ from tasks.vision.trainer import (
     Fit,
     Past,
     Progress,
-    assign,
-    set_up,
-    tensors_of,
 )
 from tasks.vision.transfer import (
     build_model,
@@ -40,6 +38,7 @@ from tasks.vision.transfer import (
     head_model,
     settle_statistics,
 )
+from tasks.vision.variables import assign, tensors_of
 
 HEAD_BATCH = 512  # a linear head on kept features gains nothing from larger batches
 

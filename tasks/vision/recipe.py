@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.vision.errors import BadInput
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+Pixels = Annotated[int, Field(ge=16, le=512, strict=True)]
 Rate = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
 
 
@@ -28,9 +29,7 @@ class Data(Strict):
     """Where images come from and how they are cut."""
 
     source: str = Field(description="digits, cifar10, or a folder or archive of images")
-    image_size: int = Field(
-        32, ge=16, le=512, description="images become squares of this many pixels"
-    )
+    image_size: Pixels = Field(32, description="images become squares of this many pixels")
     validation: float = Field(0.1, gt=0, lt=1, description="share of train kept for choosing")
     max_unreadable: float = Field(
         0.01, ge=0, lt=1, description="share of images that may be damaged"
@@ -79,6 +78,16 @@ class Network(Strict):
     kind: Literal["fast", "classroom"] = "fast"
     widths: tuple[Positive, ...] = Field((64, 256, 256), min_length=1, max_length=6)
     logit_scale: float = Field(1 / 256, gt=0, description="factor on the fast network's logits")
+
+    @property
+    def least_size(self) -> int:
+        """The smallest square image, in pixels, of which its convolutions and poolings leave something."""
+        if self.kind == "fast":
+            return 2 ** len(self.widths) + 1
+        size = 1
+        for convolution in range(len(self.widths) - 1):
+            size = size * (2 if convolution else 1) + 2
+        return size
 
     def __str__(self) -> str:
         return f"{self.kind} {'/'.join(map(str, self.widths))}"
@@ -190,7 +199,13 @@ class Recipe(Strict):
                 raise ValueError(
                     f"stages.{name}.train = {stage.train!r} needs a start; name a stage or train 'all'"
                 )
-        self.ordered()
+        for name, stage in self.ordered().items():
+            network = self.network(stage)
+            if (size := self.data.image_size) < network.least_size:
+                raise ValueError(
+                    f"stages.{name}: images of {size} pixels are too small for the network {network}, "
+                    f"which needs {network.least_size}; give it fewer widths or the images more pixels"
+                )
         return self
 
     def ordered(self, only: Iterable[str] = ()) -> dict[str, Stage]:

@@ -10,23 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tasks.vision import augment
-from tasks.vision.errors import BadInput
-from tasks.vision.hardware import Device, cores
 from tasks.vision.memory import Memory, Snapshot, Stopped
 from tasks.vision.model import Tensors, best_epoch
-from tasks.vision.optimizers import LossScale, Rule
-from tasks.vision.quiet import quiet_output
+from tasks.vision.optimizers import Rule
+from tasks.vision.steps import Steps
+from tasks.vision.variables import assign, tensors_of
 
 SAVE_EVERY = 30.0  # seconds between checkpoints inside an epoch
 PREDICT_BATCH = 1000
-REFERENCE_BATCH = 2000
 EXPLODED = 1000.0  # nats an image: a guess at random costs the logarithm of the number of labels
 STEPS = 10  # in an epoch, at least, unless batches would become smaller than ...
 SMALL_BATCH = 16
@@ -80,63 +76,6 @@ class Past:
     seconds: float = 0.0
 
 
-def set_up(device: Device) -> None:
-    """Make TensorFlow compute as `device` says; once per process, before anything else uses it.
-
-    Raises:
-        BadInput: the device is a GPU and TensorFlow sees none.
-    """
-    with quiet_output():
-        _use(device)
-    keras.config.set_dtype_policy(device.policy)
-
-
-def _use(device: Device) -> None:
-    if device.kind == "gpu":
-        gpus = tf.config.list_physical_devices("GPU")
-        if not gpus:
-            raise BadInput(
-                f"the driver offers {device.name}, TensorFlow sees no GPU; install relevo[gpu], "
-                "or set CUDA_VISIBLE_DEVICES=-1 to train on the processor"
-            )
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        tf.config.experimental.enable_op_determinism()
-        # Off on processors, where XLA's convolutions take twice as long as oneDNN's.
-        tf.config.optimizer.set_jit(True)
-    else:
-        tf.config.set_visible_devices([], "GPU")
-        # One operation at a time: two that share the threads would split their sums by chance.
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        tf.config.threading.set_intra_op_parallelism_threads(cores())
-    tf.constant(0.0)  # starts the runtime, which has its own things to say
-
-
-def loss_of(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Cross-entropy summed over the batch: binary for one output (target 0 is the positive class).
-
-    Args:
-        logits: (b, outputs) float32. targets: (b,) int32.
-    """
-    if logits.shape[-1] == 1:
-        positive = tf.cast(targets == 0, tf.float32) * (1 - smoothing) + smoothing / 2
-        each = tf.nn.sigmoid_cross_entropy_with_logits(positive, logits[:, 0])
-    else:
-        classes = logits.shape[-1]
-        hot = tf.one_hot(targets, classes) * (1 - smoothing) + smoothing / classes
-        each = tf.nn.softmax_cross_entropy_with_logits(hot, logits)
-    return tf.reduce_sum(each)
-
-
-def right_of(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """How many of the batch are classified right (int32 scalar)."""
-    if logits.shape[-1] == 1:
-        guess = tf.cast(logits[:, 0] <= 0, tf.int32)
-    else:
-        guess = tf.argmax(logits, -1, output_type=tf.int32)
-    return tf.reduce_sum(tf.cast(guess == targets, tf.int32))
-
-
 class Fit:
     """One model being trained: `run` goes from where `memory` stands to the end."""
 
@@ -152,27 +91,7 @@ class Fit:
         self._loss, self._right = 0.0, 0
         # A phase goes on from the best of the one before, which stays the best until it is beaten.
         self._best: Tensors = tensors_of(model) if budget.keep_best and before.history else {}
-        variables = model.trainable_variables
-        factor = rule.factor if isinstance(rule, LossScale) else 1.0
-
-        @tf.function(reduce_retracing=True)
-        def step(inputs: tf.Tensor, targets: tf.Tensor, progress: tf.Tensor) -> Any:
-            with tf.GradientTape() as tape:
-                logits = model(tf.cast(inputs, model.input.dtype), training=True)
-                loss = loss_of(logits, targets, budget.label_smoothing)
-                # The fast recipe's rates are for the sum over 2,000 images. The sum over a batch grows
-                # with its size, its noise with the root of it: scale the steps like the noise.
-                size = tf.cast(tf.shape(targets)[0], tf.float32)
-                scaled = loss * (REFERENCE_BATCH / size) ** 0.5 * factor
-            rule.apply(tape.gradient(scaled, variables), progress)
-            return loss, right_of(logits, targets)
-
-        @tf.function(reduce_retracing=True)
-        def measure(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
-            logits = model(tf.cast(inputs, model.input.dtype), training=False)
-            return loss_of(logits, targets, 0.0), right_of(logits, targets)
-
-        self._train_step, self._measure = step, measure
+        self._steps = Steps(model, rule, budget.label_smoothing)
 
     def run(
         self,
@@ -195,10 +114,9 @@ class Fit:
         before, done_before, rate = self.seconds, self._done(steps), 1.0
         for epoch in range(self._epoch, self.budget.epochs + 1):
             for step, chosen, inputs in self._batches(train.inputs, epoch, size, steps):
-                progress = tf.constant(self._done(steps) / (self.budget.epochs * steps), tf.float32)
-                loss, right = self._train_step(inputs, tf.constant(train.targets[chosen]), progress)
-                self._loss += float(loss)
-                self._right += int(right)
+                progress = self._done(steps) / (self.budget.epochs * steps)
+                loss, right = self._steps.learn(inputs, train.targets[chosen], progress)
+                self._loss, self._right = self._loss + loss, self._right + right
                 self._step = step + 1
                 self._check(epoch, size)
                 now = time.monotonic()
@@ -240,8 +158,8 @@ class Fit:
         loss, right = 0.0, 0
         for start in range(0, len(validation), PREDICT_BATCH):
             part = slice(start, start + PREDICT_BATCH)
-            a, b = self._measure(validation.inputs[part], tf.constant(validation.targets[part]))
-            loss, right = loss + float(a), right + int(b)
+            a, b = self._steps.measure(validation.inputs[part], validation.targets[part])
+            loss, right = loss + a, right + b
         row = {
             "epoch": len(self.before.history) + self._epoch,
             "loss": self._loss / seen,
@@ -308,32 +226,3 @@ class Fit:
         self.seconds, self.history = values["seconds"], list(values["history"])
         self.before = Past(tuple(values["before"][0]), values["before"][1])
         self.resumed = True
-
-
-def named_variables(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    """Every variable of the model with its name, `layer/variable`."""
-    for layer in model.layers:
-        for variable in layer.variables:
-            yield f"{layer.name}/{variable.name}", variable
-
-
-def tensors_of(model: keras.Model) -> Tensors:
-    """Every variable of the model as `layer/variable`: float32 NumPy arrays, copied."""
-    return {name: np.array(variable) for name, variable in named_variables(model)}
-
-
-def assign(model: keras.Model, tensors: Tensors) -> None:
-    """Set the model's variables from `layer/variable` arrays; names and shapes must match.
-
-    Raises:
-        BadInput: a tensor is missing, or its shape or dtype is another.
-    """
-    for name, variable in named_variables(model):
-        value = tensors.get(name)
-        if value is None or value.shape != tuple(variable.shape) or value.dtype != np.float32:
-            have = "nothing" if value is None else f"{value.dtype}{list(value.shape)}"
-            raise BadInput(
-                f"model: tensor {name!r} should be float32{list(variable.shape)}, "
-                f"the file has {have}; the file is damaged or from other code"
-            )
-        variable.assign(value)

@@ -17,7 +17,8 @@ import tensorflow as tf
 from tasks.vision.augment import evenly
 from tasks.vision.model import Architecture, Tensors, digest
 from tasks.vision.networks import FEATURE_PREFIX, HEAD, FusedBatchNormalization, build
-from tasks.vision.trainer import PREDICT_BATCH, named_variables
+from tasks.vision.trainer import PREDICT_BATCH
+from tasks.vision.variables import named_variables
 
 GRID = 3
 STANDARDISE = "standardise"

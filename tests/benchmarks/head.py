@@ -19,16 +19,20 @@ from turns import child, interleave, show, spread
 
 def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
     """Train a head in one of two ways ("kept features", "frozen fit"); seconds and accuracy."""
-    import keras
+    from tasks.vision.hardware import find_device, loading_tensorflow
 
-    from tasks.vision.hardware import find_device
+    with loading_tensorflow():
+        import keras
+
     from tasks.vision.labels import apply_scheme
     from tasks.vision.learning import Parent, train_stage
     from tasks.vision.model import Architecture, Card
     from tasks.vision.networks import HEAD, initialise
     from tasks.vision.recipe import Network, Stage
-    from tasks.vision.trainer import Examples, set_up, tensors_of
+    from tasks.vision.runtime import set_up
+    from tasks.vision.trainer import Examples
     from tasks.vision.transfer import build_model, head_inputs, settle_statistics
+    from tasks.vision.variables import tensors_of
 
     images, labels, classes = read(archive, "train")
     images, labels = images[:count], labels[:count].astype(np.int32)

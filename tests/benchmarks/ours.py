@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from photos import read
 
-from tasks.vision.hardware import Device, find_device
+from tasks.vision.hardware import Device, find_device, loading_tensorflow
 
 
 def device_for(dtype: str) -> Device:
@@ -27,9 +27,11 @@ def device_for(dtype: str) -> Device:
 def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: str) -> dict:
     """Images a second over `steps` training steps, the first left out (it builds the graph)."""
     from tasks.vision.labels import apply_scheme
-    from tasks.vision.learning import train_stage
     from tasks.vision.recipe import Network, Stage
-    from tasks.vision.trainer import Examples, Progress
+
+    with loading_tensorflow():
+        from tasks.vision.learning import train_stage
+        from tasks.vision.trainer import Examples, Progress
 
     images, labels, classes = read(archive, "train")
     kept = slice(0, batch * (steps + 1))
@@ -53,9 +55,10 @@ def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: s
 
 def matrix_peak(dtype: str, size: int = 2048, seconds: float = 3.0) -> dict:
     """GFLOP/s of a square matrix product, best of what fits in `seconds`."""
-    import tensorflow as tf
+    with loading_tensorflow():
+        import tensorflow as tf
 
-    from tasks.vision.trainer import set_up
+        from tasks.vision.runtime import set_up
 
     device = device_for(dtype)
     set_up(device)

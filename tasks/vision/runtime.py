@@ -1,0 +1,42 @@
+"""TensorFlow made to compute as the device says."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from tasks.vision.errors import BadInput
+from tasks.vision.hardware import Device, cores
+from tasks.vision.quiet import quiet_output
+
+
+def set_up(device: Device) -> None:
+    """Make TensorFlow compute as `device` says; once per process, before anything else uses it.
+
+    Raises:
+        BadInput: the device is a GPU and TensorFlow sees none.
+    """
+    with quiet_output():
+        _use(device)
+    keras.config.set_dtype_policy(device.policy)
+
+
+def _use(device: Device) -> None:
+    if device.kind == "gpu":
+        gpus = tf.config.list_physical_devices("GPU")
+        if not gpus:
+            raise BadInput(
+                f"the driver offers {device.name}, TensorFlow sees no GPU; install relevo[gpu], "
+                "or set CUDA_VISIBLE_DEVICES=-1 to train on the processor"
+            )
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.experimental.enable_op_determinism()
+        # Off on processors, where XLA's convolutions take twice as long as oneDNN's.
+        tf.config.optimizer.set_jit(True)
+    else:
+        tf.config.set_visible_devices([], "GPU")
+        # One operation at a time: two that share the threads would split their sums by chance.
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(cores())
+    tf.constant(0.0)  # starts the runtime, which has its own things to say

@@ -1,0 +1,102 @@
+"""The compiled part of training: one step on a batch, and the measure of a model.
+
+A batch passes in parts whose activations fit the processor's caches: operations that only pass over
+memory (activations, pooling, normalisation) are then several times as fast. Gradients are summed
+over the parts; each part is normalised by its own statistics, as in ghost batch normalisation
+(Hoffer et al., arXiv 1705.08741, sec. 4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tasks.vision.optimizers import LossScale, Rule
+
+PART = 500  # images
+REFERENCE_BATCH = 2000
+
+
+def loss_of(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Cross-entropy summed over the batch: binary for one output (target 0 is the positive class).
+
+    Args:
+        logits: (b, outputs) float32. targets: (b,) int32.
+    """
+    if logits.shape[-1] == 1:
+        positive = tf.cast(targets == 0, tf.float32) * (1 - smoothing) + smoothing / 2
+        each = tf.nn.sigmoid_cross_entropy_with_logits(positive, logits[:, 0])
+    else:
+        classes = logits.shape[-1]
+        hot = tf.one_hot(targets, classes) * (1 - smoothing) + smoothing / classes
+        each = tf.nn.softmax_cross_entropy_with_logits(hot, logits)
+    return tf.reduce_sum(each)
+
+
+def right_of(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """How many of the batch are classified right (int32 scalar)."""
+    if logits.shape[-1] == 1:
+        guess = tf.cast(logits[:, 0] <= 0, tf.int32)
+    else:
+        guess = tf.argmax(logits, -1, output_type=tf.int32)
+    return tf.reduce_sum(tf.cast(guess == targets, tf.int32))
+
+
+class Steps:
+    """What a fit asks of TensorFlow, compiled."""
+
+    def __init__(self, model: keras.Model, rule: Rule, label_smoothing: float) -> None:
+        variables = model.trainable_variables
+        sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in variables]
+        factor = rule.factor if isinstance(rule, LossScale) else 1.0
+
+        @tf.function(reduce_retracing=True)
+        def accumulate(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
+            with tf.GradientTape() as tape:
+                logits = model(tf.cast(inputs, model.input.dtype), training=True)
+                loss = loss_of(logits, targets, label_smoothing)
+                scaled = loss * factor
+            for total, gradient in zip(sums, tape.gradient(scaled, variables), strict=True):
+                total.assign_add(gradient)
+            return loss, right_of(logits, targets)
+
+        @tf.function
+        def update(size: tf.Tensor, progress: tf.Tensor) -> None:
+            # The fast recipe's rates are for the sum over 2,000 images. The sum over a batch grows with
+            # its size, its noise with the root of it: scale the steps like the noise.
+            scale = (REFERENCE_BATCH / size) ** 0.5
+            rule.apply([total * scale for total in sums], progress)
+            for total in sums:
+                total.assign(tf.zeros(total.shape))
+
+        @tf.function(reduce_retracing=True)
+        def measure(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
+            logits = model(tf.cast(inputs, model.input.dtype), training=False)
+            return loss_of(logits, targets, 0.0), right_of(logits, targets)
+
+        self._accumulate, self._update, self._measure = accumulate, update, measure
+
+    def learn(self, inputs: np.ndarray, targets: np.ndarray, progress: float) -> tuple[float, int]:
+        """One step on a batch: its summed loss, and how many of it were classified right.
+
+        Args:
+            inputs: (b, ...) uint8 images or float32 features. targets: (b,) int32.
+            progress: share of the training that is over, 0 to 1.
+        """
+        parts = max(1, round(len(targets) / PART))
+        seen = [
+            self._accumulate(x, tf.constant(y))
+            for x, y in zip(
+                np.array_split(inputs, parts), np.array_split(targets, parts), strict=True
+            )
+        ]
+        self._update(tf.constant(len(targets), tf.float32), tf.constant(progress, tf.float32))
+        return sum(float(loss) for loss, _ in seen), sum(int(right) for _, right in seen)
+
+    def measure(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, int]:
+        """Summed loss, and how many are classified right, of (n, ...) inputs; nothing is learnt."""
+        loss, right = self._measure(inputs, tf.constant(targets))
+        return float(loss), int(right)
