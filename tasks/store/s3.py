@@ -12,23 +12,17 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import boto3
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore import exceptions as boto
 from botocore.config import Config
-from botocore.parsers import ResponseParserError
-from s3transfer.exceptions import (  # type: ignore[import-untyped,unused-ignore]
-    RetriesExceededError,
-    S3DownloadFailedError,
-    S3ValidationError,
-)
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import ProtocolError
 
 from tasks.store.base import (
     CHUNK,
@@ -36,7 +30,6 @@ from tasks.store.base import (
     Entry,
     Kind,
     Missing,
-    Passing,
     Ref,
     Store,
     StoreError,
@@ -44,6 +37,8 @@ from tasks.store.base import (
     ref_to,
     sha256_of,
 )
+from tasks.store.lease import Seen, Unsupported, leased
+from tasks.store.s3_words import NO_CONDITIONS, NO_URL, code_of, in_words, status_of
 
 T = TypeVar("T")
 CACHE = "RELEVO_BLOB_CACHE"
@@ -51,57 +46,8 @@ ATTEMPTS = 6
 # boto3's own transfers: the optional native ones raise other errors.
 TRANSFER = TransferConfig(preferred_transfer_client="classic")
 
-# What the network does, and what a transfer says when its own retries are used up.
-OUT_OF_REACH = (
-    boto.HTTPClientError,
-    boto.ConnectionError,
-    boto.IncompleteReadError,
-    RetriesExceededError,
-    S3DownloadFailedError,
-    S3ValidationError,
-    HTTPError,
-)
 # An answer that breaks off: boto3 itself asks again only until an answer has begun.
 BROKEN_OFF = (boto.ResponseStreamingError, boto.IncompleteReadError, ProtocolError)
-BUSY = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "OperationAborted"}
-KEYS = "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-REGION = "the bucket is in another region; correct AWS_DEFAULT_REGION"
-SIGN_IN = f"the sign-in is not valid or has expired; sign in again, or set {KEYS}"
-NO_URL = "AWS_ENDPOINT_URL_S3 is no URL; expected one such as https://host:9000"
-NOT_S3 = "it does not answer as an S3 service does; check AWS_ENDPOINT_URL_S3"
-# S3's error code, or the status where an answer has none: what is wrong, and how to mend it.
-REFUSED = {
-    "NoSuchBucket": "there is no such bucket; create it or correct --store",
-    "InvalidAccessKeyId": f"the access key is not known there; check {KEYS}",
-    "SignatureDoesNotMatch": f"the secret key is not the access key's; check {KEYS}",
-    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-    "ExpiredToken": SIGN_IN,
-    "InvalidToken": SIGN_IN,
-    "AccessDenied": "the credentials may not do this; grant them s3:ListBucket on the bucket, "
-    "s3:GetObject, s3:PutObject and s3:DeleteObject on what is in it",
-    "AuthorizationHeaderMalformed": REGION,
-    "PermanentRedirect": REGION,
-    "301": REGION,
-    "403": f"access is denied; check {KEYS}, their rights and this machine's clock",
-    "404": NOT_S3,
-    "405": NOT_S3,
-}
-# What stops boto3 before it has an answer that it can read.
-SIGNED_OUT = (
-    boto.CredentialRetrievalError,
-    boto.TokenRetrievalError,
-    boto.SSOError,
-    boto.LoginError,
-)
-UNUSABLE: tuple[tuple[Any, str], ...] = (
-    (boto.NoCredentialsError, f"there are no credentials; set {KEYS}"),
-    (boto.PartialCredentialsError, f"the credentials are incomplete; set {KEYS}"),
-    (boto.ProfileNotFound, "AWS's configuration files have no such profile; correct AWS_PROFILE"),
-    (SIGNED_OUT, SIGN_IN),
-    (boto.EndpointProviderError, NO_URL),
-    (ResponseParserError, NOT_S3),
-    (Exception, "boto3 can't work as it is configured; check AWS's settings"),
-)
 
 
 class S3Store(Store):
@@ -189,8 +135,48 @@ class S3Store(Store):
         with self._in_words(key):
             return _patiently(digest)
 
+    def unfinished(self) -> Iterator[Entry]:
+        yield from self.entries("locks")
+
+    @contextmanager
+    def claim(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
+        with leased(_Lock(self, f"locks/{key}"), waiting):
+            yield
+
+    def write_if(self, key: str, content: bytes, **condition: str) -> bool:
+        """Put a document under `key` if S3's condition holds (IfMatch, IfNoneMatch): did it?
+
+        Raises:
+            Unsupported: the server knows no such condition.
+        """
+        name = self._name(key)
+        with self._in_words(key):
+            try:
+                _client().put_object(Bucket=self._bucket, Key=name, Body=content, **condition)
+            except boto.ClientError as error:
+                if status_of(error) in {409, 412} or code_of(error) == "NoSuchKey":
+                    return False
+                if status_of(error) == 501 or code_of(error) in NO_CONDITIONS:
+                    raise Unsupported from None
+                raise
+        return True
+
+    def look(self, key: str) -> Seen | None:
+        """A document with its version (S3's ETag); None if there is none."""
+
+        def ask() -> Seen:
+            answer = self._get(key)
+            return Seen(answer["ETag"], bytes(answer["Body"].read()))
+
+        with suppress(Missing), self._in_words(key):
+            return _patiently(ask)
+        return None
+
     def address(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._name(key)}"
+
+    def _in_words(self, key: str) -> AbstractContextManager[None]:
+        return in_words(self.uri, lambda: str(_client().meta.endpoint_url), key)
 
     def _name(self, key: str) -> str:
         return f"{self._prefix}/{checked_key(key)}".lstrip("/")
@@ -204,7 +190,7 @@ class S3Store(Store):
             try:
                 answer = _client().head_object(Bucket=self._bucket, Key=self._name(key))
             except boto.ClientError as error:
-                if _status(error) >= 500:
+                if status_of(error) >= 500:
                     raise
                 # A HEAD's answer has no body: only a GET's says what is wrong.
                 answer = _patiently(lambda: self._get(key))
@@ -224,7 +210,7 @@ class S3Store(Store):
                     transfers.upload(source, self._bucket, self._name(ref.uri)).result()
             except boto.ClientError as error:
                 # If the answer to "complete" is lost, asking again finds no upload under way.
-                if _code(error) != "NoSuchUpload" or not self._holds(ref):
+                if code_of(error) != "NoSuchUpload" or not self._holds(ref):
                     raise
 
     def _download(self, ref: Ref, kept: Path) -> None:
@@ -247,43 +233,25 @@ class S3Store(Store):
                 partial.unlink(missing_ok=True)
         raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
 
-    @contextmanager
-    def _in_words(self, key: str) -> Iterator[None]:
-        """Turn boto3's errors into one line of the store's own words, none of it from the answer."""
-        try:
-            yield
-        except boto.ClientError as error:
-            raise self._refusal(error, key) from None
-        except OUT_OF_REACH as error:
-            given = getattr(error, "kwargs", {}).get("endpoint_url") or _client().meta.endpoint_url
-            raise self._silence(error, _host(given)) from None
-        except (boto.BotoCoreError, ResponseParserError) as error:
-            words = next(words for kind, words in UNUSABLE if isinstance(error, kind))
-            raise StoreError(f"store {self.uri}: {words} ({type(error).__name__})") from None
 
-    def _refusal(self, error: boto.ClientError, key: str) -> StoreError:
-        code, status = _code(error), _status(error)
-        if code == "NoSuchKey":
-            return Missing(f"{key} is not in the store {self.uri}")
-        where = f"store {self.uri} at {_host(_client().meta.endpoint_url)}"
-        if code in BUSY or status == 429 or (status >= 500 and status != 501):
-            return Passing(f"{where}: it is overloaded or out of order; try again later ({code})")
-        words = REFUSED.get(code) or REFUSED.get(str(status)) or "it refuses the request"
-        return StoreError(f"{where}: {words} ({code or status}, {error.operation_name})")
+@dataclass(frozen=True)
+class _Lock:
+    """A slot for a lease: the document of this store under `key`."""
 
-    def _silence(self, error: Exception, host: str) -> StoreError:
-        said = str(error)
-        if isinstance(error, boto.SSLError) and re.search("CERTIFICATE|WRONG_VERSION", said):
-            return StoreError(
-                f"store {self.uri}: no secure connection to {host}; check AWS_CA_BUNDLE and "
-                "whether AWS_ENDPOINT_URL_S3 begins with https:// or http://"
-            )
-        if "Invalid header" in said:
-            return StoreError(f"store {self.uri}: credentials hold a line break; correct {KEYS}")
-        return Passing(
-            f"store {self.uri}: {host} can't be reached, or breaks off ({type(error).__name__}); "
-            "check AWS_ENDPOINT_URL_S3 and the network, or try again later"
-        )
+    store: S3Store
+    key: str
+
+    def look(self) -> Seen | None:
+        return self.store.look(self.key)
+
+    def create(self, content: bytes) -> bool:
+        return self.store.write_if(self.key, content, IfNoneMatch="*")
+
+    def replace(self, content: bytes, version: str) -> bool:
+        return self.store.write_if(self.key, content, IfMatch=version)
+
+    def clear(self) -> None:
+        self.store.delete(self.key)
 
 
 def _patiently(ask: Callable[[], T]) -> T:
@@ -295,7 +263,7 @@ def _patiently(ask: Callable[[], T]) -> T:
             pass
         except boto.ClientError as error:
             # A refusal without a code of S3's own may be one that was cut short.
-            if _code(error) not in {"", str(_status(error))}:
+            if code_of(error) not in {"", str(status_of(error))}:
                 raise
     return ask()
 
@@ -355,18 +323,3 @@ def _made_client(settings: tuple[tuple[str, str], ...]) -> Any:
         raise StoreError(f"no S3 client: {NO_URL}") from None
     except OSError as error:
         raise StoreError(f"no S3 client: AWS's settings can't be read ({error.strerror})") from None
-
-
-def _code(error: boto.ClientError) -> str:
-    """The error's code, cut to what a code can be: a server may answer anything."""
-    return re.sub(r"[^\w.-]", "", str(error.response.get("Error", {}).get("Code", "")))[:60]
-
-
-def _status(error: boto.ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _host(url: str) -> str:
-    """Scheme, host and port of a URL; what else it holds may be a secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
