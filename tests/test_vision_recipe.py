@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -11,7 +10,7 @@ from conftest import ROOT
 from tasks.vision.errors import BadInput
 from tasks.vision.labels import apply_scheme
 from tasks.vision.loading import load_recipe, parse_recipe
-from tasks.vision.recipe import LabelScheme, Network
+from tasks.vision.recipe import LabelScheme
 
 GOOD = """
 [data]
@@ -205,21 +204,6 @@ def test_values_that_make_no_sense_are_refused(path: str, value: object, expecte
 def test_fine_tuning_sees_the_last_layer_alone() -> None:
     text = GOOD.replace('train = "head"', 'train = "head then all"\nfeatures = "every layer"')
     assert "stages.transfer.features has no effect" in refused(text)
-
-
-@pytest.mark.parametrize(
-    ("kind", "widths", "least"), [("fast", (4, 4, 4), 9), ("classroom", (4, 4, 4, 4), 18)]
-)
-def test_a_network_knows_the_smallest_image_that_it_can_take(
-    kind: Any, widths: tuple[int, ...], least: int
-) -> None:
-    from tasks.vision.networks import build
-
-    network = Network(kind=kind, widths=widths)
-    assert network.least_size == least
-    build(network, least, 2, [0.5] * 3, [0.5] * 3)
-    with pytest.raises(ValueError, match="size"):
-        build(network, least - 1, 2, [0.5] * 3, [0.5] * 3)
 
 
 def test_a_network_too_deep_for_its_images_is_refused() -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -281,3 +282,17 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
     assert [row["loss"] for row in parts.history] == pytest.approx(
         [row["loss"] for row in whole.history], rel=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths", "least"), [("fast", (4, 4, 4), 9), ("classroom", (4, 4, 4, 4), 18)]
+)
+def test_a_network_knows_the_smallest_image_that_it_can_take(
+    kind: Literal["fast", "classroom"], widths: tuple[int, ...], least: int
+) -> None:
+    set_up(CPU)
+    network = Network(kind=kind, widths=widths)
+    assert network.least_size == least
+    build(network, least, 2, [0.5] * 3, [0.5] * 3)
+    with pytest.raises(ValueError, match="size"):
+        build(network, least - 1, 2, [0.5] * 3, [0.5] * 3)

@@ -90,7 +90,7 @@ class Steps:
         seen = [
             self._accumulate(x, tf.constant(y))
             for x, y in zip(
-                np.array_split(inputs, parts), np.array_split(targets, parts), strict=True
+                np.array_split(_widened(inputs), parts), np.array_split(targets, parts), strict=True
             )
         ]
         self._update(tf.constant(len(targets), tf.float32), tf.constant(progress, tf.float32))
@@ -98,5 +98,10 @@ class Steps:
 
     def measure(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, int]:
         """Summed loss, and how many are classified right, of (n, ...) inputs; nothing is learnt."""
-        loss, right = self._measure(inputs, tf.constant(targets))
+        loss, right = self._measure(_widened(inputs), tf.constant(targets))
         return float(loss), int(right)
+
+
+def _widened(inputs: np.ndarray) -> np.ndarray:
+    """Kept features as float32: oneDNN complains on standard error about the float16 they are kept in."""
+    return inputs.astype(np.float32) if inputs.dtype == np.float16 else inputs

@@ -68,7 +68,7 @@ def head_inputs(model: keras.Model) -> keras.Model:
 def compute_features(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
     frozen = head_inputs(model)
-    forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float16))
+    forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float32))
     out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
     for start in range(0, len(images), PREDICT_BATCH):
         out[start : start + PREDICT_BATCH] = forward(images[start : start + PREDICT_BATCH]).numpy()
