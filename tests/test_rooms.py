@@ -140,3 +140,17 @@ def test_the_readme_maps_every_file() -> None:
     real |= {str(p.relative_to(ROOT)) for p in (ROOT / "flows/recipes").glob("*.toml")}
     real |= {"tasks/report.html"}
     assert mapped == real, f"missing {sorted(real - mapped)}, gone {sorted(mapped - real)}"
+
+
+def test_every_promise_names_a_test_that_is_there() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    promises = readme.partition("## What it promises")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(test_\w+)`", promises))
+    there = {
+        node.name
+        for path in (ROOT / "tests").glob("test_*.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert len(named) > 10
+    assert named <= there, named - there

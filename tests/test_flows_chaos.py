@@ -1,0 +1,136 @@
+"""Whatever happens to a run or its store, the result is the one of an undisturbed run.
+
+RELEVO_KILLS and RELEVO_FLIPS say how often; CI takes a sample.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, SMALL, Outcome, Relevo, environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
+
+KILLS = int(os.environ.get("RELEVO_KILLS", "5"))
+FLIPS = int(os.environ.get("RELEVO_FLIPS", "4"))
+
+Run = Callable[[Path], Outcome]
+
+
+@pytest.fixture(scope="module")
+def run(relevo: Relevo, server: str) -> Run:
+    """The small digits chain on a store."""
+
+    def once(store: Path) -> Outcome:
+        words = ["run", "digits", "--json", "--store", str(store), *SMALL]
+        return relevo(*words, env={"PREFECT_API_URL": server})
+
+    return once
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A store after one run, and that run's digests."""
+    store = tmp_path_factory.mktemp("undisturbed") / "store"
+    return store, digests(run(store))
+
+
+def digests(outcome: Outcome) -> dict[str, Any]:
+    stages = outcome.json["stages"]
+    return {name: (stage["model_digest"], stage["metrics"]) for name, stage in stages.items()}
+
+
+def killed_after(seconds: float, store: Path, prefect_home: Path, server: str) -> bool:
+    """Run on the store and kill the process; False if it was done before."""
+    words = ["run", "digits", "--json", "--store", str(store), *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env={**environment(prefect_home), "PREFECT_API_URL": server},
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+    return False
+
+
+def test_runs_killed_at_any_instant_end_with_the_same_bits(
+    undisturbed: tuple[Path, dict[str, Any]],
+    run: Run,
+    relevo: Relevo,
+    prefect_home: Path,
+    server: str,
+    tmp_path: Path,
+) -> None:
+    """Kills follow each other on a store until a run gets through; then the next store's turn comes."""
+    draw, kills, stores, resumed = random.Random(4), 0, 0, 0
+    while kills < KILLS:
+        store = tmp_path / f"store-{stores}"
+        while kills < KILLS and killed_after(draw.uniform(3, 25), store, prefect_home, server):
+            kills += 1
+            left = relevo("verify", "--store", str(store))
+            assert left.status == 0, f"kill {kills}: {left.err}"
+        last = run(store)
+        assert digests(last) == undisturbed[1]
+        resumed += "resumed" in last.out
+        assert relevo("verify", "--store", str(store)).status == 0
+        assert not list((store / "checkpoints").glob("*")), "finished stages leave no checkpoint"
+        stores += 1
+        shutil.rmtree(store)
+    print(f"{kills} kills on {stores} stores, {resumed} of the last runs resumed a stage")
+
+
+def test_a_flipped_byte_anywhere_changes_no_result(
+    undisturbed: tuple[Path, dict[str, Any]], run: Run, relevo: Relevo, tmp_path: Path
+) -> None:
+    whole, expected = undisturbed
+    files = sorted(
+        p.relative_to(whole) for p in whole.rglob("*") if p.is_file() and p.stat().st_size
+    )
+    files = [path for path in files if path.parts[0] != "locks"]
+    draw = random.Random(5)
+    chosen = files if len(files) <= FLIPS else draw.sample(files, FLIPS)
+    for path in chosen:
+        store = tmp_path / "store"
+        shutil.copytree(whole, store)
+        content = bytearray((store / path).read_bytes())
+        at = draw.randrange(len(content))
+        content[at] ^= 1 << draw.randrange(8)
+        (store / path).write_bytes(content)
+        found = relevo("verify", "--store", str(store))
+        assert found.status == 1, f"byte {at} of {path}"
+        assert str(path) in found.err or str(path.parent) in found.err, found.err
+        assert digests(run(store)) == expected, f"byte {at} of {path}"
+        if (
+            path.parts[0] != "runs"
+        ):  # what an earlier run wrote for people is no input of a later one
+            healed = relevo("verify", "--store", str(store))
+            assert healed.status == 0, f"byte {at} of {path}: {healed.err}"
+        shutil.rmtree(store)
+
+
+def test_eight_runs_at_once_train_each_stage_once(
+    undisturbed: tuple[Path, dict[str, Any]], run: Run, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(run, [tmp_path / "store"] * 8))
+    assert [outcome.status for outcome in outcomes] == [0] * 8
+    assert all(digests(outcome) == undisturbed[1] for outcome in outcomes)
+    for name in undisturbed[1]:
+        states = [outcome.json["stages"][name]["state"] for outcome in outcomes]
+        assert sorted(states) == ["cached"] * 7 + ["trained"], json.dumps({name: states})
