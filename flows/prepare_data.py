@@ -27,10 +27,12 @@ def prepared(
     given = data or recipe.data.source
     work = preparation(recipe.data, find_source(given))
     call = cached(prepare_images, work, store, "prepare data", refresh=refresh, minutes=24 * 60)
-    ref, _ = call(given, recipe.data.model_dump(mode="json"), work.ingredients, store)
+    schemes = [recipe.scheme(stage) for stage in recipe.stages.values()]
+    named = [scheme.model_dump(exclude_unset=True) for scheme in schemes if scheme]
+    ref, _ = call(given, recipe.data.model_dump(mode="json"), named, work.ingredients, store)
     classes = load_dataset(ref, store).classes
-    for stage in recipe.stages.values():
-        apply_scheme(recipe.scheme(stage), classes)
+    for scheme in schemes:
+        apply_scheme(scheme, classes)
     return ref, classes
 
 

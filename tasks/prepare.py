@@ -12,19 +12,32 @@ from tasks.progress import Event, tell
 from tasks.store import Damaged, Missing, Ref, Store, open_store
 from tasks.vision import cifar10
 from tasks.vision.dataset import prepare
-from tasks.vision.recipe import Data
+from tasks.vision.labels import apply_scheme
+from tasks.vision.recipe import Data, LabelScheme
 from tasks.vision.sources import find_source, read_source
 
 
 @step
 def prepare_images(
-    given: str, data: dict[str, Any], ingredients: dict[str, Any], store: str
+    given: str,
+    data: dict[str, Any],
+    schemes: list[dict[str, Any]],
+    ingredients: dict[str, Any],
+    store: str,
 ) -> Any:
-    """Read, decode, split and publish the images of a source; returns the data set's ref."""
+    """Read, decode, split and publish the images of a source; returns the data set's ref.
+
+    The label `schemes` decide nothing: one that names a class that isn't there stops it at once.
+    """
     settings = Data.model_validate(data)
     home = open_store(store)
     tell(Event("prepare data", f"reading {given}"))
     source = find_source(given)
+
+    def accept(classes: list[str]) -> None:
+        for scheme in schemes:
+            apply_scheme(LabelScheme.model_validate(scheme), classes)
+
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
         if source.kind == "cifar10":
             keep_archive(home, Path(folder))
@@ -33,6 +46,7 @@ def prepare_images(
             settings.image_size,
             max_unreadable=settings.max_unreadable,
             cache_dir=Path(folder),
+            accept=accept,
         )
         for line in found.unreadable:
             tell(Event("prepare data", f"left out {line}"))

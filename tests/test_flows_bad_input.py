@@ -64,8 +64,33 @@ def no_utf8(path: Path) -> Path:
     return path
 
 
-CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
+def inflating(path: Path) -> Path:
+    """A zip of some kilobytes that unpacks to more than a thousand times its size."""
+    return write_zip(path, {**photos(), **{f"train/cat/{i}.txt": bytes(10**8) for i in range(2)}})
+
+
+def absolute(path: Path) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in {**photos(), "/etc/x.png": b""}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def without(part: str) -> dict[str, bytes]:
+    return {name: data for name, data in photos().items() if not name.startswith(part)}
+
+
+# What is wrong with the images: how to make them, and what the line says.
+DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "no such path": (lambda p: p, "isn't there"),
     "an empty class": (lambda p: write_folder(p, {**photos(), "train/owl/": b""}), "owl"),
+    "no train": (lambda p: write_folder(p, without("train")), "train"),
+    "a class that train lacks": (
+        lambda p: write_folder(p, {**photos(), "test/owl/1.png": png(1)}),
+        "owl",
+    ),
     "text files called .png": (
         lambda p: write_folder(
             p, {**photos(), **{f"train/cat/t{i}.png": b"text" for i in range(9)}}
@@ -76,34 +101,90 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda p: write_zip(p.with_suffix(".zip"), {"../x.png": b"", **photos()}),
         "..",
     ),
+    "an absolute path": (lambda p: absolute(p.with_suffix(".tar")), "/etc/x.png"),
     "a link": (lambda p: linked(p.with_suffix(".tar")), "link"),
+    "a thousandfold inflation": (
+        lambda p: inflating(p.with_suffix(".zip")),
+        "unpack to more",
+    ),
     "a name that is not UTF-8": (no_utf8, "UTF-8"),
     "one image of a class": (lambda p: write_folder(p, photos(count=1)), "too few"),
+    "a text file": (lambda p: write_folder(p.parent, {"data": b"text"}) / "data", "no folder"),
+}
+
+# What is wrong with the words of a command, and what the line says; digits need no images.
+WORDS: dict[str, tuple[list[str], str]] = {
+    "a misspelt recipe": (["run", "digit"], "did you mean 'digits'?"),
+    "a folder as recipe": (["run", "tests"], "relevo run RECIPE --data tests"),
+    "a setting without effect": (["run", "--set=stages.transfer.head_epochs=3"], "has no effect"),
+    "a store below a file": (["run", "--store", "README.md/store"], "can't be written"),
+    "a store of another kind": (["run", "--store", "ftp://x"], "give a folder or s3://"),
+    "an unknown key": (["run", "--set", "stages.baseline.epoch=3"], "did you mean 'epochs'?"),
+    "an unknown table": (["run", "--set", "stage.baseline.epochs=3"], "did you mean 'stages'?"),
+    "a setting without a value": (["run", "--set", "epochs"], "expected PATH=VALUE"),
+    "an unknown class": (["run", "--set", 'labels.car.targets={car=["11"]}'], "class '11'"),
+    "a circle": (
+        ["run", "--set=stages.baseline.start='transfer'", "--set=stages.baseline.train='head'"],
+        "in a circle: ",
+    ),
+    "no epochs": (["run", "--set", "stages.baseline.epochs=0"], "epochs = 0"),
+    "negative epochs": (["run", "--set", "stages.baseline.epochs=-1"], "epochs = -1"),
+    "a rate that is no number": (["run", "--set", "stages.baseline.rate=nan"], "rate = nan"),
+    "everything for validation": (["run", "--set", "data.validation=1.0"], "validation = 1.0"),
+    "a GPU that is not there": (["run", "--set", "require_gpu=true"], "TensorFlow sees CPU:0"),
+    "a misspelt stage": (["run", "--stage", "transfers"], "did you mean 'transfer'?"),
+    "a seed in words": (["run", "--seed", "many"], "--seed"),
+    "a misspelt command": (["runn"], "run"),
+    "no run yet": (["show", "yesterday"], "no run yet"),
+    "no stage of a run": (["evaluate", "baseline", "--data", "digits"], "expected RUN/STAGE"),
+    "no model yet": (["evaluate", "latest/baseline", "--data", "digits"], "no run yet"),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_data_that_can_not_be_used(case: str, relevo: Relevo, server: str, tmp_path: Path) -> None:
-    make, expected = CASES[case]
-    data = make(tmp_path / "data")
-    (tmp_path / "mine.toml").write_text(RECIPE)
-    words = [
-        "run",
-        str(tmp_path / "mine.toml"),
-        "--data",
-        str(data),
-        "--store",
-        str(tmp_path / "s"),
-    ]
-    done = relevo(*words, env={"PREFECT_API_URL": server})
+@pytest.mark.parametrize("case", [*DATA, *WORDS])
+def test_bad_input_gets_one_line_and_status_2(
+    case: str, relevo: Relevo, server: str, tmp_path: Path
+) -> None:
+    """One line on standard error and nothing on the other; no store, or an empty one, is left."""
+    if case in DATA:
+        make, expected = DATA[case]
+        (tmp_path / "mine.toml").write_text(RECIPE)
+        words = ["run", str(tmp_path / "mine.toml"), "--data", str(make(tmp_path / "data"))]
+    else:
+        words, expected = WORDS[case]
+    store = tmp_path / "store"
+    env = {"PREFECT_API_URL": server, "RELEVO_STORE": str(store), "CUDA_VISIBLE_DEVICES": "-1"}
+    done = relevo(*words, env=env)
     assert done.status == 2, done.err
     assert done.out == ""
     lines = [line for line in done.err.splitlines() if not line.startswith("prepare data:")]
     assert len(lines) == 1, done.err
     assert lines[0].startswith("relevo: ")
     assert expected in lines[0]
-    left = [path for path in (tmp_path / "s").rglob("*") if path.is_file() and path.stat().st_size]
-    assert left == []
+    assert files_in(store) == {}
+
+
+def files_in(store: Path) -> dict[Path, bytes]:
+    """What a store keeps; the empty files that locks are held on don't count."""
+    found = (path for path in store.rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in found if path.stat().st_size}
+
+
+def test_images_of_other_classes_than_a_model_knows(
+    relevo: Relevo, server: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    env = {"PREFECT_API_URL": server, "RELEVO_STORE": str(store)}
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    data = write_folder(tmp_path / "data", photos())
+    relevo("run", str(tmp_path / "mine.toml"), "--data", str(data), "--json", env=env).json  # noqa: B018
+    before = files_in(store)
+    owls = write_folder(tmp_path / "owls", photos(("cat", "owl")))
+    done = relevo("evaluate", "latest/baseline", "--data", str(owls), env=env)
+    assert done.status == 2
+    assert done.out == ""
+    assert "owl" in done.err.splitlines()[-1]
+    assert files_in(store) == before
 
 
 def test_damaged_files_are_named_and_every_mode_is_read(

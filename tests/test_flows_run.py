@@ -7,7 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-import pytest
 from conftest import SMALL, Chain, Relevo
 
 STAGES = [
@@ -189,36 +188,3 @@ def test_evaluate_scores_images_it_has_never_seen(
     folder = run["stages"]["baseline"]["model"]
     exported = relevo("evaluate", folder, *where, "--json").json
     assert exported["confusion"] == scores["confusion"]
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["run", "digit"], "did you mean 'digits'?"),
-        (["run", "--data", "no/such/folder"], "isn't there"),
-        (["run", "tests"], "relevo run RECIPE --data tests"),
-        (["run", "--set", "stages.transfer.head_epochs=3"], "has no effect"),
-        (["run", "--store", "README.md/store"], "can't be written"),
-        (["run", "--set", "stages.baseline.epoch=3"], "did you mean 'epochs'?"),
-        (["run", "--set", "epochs"], "expected PATH=VALUE"),
-        (["run", "--set", "require_gpu=true"], "TensorFlow sees CPU:0 alone"),
-        (["run", "--stage", "transfers"], "did you mean 'transfer'?"),
-        (["run", "--seed", "many"], "--seed"),
-        (["run", "--store", "ftp://somewhere"], "give a folder or s3://"),
-        (["runn"], "run"),
-        (["show", "yesterday"], "no run yet"),
-        (["evaluate", "baseline", "--data", "digits"], "expected RUN/STAGE"),
-        (["evaluate", "latest/baseline", "--data", "digits"], "no run yet"),
-    ],
-)
-def test_bad_input_gets_one_line_and_status_2(
-    words: list[str], expected: str, relevo: Relevo, server: str, tmp_path: Path
-) -> None:
-    env = {"RELEVO_STORE": str(tmp_path / "store"), "PREFECT_API_URL": server}
-    done = relevo(*words, env={**env, "CUDA_VISIBLE_DEVICES": "-1"})
-    assert done.status == 2, done.err
-    assert done.out == ""
-    last = done.err.strip().splitlines()
-    assert len(last) == 1, done.err
-    assert expected in last[0]
-    assert not (tmp_path / "store").exists()

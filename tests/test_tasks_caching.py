@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.keys import Work, read_record, seal, unseal
 from tasks.vision.loading import load_recipe
@@ -70,6 +73,31 @@ def test_a_key_is_a_function_of_the_ingredients() -> None:
     assert Work("t", {"a": 1, "b": 2}).key == Work("t", {"b": 2, "a": 1}).key
     assert Work("t", {"a": 1}).key != Work("t", {"a": 2}).key
     assert Work("t", {"a": 1}).key != Work("u", {"a": 1}).key
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+ingredients = st.dictionaries(
+    st.text(max_size=5),
+    st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
+
+
+@settings(deadline=None)
+@given(ingredients, ingredients)
+def test_two_keys_are_equal_where_the_ingredients_are(a: dict, b: dict) -> None:
+    same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    assert (Work("t", a).key == Work("t", b).key) == same
+    turned = dict(reversed(a.items()))
+    assert Work("t", turned).key == Work("t", a).key
+    assert re.fullmatch("t-[0-9a-f]{64}", Work("t", a).key)
+    for name in a:
+        without = {key: value for key, value in a.items() if key != name}
+        assert Work("t", without).key != Work("t", a).key
 
 
 RESULT = json.dumps(

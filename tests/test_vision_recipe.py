@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -159,6 +160,25 @@ def test_a_scheme_maps_classes_onto_targets() -> None:
     assert targets.labels == ["car", "truck", "other"]
     assert targets.of(["airplane", "automobile", "truck"]).tolist() == [2, 0, 1]
     assert not targets.binary
+
+
+def test_limits_shift_the_logits_by_what_they_change_in_the_frequencies() -> None:
+    names = ["automobile", "truck", "bird"]
+    labels = np.repeat([0, 1, 2], [10, 10, 80])
+    targets = {"car": ["automobile"], "truck": ["truck"]}
+    scheme = LabelScheme(targets=targets, rest="other", limits={"other": 20})
+    shift = apply_scheme(scheme, names).prior_shift(names, labels)
+    assert shift == pytest.approx(np.log([0.25 / 0.1, 0.25 / 0.1, 0.5 / 0.8]))
+    pair = LabelScheme(targets={"car": ["automobile"]}, rest="other", limits={"other": 10})
+    assert apply_scheme(pair, names).prior_shift(names, labels) == pytest.approx(np.log([9.0]))
+    as_cut = pair.model_copy(update={"correct_priors": False})
+    assert apply_scheme(as_cut, names).prior_shift(names, labels).tolist() == [0.0]
+    assert apply_scheme(None, names).prior_shift(names, labels).tolist() == [0.0] * 3
+
+
+def test_correcting_priors_without_limits_is_refused() -> None:
+    with pytest.raises(ValueError, match="no effect without limits"):
+        LabelScheme(targets={"car": ["automobile"]}, rest="other", correct_priors=True)
 
 
 def test_limits_take_the_first_of_each_target() -> None:

@@ -296,3 +296,19 @@ def test_a_network_knows_the_smallest_image_that_it_can_take(
     build(network, least, 2, [0.5] * 3, [0.5] * 3)
     with pytest.raises(ValueError, match="size"):
         build(network, least - 1, 2, [0.5] * 3, [0.5] * 3)
+
+
+def test_a_model_learns_the_frequencies_that_limits_have_cut(
+    scans: tuple[Examples, Examples],
+) -> None:
+    """Images that tell nothing: what is left to learn is how frequent each target is."""
+    blank = np.zeros_like(scans[0].inputs[:200])
+    half = Examples(blank, np.repeat(np.array([0, 1], np.int32), 100))
+    shift = np.array([np.log(0.5 / 0.1) - np.log(0.5 / 0.9)], np.float32)  # the data had 1 in 10
+    network = Network(widths=(8, 8), logit_scale=1.0)
+    settings = stage(network=network, epochs=40, optimizer="adam", rate=10.0)
+    for given, expected in ((None, 0.5), (shift, 0.1)):
+        card, tensors = train_stage(
+            settings, PAIR, half, scans[1], seed=0, device=CPU, prior_shift=given
+        )
+        assert predict(card, tensors, blank[:1], CPU)[0, 0] == pytest.approx(expected, abs=0.05)

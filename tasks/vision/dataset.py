@@ -157,6 +157,25 @@ def open_dataset(path: Path) -> Dataset:
             )
             for name, entry in header.items()
         }
+        if not _agree(description, arrays):
+            raise ValueError("its parts don't fit each other")
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
     return Dataset(description, arrays)
+
+
+def _agree(about: Description, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether labels, names and validation index what is there: a store's bytes may be anyone's."""
+    side, held_back = about.image_size, arrays["validation"]
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        fits = images.dtype == np.uint8 and images.shape == (len(labels), side, side, 3)
+        known = labels.dtype == np.int32 and labels.ndim == 1 and _below(labels, len(about.classes))
+        if not (fits and known and arrays[f"{split}_names"].dtype == np.uint8):
+            return False
+    whole = held_back.dtype == np.int64 and held_back.ndim == 1
+    return whole and _below(held_back, len(arrays["train_labels"]))
+
+
+def _below(values: np.ndarray, limit: int) -> bool:
+    return not len(values) or (values.min() >= 0 and values.max() < limit)

@@ -19,12 +19,14 @@ class Targets:
         classes: for each target, the data's classes that count as it.
         binary: one sigmoid output, the probability of `labels[0]`.
         limits: target index -> at most so many training images.
+        correct_priors: whether a model learns the frequencies that the data has without the limits.
     """
 
     labels: list[str]
     classes: list[list[str]]
     binary: bool
     limits: dict[int, int]
+    correct_priors: bool = True
 
     @property
     def outputs(self) -> int:
@@ -54,6 +56,24 @@ class Targets:
             keep[np.flatnonzero(targets == target)[limit:]] = False
         return np.flatnonzero(keep), targets[keep]
 
+    def prior_shift(self, names: list[str], labels: np.ndarray) -> np.ndarray:
+        """What the limits add to the logits that fit the training images best: (outputs,) float32.
+
+        The logarithm of each target's share within the limits over its share without them. A model
+        trained on logits plus this shift learns the probabilities of the whole data (King & Zeng 2001,
+        Political Analysis 9:137, p. 144; Menon et al., arXiv 2007.07314, eq. 10).
+
+        Args:
+            names: the data set's classes. labels: (n,) class index of each training image.
+        """
+        if not (self.limits and self.correct_priors):
+            return np.zeros(self.outputs, np.float32)
+        chosen = [self.choose(names, labels, limited=cut)[1] for cut in (True, False)]
+        counts = np.array([np.bincount(each, minlength=len(self.labels)) for each in chosen])
+        within, whole = np.maximum(counts, 1) / np.maximum(counts, 1).sum(1, keepdims=True)
+        shift = np.log(within / whole)
+        return np.array([shift[0] - shift[1]] if self.binary else shift, np.float32)
+
 
 def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
     """Resolve `scheme` (None: every class is its own target) against the data's `classes`.
@@ -80,4 +100,4 @@ def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
         groups.append(rest)
     labels = scheme.labels
     limits = {labels.index(target): limit for target, limit in scheme.limits.items()}
-    return Targets(labels, groups, len(labels) == 2, limits)
+    return Targets(labels, groups, len(labels) == 2, limits, scheme.correct_priors)

@@ -60,6 +60,7 @@ def train_stage(
     seed: int,
     device: Device,
     parent: Parent | None = None,
+    prior_shift: np.ndarray | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
     memory: Memory | None = None,
 ) -> tuple[Card, Tensors]:
@@ -67,6 +68,7 @@ def train_stage(
 
     Args:
         train, validation: uint8 images (n, size, size, 3) with target indices.
+        prior_shift: (outputs,) added to the logits in training alone (`Targets.prior_shift`).
         parent: what the stage starts from; None with train="head" means a random backbone.
         memory: where checkpoints are kept; a run that finds one goes on from it.
 
@@ -82,14 +84,17 @@ def train_stage(
     elif stage.random_backbone:
         settle_statistics(model, train.inputs)
 
+    budget = _budget(stage, prior_shift)
     fit = None
     past, resume_all = Past(), _phase(memory) == "all"
     if stage.train != "all" and not resume_all:
-        fit = _learn_head(stage, architecture, model, train, validation, seed, watch, memory)
+        fit = _learn_head(
+            stage, budget, architecture, model, train, validation, seed, watch, memory
+        )
         past = Past((*fit.before.history, *fit.history), fit.before.seconds + fit.seconds)
     if stage.train != "head":
         rule = make_rule(stage.optimizer, model, stage.rate, head_knows=stage.train != "all")
-        fit = Fit("all", model, rule, _budget(stage, stage.epochs), seed, past)
+        fit = Fit("all", model, rule, budget, seed, past)
         fit.run(train, validation, watch, memory)
         if stage.keep == "last" or fit.best_epoch > len(fit.before.history):
             clock = time.monotonic()
@@ -127,6 +132,7 @@ def train_stage(
 
 def _learn_head(
     stage: Stage,
+    budget: Budget,
     architecture: Architecture,
     model: keras.Model,
     train: Examples,
@@ -146,7 +152,8 @@ def _learn_head(
     rate = stage.head_rate / (architecture.network.logit_scale if scaled else 1.0)
     rule = Adam(head.trainable_variables, rate, falling=fast)
     budget = replace(
-        _budget(stage, stage.epochs if stage.train == "head" else stage.head_epochs),
+        budget,
+        epochs=stage.epochs if stage.train == "head" else stage.head_epochs,
         batch_size=min(stage.batch_size, HEAD_BATCH),
         flip=False,
         shift=0,
@@ -188,14 +195,15 @@ def _deviation(channels: np.ndarray) -> np.ndarray:
     return np.array(out)
 
 
-def _budget(stage: Stage, epochs: int) -> Budget:
+def _budget(stage: Stage, prior_shift: np.ndarray | None) -> Budget:
     return Budget(
-        epochs=epochs,
+        epochs=stage.epochs,
         batch_size=stage.batch_size,
         label_smoothing=stage.label_smoothing,
         flip=stage.flip,
         shift=stage.shift,
         keep_best=stage.keep == "best",
+        prior_shift=prior_shift,
     )
 
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe import Network, Positive, Strict
+from tasks.vision.recipe import Network, Pixels, Positive, Strict
 from tasks.vision.tensors import pack_arrays, unpack_arrays
 
 Tensors = dict[str, np.ndarray]
@@ -24,7 +24,7 @@ class Architecture(Strict):
     """Everything that the code needs to build the network again."""
 
     network: Network
-    image_size: Positive
+    image_size: Pixels
     outputs: Positive
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -50,6 +50,15 @@ class Card(Strict):
     device: str
     history: list[dict[str, float]]
     frozen: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _labels_and_outputs_agree(self) -> Card:
+        binary = len(self.labels) == 2
+        if self.architecture.outputs != (1 if binary else len(self.labels)):
+            raise ValueError(f"{self.architecture.outputs} outputs for {len(self.labels)} labels")
+        if len(self.classes) != len(self.labels):
+            raise ValueError(f"classes of {len(self.classes)} targets, {len(self.labels)} labels")
+        return self
 
     @property
     def binary(self) -> bool:
@@ -86,7 +95,13 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
     """
     try:
         note, tensors = unpack_arrays(content)
-        return Card.model_validate(note), tensors
+        card = Card.model_validate(note)
+        # The network is built before its weights are compared: what the card claims is bounded by
+        # the weights that are there.
+        sizes = {size for value in tensors.values() for size in value.shape}
+        if not sizes.issuperset(card.architecture.network.widths):
+            raise ValueError("widths that no tensor has")
+        return card, tensors
     except ValueError:  # pydantic's ValidationError is one
         raise BadInput(
             f"{origin} is not a relevo model; give RUN/STAGE or an exported folder"

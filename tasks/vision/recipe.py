@@ -44,6 +44,9 @@ class LabelScheme(Strict):
     )
     rest: str | None = Field(None, description="the target of every other class")
     limits: dict[str, Positive] = Field({}, description="target: at most so many training images")
+    correct_priors: bool = Field(
+        True, description="learn how frequent the targets are without the limits"
+    )
 
     @model_validator(mode="after")
     def _names_agree(self) -> LabelScheme:
@@ -62,6 +65,8 @@ class LabelScheme(Strict):
         for name in self.limits:
             if name not in self.labels:
                 raise ValueError(f"limits names {name!r}{nearest(name, self.labels)}")
+        if "correct_priors" in self.model_fields_set and not self.limits:
+            raise ValueError("correct_priors has no effect without limits; remove it")
         if len(self.labels) < 2:
             raise ValueError("a scheme needs two targets, or one target and a rest")
         return self

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import importlib.metadata
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ from tasks.vision.errors import BadInput
 from tasks.vision.files import file_digest, is_image, shown
 from tasks.vision.layout import LAYOUT, SPLITS, check_same_classes, find_classes, find_root
 from tasks.vision.workers import decode_all
+
+DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def read_source(
     max_unreadable: float = 0.01,
     cache_dir: Path | None = None,
     workers: int | None = None,
+    accept: Callable[[list[str]], None] = lambda classes: None,
 ) -> ImageSet:
     """Read the splits asked for as images of `image_size` pixels a side.
 
@@ -131,6 +134,7 @@ def read_source(
         max_unreadable: the share of a split's images that may be left out as they can't be decoded.
         cache_dir: where the CIFAR-10 archive is kept; default: `relevo` in the user's cache folder.
         workers: how many decode at once, by default one per core; doesn't change the result.
+        accept: called with the classes before anything is downloaded or decoded; may raise.
 
     Raises:
         BadInput: the data can't be used as it is.
@@ -142,14 +146,16 @@ def read_source(
     if not splits or set(splits) - set(SPLITS):
         raise BadInput(f"splits {list(splits)}; expected one or both of {', '.join(SPLITS)}")
     if source.kind == "digits":
+        accept(list(DIGITS))
         return _digits(image_size, splits)
     if source.kind == "cifar10":
+        accept(list(cifar10.CLASSES))
         archive = cifar10.fetch(cache_dir)
         read = {split: Split(*cifar10.read_split(archive, split, image_size)) for split in splits}
         return ImageSet(list(cifar10.CLASSES), read, [])
     assert source.path is not None
     with closing(open_contents(source.path)) as contents:
-        return _pictures(contents, image_size, splits, max_unreadable, workers)
+        return _pictures(contents, image_size, splits, max_unreadable, workers, accept)
 
 
 def duplicates(a: Split, b: Split) -> list[tuple[str, str]]:
@@ -175,11 +181,14 @@ def _pictures(
     splits: Sequence[str],
     max_unreadable: float,
     workers: int | None,
+    accept: Callable[[list[str]], None],
 ) -> ImageSet:
     root = find_root(contents, splits)
     found = {split: find_classes(contents, root, split) for split in splits}
     if len(found) == 2:
         check_same_classes(contents.given, found["train"], found["test"])
+    names_of_classes = list(found[min(found, key=SPLITS.index)])
+    accept(names_of_classes)
     names = [
         f"{split}/{label}/{name}"
         for split, classes in found.items()
@@ -211,7 +220,7 @@ def _pictures(
         names_kept = [names[row] for row in kept]
         read[split] = Split(images[start : start + len(kept)], labels, names_kept)
         start = rows.stop
-    return ImageSet(list(found[min(found, key=SPLITS.index)]), read, list(unreadable.values()))
+    return ImageSet(names_of_classes, read, list(unreadable.values()))
 
 
 # The scans that scikit-learn ships
@@ -235,4 +244,4 @@ def _digits(image_size: int, splits: Sequence[str]) -> ImageSet:
             image[:] = np.asarray(large)[:, :, None]
         names = [f"digits/{row:04d}" for row in chosen]
         read[split] = Split(images, labels[chosen].astype(np.int32), names)
-    return ImageSet([str(digit) for digit in range(10)], read, [])
+    return ImageSet(list(DIGITS), read, [])

@@ -46,9 +46,19 @@ def right_of(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 class Steps:
-    """What a fit asks of TensorFlow, compiled."""
+    """What a fit asks of TensorFlow, compiled.
 
-    def __init__(self, model: keras.Model, rule: Rule, label_smoothing: float) -> None:
+    Args:
+        prior_shift: (outputs,) added to the logits that learn, and to none that are measured.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        rule: Rule,
+        label_smoothing: float,
+        prior_shift: np.ndarray | None = None,
+    ) -> None:
         variables = model.trainable_variables
         sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in variables]
         factor = rule.factor if isinstance(rule, LossScale) else 1.0
@@ -57,6 +67,8 @@ class Steps:
         def accumulate(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
             with tf.GradientTape() as tape:
                 logits = model(tf.cast(inputs, model.input.dtype), training=True)
+                if prior_shift is not None:
+                    logits += prior_shift
                 loss = loss_of(logits, targets, label_smoothing)
                 scaled = loss * factor
             for total, gradient in zip(sums, tape.gradient(scaled, variables), strict=True):

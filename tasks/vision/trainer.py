@@ -53,6 +53,7 @@ class Budget:
     flip: bool
     shift: int
     keep_best: bool
+    prior_shift: np.ndarray | None = None
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Fit:
         self._loss, self._right = 0.0, 0
         # A phase goes on from the best of the one before, which stays the best until it is beaten.
         self._best: Tensors = tensors_of(model) if budget.keep_best and before.history else {}
-        self._steps = Steps(model, rule, budget.label_smoothing)
+        self._steps = Steps(model, rule, budget.label_smoothing, budget.prior_shift)
 
     def run(
         self,
