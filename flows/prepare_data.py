@@ -28,7 +28,7 @@ def prepared(
     work = preparation(recipe.data, find_source(given))
     call = cached(prepare_images, work, store, "prepare data", refresh=refresh, minutes=24 * 60)
     schemes = [recipe.scheme(stage) for stage in recipe.stages.values()]
-    named = [scheme.model_dump(exclude_unset=True) for scheme in schemes if scheme]
+    named = [scheme.model_dump(mode="json") for scheme in schemes if scheme]
     ref, _ = call(given, recipe.data.model_dump(mode="json"), named, work.ingredients, store)
     classes = load_dataset(ref, store).classes
     for scheme in schemes:

@@ -104,6 +104,29 @@ def test_a_stopped_training_ends_with_the_bits_of_an_undisturbed_one(
     assert digest(resumed) == digest(undisturbed)
 
 
+def test_a_stop_inside_a_batch_or_while_measuring_leaves_the_same_bits_too(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch asks within each of its ten batches, after each, and once in measuring."""
+    monkeypatch.setattr(steps, "PART", 20)
+    settings = stage(epochs=2, batch_size=40)
+    counting = Notebook()
+    _, undisturbed = fit(settings, scans, memory=counting)
+    epoch = 10 * (1 + 1) + 1
+    assert counting.asked == 2 * epoch + 5, "and five times while the statistics are settled"
+    for ask in (0, epoch - 1, epoch + 4, 2 * epoch - 1, 2 * epoch + 2):
+        notebook = Notebook(ask)
+        with pytest.raises(Stopped):
+            fit(settings, scans, memory=notebook)
+        notebook.steps = 10**9
+        card, resumed = fit(settings, scans, memory=notebook)
+        assert card.resumed == bool(notebook.pages)
+        assert digest(resumed) == digest(undisturbed), ask
+        assert [row["validation_loss"] for row in card.history] == [
+            row["validation_loss"] for row in counting.pages[-1].values["history"]
+        ], ask
+
+
 @pytest.mark.parametrize("steps", [2, 20, 25])
 def test_head_then_all_resumes_in_either_phase(
     scans: tuple[Examples, Examples], steps: int

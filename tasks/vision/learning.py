@@ -82,7 +82,7 @@ def train_stage(
     if parent:
         hand_on(model, parent.tensors)
     elif stage.random_backbone:
-        settle_statistics(model, train.inputs)
+        settle_statistics(model, train.inputs, memory)
 
     budget = _budget(stage, prior_shift)
     fit = None
@@ -98,7 +98,7 @@ def train_stage(
         fit.run(train, validation, watch, memory)
         if stage.keep == "last" or fit.best_epoch > len(fit.before.history):
             clock = time.monotonic()
-            settle_statistics(model, train.inputs)
+            settle_statistics(model, train.inputs, memory)
             fit.seconds += time.monotonic() - clock
             fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
     assert fit is not None
@@ -143,8 +143,8 @@ def _learn_head(
 ) -> Fit:
     """Compute the frozen features once and train the head on them; the backbone stays as it is."""
     clock = time.monotonic()
-    features = Examples(compute_features(model, train.inputs), train.targets)
-    checks = Examples(compute_features(model, validation.inputs), validation.targets)
+    features = Examples(compute_features(model, train.inputs, memory), train.targets)
+    checks = Examples(compute_features(model, validation.inputs, memory), validation.targets)
     head = head_model(model, features.inputs)
     # The fast network scales its logits down: a head alone must take steps that much larger.
     fast = architecture.network.kind == "fast"

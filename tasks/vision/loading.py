@@ -68,7 +68,7 @@ def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
         recipe = Recipe.model_validate({"name": name, **table})
     except ValidationError as error:
         raise BadInput(f"recipe {name!r}: {_first_line(error)}") from None
-    _refuse_idle(recipe, stages)
+    _refuse_idle(recipe, stages, table.get("labels", {}))
     return recipe
 
 
@@ -80,8 +80,14 @@ def _laid_over(below: dict[str, Any], above: Any) -> Any:
     return {**below, **above, **{key: _laid_over(below[key], above[key]) for key in tables}}
 
 
-def _refuse_idle(recipe: Recipe, stages: dict[str, Any]) -> None:
-    """`BadInput` for a setting that a stage states itself and that can't change anything in it."""
+def _refuse_idle(recipe: Recipe, stages: dict[str, Any], schemes: dict[str, Any]) -> None:
+    """`BadInput` for a setting that a stage or scheme states itself and that can't change anything."""
+    for name, given in schemes.items():
+        if "correct_priors" in given and not recipe.labels[name].limits:
+            raise BadInput(
+                f"recipe {recipe.name!r}: labels.{name}.correct_priors has no effect without limits; "
+                "remove it"
+            )
     for name, given in stages.items():
         stage = recipe.stages[name]
         if idle := sorted(stage.idle() & given.keys()):

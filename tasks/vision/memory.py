@@ -9,7 +9,7 @@ from tasks.vision.model import Tensors
 
 
 class Stopped(BaseException):
-    """Someone asked the training to stop; it has saved a snapshot and can go on from there."""
+    """Someone asked the training to stop; it can go on from its last snapshot."""
 
 
 @dataclass
@@ -34,3 +34,9 @@ class Memory(Protocol):
 
     def wait(self) -> None:
         """Return when everything saved is down."""
+
+
+def heed(memory: Memory | None) -> None:
+    """Raise Stopped where someone asks the training to stop; called every second or two."""
+    if memory and memory.stop():
+        raise Stopped

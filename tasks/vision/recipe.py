@@ -65,8 +65,6 @@ class LabelScheme(Strict):
         for name in self.limits:
             if name not in self.labels:
                 raise ValueError(f"limits names {name!r}{nearest(name, self.labels)}")
-        if "correct_priors" in self.model_fields_set and not self.limits:
-            raise ValueError("correct_priors has no effect without limits; remove it")
         if len(self.labels) < 2:
             raise ValueError("a scheme needs two targets, or one target and a rest")
         return self

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tasks.vision.memory import Memory, Stopped
 from tasks.vision.optimizers import LossScale, Rule
 
 PART = 500  # images
@@ -90,21 +91,35 @@ class Steps:
             return loss_of(logits, targets, 0.0), right_of(logits, targets)
 
         self._accumulate, self._update, self._measure = accumulate, update, measure
+        self._statistics = model.non_trainable_variables
 
-    def learn(self, inputs: np.ndarray, targets: np.ndarray, progress: float) -> tuple[float, int]:
+    def learn(
+        self,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        progress: float,
+        memory: Memory | None = None,
+    ) -> tuple[float, int]:
         """One step on a batch: its summed loss, and how many of it were classified right.
 
         Args:
             inputs: (b, ...) uint8 images or float32 features. targets: (b,) int32.
             progress: share of the training that is over, 0 to 1.
+
+        Raises:
+            Stopped: `memory` said so within the batch, of which nothing is left in the model.
         """
         parts = max(1, round(len(targets) / PART))
-        seen = [
-            self._accumulate(x, tf.constant(y))
-            for x, y in zip(
-                np.array_split(_widened(inputs), parts), np.array_split(targets, parts), strict=True
-            )
-        ]
+        kept = [np.array(value) for value in self._statistics] if parts > 1 else []
+        seen: list[tuple[tf.Tensor, tf.Tensor]] = []
+        for x, y in zip(
+            np.array_split(_widened(inputs), parts), np.array_split(targets, parts), strict=True
+        ):
+            if seen and memory and memory.stop():
+                for variable, value in zip(self._statistics, kept, strict=True):
+                    variable.assign(value)
+                raise Stopped
+            seen.append(self._accumulate(x, tf.constant(y)))
         self._update(tf.constant(len(targets), tf.float32), tf.constant(progress, tf.float32))
         return sum(float(loss) for loss, _ in seen), sum(int(right) for _, right in seen)
 

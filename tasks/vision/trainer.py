@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tasks.vision import augment
-from tasks.vision.memory import Memory, Snapshot, Stopped
+from tasks.vision.memory import Memory, Snapshot, Stopped, heed
 from tasks.vision.model import Tensors, best_epoch
 from tasks.vision.optimizers import Rule
 from tasks.vision.steps import Steps
@@ -108,6 +108,23 @@ class Fit:
         """
         if memory and (snapshot := memory.load()):
             self._restore(snapshot)
+        try:
+            self._train(train, validation, watch, memory)
+        except Stopped:  # the state is that of the last finished step
+            assert memory is not None
+            memory.save(self._snapshot())
+            memory.wait()
+            raise
+        if self._best:
+            assign(self.model, self._best)
+
+    def _train(
+        self,
+        train: Examples,
+        validation: Examples,
+        watch: Callable[[Progress], None],
+        memory: Memory | None,
+    ) -> None:
         # A small folder of photos would else be one batch, and an epoch a single step.
         size = min(self.budget.batch_size, len(train), max(SMALL_BATCH, len(train) // STEPS))
         steps = len(train) // size
@@ -116,7 +133,7 @@ class Fit:
         for epoch in range(self._epoch, self.budget.epochs + 1):
             for step, chosen, inputs in self._batches(train.inputs, epoch, size, steps):
                 progress = self._done(steps) / (self.budget.epochs * steps)
-                loss, right = self._steps.learn(inputs, train.targets[chosen], progress)
+                loss, right = self._steps.learn(inputs, train.targets[chosen], progress, memory)
                 self._loss, self._right = self._loss + loss, self._right + right
                 self._step = step + 1
                 self._check(epoch, size)
@@ -124,20 +141,16 @@ class Fit:
                 self.seconds = before + now - started
                 rate = (self._done(steps) - done_before) / (now - started)
                 watch(self._progress(steps, size, rate))
-                if memory and memory.stop():
-                    memory.save(self._snapshot())
-                    memory.wait()
-                    raise Stopped
+                heed(memory)
                 if memory and now - saved > SAVE_EVERY and self._step < steps:
                     memory.save(self._snapshot())
                     saved = now
-            self._close_epoch(steps * size, validation, before + time.monotonic() - started)
+            measured = self._measure(validation, memory)
+            self._close_epoch(steps * size, *measured, before + time.monotonic() - started)
             watch(self._progress(steps, size, rate, self.history[-1]))
             if memory:
                 memory.save(self._snapshot())
                 saved = time.monotonic()
-        if self._best:
-            assign(self.model, self._best)
 
     @property
     def best_epoch(self) -> int:
@@ -155,18 +168,23 @@ class Fit:
             chosen = order[step * size : (step + 1) * size]
             yield step, chosen, augment.batch(inputs, chosen, flips, moves, budget.shift)
 
-    def _close_epoch(self, seen: int, validation: Examples, seconds: float) -> None:
+    def _measure(self, validation: Examples, memory: Memory | None) -> tuple[float, float]:
+        """Mean loss and accuracy on the validation images."""
         loss, right = 0.0, 0
         for start in range(0, len(validation), PREDICT_BATCH):
+            heed(memory)
             part = slice(start, start + PREDICT_BATCH)
             a, b = self._steps.measure(validation.inputs[part], validation.targets[part])
             loss, right = loss + a, right + b
+        return loss / len(validation), right / len(validation)
+
+    def _close_epoch(self, seen: int, loss: float, accuracy: float, seconds: float) -> None:
         row = {
             "epoch": len(self.before.history) + self._epoch,
             "loss": self._loss / seen,
             "accuracy": self._right / seen,
-            "validation_loss": loss / len(validation),
-            "validation_accuracy": right / len(validation),
+            "validation_loss": loss,
+            "validation_accuracy": accuracy,
             "seconds": self.before.seconds + seconds,
         }
         self.history.append(row)

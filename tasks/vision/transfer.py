@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.augment import evenly
+from tasks.vision.memory import Memory, heed
 from tasks.vision.model import Architecture, Tensors, digest
 from tasks.vision.networks import FEATURE_PREFIX, HEAD, FusedBatchNormalization, build
 from tasks.vision.trainer import PREDICT_BATCH
@@ -65,12 +66,15 @@ def head_inputs(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, source.input)
 
 
-def compute_features(model: keras.Model, images: np.ndarray) -> np.ndarray:
+def compute_features(
+    model: keras.Model, images: np.ndarray, memory: Memory | None = None
+) -> np.ndarray:
     """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
     frozen = head_inputs(model)
     forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float32))
     out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
     for start in range(0, len(images), PREDICT_BATCH):
+        heed(memory)
         out[start : start + PREDICT_BATCH] = forward(images[start : start + PREDICT_BATCH]).numpy()
     return out
 
@@ -125,7 +129,9 @@ def hand_on(model: keras.Model, parent: Tensors) -> None:
             variable.assign(backbone[name])
 
 
-def settle_statistics(model: keras.Model, images: np.ndarray, batches: int = 5) -> None:
+def settle_statistics(
+    model: keras.Model, images: np.ndarray, memory: Memory | None = None, batches: int = 5
+) -> None:
     """Re-estimate every batch normalisation's mean and variance as the average over some batches.
 
     A momentum of .6 remembers about two batches; inference and frozen features deserve more.
@@ -134,6 +140,7 @@ def settle_statistics(model: keras.Model, images: np.ndarray, batches: int = 5) 
     chosen = evenly(len(images), batches * PREDICT_BATCH)
     momenta = [layer.momentum for layer in layers]
     for i in range(batches if layers else 0):
+        heed(memory)
         for layer in layers:
             layer.momentum = i / (i + 1)  # a running mean of the batches seen so far
         model(images[chosen[i::batches]], training=True)
