@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import pickle
+import pickle  # nosec B403
 import subprocess
 import sys
 import tarfile
