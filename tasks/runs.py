@@ -145,8 +145,11 @@ def as_toml(recipe: Recipe) -> str:
         for key, value in nested.items():
             table(f"{path}.{_quoted(key)}" if path else _quoted(key), value)
 
-    idle = {name: stage.idle() for name, stage in recipe.stages.items()}
-    table("", recipe.model_dump(mode="json", exclude={"stages": idle}))
+    idle = {
+        part: {name: each.idle() for name, each in tables.items()}
+        for part, tables in (("labels", recipe.labels), ("stages", recipe.stages))
+    }
+    table("", recipe.model_dump(mode="json", exclude=idle))
     return "\n".join(lines).strip() + "\n"
 
 

@@ -231,3 +231,18 @@ def test_a_full_disk_is_one_line(prefect_home: Path, server: str, tmp_path: Path
     assert "free space" in lines[0]
     left = [path for path in (tmp_path / "s").rglob("*") if path.is_file() and path.stat().st_size]
     assert left == []
+
+
+def test_a_loss_that_explodes_ends_the_stage_and_is_not_tried_again(
+    relevo: Relevo, server: str, tmp_path: Path
+) -> None:
+    """One line with the epoch and the setting to change; the earlier epochs' checkpoint stays."""
+    words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
+    words += ["--set=stages.ten_class.optimizer='sgd'", "--set=stages.ten_class.rate=900"]
+    done = relevo(*words, env={"PREFECT_API_URL": server})
+    assert done.status == 1, done.err
+    assert done.out == ""
+    last = [line for line in done.err.splitlines() if "the loss became" in line]
+    assert len(last) == 1, done.err
+    assert "in epoch 1 of 3; lower the stage's rate (--set stages." in last[0]
+    assert not list((tmp_path / "s").rglob("models/*")), "nothing is published"

@@ -12,7 +12,7 @@ from tasks.vision.recipe import Network
 
 CARD = Card(
     architecture=Architecture(
-        network=Network(), image_size=32, outputs=2, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)
+        network=Network(), image_size=32, outputs=1, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)
     ),
     labels=["car", "truck"],
     classes=[["automobile"], ["truck"]],

@@ -83,9 +83,9 @@ def _laid_over(below: dict[str, Any], above: Any) -> Any:
 def _refuse_idle(recipe: Recipe, stages: dict[str, Any], schemes: dict[str, Any]) -> None:
     """`BadInput` for a setting that a stage or scheme states itself and that can't change anything."""
     for name, given in schemes.items():
-        if "correct_priors" in given and not recipe.labels[name].limits:
+        if idle := sorted(recipe.labels[name].idle() & given.keys()):
             raise BadInput(
-                f"recipe {recipe.name!r}: labels.{name}.correct_priors has no effect without limits; "
+                f"recipe {recipe.name!r}: labels.{name}.{idle[0]} has no effect without limits; "
                 "remove it"
             )
     for name, given in stages.items():

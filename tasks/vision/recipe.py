@@ -74,6 +74,10 @@ class LabelScheme(Strict):
         """Target names in order, the rest last."""
         return [*self.targets, *([self.rest] if self.rest else [])]
 
+    def idle(self) -> set[str]:
+        """The settings that say nothing about what this scheme does."""
+        return set() if self.limits else {"correct_priors"}
+
 
 class Network(Strict):
     """Which network a stage that starts from scratch builds."""
