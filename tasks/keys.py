@@ -148,7 +148,7 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
             "labels": targets.labels,
             "classes": targets.classes,
             "limits": {targets.labels[i]: limit for i, limit in targets.limits.items()},
-            "correct_priors": bool(targets.limits) and targets.correct_priors,
+            "correct_priors": targets.correct_priors,
             "start": start.digest if start else None,
             "dataset": dataset.digest,
             "seed": seed,

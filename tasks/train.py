@@ -49,7 +49,7 @@ def train(
         return Examples(part.images[chosen], labels)
 
     learn, check = examples("train"), examples("validation")
-    shift = targets.prior_shift(data.classes, data.part("train").labels)
+    shift = targets.prior_shift(data.classes, data.labels("train"))
     parameters = Stage.model_validate(stage)
     what = {"all": "all layers", "head": "a head", "head then all": "a head, then all layers"}
     tell(Event(name, f"{len(learn):,} images train {what[parameters.train]}"))

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tasks.vision.model import Architecture, Card
 
 ROOT = Path(__file__).parents[1]
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as `loading_tensorflow` does, before a test imports it
@@ -70,6 +72,38 @@ def relevo(prefect_home: Path) -> Relevo:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def started(
+    words: Sequence[str], prefect_home: Path, server: str | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """The command line, begun and not waited for; without a server it starts its own."""
+    there = {"PREFECT_API_URL": server} if server else {}
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows", *words],
+        text=True,
+        cwd=ROOT,
+        env={**environment(prefect_home), **there},
+        **options,
+    )
+
+
+def bare_card(architecture: Architecture, labels: list[str], classes: list[list[str]]) -> Card:
+    """A model's card that says no more than it must."""
+    return Card(
+        architecture=architecture,
+        labels=labels,
+        classes=classes,
+        train="all",
+        epochs=1,
+        kept_epoch=1,
+        seconds=1.0,
+        images=1,
+        images_per_second=1.0,
+        flip=True,
+        device="cpu",
+        history=[],
+    )
 
 
 def environment(prefect_home: Path) -> dict[str, str]:

@@ -10,14 +10,13 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, SMALL, Outcome, Relevo, environment
+from conftest import SMALL, Outcome, Relevo, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
 
@@ -27,13 +26,16 @@ FLIPS = int(os.environ.get("RELEVO_FLIPS", "4"))
 Run = Callable[[Path], Outcome]
 
 
+def words_on(store: Path) -> list[str]:
+    return ["run", "digits", "--json", "--store", str(store), *SMALL]
+
+
 @pytest.fixture(scope="module")
 def run(relevo: Relevo, server: str) -> Run:
     """The small digits chain on a store."""
 
     def once(store: Path) -> Outcome:
-        words = ["run", "digits", "--json", "--store", str(store), *SMALL]
-        return relevo(*words, env={"PREFECT_API_URL": server})
+        return relevo(*words_on(store), env={"PREFECT_API_URL": server})
 
     return once
 
@@ -52,14 +54,8 @@ def digests(outcome: Outcome) -> dict[str, Any]:
 
 def killed_after(seconds: float, store: Path, prefect_home: Path, server: str) -> bool:
     """Run on the store and kill the process; False if it was done before."""
-    words = ["run", "digits", "--json", "--store", str(store), *SMALL]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-        env={**environment(prefect_home), "PREFECT_API_URL": server},
-    )
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = started(words_on(store), prefect_home, server, **silent)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -116,9 +112,8 @@ def test_a_flipped_byte_anywhere_changes_no_result(
         assert found.status == 1, f"byte {at} of {path}"
         assert str(path) in found.err or str(path.parent) in found.err, found.err
         assert digests(run(store)) == expected, f"byte {at} of {path}"
-        if (
-            path.parts[0] != "runs"
-        ):  # what an earlier run wrote for people is no input of a later one
+        # What an earlier run wrote for people is no input of a later one, which leaves it as it is.
+        if path.parts[0] != "runs":
             healed = relevo("verify", "--store", str(store))
             assert healed.status == 0, f"byte {at} of {path}: {healed.err}"
         shutil.rmtree(store)

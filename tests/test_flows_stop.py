@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, SMALL, Chain, Relevo, environment
+from conftest import SMALL, Chain, Relevo, started
 
 from tasks.checkpoints import Checkpoints
 from tasks.store import open_store
@@ -27,14 +26,7 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
     words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "flows", *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=environment(prefect_home),  # it starts a Prefect server of its own
-        start_new_session=True,
-    )
+    running = started(words, prefect_home, stderr=subprocess.PIPE, start_new_session=True)
     assert running.stderr is not None
     for line in running.stderr:
         if "all epoch 1/3" in line:

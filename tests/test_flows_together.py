@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL, environment
+from conftest import SMALL, started
 
 pytestmark = pytest.mark.slow
 
@@ -26,14 +25,8 @@ WORDS = [
 
 
 def start(store: Path, prefect_home: Path, server: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows", *WORDS, "--store", str(store)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**environment(prefect_home), "PREFECT_API_URL": server},
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return started([*WORDS, "--store", str(store)], prefect_home, server, **pipes)
 
 
 def wait_for_training(store: Path) -> None:

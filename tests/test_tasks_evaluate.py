@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import bare_card
 
 from tasks.evaluate import match
 from tasks.vision.errors import BadInput
-from tasks.vision.model import Architecture, Card
+from tasks.vision.model import Architecture
 from tasks.vision.recipe import Network
 
-CARD = Card(
-    architecture=Architecture(
+CARD = bare_card(
+    Architecture(
         network=Network(), image_size=32, outputs=1, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2)
     ),
     labels=["car", "truck"],
     classes=[["automobile"], ["truck"]],
-    train="all",
-    epochs=1,
-    kept_epoch=1,
-    seconds=1.0,
-    images=1,
-    images_per_second=1.0,
-    flip=True,
-    device="cpu",
-    history=[],
 )
 
 

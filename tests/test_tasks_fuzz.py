@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import bare_card
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images import read, small_set, write_any
@@ -17,7 +18,7 @@ from tasks.store import Ref, open_store
 from tasks.vision.dataset import open_dataset, prepare
 from tasks.vision.errors import BadInput
 from tasks.vision.memory import Snapshot
-from tasks.vision.model import Architecture, Card, digest, pack, unpack
+from tasks.vision.model import Architecture, digest, pack, unpack
 from tasks.vision.recipe import Network
 from tasks.vision.sources import find_source, read_source
 
@@ -53,8 +54,8 @@ def mutations(draw: st.DrawFn, whole: bytes, head: int | None = None) -> bytes:
 
 
 MODEL = (
-    Card(
-        architecture=Architecture(
+    bare_card(
+        Architecture(
             network=Network(widths=(4, 6)),
             image_size=16,
             outputs=3,
@@ -63,15 +64,6 @@ MODEL = (
         ),
         labels=["a", "b", "c"],
         classes=[["a"], ["b"], ["c"]],
-        train="all",
-        epochs=1,
-        kept_epoch=1,
-        seconds=1.0,
-        images=10,
-        images_per_second=10.0,
-        flip=True,
-        device="cpu",
-        history=[{"loss": 1.0}],
     ),
     {"conv/kernel": np.ones((3, 3, 4, 6), np.float32), "head/kernel": np.ones((6, 3), np.float32)},
 )

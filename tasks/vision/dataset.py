@@ -53,15 +53,22 @@ class Dataset:
 
     def part(self, split: str) -> Part:
         """The images and labels of "train", "validation" or "test"."""
-        where = "test" if split == "test" else "train"
-        images, labels = self._arrays[f"{where}_images"], self._arrays[f"{where}_labels"]
+        where, rows = self._rows(split)
+        return Part(self._arrays[f"{where}_images"][rows], self.labels(split))
+
+    def labels(self, split: str) -> np.ndarray:
+        """The labels alone, without a copy of the images."""
+        where, rows = self._rows(split)
+        return self._arrays[f"{where}_labels"][rows]
+
+    def _rows(self, split: str) -> tuple[str, slice | np.ndarray]:
+        """The stored split that holds this one, and which of its rows are this one's."""
         if split == "test":
-            return Part(images, labels)
+            return "test", slice(None)
         held_back = self._arrays["validation"]
-        chosen = (
-            held_back if split == "validation" else np.delete(np.arange(len(labels)), held_back)
-        )
-        return Part(images[chosen], labels[chosen])
+        if split == "validation":
+            return "train", held_back
+        return "train", np.delete(np.arange(len(self._arrays["train_labels"])), held_back)
 
     def names(self, split: str) -> list[str]:
         """The file names of a split's images ("train" here includes validation)."""

@@ -26,7 +26,7 @@ class Targets:
     classes: list[list[str]]
     binary: bool
     limits: dict[int, int]
-    correct_priors: bool = True
+    correct_priors: bool = False
 
     @property
     def outputs(self) -> int:
@@ -66,7 +66,7 @@ class Targets:
         Args:
             names: the data set's classes. labels: (n,) class index of each training image.
         """
-        if not (self.limits and self.correct_priors):
+        if not self.correct_priors:
             return np.zeros(self.outputs, np.float32)
         chosen = [self.choose(names, labels, limited=cut)[1] for cut in (True, False)]
         counts = np.array([np.bincount(each, minlength=len(self.labels)) for each in chosen])
@@ -100,4 +100,5 @@ def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
         groups.append(rest)
     labels = scheme.labels
     limits = {labels.index(target): limit for target, limit in scheme.limits.items()}
-    return Targets(labels, groups, len(labels) == 2, limits, scheme.correct_priors)
+    corrected = scheme.correct_priors and bool(limits)
+    return Targets(labels, groups, len(labels) == 2, limits, corrected)
