@@ -21,6 +21,7 @@ from tasks.vision.model import Card, Tensors, digest
 from tasks.vision.networks import build, initialise
 from tasks.vision.recipe import Network, Stage
 from tasks.vision.runtime import set_up
+from tasks.vision.tensors import pack_arrays, unpack_arrays
 from tasks.vision.trainer import Diverged, Examples
 from tasks.vision.transfer import settle_statistics
 
@@ -49,7 +50,7 @@ def scans() -> tuple[Examples, Examples]:
 
 @dataclass
 class Notebook:
-    """A memory in this process that asks to stop after so many steps."""
+    """A memory in this process that asks to stop after so many steps; it keeps what a file would."""
 
     steps: int = 10**9
     pages: list[Snapshot] = field(default_factory=list)
@@ -59,8 +60,9 @@ class Notebook:
         return self.pages[-1] if self.pages else None
 
     def save(self, snapshot: Snapshot) -> None:
-        arrays = {name: value.copy() for name, value in snapshot.arrays.items()}
-        self.pages.append(Snapshot(arrays, dict(snapshot.values)))
+        # What comes back has been a file: bytes, as in a store, hold less than objects do.
+        values, arrays = unpack_arrays(pack_arrays(snapshot.arrays, snapshot.values))
+        self.pages.append(Snapshot(arrays, values))
 
     def stop(self) -> bool:
         self.asked += 1

@@ -70,7 +70,7 @@ def digest(tensors: Mapping[str, np.ndarray]) -> str:
     """SHA-256 over names, shapes, dtypes and little-endian bytes, in the order of names."""
     sha = hashlib.sha256()
     for name in sorted(tensors):
-        value = np.ascontiguousarray(tensors[name])
+        value = np.asarray(tensors[name], order="C")
         little = value.astype(value.dtype.newbyteorder("<"), copy=False)
         sha.update(f"{name}\0{value.dtype.name}\0{value.shape}\0".encode())
         sha.update(little.tobytes())

@@ -15,7 +15,8 @@ NOTE = "relevo"
 
 def pack_arrays(arrays: Mapping[str, np.ndarray], note: Any) -> bytes:
     """The file's bytes, which are the same for the same arrays and note."""
-    ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    # np.ascontiguousarray would turn a scalar, such as Adam's step count, into a vector.
+    ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     return save(ordered, {NOTE: json.dumps(note, sort_keys=True)})
 
 
