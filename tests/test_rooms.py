@@ -18,6 +18,7 @@ MODULES = sorted(
 
 # What computes with TensorFlow, and the one module that knows boto3.
 HEAVY = {
+    "devices",
     "learning",
     "networks",
     "optimizers",

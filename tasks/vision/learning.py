@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tasks.vision.devices import strategy_for
 from tasks.vision.hardware import Device
 from tasks.vision.labels import Targets
 from tasks.vision.memory import Memory
@@ -72,36 +73,24 @@ def train_stage(
         parent: what the stage starts from; None with train="head" means a random backbone.
         memory: where checkpoints are kept; a run that finds one goes on from it.
 
+    Raises:
+        BadInput: the stage asks for more devices than there are.
+
     Returns:
         The model's card and its tensors, `layer/variable` to float32 arrays.
     """
     set_up(device)
     architecture = _architecture(stage, targets, train.inputs, parent)
-    model = build_model(architecture)
-    initialise(model, train.inputs, seed)
-    if parent:
-        hand_on(model, parent.tensors)
-    elif stage.random_backbone:
-        settle_statistics(model, train.inputs, memory)
-
-    budget = _budget(stage, prior_shift)
-    fit = None
-    past, resume_all = Past(), _phase(memory) == "all"
-    if stage.train != "all" and not resume_all:
-        fit = _learn_head(
-            stage, budget, architecture, model, train, validation, seed, watch, memory
-        )
-        past = Past((*fit.before.history, *fit.history), fit.before.seconds + fit.seconds)
-    if stage.train != "head":
-        rule = make_rule(stage.optimizer, model, stage.rate, head_knows=stage.train != "all")
-        fit = Fit("all", model, rule, budget, seed, past)
-        fit.run(train, validation, watch, memory)
-        if stage.keep == "last" or fit.best_epoch > len(fit.before.history):
-            clock = time.monotonic()
+    # A head alone learns in seconds, on one device.
+    with strategy_for(device, 1 if stage.train == "head" else stage.devices).scope():
+        model = build_model(architecture)
+        initialise(model, train.inputs, seed)
+        if parent:
+            hand_on(model, parent.tensors)
+        elif stage.random_backbone:
             settle_statistics(model, train.inputs, memory)
-            fit.seconds += time.monotonic() - clock
-            fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
-    assert fit is not None
+        budget = _budget(stage, prior_shift)
+        fit = _fit(stage, budget, architecture, model, train, validation, seed, watch, memory)
 
     tensors = tensors_of(model)
     history = [*fit.before.history, *fit.history]
@@ -128,6 +117,38 @@ def train_stage(
         ),
         tensors,
     )
+
+
+def _fit(
+    stage: Stage,
+    budget: Budget,
+    architecture: Architecture,
+    model: keras.Model,
+    train: Examples,
+    validation: Examples,
+    seed: int,
+    watch: Callable[[Progress], None],
+    memory: Memory | None,
+) -> Fit:
+    """Train the phases of the stage, head and all, or what a stop has left of them."""
+    fit = None
+    past, resume_all = Past(), _phase(memory) == "all"
+    if stage.train != "all" and not resume_all:
+        fit = _learn_head(
+            stage, budget, architecture, model, train, validation, seed, watch, memory
+        )
+        past = Past((*fit.before.history, *fit.history), fit.before.seconds + fit.seconds)
+    if stage.train != "head":
+        rule = make_rule(stage.optimizer, model, stage.rate, head_knows=stage.train != "all")
+        fit = Fit("all", model, rule, budget, seed, past)
+        fit.run(train, validation, watch, memory)
+        if stage.keep == "last" or fit.best_epoch > len(fit.before.history):
+            clock = time.monotonic()
+            settle_statistics(model, train.inputs, memory)
+            fit.seconds += time.monotonic() - clock
+            fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
+    assert fit is not None
+    return fit
 
 
 def _learn_head(

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.augment import evenly
+from tasks.vision.devices import accumulator, clear
 from tasks.vision.recipe import Network
 
 HEAD = "head"
@@ -25,12 +26,19 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras' batch normalisation, computed by the one fused kernel that TensorFlow has for it.
 
     Same weights and the same result as the parent class without a scale. While training, the
-    layer's own version makes several passes over the activations; the kernel makes two.
+    layer's own version makes several passes over the activations; the kernel makes two. The moving
+    statistics change once a batch, however many parts and devices it passes through: `learn_statistics`.
     """
 
     def __init__(self, **options: Any) -> None:
         # Statistics and offset stay float32 whatever the policy computes in.
         super().__init__(scale=False, autocast=False, **options)
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        channels = tuple(self.moving_mean.shape)
+        # Sums of means and variances over the parts of a batch, and how many parts those were.
+        self._seen = (accumulator(channels), accumulator(channels), accumulator(()))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         learn = bool(training) and self.trainable
@@ -44,10 +52,16 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             is_training=learn,
         )
         if learn:
-            keep = tf.cast(self.momentum, tf.float32)
-            self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * mean)
-            self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * variance)
+            for total, value in zip(self._seen, (mean, variance, 1.0), strict=True):
+                total.assign_add(value)
         return y
+
+    def learn_statistics(self, keep: float) -> None:
+        """Move the statistics, by 1 - `keep`, towards the mean over the parts seen since the last call."""
+        mean, variance, parts = self._seen
+        self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * (mean / parts))
+        self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * (variance / parts))
+        clear(self._seen)
 
 
 def build(

@@ -62,7 +62,14 @@ class Adam:
     def apply(self, gradients: Sequence[tf.Tensor], progress: tf.Tensor) -> None:
         if self._falling:
             self._adam.learning_rate.assign(self._rate * (1 - progress))
-        self._adam.apply(gradients, self._variables)
+        # Keras' own `apply` sums over the devices once more; the gradients are sums already.
+        update = tf.distribute.get_strategy().extended.update
+        for variable, gradient in zip(self._variables, gradients, strict=True):
+            update(variable.value, self._step, (gradient,), group=False)
+        self._adam.iterations.assign_add(1)
+
+    def _step(self, variable: tf.Variable, gradient: tf.Tensor) -> None:
+        self._adam.update_step(gradient, variable, self._adam.learning_rate)
 
 
 class FastRule:

@@ -120,6 +120,9 @@ class Stage(Strict):
     )
     head_epochs: Positive = Field(30, description="the head's own, before all, in 'head then all'")
     batch_size: Positive = Field(2000, description="images a step; at most a tenth of the data")
+    devices: int = Field(
+        1, ge=1, le=64, strict=True, description="GPUs of one machine that share each batch"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     flip: bool = Field(True, description="mirror images in every other epoch")
     shift: int = Field(2, ge=0, le=16, description="move images by up to so many pixels")
@@ -172,7 +175,7 @@ class Stage(Strict):
         if self.train != "head":  # fine-tuning moves the layers that such features come from
             idle |= {"features"}
         if self.train == "head":
-            idle |= {"rate", "optimizer", "flip", "shift"}
+            idle |= {"rate", "optimizer", "flip", "shift", "devices"}
         if self.train != "head then all":
             idle |= {"head_epochs"}
         return idle

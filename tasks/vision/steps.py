@@ -3,7 +3,7 @@
 A batch passes in parts whose activations fit the processor's caches: operations that only pass over
 memory (activations, pooling, normalisation) are then several times as fast. Gradients are summed
 over the parts; each part is normalised by its own statistics, as in ghost batch normalisation
-(Hoffer et al., arXiv 1705.08741, sec. 4).
+(Hoffer et al., arXiv 1705.08741, sec. 4). Where several devices train, they take a part each at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tasks.vision.devices import accumulator, clear, hand_out
 from tasks.vision.memory import Memory, Stopped
+from tasks.vision.networks import FusedBatchNormalization
 from tasks.vision.optimizers import LossScale, Rule
 
 PART = 500  # images
@@ -47,7 +49,7 @@ def right_of(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 class Steps:
-    """What a fit asks of TensorFlow, compiled.
+    """What a fit asks of TensorFlow, compiled, for the devices of the strategy in whose scope it is made.
 
     Args:
         prior_shift: (outputs,) added to the logits that learn, and to none that are measured.
@@ -61,11 +63,16 @@ class Steps:
         prior_shift: np.ndarray | None = None,
     ) -> None:
         variables = model.trainable_variables
-        sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in variables]
+        sums = [accumulator(v.shape) for v in variables]
+        norms = [
+            layer
+            for layer in model.layers
+            if isinstance(layer, FusedBatchNormalization) and layer.trainable
+        ]
+        strategy = tf.distribute.get_strategy()
         factor = rule.factor if isinstance(rule, LossScale) else 1.0
 
-        @tf.function(reduce_retracing=True)
-        def accumulate(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
+        def accumulate_part(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
             with tf.GradientTape() as tape:
                 logits = model(tf.cast(inputs, model.input.dtype), training=True)
                 if prior_shift is not None:
@@ -76,22 +83,28 @@ class Steps:
                 total.assign_add(gradient)
             return loss, right_of(logits, targets)
 
+        @tf.function(reduce_retracing=True)
+        def accumulate(inputs: Any, targets: Any) -> Any:
+            each = strategy.run(accumulate_part, (inputs, targets))
+            return [strategy.reduce("SUM", value, axis=None) for value in each]
+
         @tf.function
         def update(size: tf.Tensor, progress: tf.Tensor) -> None:
             # The fast recipe's rates are for the sum over 2,000 images. The sum over a batch grows with
             # its size, its noise with the root of it: scale the steps like the noise.
             scale = (REFERENCE_BATCH / size) ** 0.5
             rule.apply([total * scale for total in sums], progress)
-            for total in sums:
-                total.assign(tf.zeros(total.shape))
+            clear(sums)
+            for layer in norms:
+                layer.learn_statistics(layer.momentum)
 
         @tf.function(reduce_retracing=True)
         def measure(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
             logits = model(tf.cast(inputs, model.input.dtype), training=False)
             return loss_of(logits, targets, 0.0), right_of(logits, targets)
 
+        self._strategy = strategy
         self._accumulate, self._update, self._measure = accumulate, update, measure
-        self._statistics = model.non_trainable_variables
 
     def learn(
         self,
@@ -109,17 +122,16 @@ class Steps:
         Raises:
             Stopped: `memory` said so within the batch, of which nothing is left in the model.
         """
-        parts = max(1, round(len(targets) / PART))
-        kept = [np.array(value) for value in self._statistics] if parts > 1 else []
+        devices = self._strategy.num_replicas_in_sync
+        parts = devices * max(1, round(len(targets) / (PART * devices)))
+        x, y = np.array_split(_widened(inputs), parts), np.array_split(targets, parts)
         seen: list[tuple[tf.Tensor, tf.Tensor]] = []
-        for x, y in zip(
-            np.array_split(_widened(inputs), parts), np.array_split(targets, parts), strict=True
-        ):
+        for start in range(0, parts, devices):
             if seen and memory and memory.stop():
-                for variable, value in zip(self._statistics, kept, strict=True):
-                    variable.assign(value)
                 raise Stopped
-            seen.append(self._accumulate(x, tf.constant(y)))
+            turn = slice(start, start + devices)
+            images, classes = (hand_out(self._strategy, each[turn]) for each in (x, y))
+            seen.append(self._accumulate(images, classes))
         self._update(tf.constant(len(targets), tf.float32), tf.constant(progress, tf.float32))
         return sum(float(loss) for loss, _ in seen), sum(int(right) for _, right in seen)
 

@@ -138,14 +138,13 @@ def settle_statistics(
     """
     layers = [layer for layer in model.layers if isinstance(layer, FusedBatchNormalization)]
     chosen = evenly(len(images), batches * PREDICT_BATCH)
-    momenta = [layer.momentum for layer in layers]
+    strategy = tf.distribute.get_strategy()
     for i in range(batches if layers else 0):
         heed(memory)
-        for layer in layers:
-            layer.momentum = i / (i + 1)  # a running mean of the batches seen so far
-        model(images[chosen[i::batches]], training=True)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+        # All devices see the same images: a mean is none the worse for it.
+        strategy.run(lambda x: model(x, training=True), (tf.constant(images[chosen[i::batches]]),))
+    for layer in layers:
+        layer.learn_statistics(keep=0.0)
 
 
 def frozen_proof(parent: Tensors, child: Tensors) -> dict[str, Any]:
