@@ -126,10 +126,33 @@ def test_a_stage_is_measured_against_the_network_that_was_handed_on() -> None:
         ("stages.transfer.network.widths", [4], "network has no effect"),
         ("stages.baseline.features", "every layer", "features has no effect"),
         ("stages.baseline.controls", True, "starts from nothing"),
+        ("stages.transfer.early", {"epochs": 1, "image_size": 24}, "early has no effect"),
     ],
 )
 def test_a_setting_without_effect_is_refused(path: str, value: object, expected: str) -> None:
     assert expected in refused(GOOD, **{path: value})
+
+
+@pytest.mark.parametrize(
+    ("early", "expected"),
+    [
+        ({"epochs": 8, "image_size": 24}, "leaves none of 8 epochs"),
+        ({"epochs": 0, "image_size": 24}, "stages.baseline.early.epochs = 0"),
+        ({"epochs": 2, "image_size": 32}, "less than the images' 32"),
+        ({"epochs": 2, "image_size": 8}, "stages.baseline.early.image_size = 8"),
+        ({"epochs": 2, "size": 24}, "stages.baseline.early.size is not there"),
+        ({"epochs": 2}, "stages.baseline.early.image_size is missing"),
+    ],
+)
+def test_early_epochs_that_cannot_be_are_refused(early: dict[str, int], expected: str) -> None:
+    assert expected in refused(GOOD, **{"stages.baseline.early": early})
+
+
+def test_a_network_for_one_size_of_image_takes_no_smaller_ones() -> None:
+    network = {"kind": "classroom", "widths": [8, 8, 16]}
+    early = {"epochs": 2, "image_size": 24}
+    settings = {"stages.baseline.network": network, "stages.baseline.early": early}
+    assert "takes images of one size alone" in refused(GOOD, **settings)
 
 
 @pytest.mark.parametrize(

@@ -344,6 +344,30 @@ def test_a_model_learns_the_frequencies_that_limits_have_cut(
         assert predict(card, tensors, blank[:1], CPU)[0, 0] == pytest.approx(expected, abs=0.05)
 
 
+def test_early_epochs_see_smaller_images_and_resume_there_too(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = stage(epochs=3, early={"epochs": 2, "image_size": 24})
+    sizes: list[int] = []
+    learn = steps.Steps.learn
+
+    def note(self: steps.Steps, inputs: np.ndarray, *rest: object) -> tuple[float, int]:
+        sizes.append(inputs.shape[1])
+        return learn(self, inputs, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(steps.Steps, "learn", note)
+    card, undisturbed = fit(settings, scans)
+    assert sizes == [24] * (2 * len(sizes) // 3) + [32] * (len(sizes) // 3)
+    notebook = Notebook(steps=3)
+    with pytest.raises(Stopped):
+        fit(settings, scans, memory=notebook)
+    notebook.steps = 10**9
+    _, resumed = fit(settings, scans, memory=notebook)
+    assert digest(resumed) == digest(undisturbed)
+    assert digest(undisturbed) != digest(fit(stage(epochs=3), scans)[1])
+    assert predict(card, undisturbed, scans[1].inputs, CPU).shape == (100, 10)
+
+
 TWO_DEVICES = """
 import json
 import sys

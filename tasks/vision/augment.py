@@ -6,6 +6,7 @@ A run that stops and goes on therefore sees the very batches that an undisturbed
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 ORDER, SHIFT, FLIP = range(3)
 
@@ -33,6 +34,15 @@ def shifts(seed: int, epoch: int, n: int, reach: int) -> np.ndarray:
 def evenly(n: int, most: int) -> np.ndarray:
     """At most so many of `n` positions, evenly spread: images may lie sorted by class."""
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+
+
+def smaller(images: np.ndarray, size: int) -> np.ndarray:
+    """(n, ., ., 3) uint8 images as squares of `size` pixels: (n, size, size, 3) uint8."""
+    out = np.empty((len(images), size, size, 3), np.uint8)
+    for target, image in zip(out, images, strict=True):
+        small = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+        target[:] = np.asarray(small)
+    return out
 
 
 def batch(

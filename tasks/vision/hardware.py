@@ -105,13 +105,16 @@ def _cpu_description() -> dict[str, str]:
 
 def _nvidia() -> tuple[str, float] | None:
     """Name and compute capability of the first visible GPU; None without a driver or CUDA's libraries."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in {"", "-1"} or not shutil.which("nvidia-smi"):
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible in {"", "-1"} or not shutil.which("nvidia-smi"):
         return None
     # The plain wheel brings no cuDNN: a GPU that TensorFlow can't use does not count.
     wheel = importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cudnn")
     if not wheel and not ctypes.util.find_library("cudnn"):
         return None
     query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    # The driver's own tool lists GPUs that this process may not use.
+    query += [f"--id={visible.split(',')[0]}"] if visible else []
     try:
         answer = subprocess.run(
             query, capture_output=True, text=True, timeout=20, check=True

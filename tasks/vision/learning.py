@@ -178,6 +178,7 @@ def _learn_head(
         batch_size=min(stage.batch_size, HEAD_BATCH),
         flip=False,
         shift=0,
+        early_epochs=0,
     )
     fit = Fit("head", head, rule, budget, seed, Past(seconds=time.monotonic() - clock))
     fit.run(features, checks, watch, memory)
@@ -224,6 +225,9 @@ def _budget(stage: Stage, prior_shift: np.ndarray | None) -> Budget:
         flip=stage.flip,
         shift=stage.shift,
         keep_best=stage.keep == "best",
+        # The last epoch always sees what the model is for.
+        early_epochs=min(stage.early.epochs, stage.epochs - 1) if stage.early else 0,
+        early_size=stage.early.image_size if stage.early else 0,
         prior_shift=prior_shift,
     )
 

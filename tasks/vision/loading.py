@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tasks.vision.archives import ARCHIVE_SUFFIXES
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe import Data, LabelScheme, Network, Recipe, Stage, nearest
+from tasks.vision.recipe import Data, Early, LabelScheme, Network, Recipe, Stage, nearest
 
 
 def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe:
@@ -149,5 +149,5 @@ def _keys_at(where: list[str]) -> list[str]:
     elif where and where[0] == "labels":
         model = LabelScheme
     elif where and where[0] in ("stages", "defaults"):
-        model = Network if where[-1] == "network" else Stage
+        model = {"network": Network, "early": Early}.get(where[-1], Stage)
     return list(model.model_fields)

@@ -65,7 +65,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 def build(
-    network: Network, image_size: int, outputs: int, mean: list[float], std: list[float]
+    network: Network, image_size: int | None, outputs: int, mean: list[float], std: list[float]
 ) -> keras.Model:
     """Build `network` for square images of `image_size` pixels.
 

@@ -100,6 +100,13 @@ class Network(Strict):
         return f"{self.kind} {'/'.join(map(str, self.widths))}"
 
 
+class Early(Strict):
+    """Progressive resizing: a stage's first epochs, on smaller images that cost less."""
+
+    epochs: Positive
+    image_size: Pixels
+
+
 class Stage(Strict):
     """One training step: a label scheme, a start, what is trained, and a budget."""
 
@@ -118,6 +125,7 @@ class Stage(Strict):
     epochs: Positive = Field(
         8, description="passes over the data (30 where only a head is trained)"
     )
+    early: Early | None = Field(None, description="first epochs on smaller images, which cost less")
     head_epochs: Positive = Field(30, description="the head's own, before all, in 'head then all'")
     batch_size: Positive = Field(2000, description="images a step; at most a tenth of the data")
     devices: int = Field(
@@ -175,7 +183,7 @@ class Stage(Strict):
         if self.train != "head":  # fine-tuning moves the layers that such features come from
             idle |= {"features"}
         if self.train == "head":
-            idle |= {"rate", "optimizer", "flip", "shift", "devices"}
+            idle |= {"rate", "optimizer", "flip", "shift", "devices", "early"}
         if self.train != "head then all":
             idle |= {"head_epochs"}
         return idle
@@ -216,7 +224,26 @@ class Recipe(Strict):
                     f"stages.{name}: images of {size} pixels are too small for the network {network}, "
                     f"which needs {network.least_size}; give it fewer widths or the images more pixels"
                 )
+            if stage.early and stage.train != "head":
+                self._check_early(name, stage, stage.early, network)
         return self
+
+    def _check_early(self, name: str, stage: Stage, early: Early, network: Network) -> None:
+        if network.kind != "fast":
+            raise ValueError(
+                f"stages.{name}.early: the network {network} takes images of one size alone; remove it"
+            )
+        if early.epochs >= stage.epochs:
+            raise ValueError(
+                f"stages.{name}.early.epochs = {early.epochs} leaves none of {stage.epochs} epochs "
+                "for images of full size; lower it"
+            )
+        least, full = network.least_size, self.data.image_size
+        if not least <= early.image_size < full:
+            raise ValueError(
+                f"stages.{name}.early.image_size = {early.image_size}: expected {least} or more for "
+                f"the network {network}, and less than the images' {full}"
+            )
 
     def ordered(self, only: Iterable[str] = ()) -> dict[str, Stage]:
         """Stages in graph order, parents first; with `only`, those and what they start from.

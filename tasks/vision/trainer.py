@@ -45,7 +45,11 @@ class Examples:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and how a fit trains; the recipe's settings with the phase's own epochs."""
+    """How long and how a fit trains; the recipe's settings with the phase's own epochs.
+
+    The first `early_epochs` see images of `early_size` pixels: progressive resizing (Howard, fast.ai
+    2018; Tan and Le, arXiv 2104.00298, sec. 4).
+    """
 
     epochs: int
     batch_size: int
@@ -53,6 +57,8 @@ class Budget:
     flip: bool
     shift: int
     keep_best: bool
+    early_epochs: int = 0
+    early_size: int = 0
     prior_shift: np.ndarray | None = None
 
 
@@ -130,8 +136,12 @@ class Fit:
         steps = len(train) // size
         started, saved = time.monotonic(), time.monotonic()
         before, done_before, rate = self.seconds, self._done(steps), 1.0
-        for epoch in range(self._epoch, self.budget.epochs + 1):
-            for step, chosen, inputs in self._batches(train.inputs, epoch, size, steps):
+        budget = self.budget
+        early = self._epoch <= budget.early_epochs
+        small = augment.smaller(train.inputs, budget.early_size) if early else train.inputs
+        for epoch in range(self._epoch, budget.epochs + 1):
+            images = small if epoch <= budget.early_epochs else train.inputs
+            for step, chosen, inputs in self._batches(images, epoch, size, steps):
                 progress = self._done(steps) / (self.budget.epochs * steps)
                 loss, right = self._steps.learn(inputs, train.targets[chosen], progress, memory)
                 self._loss, self._right = self._loss + loss, self._right + right

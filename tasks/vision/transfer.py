@@ -27,9 +27,11 @@ STANDARDISE = "standardise"
 
 def build_model(architecture: Architecture) -> keras.Model:
     """The network that `architecture` describes, uint8 images to float32 logits, weights unset."""
+    # The fast network pools what is left of an image, of whatever size: it learns from smaller ones too.
+    any_size = architecture.network.kind == "fast" and architecture.features == "last layer"
     model = build(
         architecture.network,
-        architecture.image_size,
+        None if any_size else architecture.image_size,
         architecture.outputs,
         list(architecture.mean),
         list(architecture.std),
