@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,9 @@ from tasks.vision.model import Architecture, Card
 
 ROOT = Path(__file__).parents[1]
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as `loading_tensorflow` does, before a test imports it
+# nohup and a shell's & leave Ctrl-C ignored in all that they start; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A chain small enough for a test: the digits recipe with narrow networks and few epochs.
 SMALL = [
