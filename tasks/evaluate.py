@@ -69,7 +69,7 @@ def score(
     from tasks.vision.metrics import confused_pairs, confusion, reliability, scores
 
     with loading_tensorflow():
-        from tasks.vision.learning import predict
+        from tasks.vision.inference import predict
 
     probabilities = predict(card, tensors, images, find_device())
     averaged = predict(card, tensors, images, find_device(), average=True)

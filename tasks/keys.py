@@ -171,7 +171,7 @@ def evaluation(model: Ref, dataset: Ref) -> Work:
             "device": device.kind,
             "policy": device.policy,
             "versions": versions(*NUMERIC, "scikit-learn"),
-            "code": code_digests("tasks.vision.learning", "tasks.vision.metrics"),
+            "code": code_digests("tasks.vision.inference", "tasks.vision.metrics"),
         },
     )
 

@@ -19,6 +19,7 @@ MODULES = sorted(
 # What computes with TensorFlow, and the one module that knows boto3.
 HEAVY = {
     "devices",
+    "inference",
     "learning",
     "networks",
     "optimizers",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tasks.vision.devices import strategy_for
 from tasks.vision.hardware import Device
@@ -23,14 +22,7 @@ from tasks.vision.networks import initialise
 from tasks.vision.optimizers import Adam, make_rule
 from tasks.vision.recipe import Stage
 from tasks.vision.runtime import set_up
-from tasks.vision.trainer import (
-    PREDICT_BATCH,
-    Budget,
-    Examples,
-    Fit,
-    Past,
-    Progress,
-)
+from tasks.vision.trainer import Budget, Examples, Fit, Past, Progress
 from tasks.vision.transfer import (
     build_model,
     compute_features,
@@ -39,7 +31,7 @@ from tasks.vision.transfer import (
     head_model,
     settle_statistics,
 )
-from tasks.vision.variables import assign, tensors_of
+from tasks.vision.variables import tensors_of
 
 HEAD_BATCH = 512  # a linear head on kept features gains nothing from larger batches
 
@@ -90,7 +82,8 @@ def train_stage(
         elif stage.random_backbone:
             settle_statistics(model, train.inputs, memory)
         budget = _budget(stage, prior_shift)
-        fit = _fit(stage, budget, architecture, model, train, validation, seed, watch, memory)
+        job = _Job(stage, architecture, model, budget, train, validation, seed, watch, memory)
+        fit = job.run()
 
     tensors = tensors_of(model)
     history = [*fit.before.history, *fit.history]
@@ -119,70 +112,70 @@ def train_stage(
     )
 
 
-def _fit(
-    stage: Stage,
-    budget: Budget,
-    architecture: Architecture,
-    model: keras.Model,
-    train: Examples,
-    validation: Examples,
-    seed: int,
-    watch: Callable[[Progress], None],
-    memory: Memory | None,
-) -> Fit:
-    """Train the phases of the stage, head and all, or what a stop has left of them."""
-    fit = None
-    past, resume_all = Past(), _phase(memory) == "all"
-    if stage.train != "all" and not resume_all:
-        fit = _learn_head(
-            stage, budget, architecture, model, train, validation, seed, watch, memory
-        )
-        past = Past((*fit.before.history, *fit.history), fit.before.seconds + fit.seconds)
-    if stage.train != "head":
-        rule = make_rule(stage.optimizer, model, stage.rate, head_knows=stage.train != "all")
-        fit = Fit("all", model, rule, budget, seed, past)
-        fit.run(train, validation, watch, memory)
+@dataclass(frozen=True)
+class _Job:
+    """What the phases of one stage share: the network, what it learns from, and who looks on."""
+
+    stage: Stage
+    architecture: Architecture
+    model: keras.Model
+    budget: Budget
+    train: Examples
+    validation: Examples
+    seed: int
+    watch: Callable[[Progress], None]
+    memory: Memory | None
+
+    def run(self) -> Fit:
+        """Train the phases of the stage, head and all, or what a stop has left of them: the last one."""
+        snapshot = self.memory.load() if self.memory else None
+        if self.stage.train == "all" or (snapshot and snapshot.values["phase"] == "all"):
+            return self._all(Past())
+        head = self._head()
+        if self.stage.train == "head":
+            return head
+        before = (*head.before.history, *head.history)
+        return self._all(Past(before, head.before.seconds + head.seconds))
+
+    def _all(self, past: Past) -> Fit:
+        """Train every layer, and settle the statistics of the network that is kept."""
+        stage = self.stage
+        rule = make_rule(stage.optimizer, self.model, stage.rate, head_knows=stage.train != "all")
+        fit = Fit("all", self.model, rule, self.budget, self.seed, past)
+        fit.run(self.train, self.validation, self.watch, self.memory)
         if stage.keep == "last" or fit.best_epoch > len(fit.before.history):
             clock = time.monotonic()
-            settle_statistics(model, train.inputs, memory)
+            settle_statistics(self.model, self.train.inputs, self.memory)
             fit.seconds += time.monotonic() - clock
             fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
-    assert fit is not None
-    return fit
+        return fit
 
+    def _head(self) -> Fit:
+        """Compute the frozen features once and train the head on them; the backbone stays as it is."""
+        clock, stage = time.monotonic(), self.stage
+        features, checks = self._features(self.train), self._features(self.validation)
+        head = head_model(self.model, features.inputs)
+        # The fast network scales its logits down: a head alone must take steps that much larger.
+        fast = self.architecture.network.kind == "fast"
+        scaled = fast and self.architecture.features == "last layer"
+        rate = stage.head_rate / (self.architecture.network.logit_scale if scaled else 1.0)
+        rule = Adam(head.trainable_variables, rate, falling=fast)
+        budget = replace(
+            self.budget,
+            epochs=stage.epochs if stage.train == "head" else stage.head_epochs,
+            batch_size=min(stage.batch_size, HEAD_BATCH),
+            flip=False,
+            shift=0,
+            early_epochs=0,
+        )
+        fit = Fit("head", head, rule, budget, self.seed, Past(seconds=time.monotonic() - clock))
+        fit.run(features, checks, self.watch, self.memory)
+        return fit
 
-def _learn_head(
-    stage: Stage,
-    budget: Budget,
-    architecture: Architecture,
-    model: keras.Model,
-    train: Examples,
-    validation: Examples,
-    seed: int,
-    watch: Callable[[Progress], None],
-    memory: Memory | None,
-) -> Fit:
-    """Compute the frozen features once and train the head on them; the backbone stays as it is."""
-    clock = time.monotonic()
-    features = Examples(compute_features(model, train.inputs, memory), train.targets)
-    checks = Examples(compute_features(model, validation.inputs, memory), validation.targets)
-    head = head_model(model, features.inputs)
-    # The fast network scales its logits down: a head alone must take steps that much larger.
-    fast = architecture.network.kind == "fast"
-    scaled = fast and architecture.features == "last layer"
-    rate = stage.head_rate / (architecture.network.logit_scale if scaled else 1.0)
-    rule = Adam(head.trainable_variables, rate, falling=fast)
-    budget = replace(
-        budget,
-        epochs=stage.epochs if stage.train == "head" else stage.head_epochs,
-        batch_size=min(stage.batch_size, HEAD_BATCH),
-        flip=False,
-        shift=0,
-        early_epochs=0,
-    )
-    fit = Fit("head", head, rule, budget, seed, Past(seconds=time.monotonic() - clock))
-    fit.run(features, checks, watch, memory)
-    return fit
+    def _features(self, examples: Examples) -> Examples:
+        return Examples(
+            compute_features(self.model, examples.inputs, self.memory), examples.targets
+        )
 
 
 def _architecture(
@@ -230,50 +223,3 @@ def _budget(stage: Stage, prior_shift: np.ndarray | None) -> Budget:
         early_size=stage.early.image_size if stage.early else 0,
         prior_shift=prior_shift,
     )
-
-
-def _phase(memory: Memory | None) -> str | None:
-    snapshot = memory.load() if memory else None
-    return snapshot.values["phase"] if snapshot else None
-
-
-def predict(
-    card: Card, tensors: Tensors, images: np.ndarray, device: Device, *, average: bool = False
-) -> np.ndarray:
-    """Probabilities of every label: (n, labels) float32.
-
-    Args:
-        images: (n, size, size, 3) uint8, of the size that the model was built for.
-        average: test-time augmentation: half the mean logits of an image and its mirror (if the
-            model learnt from mirror images), a quarter each of the same with the image moved a pixel
-            up-left and down-right (Jordan, arXiv 2404.00498, sec. 3.6).
-    """
-    set_up(device)
-    model = build_model(card.architecture)
-    assign(model, tensors)
-
-    @tf.function(reduce_retracing=True)
-    def plain(x: tf.Tensor) -> tf.Tensor:
-        return model(x, training=False)
-
-    def mirror(x: np.ndarray) -> np.ndarray:
-        if not card.flip:
-            return plain(x).numpy()
-        return 0.5 * (plain(x).numpy() + plain(np.ascontiguousarray(x[:, :, ::-1])).numpy())
-
-    def logits(x: np.ndarray) -> np.ndarray:
-        if not average:
-            return plain(x).numpy()
-        size = x.shape[1]
-        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-        moved = [padded[:, :size, :size], padded[:, 2:, 2:]]
-        return 0.5 * mirror(x) + 0.25 * sum(mirror(np.ascontiguousarray(m)) for m in moved)
-
-    parts = [logits(images[i : i + PREDICT_BATCH]) for i in range(0, len(images), PREDICT_BATCH)]
-    scores = (
-        np.concatenate(parts) if parts else np.empty((0, card.architecture.outputs), np.float32)
-    )
-    if card.binary:
-        positive = 1 / (1 + np.exp(-scores[:, 0].astype(np.float64)))
-        return np.stack([positive, 1 - positive], 1).astype(np.float32)
-    return tf.nn.softmax(scores).numpy()

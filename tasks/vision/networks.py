@@ -64,12 +64,18 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         clear(self._seen)
 
 
+def normalisations(model: keras.Model) -> list[FusedBatchNormalization]:
+    """The layers of `model` whose statistics are learnt."""
+    return [layer for layer in model.layers if isinstance(layer, FusedBatchNormalization)]
+
+
 def build(
     network: Network, image_size: int | None, outputs: int, mean: list[float], std: list[float]
 ) -> keras.Model:
-    """Build `network` for square images of `image_size` pixels.
+    """Build `network` for square images of `image_size` pixels; None leaves their size open.
 
     Args:
+        image_size: None only for the fast network, which pools what is left of an image of any size.
         outputs: width of the head, 1 for a binary stage.
         mean, std: per channel, of pixel values scaled to 0..1; normalisation is part of the network.
     """

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tasks.vision.devices import accumulator, clear, hand_out
 from tasks.vision.memory import Memory, Stopped
-from tasks.vision.networks import FusedBatchNormalization
+from tasks.vision.networks import normalisations
 from tasks.vision.optimizers import LossScale, Rule
 
 PART = 500  # images
@@ -64,11 +64,7 @@ class Steps:
     ) -> None:
         variables = model.trainable_variables
         sums = [accumulator(v.shape) for v in variables]
-        norms = [
-            layer
-            for layer in model.layers
-            if isinstance(layer, FusedBatchNormalization) and layer.trainable
-        ]
+        learning = [layer for layer in normalisations(model) if layer.trainable]
         strategy = tf.distribute.get_strategy()
         factor = rule.factor if isinstance(rule, LossScale) else 1.0
 
@@ -95,7 +91,7 @@ class Steps:
             scale = (REFERENCE_BATCH / size) ** 0.5
             rule.apply([total * scale for total in sums], progress)
             clear(sums)
-            for layer in norms:
+            for layer in learning:
                 layer.learn_statistics(layer.momentum)
 
         @tf.function(reduce_retracing=True)

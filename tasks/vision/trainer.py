@@ -131,18 +131,18 @@ class Fit:
         watch: Callable[[Progress], None],
         memory: Memory | None,
     ) -> None:
+        budget = self.budget
         # A small folder of photos would else be one batch, and an epoch a single step.
-        size = min(self.budget.batch_size, len(train), max(SMALL_BATCH, len(train) // STEPS))
+        size = min(budget.batch_size, len(train), max(SMALL_BATCH, len(train) // STEPS))
         steps = len(train) // size
         started, saved = time.monotonic(), time.monotonic()
         before, done_before, rate = self.seconds, self._done(steps), 1.0
-        budget = self.budget
         early = self._epoch <= budget.early_epochs
         small = augment.smaller(train.inputs, budget.early_size) if early else train.inputs
         for epoch in range(self._epoch, budget.epochs + 1):
             images = small if epoch <= budget.early_epochs else train.inputs
             for step, chosen, inputs in self._batches(images, epoch, size, steps):
-                progress = self._done(steps) / (self.budget.epochs * steps)
+                progress = self._done(steps) / (budget.epochs * steps)
                 loss, right = self._steps.learn(inputs, train.targets[chosen], progress, memory)
                 self._loss, self._right = self._loss + loss, self._right + right
                 self._step = step + 1

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tasks.vision.augment import evenly
 from tasks.vision.memory import Memory, heed
 from tasks.vision.model import Architecture, Tensors, digest
-from tasks.vision.networks import FEATURE_PREFIX, HEAD, FusedBatchNormalization, build
+from tasks.vision.networks import FEATURE_PREFIX, HEAD, build, normalisations
 from tasks.vision.trainer import PREDICT_BATCH
 from tasks.vision.variables import named_variables
 
@@ -27,7 +27,7 @@ STANDARDISE = "standardise"
 
 def build_model(architecture: Architecture) -> keras.Model:
     """The network that `architecture` describes, uint8 images to float32 logits, weights unset."""
-    # The fast network pools what is left of an image, of whatever size: it learns from smaller ones too.
+    # Left open where a stage may begin with smaller images.
     any_size = architecture.network.kind == "fast" and architecture.features == "last layer"
     model = build(
         architecture.network,
@@ -138,7 +138,7 @@ def settle_statistics(
 
     A momentum of .6 remembers about two batches; inference and frozen features deserve more.
     """
-    layers = [layer for layer in model.layers if isinstance(layer, FusedBatchNormalization)]
+    layers = normalisations(model)
     chosen = evenly(len(images), batches * PREDICT_BATCH)
     strategy = tf.distribute.get_strategy()
     for i in range(batches if layers else 0):
