@@ -1,7 +1,8 @@
 """Test accuracy and seconds of the whole chain, beside a plain Keras script and PyTorch's airbench.
 
 python tests/benchmarks/accuracy.py ../shared/data/cifar10-png.zip --seeds 3 --peers keras torch
-All take turns, seed by seed. Hours on two cores: leave a peer out, or say --seeds 1.
+All take turns, seed by seed. Hours on two cores: leave a peer out, or say --seeds 1. With --store, what
+an earlier call has trained there is taken from it, so that one that was stopped can go on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from turns import child, show, spread
 
-STAGES = ("baseline", "transfer", "ten_class")
+STAGES = ("baseline", "transfer", "ten_class_from_baseline", "ten_class")
 
 
 def rows_of(command: list[object]) -> Iterator[dict]:
@@ -26,11 +27,15 @@ def rows_of(command: list[object]) -> Iterator[dict]:
     yield from map(json.loads, done.stdout.splitlines())
 
 
-def relevo(archive: str, recipe: str, seed: int, stages: tuple[str, ...]) -> Iterator[dict]:
+def relevo(
+    archive: str, recipe: str, seed: int, stages: tuple[str, ...], store: str | None
+) -> Iterator[dict]:
     """One row a stage: name, seconds of training, test accuracy."""
-    with tempfile.TemporaryDirectory() as store:
+    with tempfile.TemporaryDirectory() as passing:
+        store = store or passing
         wanted = [word for stage in stages for word in ("--stage", stage)]
-        plain = [f"--set=stages.{stage}.controls=false" for stage in stages if stage == "transfer"]
+        plain = [f"--set=stages.{stage}.controls=false" for stage in stages if "from" in stage]
+        plain += ["--set=stages.transfer.controls=false"]
         command = [sys.executable, "-m", "flows", "run", recipe, "--data", archive, "--json"]
         command += ["--seed", str(seed), "--store", store, *wanted, *plain]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
@@ -44,13 +49,14 @@ def main() -> None:
     parser.add_argument("--recipe", default="cifar10")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--stages", nargs="+", default=STAGES)
+    parser.add_argument("--store", help="keep what is trained here; forgotten when left out")
     parser.add_argument("--peers", nargs="*", choices=["keras", "torch"], default=[])
     parser.add_argument("--dtype", default="bfloat16", help="PyTorch's")
     given = parser.parse_args()
     scores: dict[tuple[str, str], list[dict]] = defaultdict(list)
     reached = []
     for seed in range(given.seeds):
-        for row in relevo(given.archive, given.recipe, seed, tuple(given.stages)):
+        for row in relevo(given.archive, given.recipe, seed, tuple(given.stages), given.store):
             scores["relevo", row["stage"]].append(row)
         if "keras" in given.peers:
             for row in rows_of(child("peer_keras", given.archive, "--seed", seed)):
