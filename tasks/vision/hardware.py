@@ -90,11 +90,17 @@ def require_gpu() -> None:
         )
 
 
+def has_matrix_unit() -> bool:
+    """Whether the processor multiplies bfloat16 matrices in hardware (AMX)."""
+    return "amx_bf16" in _cpu_description().get("flags", "").split()
+
+
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@cache
 def _cpu_description() -> dict[str, str]:
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()

@@ -11,57 +11,14 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tasks.vision.augment import evenly
-from tasks.vision.devices import accumulator, clear
+from tasks.vision.layers import Convolution, FusedBatchNormalization, silu
 from tasks.vision.recipe import Network
 
 HEAD = "head"
 WHITEN = "whiten"
 FEATURE_PREFIX = "act_"
-
-
-class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' batch normalisation, computed by the one fused kernel that TensorFlow has for it.
-
-    Same weights and the same result as the parent class without a scale. While training, the
-    layer's own version makes several passes over the activations; the kernel makes two. The moving
-    statistics change once a batch, however many parts and devices it passes through: `learn_statistics`.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        # Statistics and offset stay float32 whatever the policy computes in.
-        super().__init__(scale=False, autocast=False, **options)
-
-    def build(self, input_shape: Any) -> None:
-        super().build(input_shape)
-        channels = tuple(self.moving_mean.shape)
-        # Sums of means and variances over the parts of a batch, and how many parts those were.
-        self._seen = (accumulator(channels), accumulator(channels), accumulator(()))
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        learn = bool(training) and self.trainable
-        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=tf.ones_like(self.beta),
-            offset=self.beta,
-            mean=tf.constant([], tf.float32) if learn else self.moving_mean,
-            variance=tf.constant([], tf.float32) if learn else self.moving_variance,
-            epsilon=self.epsilon,
-            is_training=learn,
-        )
-        if learn:
-            for total, value in zip(self._seen, (mean, variance, 1.0), strict=True):
-                total.assign_add(value)
-        return y
-
-    def learn_statistics(self, keep: float) -> None:
-        """Move the statistics, by 1 - `keep`, towards the mean over the parts seen since the last call."""
-        mean, variance, parts = self._seen
-        self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * (mean / parts))
-        self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * (variance / parts))
-        clear(self._seen)
 
 
 def normalisations(model: keras.Model) -> list[FusedBatchNormalization]:
@@ -104,15 +61,15 @@ def _fast(x: Any, widths: tuple[int, ...]) -> Any:
     # It comes from the images. Its bias stays zero too: what normalisation leaves of the bias'
     # gradient is far below bfloat16's rounding, and following that noise diverges.
     whiten.trainable = False
-    x = layers.Activation("silu", name="act_whiten")(x)
+    x = layers.Activation(silu, name="act_whiten")(x)
     for block, width in enumerate(widths, 1):
         for half in "ab":
             name = f"{block}{half}"
-            x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv_{name}")(x)
+            x = Convolution(width, name=f"conv_{name}")(x)
             if half == "a":
                 x = layers.MaxPooling2D(2, name=f"pool_{name}")(x)
             x = FusedBatchNormalization(momentum=0.6, epsilon=1e-5, name=f"norm_{name}")(x)
-            x = layers.Activation("silu", name=f"{FEATURE_PREFIX}{name}")(x)
+            x = layers.Activation(silu, name=f"{FEATURE_PREFIX}{name}")(x)
     return layers.GlobalMaxPooling2D(name="pool")(x)
 
 

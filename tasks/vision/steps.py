@@ -79,7 +79,7 @@ class Steps:
                 total.assign_add(gradient)
             return loss, right_of(logits, targets)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function  # once for each shape: layers choose their kernels by the images' size
         def accumulate(inputs: Any, targets: Any) -> Any:
             each = strategy.run(accumulate_part, (inputs, targets))
             return [strategy.reduce("SUM", value, axis=None) for value in each]
