@@ -9,6 +9,7 @@ import numpy as np
 from tasks.caching import step
 from tasks.kept import load_dataset, load_model
 from tasks.keys import Done
+from tasks.places import local_data
 from tasks.progress import Event, tell
 from tasks.store import Ref, open_store
 from tasks.vision.errors import BadInput
@@ -69,10 +70,11 @@ def score(
     from tasks.vision.metrics import confused_pairs, confusion, reliability, scores
 
     with loading_tensorflow():
-        from tasks.vision.inference import predict
+        from tasks.vision.inference import Predictor
 
-    probabilities = predict(card, tensors, images, find_device())
-    averaged = predict(card, tensors, images, find_device(), average=True)
+    predictor = Predictor(card, tensors, find_device())
+    probabilities = predictor(images)
+    averaged = predictor(images, average=True)
     matrix = confusion(truth, probabilities, card.labels)
     metrics = scores(truth, probabilities, card.labels)
     metrics["accuracy_tta"] = float((averaged.argmax(1) == truth).mean())
@@ -92,7 +94,7 @@ def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[s
     Raises:
         BadInput: the source can't be read, lacks the split, or has classes that the model doesn't know.
     """
-    source = find_source(given)
+    source = find_source(local_data(given))
     found = read_source(source, card.architecture.image_size, splits=(split,))
     part = found.splits[split]
     positions, truth = match(card, found.classes, part.labels, foreign=True)

@@ -103,19 +103,19 @@ class S3Store(Store):
         # A browser shows a report only if it is told that it is HTML.
         kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
         with self._in_words(key):
-            _client().put_object(
+            client().put_object(
                 Bucket=self._bucket, Key=self._name(key), Body=content, ContentType=kind
             )
 
     def delete(self, key: str) -> None:
         with suppress(Missing), self._in_words(key):
-            _client().delete_object(Bucket=self._bucket, Key=self._name(key))
+            client().delete_object(Bucket=self._bucket, Key=self._name(key))
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         below = f"{self._name(prefix)}/"
         start = len(below) - len(prefix) - 1
         with self._in_words(prefix):
-            pages = _client().get_paginator("list_objects_v2")
+            pages = client().get_paginator("list_objects_v2")
             found = [
                 Entry(item["Key"][start:], item["Size"], item["LastModified"])
                 for page in pages.paginate(Bucket=self._bucket, Prefix=below)
@@ -152,7 +152,7 @@ class S3Store(Store):
         name = self._name(key)
         with self._in_words(key):
             try:
-                _client().put_object(Bucket=self._bucket, Key=name, Body=content, **condition)
+                client().put_object(Bucket=self._bucket, Key=name, Body=content, **condition)
             except boto.ClientError as error:
                 if status_of(error) in {409, 412} or code_of(error) == "NoSuchKey":
                     return False
@@ -176,19 +176,19 @@ class S3Store(Store):
         return f"s3://{self._bucket}/{self._name(key)}"
 
     def _in_words(self, key: str) -> AbstractContextManager[None]:
-        return in_words(self.uri, lambda: str(_client().meta.endpoint_url), key)
+        return in_words(self.uri, lambda: str(client().meta.endpoint_url), key)
 
     def _name(self, key: str) -> str:
         return f"{self._prefix}/{checked_key(key)}".lstrip("/")
 
     def _get(self, key: str) -> dict[str, Any]:
-        return dict(_client().get_object(Bucket=self._bucket, Key=self._name(key)))
+        return dict(client().get_object(Bucket=self._bucket, Key=self._name(key)))
 
     def _size(self, key: str) -> int:
         """The size in bytes of what lies under `key`. Raises Missing."""
         with self._in_words(key):
             try:
-                answer = _client().head_object(Bucket=self._bucket, Key=self._name(key))
+                answer = client().head_object(Bucket=self._bucket, Key=self._name(key))
             except boto.ClientError as error:
                 if status_of(error) >= 500:
                     raise
@@ -206,8 +206,8 @@ class S3Store(Store):
         source = io.BytesIO(content) if isinstance(content, bytes) else str(content)
         with self._in_words(ref.uri):
             try:
-                with create_transfer_manager(_client(), TRANSFER) as transfers:
-                    transfers.upload(source, self._bucket, self._name(ref.uri)).result()
+                with transfers() as manager:
+                    manager.upload(source, self._bucket, self._name(ref.uri)).result()
             except boto.ClientError as error:
                 # If the answer to "complete" is lost, asking again finds no upload under way.
                 if code_of(error) != "NoSuchUpload" or not self._holds(ref):
@@ -219,7 +219,7 @@ class S3Store(Store):
         def download() -> None:
             with partial.open("wb") as file:
                 name = self._name(ref.uri)
-                _client().download_fileobj(self._bucket, name, file, Config=TRANSFER)
+                client().download_fileobj(self._bucket, name, file, Config=TRANSFER)
 
         # A second look before the store is blamed: the way here may damage bytes too.
         for _ in range(2):
@@ -268,6 +268,12 @@ def _patiently(ask: Callable[[], T]) -> T:
     return ask()
 
 
+def transfers() -> AbstractContextManager[Any]:
+    """boto3's transfer manager: parts of large objects, and several objects, at a time."""
+    manager: AbstractContextManager[Any] = create_transfer_manager(client(), TRANSFER)
+    return manager
+
+
 def cache_folder() -> Path:
     """Where blobs are kept on this machine: $RELEVO_BLOB_CACHE, or below the user's cache folder.
 
@@ -300,7 +306,7 @@ def _bucket_and_prefix(address: str) -> tuple[str, str]:
         ) from None
 
 
-def _client() -> Any:
+def client() -> Any:
     """boto3's client for the environment as it is now; it is kept, since making one is slow."""
     settings = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     return _made_client(tuple(sorted(settings.items())))

@@ -13,43 +13,53 @@ from tasks.vision.transfer import build_model
 from tasks.vision.variables import assign
 
 
-def predict(
-    card: Card, tensors: Tensors, images: np.ndarray, device: Device, *, average: bool = False
-) -> np.ndarray:
-    """Probabilities of every label: (n, labels) float32.
+class Predictor:
+    """A model ready to be asked: built and compiled once, for any number of images."""
 
-    Args:
-        images: (n, size, size, 3) uint8, of the size that the model was built for.
-        average: test-time augmentation: half the mean logits of an image and its mirror (if the
-            model learnt from mirror images), a quarter each of the same with the image moved a pixel
-            up-left and down-right (Jordan, arXiv 2404.00498, sec. 3.6).
-    """
-    set_up(device)
-    model = build_model(card.architecture)
-    assign(model, tensors)
+    def __init__(self, card: Card, tensors: Tensors, device: Device) -> None:
+        set_up(device)
+        model = build_model(card.architecture)
+        assign(model, tensors)
+        self._card = card
+        self._forward = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
 
-    @tf.function(reduce_retracing=True)
-    def plain(x: tf.Tensor) -> tf.Tensor:
-        return model(x, training=False)
+    def __call__(self, images: np.ndarray, *, average: bool = False) -> np.ndarray:
+        """Probabilities of every label: (n, labels) float32.
 
-    def mirror(x: np.ndarray) -> np.ndarray:
-        if not card.flip:
-            return plain(x).numpy()
-        return 0.5 * (plain(x).numpy() + plain(np.ascontiguousarray(x[:, :, ::-1])).numpy())
+        Args:
+            images: (n, size, size, 3) uint8, of the size that the model was built for.
+            average: test-time augmentation: half the mean logits of an image and its mirror (if the
+                model learnt from mirror images), a quarter each of the same with the image moved a
+                pixel up-left and down-right (Jordan, arXiv 2404.00498, sec. 3.6).
+        """
+        look = self._averaged if average else self._plain
+        parts = [look(images[i : i + PREDICT_BATCH]) for i in range(0, len(images), PREDICT_BATCH)]
+        outputs = self._card.architecture.outputs
+        scores = np.concatenate(parts) if parts else np.empty((0, outputs), np.float32)
+        if self._card.binary:
+            positive = 1 / (1 + np.exp(-scores[:, 0].astype(np.float64)))
+            return np.stack([positive, 1 - positive], 1).astype(np.float32)
+        return tf.nn.softmax(scores).numpy()
 
-    def logits(x: np.ndarray) -> np.ndarray:
-        if not average:
-            return plain(x).numpy()
+    def _plain(self, x: np.ndarray) -> np.ndarray:
+        return self._forward(x).numpy()
+
+    def _mirrored(self, x: np.ndarray) -> np.ndarray:
+        if not self._card.flip:
+            return self._plain(x)
+        return 0.5 * (self._plain(x) + self._plain(np.ascontiguousarray(x[:, :, ::-1])))
+
+    def _averaged(self, x: np.ndarray) -> np.ndarray:
         size = x.shape[1]
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
         moved = [padded[:, :size, :size], padded[:, 2:, 2:]]
-        return 0.5 * mirror(x) + 0.25 * sum(mirror(np.ascontiguousarray(m)) for m in moved)
+        return 0.5 * self._mirrored(x) + 0.25 * sum(
+            self._mirrored(np.ascontiguousarray(each)) for each in moved
+        )
 
-    parts = [logits(images[i : i + PREDICT_BATCH]) for i in range(0, len(images), PREDICT_BATCH)]
-    scores = (
-        np.concatenate(parts) if parts else np.empty((0, card.architecture.outputs), np.float32)
-    )
-    if card.binary:
-        positive = 1 / (1 + np.exp(-scores[:, 0].astype(np.float64)))
-        return np.stack([positive, 1 - positive], 1).astype(np.float32)
-    return tf.nn.softmax(scores).numpy()
+
+def predict(
+    card: Card, tensors: Tensors, images: np.ndarray, device: Device, *, average: bool = False
+) -> np.ndarray:
+    """Probabilities of every label for images seen once; see `Predictor`."""
+    return Predictor(card, tensors, device)(images, average=average)

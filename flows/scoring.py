@@ -1,0 +1,107 @@
+"""Commands that use a trained model: evaluate and predict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flows.options import JsonOption, StoreOption
+from tasks.places import store_address
+from tasks.vision.errors import BadInput
+
+SHOWN = 20  # rows on standard output where a file holds them all
+
+
+def evaluate(
+    model: str,
+    *,
+    data: str,
+    split: str = "test",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Score a trained model on labelled images that it has never seen.
+
+    Example: relevo evaluate latest/baseline --data photos
+
+    Parameters
+    ----------
+    model
+        RUN/STAGE, e.g. latest/transfer, or the path of an exported model folder.
+    data
+        digits, cifar10, or a folder or archive with test/CLASS/NAME.png.
+    split
+        Which folder of the data to score: test or train.
+    """
+    from tasks.evaluate import score_images
+    from tasks.runs import find_model
+
+    card, tensors = find_model(store_address(store), model)
+    summary = score_images(card, tensors, data, split)
+    if as_json:
+        print(json.dumps(summary))
+        return 0
+    metrics = summary["metrics"]
+    low, high = metrics["accuracy_interval"]
+    print(
+        f"{metrics['images']} images, accuracy {metrics['accuracy']:.4f} (95 %: {low:.4f} to {high:.4f})"
+    )
+    print(
+        f"balanced accuracy {metrics['balanced_accuracy']:.4f}, majority {metrics['majority']:.4f}"
+    )
+    for label, recall in metrics["recall"].items():
+        print(f"  {label:<20} recall {recall:.4f}  precision {metrics['precision'][label]:.4f}")
+    return 0
+
+
+def predict(
+    model: str,
+    pictures: Annotated[list[str], Parameter(negative="")],
+    /,
+    *,
+    csv: Path | None = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Say what a model sees in pictures: files, folders or archives of them.
+
+    Example: relevo predict latest/ten_class photos/ --csv seen.csv
+
+    Parameters
+    ----------
+    model
+        RUN/STAGE, e.g. latest/transfer, or the path of an exported model folder.
+    pictures
+        Files, folders or archives; what can't be read is named and left out.
+    csv
+        Write a table with every label's probability to this file.
+    """
+    if csv is not None and not csv.absolute().parent.is_dir():
+        raise BadInput(f"--csv {csv}: {csv.absolute().parent} is no folder; make it first")
+    from tasks.predict import as_csv, predict_pictures, summary_of
+
+    predictions = list(predict_pictures(store_address(store), model, pictures))
+    read = [each for each in predictions if not each.fault]
+    for each in predictions:
+        if each.fault:
+            print(f"left out {each.fault}", file=sys.stderr)
+    if csv is not None:
+        try:
+            csv.write_text(as_csv(read), "utf-8")
+        except OSError as error:
+            raise BadInput(
+                f"--csv {csv} can't be written ({error.strerror}); name a file"
+            ) from None
+    if as_json:
+        print(json.dumps(summary_of(predictions)))
+        return 0
+    shown = read if csv is None else read[:SHOWN]
+    for each in shown:
+        print(f"{each.label:<20} {each.probabilities[each.label]:.4f}  {each.name}")
+    if len(shown) < len(read):
+        print(f"... and {len(read) - len(shown)} more in {csv}")
+    return 0

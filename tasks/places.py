@@ -1,0 +1,35 @@
+"""What an address means on the machine that uses it: the store's, and that of images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tasks.vision.errors import BadInput
+
+DEFAULT_STORE = "./artifacts"
+
+
+def store_address(given: str | None) -> str:
+    """The store as given, else $RELEVO_STORE, else a folder here; a path made absolute."""
+    address = given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE
+    return address if "://" in address else str(Path(address).expanduser().absolute())
+
+
+def local_data(given: str) -> str:
+    """A --data value that can be read here: what lies in a bucket is brought into the cache folder.
+
+    Raises:
+        BadInput: nothing lies under that address. StoreError: the bucket is out of reach.
+    """
+    if not given.startswith("s3://"):
+        return given
+    from tasks.store import Missing
+    from tasks.store.s3_data import bring
+
+    try:
+        return str(bring(given))
+    except Missing as error:
+        raise BadInput(
+            f"data {given!r}: {error}; expected an archive, or a folder with train/ and test/"
+        ) from None

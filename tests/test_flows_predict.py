@@ -1,0 +1,108 @@
+"""`relevo predict`: files, folders and archives become rows; what can't be read is named."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Chain, Relevo
+from images import encoded, write_folder, write_zip
+from PIL import Image
+
+from tasks.vision.sources import find_source, read_source
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Twenty of the test scans as PNG, with the classes that they show, and two files that are none."""
+    found = read_source(find_source("digits"), 32, splits=("test",))
+    split = found.splits["test"]
+    files, truth = {}, {}
+    for row in range(20):
+        name = f"{'deep/er/' if row % 2 else ''}scan {row:02d}.png"
+        files[name] = encoded(Image.fromarray(split.images[row]), "PNG")
+        truth[name] = found.classes[int(split.labels[row])]
+    files |= {"broken.png": b"no picture", "notes.txt": b"passed over"}
+    return write_folder(tmp_path_factory.mktemp("scans") / "scans", files), truth
+
+
+def test_a_folder_becomes_a_table(
+    chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    folder, truth = scans
+    table = tmp_path / "seen.csv"
+    words = ["predict", "latest/ten_class", str(folder), "--store", str(chain.store)]
+    done = relevo(*words, "--csv", str(table), "--json")
+    seen = {str(Path(row["file"]).relative_to(folder)): row for row in done.json["predictions"]}
+    assert set(seen) == set(truth)
+    right = sum(seen[name]["label"] == label for name, label in truth.items())
+    assert right >= 10, "the small chain's model knows most of the digits"
+    assert all(
+        sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4) for row in seen.values()
+    )
+    assert len(done.json["unreadable"]) == 1
+    assert "broken.png" in done.json["unreadable"][0]
+    assert done.err.count("left out") == 1
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [row["file"] for row in done.json["predictions"]]
+    assert list(rows[0]) == ["file", "label", *done.json["labels"]]
+
+
+def test_an_archive_a_folder_and_a_file_say_the_same(
+    chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    folder, truth = scans
+    files = {name: (folder / name).read_bytes() for name in truth}
+    archive = write_zip(tmp_path / "scans.zip", files)
+    model = str(chain.store / "runs" / chain.first.json["run"] / "models/transfer")
+    one = "deep/er/scan 19.png"  # the last: files come before folders
+    done = relevo("predict", model, str(folder), str(archive), str(folder / one), "--json").json
+    rows = [row["probabilities"] for row in done["predictions"]]
+    n = len(truth)
+    assert len(rows) == 2 * n + 1
+    for a, b in ((rows[0], rows[n]), (rows[n - 1], rows[2 * n - 1]), (rows[n - 1], rows[-1])):
+        assert np.allclose(list(a.values()), list(b.values()), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["latest/ten_class", "nowhere"], "isn't there"),
+        (["latest/ten_clas", "{scans}"], "did you mean 'ten_class'?"),
+        (["latest/ten_class", "{empty}"], "holds no picture"),
+        (["latest/ten_class", "{scans}", "--csv", "no/such/folder/x.csv"], "is no folder"),
+        (["latest/ten_class"], "PICTURES"),
+    ],
+)
+def test_what_can_not_be_predicted_is_one_line(
+    words: list[str],
+    expected: str,
+    chain: Chain,
+    relevo: Relevo,
+    scans: tuple[Path, dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    places = {"scans": str(scans[0]), "empty": str(tmp_path)}
+    words = [word.format(**places) for word in words]
+    done = relevo("predict", *words, "--store", str(chain.store))
+    assert done.status == 2, done.err
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert expected in done.err
+
+
+def test_the_flow_leaves_its_table_in_the_store(
+    chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], server: str
+) -> None:
+    from flows.predict import predict
+
+    done = predict(str(scans[0]), "latest/ten_class", str(chain.store))
+    assert sum(done["counts"].values()) == 20
+    table = Path(done["table"])
+    assert table.parent == chain.store / "predictions"
+    assert len(table.read_text().splitlines()) == 21
+    assert json.dumps(done["unreadable"]).count("broken.png") == 1
