@@ -9,11 +9,12 @@ import sys
 import warnings
 from importlib.metadata import version
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
+from flows.deploy import deploy
 from flows.housekeeping import gc, verify
 from flows.options import (
     DataOption,
@@ -25,9 +26,10 @@ from flows.options import (
     StageOption,
     StoreOption,
     all_settings,
-    store_address,
 )
+from flows.scoring import evaluate, predict
 from flows.terminal import Follower, stage_table
+from tasks.places import local_data, store_address
 from tasks.progress import duration
 from tasks.store import StoreError, open_store
 from tasks.vision.errors import BadInput
@@ -41,8 +43,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-app.command(verify)
-app.command(gc)
+for command in (evaluate, predict, verify, gc, deploy):
+    app.command(command)
 
 
 @app.command
@@ -55,6 +57,7 @@ def run(
     set_: SetOption = None,
     seed: SeedOption = None,
     refresh: Flag = False,
+    dispatch: Literal["inline", "workers"] = "inline",
     as_json: JsonOption = False,
 ) -> int:
     """Train the stages of a recipe, or take them from the cache, and write the report.
@@ -65,25 +68,28 @@ def run(
     ----------
     refresh
         Compute everything anew, whatever the cache holds.
+    dispatch
+        Train here, or send every stage to the workers of the server that PREFECT_API_URL names.
     """
     from flows.local_server import quiet_prefect
 
     where, settings = store_address(store), all_settings(set_, seed)
     _check(recipe, data, stage, settings)
     open_store(where).check()
-    with quiet_prefect(), Follower() as follower:
+    with quiet_prefect(own_server=dispatch == "inline"), Follower() as follower:
         from flows.experiment import experiment
+        from flows.parameters import recipe_parameters
         from tasks.progress import listening
 
         with listening(follower):
             summary = experiment(
-                recipe=recipe,
+                **recipe_parameters(recipe),
                 data=data,
                 store=where,
                 stages=stage,
-                settings={key: value for key, value in settings.items() if key != "seed"},
-                seed=seed,
+                settings=settings,
                 refresh=refresh,
+                dispatch=dispatch,
             )
     if as_json:
         print(json.dumps(summary))
@@ -176,49 +182,6 @@ def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption 
     return 0
 
 
-@app.command
-def evaluate(
-    model: str,
-    *,
-    data: str,
-    split: str = "test",
-    store: StoreOption = None,
-    as_json: JsonOption = False,
-) -> int:
-    """Score a trained model on labelled images that it has never seen.
-
-    Example: relevo evaluate latest/baseline --data photos
-
-    Parameters
-    ----------
-    model
-        RUN/STAGE, e.g. latest/transfer, or the path of an exported model folder.
-    data
-        digits, cifar10, or a folder or archive with test/CLASS/NAME.png.
-    split
-        Which folder of the data to score: test or train.
-    """
-    from tasks.evaluate import score_images
-    from tasks.runs import find_model
-
-    card, tensors = find_model(store_address(store), model)
-    summary = score_images(card, tensors, data, split)
-    if as_json:
-        print(json.dumps(summary))
-        return 0
-    metrics = summary["metrics"]
-    low, high = metrics["accuracy_interval"]
-    print(
-        f"{metrics['images']} images, accuracy {metrics['accuracy']:.4f} (95 %: {low:.4f} to {high:.4f})"
-    )
-    print(
-        f"balanced accuracy {metrics['balanced_accuracy']:.4f}, majority {metrics['majority']:.4f}"
-    )
-    for label, recall in metrics["recall"].items():
-        print(f"  {label:<20} recall {recall:.4f}  precision {metrics['precision'][label]:.4f}")
-    return 0
-
-
 def _check(
     recipe: str, data: str | None, stages: list[str] | None, settings: dict[str, Any]
 ) -> Recipe:
@@ -231,7 +194,7 @@ def _check(
     asked.ordered(stages or [])
     if asked.require_gpu:
         require_gpu()
-    find_source(data or asked.data.source)
+    find_source(local_data(data or asked.data.source))
     return asked
 
 

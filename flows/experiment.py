@@ -5,74 +5,119 @@ from __future__ import annotations
 import json
 import shlex
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import Field
 
+from flows.dispatch import send_stages
+from flows.parameters import (
+    Address,
+    Dispatch,
+    Epochs,
+    OwnRecipe,
+    RecipeChoice,
+    Seed,
+    Settings,
+    all_changes,
+    find_recipe,
+)
 from flows.prepare_data import prepared
-from flows.train_stage import Setting, run_stage
+from flows.train_stage import Setting, control_name, run_stage
 from tasks.caching import cached
 from tasks.keys import reporting, versions
+from tasks.places import store_address
 from tasks.report import report
-from tasks.runs import Trained, as_toml, publish, run_name
-from tasks.vision.hardware import find_device, require_gpu
-from tasks.vision.loading import load_recipe
+from tasks.runs import Trained, as_toml, devices_of, publish, run_name
+from tasks.shown import show_run
+from tasks.vision.hardware import require_gpu
+from tasks.vision.recipe import Stage
 
 
-@flow(name="experiment", flow_run_name="{run}", persist_result=False)
+def _run_name() -> str:
+    given = flow_run.parameters
+    return str(given.get("run") or ("own recipe" if given.get("own_recipe") else given["recipe"]))
+
+
+@flow(name="experiment", flow_run_name=_run_name, persist_result=False)
 def experiment(
-    recipe: str = "digits",
-    data: str | None = None,
-    store: str = "artifacts",
+    recipe: RecipeChoice = "digits",
+    own_recipe: OwnRecipe = None,
+    data: Address = None,
+    store: Address = None,
     stages: list[str] | None = None,
-    settings: dict[str, Any] | None = None,
-    seed: int | None = None,
+    seed: Seed = None,
+    max_epochs: Epochs = None,
+    settings: Settings = None,
     refresh: bool = False,
-    run: str | None = None,
+    dispatch: Dispatch = "inline",
+    run: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = None,
 ) -> dict[str, Any]:
     """Train a recipe's chain of models and report what handing knowledge on was worth.
 
     Args:
-        recipe: digits, cifar10, classroom, or the path of a TOML file.
-        data: digits, cifar10, or a folder or archive of images; the recipe's own when left out.
-        store: where results are kept, a folder or s3://bucket/prefix.
-        stages: train only these and what they start from.
-        settings: recipe values to change, e.g. {"stages.baseline.epochs": 3}.
+        recipe: the chain of models to train.
+        own_recipe: an own recipe's TOML, in place of that one.
+        data: digits, cifar10, or a folder or archive of images, s3:// too; the recipe's own when left out.
+        store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
+            left out.
+        stages: train only these, and what they start from.
         seed: of the run, in place of the recipe's.
+        max_epochs: no stage trains for longer than this; for a quick trial.
+        settings: values of the recipe to change, e.g. {"stages.baseline.epochs": 3}.
         refresh: compute everything anew, whatever the cache holds.
+        dispatch: train in this process, or send every stage to the pool of GPU workers.
         run: the run's name; made up when left out.
     """
     started = datetime.now(UTC)
-    changes = {**(settings or {}), **({"seed": seed} if seed is not None else {})}
-    plan = load_recipe(recipe, changes)
-    if plan.require_gpu:
+    home, changes = store_address(store), all_changes(settings, seed)
+    plan = find_recipe(recipe, own_recipe, settings, seed, max_epochs)
+    if plan.require_gpu and dispatch == "inline":
         require_gpu()
 
-    images, classes = prepared(plan, data, store, refresh=refresh)
-    setting = Setting(plan, images, classes, store, refresh)
-    done: dict[str, Trained] = {}
-    for name, stage in plan.ordered(stages or []).items():
-        start = done[stage.start].model if stage.start else None
-        done[name] = run_stage(setting, name, stage, start)
-        for kind, control in stage.controls_of(plan.network(stage)).items():
-            done[name].controls[kind] = run_stage(setting, f"{name}, {kind}", control, None)
+    images, classes = prepared(plan, data, home, refresh=refresh)
+    setting, chosen = Setting(plan, images, classes, home, refresh), plan.ordered(stages or [])
+    if dispatch == "inline":
+        done = run_here(setting, chosen)
+    else:
+        same = {"recipe": recipe, "own_recipe": own_recipe, "store": home, "settings": changes}
+        done = send_stages(setting, chosen, {**same, "max_epochs": max_epochs, "refresh": refresh})
 
+    devices = devices_of(done, home)
     content = {
         "title": plan.name,
         "description": plan.description,
         "recipe_toml": as_toml(plan),
-        "command": command(recipe, data, changes, stages or []),
+        "command": command(
+            f"{plan.name}.toml" if own_recipe else recipe, data, changes, stages or []
+        ),
         "seed": plan.seed,
-        "device": str(find_device()),
+        "device": "; ".join(devices),
         "versions": versions("relevo", "tensorflow", "keras", "numpy", "prefect"),
         "source": data or plan.data.source,
         "dataset": images.model_dump(mode="json"),
         "stages": {name: trained.refs() for name, trained in done.items()},
     }
     work = reporting(content)
-    draw = cached(report, work, store, "write report", refresh=refresh, minutes=60)
-    page, _ = draw(content, work.ingredients, store)
-    return publish(run or run_name(plan.name, started), plan, images, done, page, store, started)
+    draw = cached(report, work, home, "write report", refresh=refresh, minutes=60)
+    page, _ = draw(content, work.ingredients, home)
+    name = run or run_name(plan.name, started)
+    summary = publish(name, plan, images, done, page, home, started, devices)
+    show_run(summary)
+    return summary
+
+
+def run_here(setting: Setting, stages: dict[str, Stage]) -> dict[str, Trained]:
+    """Train `stages`, and the controls of each, one after the other in this process."""
+    done: dict[str, Trained] = {}
+    for name, stage in stages.items():
+        start = done[stage.start].model if stage.start else None
+        done[name] = run_stage(setting, name, stage, start)
+        for kind, control in stage.controls_of(setting.recipe.network(stage)).items():
+            title = control_name(name, kind)
+            done[name].controls[kind] = run_stage(setting, title, control, None)
+    return done
 
 
 def command(recipe: str, data: str | None, changes: dict[str, Any], stages: list[str]) -> str:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.options import Flag, JsonOption, StoreOption, store_address
+from flows.options import Flag, JsonOption, StoreOption
+from tasks.places import store_address
 from tasks.store import open_store
 from tasks.vision.errors import BadInput
 

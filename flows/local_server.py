@@ -47,13 +47,14 @@ uvicorn.run(
 
 
 @contextmanager
-def quiet_prefect() -> Iterator[None]:
+def quiet_prefect(*, own_server: bool = True) -> Iterator[None]:
     """Import Prefect and start its temporary server, if it needs one, without a word from either.
 
     What goes wrong in a run still reaches the caller as an exception.
 
     Raises:
-        BadInput: the server that the settings name does not answer, or Prefect's home can't be written.
+        BadInput: the server that the settings name does not answer, or Prefect's home can't be written;
+            or they name none, and one's `own_server` would not do.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -61,6 +62,10 @@ def quiet_prefect() -> Iterator[None]:
 
     settings = get_current_settings()
     if settings.api.url is None:
+        if not own_server:
+            raise BadInput(
+                "there is no Prefect server; set PREFECT_API_URL to its http://host:4200/api"
+            )
         _check_home(settings.home)
         _start_server()
     else:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from tasks.vision.errors import BadInput
-
-DEFAULT_STORE = "./artifacts"
 
 StoreOption = Annotated[
     str | None,
@@ -27,7 +23,7 @@ DataOption = Annotated[
     str | None,
     Parameter(
         help="digits, cifar10, or a folder or archive with train/CLASS/NAME.png and "
-        "test/CLASS/NAME.png."
+        "test/CLASS/NAME.png, here or at s3://bucket/path."
     ),
 ]
 SeedOption = Annotated[int | None, Parameter(help="Seed of the run, in place of the recipe's.")]
@@ -50,12 +46,6 @@ SetOption = Annotated[
     ),
 ]
 Flag = Annotated[bool, Parameter(negative="")]
-
-
-def store_address(given: str | None) -> str:
-    """The store of a command: as given, else $RELEVO_STORE, else a folder here; a path made absolute."""
-    address = given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE
-    return address if "://" in address else str(Path(address).expanduser().absolute())
 
 
 def all_settings(given: list[str] | None, seed: int | None) -> dict[str, Any]:

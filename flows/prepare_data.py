@@ -6,13 +6,19 @@ from typing import Any
 
 from prefect import flow
 
+from flows.parameters import (
+    Address,
+    OwnRecipe,
+    RecipeChoice,
+    find_recipe,
+)
 from tasks.caching import cached
 from tasks.kept import load_dataset
 from tasks.keys import preparation
+from tasks.places import local_data, store_address
 from tasks.prepare import prepare_images
 from tasks.store import Ref
 from tasks.vision.labels import apply_scheme
-from tasks.vision.loading import load_recipe
 from tasks.vision.recipe import Recipe
 from tasks.vision.sources import find_source
 
@@ -24,7 +30,7 @@ def prepared(
 
     Every label scheme is checked against the classes here, before anything is trained.
     """
-    given = data or recipe.data.source
+    given = local_data(data or recipe.data.source)
     work = preparation(recipe.data, find_source(given))
     call = cached(prepare_images, work, store, "prepare data", refresh=refresh, minutes=24 * 60)
     schemes = [recipe.scheme(stage) for stage in recipe.stages.values()]
@@ -38,9 +44,21 @@ def prepared(
 
 @flow(name="prepare-data", flow_run_name="prepare {recipe}", persist_result=False)
 def prepare_data(
-    recipe: str = "digits", data: str | None = None, store: str = "artifacts"
+    recipe: RecipeChoice = "digits",
+    own_recipe: OwnRecipe = None,
+    data: Address = None,
+    store: Address = None,
 ) -> dict[str, Any]:
-    """Prepare a recipe's images: decode, resize, split, and publish them under their content's hash."""
-    ref, _ = prepared(load_recipe(recipe), data, store)
-    about = load_dataset(ref, store).description.model_dump(mode="json")
+    """Decode, resize and split a recipe's images, and publish them under their content's hash.
+
+    Args:
+        recipe: says how the images are cut.
+        own_recipe: an own recipe's TOML, in place of that one.
+        data: digits, cifar10, or a folder or archive of images, s3:// too; the recipe's own when left out.
+        store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
+            left out.
+    """
+    home = store_address(store)
+    ref, _ = prepared(find_recipe(recipe, own_recipe), data, home)
+    about = load_dataset(ref, home).description.model_dump(mode="json")
     return {"dataset": ref.model_dump(mode="json"), **about}

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import Field
 
+from flows.parameters import (
+    Address,
+    Epochs,
+    Given,
+    OwnRecipe,
+    RecipeChoice,
+    Seed,
+    Settings,
+    find_recipe,
+)
 from flows.prepare_data import prepared
 from tasks.caching import cached
 from tasks.evaluate import evaluate
-from tasks.kept import load_model
+from tasks.kept import load_dataset, load_model
 from tasks.keys import evaluation, training
+from tasks.outcomes import keep_outcome
+from tasks.places import store_address
 from tasks.runs import Trained
 from tasks.store import Ref
 from tasks.train import train
 from tasks.vision.hardware import require_gpu
 from tasks.vision.labels import apply_scheme
-from tasks.vision.loading import load_recipe
 from tasks.vision.recipe import Recipe, Stage
 
 
@@ -64,22 +77,68 @@ def run_stage(setting: Setting, name: str, stage: Stage, start: Ref | None) -> T
     return Trained(stage.start, state, model, scores)
 
 
-@flow(name="train-stage", flow_run_name="train {stage}", persist_result=False)
+def control_name(stage: str, kind: str) -> str:
+    """What a stage's control is called in logs and in the graph of a run."""
+    return f"{stage}, {kind}"
+
+
+def _run_name() -> str:
+    stage, given = flow_run.parameters["stage"], flow_run.parameters.get("given")
+    control = Given.model_validate(given).control if given else None
+    return f"train {control_name(stage, control) if control else stage}"
+
+
+@flow(name="train-stage", flow_run_name=_run_name, persist_result=False)
 def train_stage(
-    stage: str,
-    recipe: str = "digits",
-    data: str | None = None,
-    store: str = "artifacts",
-    seed: int = 0,
+    stage: Annotated[str, Field(min_length=1, max_length=100)],
+    recipe: RecipeChoice = "digits",
+    own_recipe: OwnRecipe = None,
+    data: Address = None,
+    store: Address = None,
+    seed: Seed = None,
+    max_epochs: Epochs = None,
+    settings: Settings = None,
+    refresh: bool = False,
+    given: Given | None = None,
 ) -> dict[str, Any]:
-    """Train one stage of a recipe and score it; its ancestors are trained too unless they are cached."""
-    plan = load_recipe(recipe, {"seed": seed})
+    """Train one stage of a recipe and score it; what it starts from is trained too unless it is cached.
+
+    Args:
+        stage: a stage of the recipe.
+        recipe: the chain of models to train.
+        own_recipe: an own recipe's TOML, in place of that one.
+        data: digits, cifar10, or a folder or archive of images, s3:// too; the recipe's own when left out.
+        store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
+            left out.
+        seed: of the run, in place of the recipe's.
+        max_epochs: no stage trains for longer than this; for a quick trial.
+        settings: values of the recipe to change, e.g. {"stages.baseline.epochs": 3}.
+        refresh: compute everything anew, whatever the cache holds.
+        given: filled in by experiment, which has data and start ready; leave it empty.
+    """
+    plan, home = find_recipe(recipe, own_recipe, settings, seed, max_epochs), store_address(store)
     if plan.require_gpu:
         require_gpu()
     order = plan.ordered([stage])
-    images, classes = prepared(plan, data, store)
-    setting = Setting(plan, images, classes, store)
-    done: dict[str, Trained] = {}
-    for name, step in order.items():
-        done[name] = run_stage(setting, name, step, done[step.start].model if step.start else None)
-    return {"state": done[stage].state, "model": done[stage].model.model_dump(mode="json")}
+    if given:
+        setting = Setting(
+            plan, given.dataset, load_dataset(given.dataset, home).classes, home, refresh
+        )
+        trained = _sent(setting, stage, order[stage], given)
+    else:
+        setting = Setting(plan, *prepared(plan, data, home), home, refresh)
+        done: dict[str, Trained] = {}
+        for name, step in order.items():
+            start = done[step.start].model if step.start else None
+            done[name] = run_stage(setting, name, step, start)
+        trained = done[stage]
+    if flow_run.id:
+        keep_outcome(home, flow_run.id, trained)
+    return {"state": trained.state, "model": trained.model.model_dump(mode="json")}
+
+
+def _sent(setting: Setting, name: str, stage: Stage, given: Given) -> Trained:
+    if given.control is None:
+        return run_stage(setting, name, stage, given.start)
+    control = stage.controls_of(setting.recipe.network(stage))[given.control]
+    return run_stage(setting, control_name(name, given.control), control, None)

@@ -102,7 +102,8 @@ def collect(
                 if entry.key not in reached and now - entry.modified > IN_USE
             ]
         )
-    remove(_older(home.entries("checkpoints"), now - ABANDONED))
+    for folder in ("checkpoints", "outcomes"):
+        remove(_older(home.entries(folder), now - ABANDONED))
     remove(_older(home.entries("damaged"), now - IN_USE))
     remove(_older(home.unfinished(), now - IN_USE))
     return sweep

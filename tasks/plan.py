@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.kept import load_dataset, load_model
 from tasks.keys import Done, Work, preparation, read_record, training, unseal
+from tasks.places import local_data
 from tasks.store import Damaged, Missing, Ref, open_store
 from tasks.vision.labels import apply_scheme
 from tasks.vision.recipe import Recipe, Stage
@@ -39,7 +40,7 @@ def plan_steps(
         BadInput: the data can't be used. StoreError: the store is out of reach.
     """
     past = Past(store)
-    work = preparation(recipe.data, find_source(data or recipe.data.source))
+    work = preparation(recipe.data, find_source(local_data(data or recipe.data.source)))
     images, why = past.look_up(work)
     images = None if refresh else images
     yield Step("prepare data", images is not None, "refresh" if refresh else why)

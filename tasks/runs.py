@@ -13,7 +13,6 @@ from tasks.kept import load_evaluation, load_model, report_files
 from tasks.store import Damaged, Missing, Ref, open_store
 from tasks.store.base import sha256_of
 from tasks.vision.errors import BadInput
-from tasks.vision.hardware import find_device
 from tasks.vision.model import Card, Tensors, unpack
 from tasks.vision.recipe import Recipe, nearest
 
@@ -166,6 +165,7 @@ def publish(
     page: Ref,
     store: str,
     started: datetime,
+    devices: list[str],
 ) -> dict[str, Any]:
     """Write the run folder, its summary last, and return the summary that `relevo run` prints."""
     home, folder = open_store(store), f"runs/{name}"
@@ -202,7 +202,7 @@ def publish(
         "store": store,
         "report": home.address(f"{folder}/report.html"),
         "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
-        "device": find_device().kind,
+        "device": "gpu" if any(device.startswith("gpu") for device in devices) else "cpu",
         "dataset": f"sha256:{data.digest}",
         "stages": {
             stage: {**_numbers(trained, store), "model": home.address(f"{folder}/models/{stage}")}
@@ -217,6 +217,12 @@ def publish(
     full = {**summary, **more}
     home.write(f"{folder}/run.json", _json({**full, "sha256": _seal(full)}))
     return summary
+
+
+def devices_of(done: dict[str, Trained], store: str) -> list[str]:
+    """What the stages were trained on, each device named once: this machine need not be one of them."""
+    trained = [load_model(each.model, store)[0].device for each in done.values()]
+    return list(dict.fromkeys(trained))
 
 
 def _seal(summary: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ MODULES = sorted(
 HEAVY = {
     "devices",
     "inference",
+    "layers",
     "learning",
     "networks",
     "optimizers",
@@ -29,7 +30,7 @@ HEAVY = {
     "transfer",
     "variables",
 }
-HEAVY |= {"s3", "s3_words"}
+HEAVY |= {"s3", "s3_data", "s3_words"}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -245,6 +245,22 @@ class Recipe(Strict):
                 f"the network {network}, and less than the images' {full}"
             )
 
+    def shortened(self, most: int) -> Recipe:
+        """The same with no stage training for more than `most` epochs; a part of the last stays full size."""
+        stages = {}
+        for name, stage in self.stages.items():
+            epochs, early = min(stage.epochs, most), stage.early
+            if early and early.epochs >= epochs:
+                left = {"epochs": epochs - 1, "image_size": early.image_size}
+                early = Early(**left) if epochs > 1 else None
+            changes = {
+                "epochs": epochs,
+                "head_epochs": min(stage.head_epochs, most),
+                "early": early,
+            }
+            stages[name] = stage.model_copy(update=changes)
+        return self.model_copy(update={"stages": stages})
+
     def ordered(self, only: Iterable[str] = ()) -> dict[str, Stage]:
         """Stages in graph order, parents first; with `only`, those and what they start from.
 

@@ -1,0 +1,43 @@
+"""Flow: old runs, and what nothing needs any more, leave the store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from pydantic import Field
+
+from flows.parameters import Address
+from tasks.garbage import collect
+from tasks.places import store_address
+
+
+@flow(name="collect-garbage", persist_result=False)
+def collect_garbage(
+    keep_last: Annotated[int | None, Field(ge=0, le=100_000)] = None,
+    older_than_days: Annotated[int | None, Field(ge=1, le=3650)] = None,
+    dry_run: bool = False,
+    store: Address = None,
+) -> dict[str, Any]:
+    """Remove old runs and what no run left needs; never what a running job may use.
+
+    Args:
+        keep_last: keep this many of the newest runs.
+        older_than_days: keep younger runs; with both, a run must fail both to go.
+        dry_run: say what would go, and remove nothing.
+        store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
+            left out.
+    """
+    limit = timedelta(days=older_than_days) if older_than_days else None
+    sweep = collect(store_address(store), keep_last=keep_last, older_than=limit, dry_run=dry_run)
+    would = "would remove" if dry_run else "removed"
+    get_run_logger().info(
+        "%s %d runs and %d files, %.1f MB",
+        would,
+        len(sweep.runs),
+        len(sweep.removed),
+        sweep.size / 1e6,
+    )
+    return {"runs": sweep.runs, "files": len(sweep.removed), "bytes": sweep.size}

@@ -1,0 +1,169 @@
+"""Stages sent to workers: each a flow run of `train-stage`, independent ones side by side.
+
+Whoever sends them needs no TensorFlow and waits. A worker that dies leaves a crashed run, which the
+automation `relevo-resume` schedules again; it counts as lost only when nobody takes it up.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+
+from flows.parameters import Given
+from flows.train_stage import Setting, control_name
+from tasks.outcomes import read_outcome
+from tasks.progress import Event, tell
+from tasks.runs import Trained
+from tasks.vision.errors import BadInput
+from tasks.vision.recipe import Stage
+
+DEPLOYMENT = "train-stage/worker"
+POLL = 2.0  # seconds
+TAKEN_UP = 180.0  # seconds in which a crashed run is scheduled again, or never
+
+
+class StageFailed(RuntimeError):
+    """A stage's own flow run did not complete."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One training: a stage, or a control of it, and the stage that it waits for."""
+
+    stage: str
+    control: str | None = None
+    waits_for: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name in logs, and among the nodes of a run."""
+        return control_name(self.stage, self.control) if self.control else self.stage
+
+
+def send_stages(
+    setting: Setting, stages: dict[str, Stage], parameters: dict[str, Any]
+) -> dict[str, Trained]:
+    """Have workers train `stages` and their controls, and return what each came to.
+
+    Args:
+        parameters: of `train-stage`, the same for all: recipe, settings, seed, store.
+
+    Raises:
+        BadInput: there is no such deployment. StageFailed: a stage failed; those under way are cancelled.
+    """
+    waiting = _nodes(setting, stages)
+    under_way: dict[Node, _Sent] = {}
+    done: dict[str, Trained] = {}
+    with get_client(sync_client=True) as client:
+        _check_deployment(client)
+        try:
+            while waiting or under_way:
+                ready = [node for node in waiting if node.waits_for in {None, *done}]
+                for node in ready:
+                    waiting.remove(node)
+                    given = Given(
+                        control=node.control,
+                        dataset=setting.data,
+                        start=done[node.waits_for].model if node.waits_for else None,
+                    )
+                    under_way[node] = _Sent(node.title, _send(node, given, parameters))
+                time.sleep(POLL)
+                for node, sent in list(under_way.items()):
+                    if trained := sent.look(client, setting.store):
+                        done[node.title] = trained
+                        del under_way[node]
+        except StageFailed:
+            for sent in under_way.values():
+                sent.cancel(client)
+            raise
+    for node in _nodes(setting, stages):
+        if node.control:
+            done[node.stage].controls[node.control] = done.pop(node.title)
+    return done
+
+
+def _nodes(setting: Setting, stages: dict[str, Stage]) -> list[Node]:
+    nodes = [Node(name, waits_for=stage.start) for name, stage in stages.items()]
+    for name, stage in stages.items():
+        controls = stage.controls_of(setting.recipe.network(stage))
+        nodes += [Node(name, control=kind) for kind in controls]
+    return nodes
+
+
+def _check_deployment(client: SyncPrefectClient) -> None:
+    try:
+        client.read_deployment_by_name(DEPLOYMENT)
+    except ObjectNotFound:
+        raise BadInput(
+            f"dispatch = 'workers', and the server has no deployment {DEPLOYMENT}; "
+            "make it with `relevo deploy`, and start a worker"
+        ) from None
+
+
+def _send(node: Node, given: Given, parameters: dict[str, Any]) -> FlowRun:
+    # A sender that crashed and goes on finds the run that it has sent, instead of sending another.
+    key = f"{flow_run.id}, {node.title}" if flow_run.id else None
+    sent: FlowRun = run_deployment(
+        DEPLOYMENT,
+        parameters={**parameters, "stage": node.stage, "given": given.model_dump(mode="json")},
+        timeout=0,
+        idempotency_key=key,
+    )  # type: ignore[assignment]
+    tell(Event(f"train {node.title}", "sent to the workers"))
+    return sent
+
+
+class _Sent:
+    """One stage's flow run, watched from afar."""
+
+    def __init__(self, title: str, run: FlowRun) -> None:
+        self._title, self._run = title, run
+        self._last = ""
+        self._crashed_at: float | None = None
+
+    def look(self, client: SyncPrefectClient, store: str) -> Trained | None:
+        """What the run came to, or None while it is under way.
+
+        Raises:
+            StageFailed: it ended otherwise.
+        """
+        self._run = client.read_flow_run(self._run.id)
+        state = self._run.state
+        if state is None:
+            return None
+        if (name := state.name or state.type.value) != self._last:
+            self._last = name
+            tell(Event(f"train {self._title}", name.lower()))
+        if state.is_completed():
+            if trained := read_outcome(store, str(self._run.id)):
+                return trained
+            raise StageFailed(
+                f"stage {self._title}: its worker left no outcome in {store}; "
+                "give both the same --store, one that they share"
+            )
+        if state.is_crashed() and self._may_go_on():
+            return None
+        if not state.is_crashed():
+            self._crashed_at = None
+        if state.is_final():
+            said = " ".join((state.message or "no reason given").split())
+            raise StageFailed(f"stage {self._title} {name.lower()}: {said}")
+        return None
+
+    def cancel(self, client: SyncPrefectClient) -> None:
+        """Ask its worker to stop; what it has learnt stays in its checkpoint."""
+        from prefect.states import Cancelling
+
+        client.set_flow_run_state(self._run.id, Cancelling())
+
+    def _may_go_on(self) -> bool:
+        """Whether somebody may still take the crashed run up."""
+        self._crashed_at = self._crashed_at or time.monotonic()
+        return time.monotonic() - self._crashed_at < TAKEN_UP

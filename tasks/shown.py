@@ -1,0 +1,88 @@
+"""What Prefect's UI shows of a run, as its artifacts. Their keys stay the same: it shows history."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from tasks.progress import duration
+
+SHOWN = 50  # faults listed
+
+
+def show_run(summary: dict[str, Any]) -> None:
+    """A table of the run's stages, and a page that says where its report and its models are.
+
+    A server that doesn't take them costs no one the run.
+    """
+    name = summary["run"]
+    with _said_only():
+        create_table_artifact(
+            [_row(stage, numbers) for stage, numbers in summary["stages"].items()],
+            key="relevo-stages",
+            description=f"Stages of the run {name}",
+        )
+        create_markdown_artifact(_page(summary), key="relevo-run", description=f"The run {name}")
+
+
+def show_predictions(model: str, table: str, counts: dict[str, int], faults: list[str]) -> None:
+    """How many pictures got which label, where the table of them all is, and what could not be read."""
+    lines = [f"# {sum(counts.values()):,} pictures seen by {model}", "", f"Table: `{table}`", ""]
+    lines += ["| label | pictures |", "|---|---:|"]
+    lines += [f"| {label} | {count:,} |" for label, count in sorted(counts.items())]
+    if faults:
+        lines += ["", f"{len(faults):,} could not be read:", ""]
+        lines += [f"- {fault}" for fault in faults[:SHOWN]]
+    with _said_only():
+        create_markdown_artifact(
+            "\n".join(lines) + "\n", key="relevo-predictions", description=f"Predictions of {model}"
+        )
+
+
+@contextmanager
+def _said_only() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        logging.getLogger("prefect").warning("an artifact is not shown: %s", error)
+
+
+def _row(name: str, stage: dict[str, Any]) -> dict[str, Any]:
+    metrics = stage["metrics"]
+    low, high = metrics["accuracy_interval"]
+    return {
+        "stage": name,
+        "state": stage["state"],
+        "starts from": stage["start"] or "scratch",
+        "accuracy": f"{metrics['accuracy']:.4f} ({low:.4f} to {high:.4f})",
+        "balanced": f"{metrics['balanced_accuracy']:.4f}",
+        "seconds": f"{stage['seconds']:.1f}",
+    }
+
+
+def _page(summary: dict[str, Any]) -> str:
+    lines = [
+        f"# {summary['run']}",
+        "",
+        f"Recipe **{summary['recipe']}**, {duration(summary['seconds'])}, {summary['device']}.",
+        f"Report: `{summary['report']}`",
+        "",
+        "| stage | state | test accuracy | from scratch | random network | seconds |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for name, stage in summary["stages"].items():
+        controls = stage.get("controls", {})
+        scores = [f"{stage['metrics']['accuracy']:.4f}"]
+        for kind in ("scratch", "random"):
+            there = kind in controls
+            scores.append(f"{controls[kind]['metrics']['accuracy']:.4f}" if there else "")
+        lines.append(
+            f"| {name} | {stage['state']} | {' | '.join(scores)} | {stage['seconds']:.1f} |"
+        )
+    lines += ["", "Models:", ""]
+    lines += [f"- {name}: `{stage['model']}`" for name, stage in summary["stages"].items()]
+    return "\n".join(lines) + "\n"
