@@ -57,7 +57,8 @@ def collect(
 
     Args:
         keep_last: keep this many of the newest runs. older_than: keep what is younger. A run goes only
-            if every rule given lets it go; with none, every finished run stays.
+            if every rule given lets it go; with none, every finished run stays. Tables of predictions
+            belong to no run, and go by their age alone.
     """
     home, sweep = open_store(store), Sweep()
     now = now or datetime.now(UTC)
@@ -102,6 +103,8 @@ def collect(
                 if entry.key not in reached and now - entry.modified > IN_USE
             ]
         )
+    if older_than is not None:
+        remove(_older(home.entries("predictions"), now - older_than))
     for folder in ("checkpoints", "outcomes"):
         remove(_older(home.entries(folder), now - ABANDONED))
     remove(_older(home.entries("damaged"), now - IN_USE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,13 +97,14 @@ def test_what_can_not_be_predicted_is_one_line(
 
 
 def test_the_flow_leaves_its_table_in_the_store(
-    chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], server: str
+    chain: Chain, scans: tuple[Path, dict[str, str]], server: str, tmp_path: Path
 ) -> None:
     from flows.predict import predict
 
-    done = predict(str(scans[0]), "latest/ten_class", str(chain.store))
+    store = shutil.copytree(chain.store, tmp_path / "store")
+    done = predict(str(scans[0]), "latest/ten_class", str(store))
     assert sum(done["counts"].values()) == 20
     table = Path(done["table"])
-    assert table.parent == chain.store / "predictions"
+    assert table.parent == store / "predictions"
     assert len(table.read_text().splitlines()) == 21
     assert json.dumps(done["unreadable"]).count("broken.png") == 1

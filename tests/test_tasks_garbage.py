@@ -49,6 +49,15 @@ def test_without_a_rule_every_run_keeps_all_it_needs(store: Path) -> None:
     assert files(store) == before - {entry.key for entry in sweep.removed}
 
 
+def test_tables_of_predictions_go_by_their_age(store: Path) -> None:
+    old, young = (write_old(store / f"predictions/{days}.csv", days) for days in (40, 20))
+    collect(str(store), keep_last=0)
+    assert {old, young} <= files(store)
+    collect(str(store), older_than=timedelta(days=30))
+    assert old not in files(store)
+    assert young in files(store)
+
+
 def test_a_removed_run_takes_what_only_it_needed(store: Path) -> None:
     runs = run_names(str(store))
     first = json.loads((store / "runs" / runs[0] / "lineage.json").read_text())

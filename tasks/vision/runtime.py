@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import Device, cores
+from tasks.vision.layers import silu_gradient
 from tasks.vision.quiet import quiet_output
 
 
@@ -18,6 +19,9 @@ def set_up(device: Device) -> None:
     """
     with quiet_output():
         _use(device)
+        if device.kind == "cpu" and device.policy == "mixed_bfloat16":
+            # XLA announces itself at its first function, which is this one.
+            silu_gradient(tf.zeros((1,), tf.bfloat16), tf.zeros((1,), tf.bfloat16))
     keras.config.set_dtype_policy(device.policy)
 
 

@@ -1,0 +1,74 @@
+"""The fast layers compute what Keras' and TensorFlow's own compute, gradients included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tasks.vision.hardware import Device
+from tasks.vision.layers import Convolution, convolve, silu, silu_gradient
+from tasks.vision.runtime import set_up
+
+DRAW = np.random.default_rng(3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _processor() -> None:
+    """Whichever file of tests comes first, TensorFlow can be set up only once."""
+    set_up(Device("cpu", "tests", "float32"))
+
+
+def noise(*shape: int) -> tf.Tensor:
+    return tf.constant(DRAW.normal(size=shape), tf.float32)
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_a_convolution_by_products_has_tensorflows_gradients(size: int) -> None:
+    images, kernel, above = noise(5, size, size, 6), noise(3, 3, 6, 4), noise(5, size, size, 4)
+
+    def gradients(function: object) -> list[np.ndarray]:
+        with tf.GradientTape() as tape:
+            tape.watch([images, kernel])
+            y = function(images, kernel)  # type: ignore[operator]
+        return [y.numpy(), *(g.numpy() for g in tape.gradient(y, [images, kernel], above))]
+
+    own = gradients(convolve)
+    theirs = gradients(lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"))
+    for a, b in zip(own, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_wide_small_images_take_the_products_where_there_is_a_matrix_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[tuple[int, ...]] = []
+
+    def watched(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        taken.append(tuple(images.shape))
+        return tf.nn.conv2d(images, kernel, 1, "SAME")
+
+    monkeypatch.setattr("tasks.vision.layers.convolve", watched)
+    for unit in (True, False):
+        monkeypatch.setattr("tasks.vision.layers.has_matrix_unit", lambda unit=unit: unit)
+        for size, channels in ((7, 128), (15, 128), (7, 64)):
+            layer = Convolution(channels, dtype="mixed_bfloat16")
+            layer(tf.zeros((2, size, size, channels)))
+    assert taken == [(2, 7, 7, 128)]
+
+
+def test_silu_in_bfloat16_has_the_gradient_of_float32() -> None:
+    x, above = noise(1000) * 3, noise(1000)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.nn.silu(x)
+    exact = tape.gradient(y, x, above)
+    np.testing.assert_allclose(silu_gradient(x, above), exact, rtol=1e-5, atol=1e-6)
+
+    half = tf.cast(x, tf.bfloat16)
+    with tf.GradientTape() as tape:
+        tape.watch(half)
+        z = silu(half)
+    near = tape.gradient(z, half, tf.cast(above, tf.bfloat16))
+    assert near.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(near, tf.float32), exact, rtol=0.02, atol=0.02)
