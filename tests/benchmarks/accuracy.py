@@ -67,7 +67,7 @@ def main() -> None:
             scores["PyTorch", "ten_class"].append(epochs[-1])
             goal = scores["relevo", "ten_class"][-1]
             there = [row["seconds"] for row in epochs if row["accuracy"] >= goal["accuracy"]]
-            reached.append(goal["seconds"] / there[0] if there else 0.0)
+            reached.append((goal["seconds"] / (there or [epochs[-1]["seconds"]])[0], bool(there)))
     table = Table("trainer", "stage", "accuracy", "with augmentation", "balanced", "seconds")
     for (trainer, stage), each in scores.items():
         columns = []
@@ -76,7 +76,10 @@ def main() -> None:
             columns.append(spread(values, 4) if values else "")
         table.add_row(trainer, stage, *columns, spread([row["seconds"] for row in each], 0))
     if reached:
-        told = ", ".join(f"{share:.2f}" if share else "never reached" for share in reached)
+        told = ", ".join(
+            f"{share:.2f}{'' if there else ' (to its end: it never got there)'}"
+            for share, there in reached
+        )
         table.caption = (
             f"seconds of relevo over PyTorch's, to relevo's accuracy in ten_class: {told}"
         )
