@@ -60,7 +60,8 @@ def main() -> None:
     goal = f"{given.goal:.2f} on validation"
     if len(first) == 2:
         ratio = first["handed on"] / first["from scratch"]
-        table.caption = f"{goal} in {first['handed on']:.0f} s against {first['from scratch']:.0f} s: {ratio:.2f}"
+        times = " against ".join(f"{first[way]:.0f} s" for way in ("handed on", "from scratch"))
+        table.caption = f"{goal} in {times}: {ratio:.2f}"
     else:
         missed = {"handed on", "from scratch"} - first.keys()
         table.caption = f"{goal} is not reached {' nor '.join(sorted(missed))} in so few epochs"
