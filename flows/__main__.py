@@ -27,7 +27,7 @@ from flows.options import (
     StoreOption,
     all_settings,
 )
-from flows.scoring import evaluate, predict
+from flows.scoring import evaluate, export, predict
 from flows.terminal import Follower, stage_table
 from tasks.places import local_data, store_address
 from tasks.progress import duration
@@ -43,7 +43,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-for command in (evaluate, predict, verify, gc, deploy):
+for command in (evaluate, predict, export, verify, gc, deploy):
     app.command(command)
 
 

@@ -84,7 +84,7 @@ def experiment(
         same = {"recipe": recipe, "own_recipe": own_recipe, "store": home, "settings": changes}
         done = send_stages(setting, chosen, {**same, "max_epochs": max_epochs, "refresh": refresh})
 
-    devices = devices_of(done, home)
+    devices, source = devices_of(done, home), data or plan.data.source
     content = {
         "title": plan.name,
         "description": plan.description,
@@ -95,7 +95,7 @@ def experiment(
         "seed": plan.seed,
         "device": "; ".join(devices),
         "versions": versions("relevo", "tensorflow", "keras", "numpy", "prefect"),
-        "source": data or plan.data.source,
+        "source": source,
         "dataset": images.model_dump(mode="json"),
         "stages": {name: trained.refs() for name, trained in done.items()},
     }
@@ -103,7 +103,7 @@ def experiment(
     draw = cached(report, work, home, "write report", refresh=refresh, minutes=60)
     page, _ = draw(content, work.ingredients, home)
     name = run or run_name(plan.name, started)
-    summary = publish(name, plan, images, done, page, home, started, devices)
+    summary = publish(name, plan, source, images, done, page, home, started, devices)
     show_run(summary)
     return summary
 
@@ -116,7 +116,7 @@ def run_here(setting: Setting, stages: dict[str, Stage]) -> dict[str, Trained]:
         done[name] = run_stage(setting, name, stage, start)
         for kind, control in stage.controls_of(setting.recipe.network(stage)).items():
             title = control_name(name, kind)
-            done[name].controls[kind] = run_stage(setting, title, control, None)
+            done[name].controls[kind] = run_stage(setting, title, control, None, exports=False)
     return done
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from flows.parameters import Address
 from tasks.places import store_address
-from tasks.predict import as_csv, predict_pictures
+from tasks.predict import Sample, as_csv, predict_pictures
 from tasks.shown import show_predictions
 from tasks.store import open_store
 
@@ -21,7 +21,9 @@ def predict(
     model: Annotated[str, Field(min_length=1, max_length=2000)] = "latest/ten_class",
     store: Address = None,
 ) -> dict[str, Any]:
-    """Have a model score a folder of pictures; the table is left in the store, as predictions/ID.csv.
+    """Have a model score a folder of pictures; a table and a grid of some are left in the store.
+
+    They are predictions/ID.csv and predictions/ID.png.
 
     Args:
         pictures: a folder or archive of pictures, s3:// too.
@@ -30,14 +32,17 @@ def predict(
             left out.
     """
     home = store_address(store)
-    predictions = list(predict_pictures(home, model, [pictures]))
+    sample = Sample()
+    predictions = list(predict_pictures(home, model, [pictures], sample))
     read = [each for each in predictions if not each.fault]
-    key = f"predictions/{flow_run.id}.csv"
-    open_store(home).write(key, as_csv(read).encode())
-    table = open_store(home).address(key)
+    left, labels = open_store(home), list(read[0].probabilities) if read else []
+    name = f"predictions/{flow_run.id}"
+    left.write(f"{name}.csv", as_csv(read).encode())
+    left.write(f"{name}.png", sample.grid(labels, model))
+    table, grid = left.address(f"{name}.csv"), left.address(f"{name}.png")
     counts: dict[str, int] = {}
     for each in read:
         counts[each.label] = counts.get(each.label, 0) + 1
     faults = [each.fault for each in predictions if each.fault]
-    show_predictions(model, table, counts, faults)
-    return {"table": table, "counts": counts, "unreadable": faults}
+    show_predictions(model, table, grid, counts, faults)
+    return {"table": table, "grid": grid, "counts": counts, "unreadable": faults}

@@ -1,4 +1,4 @@
-"""Commands that use a trained model: evaluate and predict."""
+"""Commands that use a trained model: evaluate, predict and export."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from flows.options import JsonOption, StoreOption
 from tasks.places import store_address
 from tasks.vision.errors import BadInput
+from tasks.vision.formats import Format
 
 SHOWN = 20  # rows on standard output where a file holds them all
 
@@ -64,6 +65,7 @@ def predict(
     /,
     *,
     csv: Path | None = None,
+    grid: Path | None = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -79,23 +81,27 @@ def predict(
         Files, folders or archives; what can't be read is named and left out.
     csv
         Write a table with every label's probability to this file.
+    grid
+        Draw some of the pictures with their labels into this file, NAME.png.
     """
-    if csv is not None and not csv.absolute().parent.is_dir():
-        raise BadInput(f"--csv {csv}: {csv.absolute().parent} is no folder; make it first")
-    from tasks.predict import as_csv, predict_pictures, summary_of
+    for option, path in (("--csv", csv), ("--grid", grid)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise BadInput(f"{option} {path}: {path.absolute().parent} is no folder; make it first")
+    if grid is not None and grid.suffix.lower() != ".png":
+        raise BadInput(f"--grid {grid}: expected a name that ends in .png")
+    from tasks.predict import Sample, as_csv, predict_pictures, summary_of
 
-    predictions = list(predict_pictures(store_address(store), model, pictures))
+    sample = Sample() if grid else None
+    predictions = list(predict_pictures(store_address(store), model, pictures, sample))
     read = [each for each in predictions if not each.fault]
     for each in predictions:
         if each.fault:
             print(f"left out {each.fault}", file=sys.stderr)
     if csv is not None:
-        try:
-            csv.write_text(as_csv(read), "utf-8")
-        except OSError as error:
-            raise BadInput(
-                f"--csv {csv} can't be written ({error.strerror}); name a file"
-            ) from None
+        _write("--csv", csv, as_csv(read).encode())
+    if sample and grid:
+        labels = list(read[0].probabilities) if read else []
+        _write("--grid", grid, sample.grid(labels, model))
     if as_json:
         print(json.dumps(summary_of(predictions)))
         return 0
@@ -105,3 +111,43 @@ def predict(
     if len(shown) < len(read):
         print(f"... and {len(read) - len(shown)} more in {csv}")
     return 0
+
+
+def export(
+    model: str,
+    folder: Path,
+    *,
+    format_: Annotated[Format, Parameter(name="--format")] = "keras",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Write a trained model to a folder, in a format that other programs open.
+
+    Example: relevo export latest/ten_class for-the-phone --format tflite
+
+    Parameters
+    ----------
+    model
+        RUN/STAGE, e.g. latest/transfer, or the path of an exported model folder.
+    folder
+        A new or empty folder.
+    format_
+        What opens it: Keras, TensorFlow, LiteRT on phones and small devices, or ONNX.
+    """
+    from tasks.convert import export_model
+
+    names = export_model(store_address(store), model, folder, format_)
+    if as_json:
+        print(json.dumps({"folder": str(folder.absolute()), "format": format_, "files": names}))
+    else:
+        print(f"{folder}: {', '.join(names)}")
+    return 0
+
+
+def _write(option: str, path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise BadInput(
+            f"{option} {path} can't be written ({error.strerror}); name a file"
+        ) from None

@@ -22,8 +22,9 @@ from flows.parameters import (
 from flows.prepare_data import prepared
 from tasks.caching import cached
 from tasks.evaluate import evaluate
+from tasks.export import export
 from tasks.kept import load_dataset, load_model
-from tasks.keys import evaluation, training
+from tasks.keys import evaluation, exporting, training
 from tasks.outcomes import keep_outcome
 from tasks.places import store_address
 from tasks.runs import Trained
@@ -45,8 +46,13 @@ class Setting:
     refresh: bool = False
 
 
-def run_stage(setting: Setting, name: str, stage: Stage, start: Ref | None) -> Trained:
-    """Train `stage` from `start` and score it on test, each unless the cache has it."""
+def run_stage(
+    setting: Setting, name: str, stage: Stage, start: Ref | None, *, exports: bool = True
+) -> Trained:
+    """Train `stage` from `start`, score it on test, and export it, each unless the cache has it.
+
+    `exports` is False for a control, which nobody takes away.
+    """
     scheme = setting.recipe.scheme(stage)
     targets = apply_scheme(scheme, setting.classes)
     options: dict[str, Any] = {"refresh": setting.refresh, "minutes": stage.timeout_minutes}
@@ -72,9 +78,16 @@ def run_stage(setting: Setting, name: str, stage: Stage, start: Ref | None) -> T
         judge.ingredients,
         setting.store,
     )
-    resumed = not hit and load_model(model, setting.store)[0].resumed
-    state = "cached" if hit else "resumed" if resumed else "trained"
-    return Trained(stage.start, state, model, scores)
+    card, _ = load_model(model, setting.store)
+    state = "cached" if hit else "resumed" if card.resumed else "trained"
+    if not exports:
+        return Trained(stage.start, state, model, scores)
+    writing = exporting(model, card)
+    call = cached(export, writing, setting.store, f"export {name}", **options)
+    exported, _ = call(
+        f"export {name}", model.model_dump(mode="json"), writing.ingredients, setting.store
+    )
+    return Trained(stage.start, state, model, scores, exported)
 
 
 def control_name(stage: str, kind: str) -> str:
@@ -141,4 +154,4 @@ def _sent(setting: Setting, name: str, stage: Stage, given: Given) -> Trained:
     if given.control is None:
         return run_stage(setting, name, stage, given.start)
     control = stage.controls_of(setting.recipe.network(stage))[given.control]
-    return run_stage(setting, control_name(name, given.control), control, None)
+    return run_stage(setting, control_name(name, given.control), control, None, exports=False)

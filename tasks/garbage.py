@@ -20,7 +20,7 @@ from tasks.vision.errors import BadInput
 
 IN_USE = timedelta(days=1)
 ABANDONED = timedelta(days=14)  # a training that was stopped may be taken up again until then
-BLOBS = ("datasets", "models", "evaluations", "reports")
+BLOBS = ("datasets", "models", "evaluations", "exports", "reports")
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 

@@ -21,6 +21,7 @@ from tasks.store import Ref
 from tasks.store.base import sha256_of
 from tasks.vision.hardware import find_device
 from tasks.vision.labels import Targets
+from tasks.vision.model import Card
 from tasks.vision.recipe import Data, Stage
 from tasks.vision.sources import Source, fingerprint
 
@@ -172,6 +173,21 @@ def evaluation(model: Ref, dataset: Ref) -> Work:
             "policy": device.policy,
             "versions": versions(*NUMERIC, "scikit-learn"),
             "code": code_digests("tasks.vision.inference", "tasks.vision.metrics"),
+        },
+    )
+
+
+def exporting(model: Ref, card: Card) -> Work:
+    """What decides a model's .keras file: its numbers, what they mean, and the code that writes it."""
+    return Work(
+        "export",
+        {
+            "model": model.digest,
+            "architecture": card.architecture.model_dump(mode="json"),
+            "labels": card.labels,
+            "classes": card.classes,
+            "versions": versions(*NUMERIC, "h5py"),
+            "code": code_digests("tasks.vision.portable"),
         },
     )
 

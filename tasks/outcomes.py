@@ -16,6 +16,7 @@ def keep_outcome(store: str, run: str, trained: Trained) -> None:
         "state": trained.state,
         "model": trained.model.model_dump(mode="json"),
         "scores": trained.scores.model_dump(mode="json"),
+        "exported": trained.exported and trained.exported.model_dump(mode="json"),
     }
     open_store(store).write(f"outcomes/{run}.json", seal(json.dumps(values).encode()))
 
@@ -29,6 +30,7 @@ def read_outcome(store: str, run: str) -> Trained | None:
             values["state"],
             Ref.model_validate(values["model"]),
             Ref.model_validate(values["scores"]),
+            Ref.model_validate(values["exported"]) if values["exported"] else None,
         )
     except (Missing, ValueError, KeyError, TypeError):
         return None

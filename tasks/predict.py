@@ -8,12 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tasks.places import local_data
 from tasks.runs import find_model
+from tasks.vision.ahead import ahead
+from tasks.vision.augment import evenly
 from tasks.vision.errors import BadInput
 from tasks.vision.files import shown
 from tasks.vision.hardware import find_device, loading_tensorflow
-from tasks.vision.pictures import read_pictures
+from tasks.vision.pictures import Pictures, batch_size
+
+AHEAD_BYTES = 256 * 2**20  # of pixels that are decoded and not yet looked at
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,13 @@ class Prediction:
         return {"file": self.name, "label": self.label, "probabilities": chances}
 
 
-def predict_pictures(store: str, model: str, given: Sequence[str]) -> Iterator[Prediction]:
+def predict_pictures(
+    store: str, model: str, given: Sequence[str], sample: Sample | None = None
+) -> Iterator[Prediction]:
     """Every picture in the files, folders and archives `given`, those that can't be read included.
+
+    Pictures are decoded while TensorFlow is imported and while the network is at those before them.
+    `sample` is offered every picture that could be read.
 
     Raises:
         BadInput: there is no such model, or nothing under one of the addresses.
@@ -44,18 +55,62 @@ def predict_pictures(store: str, model: str, given: Sequence[str]) -> Iterator[P
     if not given:
         raise BadInput("no picture is given; name files, folders or archives of them")
     card, tensors = find_model(store, model)
-    places = [local_data(each) for each in given]
-    batches = read_pictures(places, card.architecture.image_size)
-    first = next(batches)  # what can be refused is refused before TensorFlow is imported
-    with loading_tensorflow():
-        from tasks.vision.inference import Predictor
+    size = card.architecture.image_size
+    depth = max(1, AHEAD_BYTES // (3 * size**2 * batch_size(size)))
+    # What can be refused is refused by `Pictures`, before TensorFlow is imported.
+    with (
+        Pictures([local_data(each) for each in given]) as pictures,
+        ahead(pictures.batches(size), depth) as batches,
+    ):
+        with loading_tensorflow():
+            from tasks.vision.inference import Predictor
 
-    predictor = Predictor(card, tensors, find_device())
-    for batch in (first, *batches):
-        for name, row in zip(batch.names, predictor(batch.images), strict=True):
-            yield Prediction(name, dict(zip(card.labels, map(float, row), strict=True)))
-        for name, reason in batch.unreadable.items():
-            yield Prediction(name, {}, f"{shown(name)}: {reason}")
+        predictor = Predictor(card, tensors, find_device())
+        for batch in batches:
+            probabilities = predictor(batch.images)
+            if sample:
+                sample.offer(batch.images, probabilities)
+            for name, row in zip(batch.names, probabilities.tolist(), strict=True):
+                yield Prediction(name, dict(zip(card.labels, row, strict=True)))
+            for name, reason in batch.unreadable.items():
+                yield Prediction(name, {}, f"{shown(name)}: {reason}")
+
+
+class Sample:
+    """At most so many pictures, evenly spread over however many there turn out to be."""
+
+    def __init__(self, most: int = 40) -> None:
+        self.most = most
+        self._every = 1  # each so manieth picture is kept
+        self._seen = 0
+        self._images: list[np.ndarray] = []
+        self._probabilities: list[np.ndarray] = []
+
+    def offer(self, images: np.ndarray, probabilities: np.ndarray) -> None:
+        """Look at the next pictures (n, size, size, 3) and their probabilities (n, labels)."""
+        for row in range(-self._seen % self._every, len(images), self._every):
+            self._images.append(images[row].copy())
+            self._probabilities.append(probabilities[row])
+        self._seen += len(images)
+        while len(self._images) > 4 * self.most:
+            self._every *= 2
+            self._images, self._probabilities = self._images[::2], self._probabilities[::2]
+
+    def grid(self, labels: Sequence[str], title: str) -> bytes:
+        """The pictures, each with its likeliest label and the probability of it, as PNG."""
+        from tasks.vision.figures import png
+        from tasks.vision.grids import prediction_grid
+
+        chosen = evenly(len(self._images), self.most)
+        images, rows = self._images, self._probabilities
+        figure = prediction_grid(
+            np.array([images[i] for i in chosen], np.uint8),
+            None,
+            np.array([rows[i] for i in chosen]),
+            labels,
+            f"{title}: {len(chosen):,} of {self._seen:,} pictures",
+        )
+        return png(figure)
 
 
 def as_csv(predictions: Iterable[Prediction]) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.exported import MODEL_FILE, model_files
 from tasks.kept import load_evaluation, load_model, report_files
 from tasks.store import Damaged, Missing, Ref, open_store
 from tasks.store.base import sha256_of
@@ -16,17 +17,19 @@ from tasks.vision.errors import BadInput
 from tasks.vision.model import Card, Tensors, unpack
 from tasks.vision.recipe import Recipe, nearest
 
-MODEL_FILE = "model.safetensors"
-
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished stage: its model, its scores, how it came about, and what it is measured against."""
+    """A finished stage: its model, its scores, how it came about, and what it is measured against.
+
+    `exported` is the model as a .keras file; controls have none.
+    """
 
     start: str | None
     state: str
     model: Ref
     scores: Ref
+    exported: Ref | None = None
     controls: dict[str, Trained] = field(default_factory=dict)
 
     def refs(self) -> dict[str, Any]:
@@ -160,6 +163,7 @@ def _quoted(key: str) -> str:
 def publish(
     name: str,
     plan: Recipe,
+    source: str,
     data: Ref,
     done: dict[str, Trained],
     page: Ref,
@@ -167,7 +171,10 @@ def publish(
     started: datetime,
     devices: list[str],
 ) -> dict[str, Any]:
-    """Write the run folder, its summary last, and return the summary that `relevo run` prints."""
+    """Write the run folder, its summary last, and return the summary that `relevo run` prints.
+
+    `source` is where the images came from, as it was given.
+    """
     home, folder = open_store(store), f"runs/{name}"
     files: dict[str, str] = {}
 
@@ -178,13 +185,18 @@ def publish(
     for path, content in report_files(page, store):
         write(path, content)
     write("recipe.toml", as_toml(plan).encode())
-    for stage, trained in done.items():
-        write(f"models/{stage}/{MODEL_FILE}", home.fetch(trained.model).read_bytes())
+    for path, content in model_files(name, plan, source, data, done, store):
+        write(f"models/{path}", content)
     lineage = {
         "files": files,
         "dataset": data.model_dump(mode="json"),
         "report": page.model_dump(mode="json"),
         "models": {stage: trained.model.model_dump(mode="json") for stage, trained in done.items()},
+        "exports": {
+            stage: trained.exported.model_dump(mode="json")
+            for stage, trained in done.items()
+            if trained.exported
+        },
         "evaluations": {
             stage: trained.scores.model_dump(mode="json") for stage, trained in done.items()
         },

@@ -29,9 +29,17 @@ def show_run(summary: dict[str, Any]) -> None:
         create_markdown_artifact(_page(summary), key="relevo-run", description=f"The run {name}")
 
 
-def show_predictions(model: str, table: str, counts: dict[str, int], faults: list[str]) -> None:
+def show_predictions(
+    model: str, table: str, grid: str, counts: dict[str, int], faults: list[str]
+) -> None:
     """How many pictures got which label, where the table of them all is, and what could not be read."""
-    lines = [f"# {sum(counts.values()):,} pictures seen by {model}", "", f"Table: `{table}`", ""]
+    lines = [
+        f"# {sum(counts.values()):,} pictures seen by {model}",
+        "",
+        f"Table: `{table}`",
+        f"Some of them: `{grid}`",
+        "",
+    ]
     lines += ["| label | pictures |", "|---|---:|"]
     lines += [f"| {label} | {count:,} |" for label, count in sorted(counts.items())]
     if faults:

@@ -14,7 +14,7 @@ from tasks.store import Missing, Ref, Store, StoreError, open_store
 from tasks.store.base import Passing
 from tasks.vision.errors import BadInput
 
-BLOBS = ("datasets", "models", "evaluations", "reports", "downloads")
+BLOBS = ("datasets", "models", "evaluations", "exports", "reports", "downloads")
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,20 @@ def test_an_archive_a_folder_and_a_file_say_the_same(
         assert np.allclose(list(a.values()), list(b.values()), atol=1e-5)
 
 
+def test_a_grid_shows_the_pictures_and_what_they_are_taken_for(
+    chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "seen.png"
+    words = ["predict", "latest/transfer", str(scans[0]), "--store", str(chain.store)]
+    assert relevo(*words, "--grid", str(path)).status == 0
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        shades = np.asarray(image.convert("RGB")).astype(int)
+    assert len(np.unique(shades.reshape(-1, 3), axis=0)) > 50
+    # Nobody knows the truth: no green ticks, no red crosses.
+    assert np.ptp(shades, axis=2).max() < 60
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -76,6 +90,8 @@ def test_an_archive_a_folder_and_a_file_say_the_same(
         (["latest/ten_clas", "{scans}"], "did you mean 'ten_class'?"),
         (["latest/ten_class", "{empty}"], "holds no picture"),
         (["latest/ten_class", "{scans}", "--csv", "no/such/folder/x.csv"], "is no folder"),
+        (["latest/ten_class", "{scans}", "--grid", "no/such/folder/x.png"], "is no folder"),
+        (["latest/ten_class", "{scans}", "--grid", "seen.jpg"], "ends in .png"),
         (["latest/ten_class"], "PICTURES"),
     ],
 )
@@ -107,4 +123,6 @@ def test_the_flow_leaves_its_table_in_the_store(
     table = Path(done["table"])
     assert table.parent == store / "predictions"
     assert len(table.read_text().splitlines()) == 21
+    with Image.open(done["grid"]) as grid:
+        assert grid.width > 500
     assert json.dumps(done["unreadable"]).count("broken.png") == 1

@@ -24,6 +24,7 @@ HEAVY = {
     "learning",
     "networks",
     "optimizers",
+    "portable",
     "runtime",
     "steps",
     "trainer",

@@ -46,6 +46,8 @@ def test_without_a_rule_every_run_keeps_all_it_needs(store: Path) -> None:
     for run in runs:
         for stage in json.loads((store / "runs" / run / "run.json").read_text())["stages"]:
             find_model(str(store), f"{run}/{stage}")
+        exports = json.loads((store / "runs" / run / "lineage.json").read_text())["exports"]
+        assert {ref["uri"] for ref in exports.values()} <= files(store)
     assert files(store) == before - {entry.key for entry in sweep.removed}
 
 
@@ -68,7 +70,8 @@ def test_a_removed_run_takes_what_only_it_needed(store: Path) -> None:
     assert sweep.runs == runs
     assert {entry.key for entry in dry.removed} == {entry.key for entry in sweep.removed}
     assert sweep.size > 1_000_000
-    assert first["models"]["baseline"]["uri"] not in files(store)
+    assert first["models"]["baseline"]["uri"] in before
+    assert first["exports"]["baseline"]["uri"] in before
     assert files(store) == set()
 
 

@@ -23,7 +23,7 @@ def faults(store: Path) -> list[str]:
 
 def test_a_store_after_real_runs_is_clean(store: Path) -> None:
     checked = {each.key.split("/")[0] for each in check_all(str(store))}
-    assert {"datasets", "models", "evaluations", "reports", "cache", "runs"} <= checked
+    assert {"datasets", "models", "evaluations", "exports", "reports", "cache", "runs"} <= checked
     assert faults(store) == []
 
 

@@ -86,6 +86,9 @@ DRAWINGS = {
     "no predictions": lambda: grids.prediction_grid(
         np.empty((0, 32, 32, 3), np.uint8), [], np.empty((0, 2)), ["a", "b"], "none"
     ),
+    "predictions without a truth": lambda: grids.prediction_grid(
+        scans(7)[0], None, np.eye(7, 10) + 0.05, list("0123456789"), "seen"
+    ),
     "confusion of 2": lambda: confusion(2),
     "confusion of 3": lambda: confusion(3),
     "confusion of 10": lambda: confusion(10),

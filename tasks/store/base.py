@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Kind = Literal["dataset", "model", "evaluation", "report", "download"]
+Kind = Literal["dataset", "model", "evaluation", "export", "report", "download"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 CHUNK = 1 << 20
 

@@ -34,7 +34,7 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#bcd3ea", "#1f
 
 def prediction_grid(
     images: npt.NDArray[np.uint8],
-    truth: Sequence[int],
+    truth: Sequence[int] | None,
     probabilities: npt.NDArray[np.floating[Any]],
     labels: Sequence[str],
     title: str,
@@ -43,7 +43,8 @@ def prediction_grid(
     """Pictures (n, h, w, 3), each with the predicted label, its probability and a tick or a cross.
 
     `truth` holds n indices into `labels`, `probabilities` is (n, labels). A right answer has a
-    solid green frame and a tick; a wrong one a dashed red frame, a cross and the true label.
+    solid green frame and a tick; a wrong one a dashed red frame, a cross and the true label. Where
+    no truth is known (None), frames are grey and unmarked.
     """
     words = WORDS[lang]
     if len(images) == 0:
@@ -51,7 +52,7 @@ def prediction_grid(
         figure.text(0.012, 0.3, words["no_images"], size=NORMAL, color=MUTED)
         return figure
     guesses = np.argmax(probabilities, axis=1)
-    wrong = guesses != np.asarray(truth)
+    wrong = np.zeros(len(images), bool) if truth is None else guesses != np.asarray(truth)
     tall = SIDE * images.shape[1] / images.shape[2]
     pitch = tall + (0.43 if wrong.any() else 0.28)
     height = HEAD + pitch * -(-len(images) // COLUMNS)
@@ -63,9 +64,9 @@ def prediction_grid(
         box = (left / WIDTH, bottom / height, SIDE / WIDTH, tall / height)
         axes = figure.add_axes(box)
         guess = int(guesses[i])
-        _picture(axes, image, bool(wrong[i]))
+        _picture(axes, image, None if truth is None else bool(wrong[i]))
         lines = [f"{_short(labels[guess])} {_probability(float(probabilities[i, guess]))}"]
-        if wrong[i]:
+        if truth is not None and wrong[i]:
             lines.append(words["is"].format(label=_short(labels[truth[i]])))
         axes.text(
             0.5,
@@ -81,12 +82,16 @@ def prediction_grid(
     return figure
 
 
-def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool) -> None:
+def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool | None) -> None:
     axes.set(xticks=[], yticks=[])
     # Small pictures stay crisp squares; large ones are smoothed as they shrink.
     axes.imshow(
         image, aspect="auto", interpolation="nearest" if image.shape[0] <= 96 else "antialiased"
     )
+    if wrong is None:
+        for side in axes.spines.values():
+            side.set(color=RULE, linewidth=0.8)
+        return
     for side in axes.spines.values():
         side.set(color=WRONG if wrong else RIGHT, linewidth=2.2)
         side.set_linestyle((0, (2.2, 1.2)) if wrong else "solid")

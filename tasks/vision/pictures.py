@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -13,9 +16,10 @@ from tasks.vision.archives import ARCHIVE_SUFFIXES
 from tasks.vision.contents import Contents, open_contents
 from tasks.vision.errors import BadInput
 from tasks.vision.files import is_image, read_file, shown
-from tasks.vision.workers import decode_all
+from tasks.vision.workers import Decoders
 
-BATCH = 4096  # pictures; at 32 pixels 12 MB
+BATCH = 2000  # pictures, where they are small; a multiple of what the network takes at once
+BATCH_BYTES = 64 * 2**20  # of pixels, where they are large
 
 
 @dataclass(frozen=True)
@@ -27,29 +31,79 @@ class Batch:
     unreadable: dict[str, str]
 
 
-def read_pictures(given: Sequence[str], image_size: int) -> Iterator[Batch]:
-    """Every picture in `given`, in the order of the arguments and of the names in each.
+class Pictures:
+    """Every picture in `given`, in the order of the arguments and of the names in each; close it.
 
     Raises:
         BadInput: nothing is there, or it holds no picture; before anything is decoded.
     """
-    places = [_find(each) for each in given]
-    for place in places:
-        with closing(_open(place)) as contents:
-            names = list(_names(contents))
-            if not names:
-                raise BadInput(f"{shown(place)} holds no picture; expected .png, .jpg or such")
-            for start in range(0, len(names), BATCH):
-                yield _batch(contents, place, names[start : start + BATCH], image_size)
+
+    def __init__(self, given: Sequence[str]) -> None:
+        self._found: list[_Found] = []
+        with ExitStack() as stack:
+            for place in map(_find, given):
+                contents = _open(place)
+                stack.callback(contents.close)
+                names = list(_names(contents))
+                if not names:
+                    raise BadInput(f"{shown(place)} holds no picture; expected .png, .jpg or such")
+                self._found += [_Found(place, contents, name) for name in names]
+            self._open = stack.pop_all()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def batches(self, image_size: int) -> Generator[Batch, None, None]:
+        """All pictures as squares of `image_size` pixels, in batches of `batch_size`."""
+        most = batch_size(image_size)
+        with Decoders(len(self)) as decoders:
+            for start in range(0, len(self), most):
+                yield _batch(decoders, self._found[start : start + most], image_size)
+
+    def close(self) -> None:
+        """Close the archives that are open."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _batch(contents: Contents, place: Path, names: list[str], image_size: int) -> Batch:
-    images = np.empty((len(names), image_size, image_size, 3), np.uint8)
-    failed = decode_all(contents.read(names), images)
-    titles = [str(place / name) if name else str(place) for name in names]
-    kept = [row for row in range(len(names)) if row not in failed]
-    unreadable = {titles[row]: failed[row] for row in sorted(failed)}
-    return Batch([titles[row] for row in kept], images[kept] if failed else images, unreadable)
+class _Found(NamedTuple):
+    """One picture: the place that was given, what is in it, and the picture's name there."""
+
+    place: Path
+    contents: Contents
+    name: str
+
+    @property
+    def title(self) -> str:
+        return str(self.place / self.name) if self.name else str(self.place)
+
+
+def batch_size(image_size: int) -> int:
+    """How many pictures of so many pixels a side make a batch."""
+    return min(BATCH, max(1, BATCH_BYTES // (3 * image_size**2)))
+
+
+def _batch(decoders: Decoders, found: list[_Found], image_size: int) -> Batch:
+    images = np.empty((len(found), image_size, image_size, 3), np.uint8)
+    failed = decoders.decode(_files(found), images)
+    kept = [row for row in range(len(found)) if row not in failed]
+    unreadable = {found[row].title: failed[row] for row in sorted(failed)}
+    return Batch([found[row].title for row in kept], images[kept] if failed else images, unreadable)
+
+
+def _files(found: list[_Found]) -> Iterator[tuple[int, bytes | str]]:
+    """Row and bytes of each, read place by place."""
+    before = 0
+    for contents, group in groupby(found, key=attrgetter("contents")):
+        names = [each.name for each in group]
+        for index, data in contents.read(names):
+            yield before + index, data
+        before += len(names)
 
 
 def _find(given: str) -> Path:

@@ -15,9 +15,9 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -37,46 +37,78 @@ def decode_all(
 ) -> dict[int, str]:
     """Decode files into the rows of `out` (N, size, size, 3) uint8; returns {row: why it wasn't}.
 
-    `files` gives rows with the file's bytes, or the reason why there are none, in any order. It is
-    read by one thread at a time, a few MiB ahead. `workers` (default: one per core) doesn't change
-    the result. Raises `ChildProcessError` if a worker is killed, and whatever `files` raises.
+    As `Decoders.decode`, for one array alone.
     """
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    failed: dict[int, str] = {}
-    chunks = _chunks(files, out.shape[1], failed)
-    turn = threading.Lock()
-    stop = threading.Event()
+    with Decoders(len(out), workers) as decoders:
+        return decoders.decode(files, out)
 
-    def feed(decode_chunk: _Decoder) -> None:
-        while not stop.is_set():
-            with turn:
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            rows, blobs = chunk
-            first, last = rows[0], rows[-1]
-            in_place = rows == list(range(first, last + 1))
-            target = out[first : last + 1] if in_place else np.empty_like(out[: len(rows)])
-            reasons = decode_chunk(blobs, target)
-            if not in_place:
-                out[rows] = target
-            failed.update({rows[index]: reason for index, reason in reasons.items()})
 
-    with ExitStack() as stack:
-        decoders: list[_Decoder] = [_decode_chunk] * max(1, workers)
-        if len(out) >= PROCESSES_FROM and workers > 1 and sys.executable:
-            decoders = [stack.enter_context(_Worker()) for _ in range(workers)]
-        pool = stack.enter_context(ThreadPoolExecutor(len(decoders), "decode"))
-        try:
-            for task in as_completed([pool.submit(feed, decoder) for decoder in decoders]):
-                task.result()
-        finally:
-            stop.set()
-            for decoder in decoders:
-                if isinstance(decoder, _Worker):
-                    decoder.stop()  # frees the threads that wait for its answer
-    return failed
+class Decoders:
+    """Workers that stay from one array to the next, since starting them costs; a context manager.
+
+    Args:
+        images: how many there will be in all.
+        workers: how many decode at once (default: one per core); they don't change the result.
+    """
+
+    def __init__(self, images: int, workers: int | None = None) -> None:
+        if workers is None:
+            linux = sys.platform == "linux"
+            workers = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+        self._processes: list[_Worker] = []
+        self._decoders: Sequence[_Decoder] = [_decode_chunk] * max(1, workers)
+        if images >= PROCESSES_FROM and workers > 1 and sys.executable:
+            self._processes = [_Worker() for _ in range(workers)]
+            self._decoders = self._processes
+
+    def decode(self, files: Iterable[tuple[int, bytes | str]], out: np.ndarray) -> dict[int, str]:
+        """Decode files into the rows of `out` (N, size, size, 3) uint8; returns {row: why it wasn't}.
+
+        `files` gives rows with the file's bytes, or the reason why there are none, in any order. It is
+        read by one thread at a time, a few MiB ahead. Raises `ChildProcessError` if a worker is killed,
+        and whatever `files` raises; the workers are gone then.
+        """
+        failed: dict[int, str] = {}
+        chunks = _chunks(files, out.shape[1], failed)
+        turn = threading.Lock()
+        stop = threading.Event()
+
+        def feed(decode_chunk: _Decoder) -> None:
+            while not stop.is_set():
+                with turn:
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                rows, blobs = chunk
+                first, last = rows[0], rows[-1]
+                in_place = rows == list(range(first, last + 1))
+                target = out[first : last + 1] if in_place else np.empty_like(out[: len(rows)])
+                reasons = decode_chunk(blobs, target)
+                if not in_place:
+                    out[rows] = target
+                failed.update({rows[index]: reason for index, reason in reasons.items()})
+
+        with ThreadPoolExecutor(len(self._decoders), "decode") as pool:
+            try:
+                for task in as_completed([pool.submit(feed, each) for each in self._decoders]):
+                    task.result()
+            except BaseException:
+                stop.set()
+                self.close()  # frees the threads that wait for an answer
+                raise
+        return failed
+
+    def close(self) -> None:
+        """End the workers, whatever they are at."""
+        for process in self._processes:
+            process.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.close()
 
 
 _Decoder = Callable[[list[bytes], np.ndarray], dict[int, str]]
@@ -172,10 +204,8 @@ class _Worker:
         self._process.kill()
         self._process.wait()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Stop, and let go of the pipes."""
         self.stop()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None

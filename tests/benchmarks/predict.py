@@ -1,0 +1,144 @@
+"""What `relevo predict` costs against the bare network on the same pictures, decoded beforehand.
+
+python tests/benchmarks/predict.py ../shared/data/cifar10-png.zip [--images 10000] [--rounds 5]
+The network is ten_class' of the recipe cifar10, its weights random. A rate is over the seconds that so many
+pictures take more than one picture does; the last column compares whole processes, imports included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from photos import read
+from rich.table import Table
+from turns import Turn, child, interleave, show, spread
+
+from tasks.vision.hardware import find_device, loading_tensorflow
+from tasks.vision.model import Architecture, Card, pack, unpack
+from tasks.vision.recipe import Network
+
+LABELS = [str(digit) for digit in range(10)]
+
+
+def make_model(path: Path, images: np.ndarray, widths: list[int]) -> None:
+    """Write an exported folder with a model that has learnt nothing."""
+    with loading_tensorflow():
+        from tasks.vision.networks import initialise
+        from tasks.vision.runtime import set_up
+        from tasks.vision.transfer import build_model
+        from tasks.vision.variables import tensors_of
+
+    set_up(find_device())
+    architecture = Architecture(
+        network=Network(widths=tuple(widths)),
+        image_size=images.shape[1],
+        outputs=len(LABELS),
+        mean=(0.491, 0.482, 0.446),
+        std=(0.247, 0.243, 0.262),
+    )
+    model = build_model(architecture)
+    initialise(model, images, 0)
+    card = Card(
+        architecture=architecture,
+        labels=LABELS,
+        classes=[[label] for label in LABELS],
+        train="all",
+        epochs=1,
+        kept_epoch=1,
+        seconds=1.0,
+        images=1,
+        images_per_second=1.0,
+        flip=True,
+        device=str(find_device()),
+        history=[],
+    )
+    path.mkdir()
+    (path / "model.safetensors").write_bytes(pack(card, tensors_of(model)))
+
+
+def bare(folder: str, count: int) -> dict[str, float]:
+    """The network alone, on pictures that lie decoded in memory; a second pass is timed as well."""
+    images = np.load(Path(folder) / "images.npy")[:count]
+    content = (Path(folder) / "model/model.safetensors").read_bytes()
+    with loading_tensorflow():
+        from tasks.vision.inference import Predictor
+
+    predictor = Predictor(*unpack(content, folder), find_device())
+    predictor(images)
+    clock = time.monotonic()
+    predictor(images)
+    return {"again": time.monotonic() - clock}
+
+
+def take(archive: str, count: int, path: Path) -> None:
+    """Copy the first pictures of the archive, as they are, into one without folders."""
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as out:
+        names = [name for name in source.namelist() if name.endswith(".png")][:count]
+        for row, name in enumerate(names):
+            out.writestr(f"{row:06d}.png", source.read(name))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("archive")
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
+    parser.add_argument("--bare", metavar="FOLDER", help="run the network alone and say how long")
+    given = parser.parse_args()
+    if given.bare:
+        print(json.dumps(bare(given.bare, given.images)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        home, n = Path(folder), given.images
+        images, _, _ = read(given.archive, "test")
+        # What the pictures show costs nothing: the bare network may see others.
+        np.save(home / "images.npy", np.resize(images, (n, *images.shape[1:])))
+        make_model(home / "model", images[:5000], given.widths)
+        relevo = [sys.executable, "-m", "flows", "predict", home / "model"]
+        alone = ["--bare", folder, "--images", n]
+        contenders = {f"bare {n}": child("predict", given.archive, *alone)}
+        for count in (n, 1):
+            take(given.archive, count, home / f"{count}.zip")
+            words = [*relevo, home / f"{count}.zip", "--csv", home / "seen.csv"]
+            contenders[f"relevo predict {count}"] = words
+        turns = interleave(contenders, given.rounds)
+
+    whole = {
+        name: [_once(turn) for turn in turns[f"{name} {n}"]] for name in ("bare", "relevo predict")
+    }
+    one = median(_once(turn) for turn in turns["relevo predict 1"])
+    rates = {
+        "bare": [n / turn.answer["again"] for turn in turns[f"bare {n}"]],
+        "relevo predict": [(n - 1) / (seconds - one) for seconds in whole["relevo predict"]],
+    }
+    table = Table(
+        *("what", "seconds, all in all", "pictures/s", "of the bare", "of the bare, all in all"),
+        title=f"{n:,} pictures, {find_device()}; widths {given.widths}",
+    )
+    for name, each in rates.items():
+        table.add_row(
+            name,
+            spread(whole[name], 2),
+            spread(each, 0),
+            f"{median(each) / median(rates['bare']):.2f}",
+            f"{median(whole['bare']) / median(whole[name]):.2f}",
+        )
+    show(table)
+
+
+def _once(turn: Turn) -> float:
+    """Seconds of a process, but for a second pass."""
+    return turn.seconds - turn.answer.get("again", 0.0)
+
+
+if __name__ == "__main__":
+    main()
