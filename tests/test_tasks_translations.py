@@ -13,6 +13,7 @@ from test_tasks_page import DATA, Reader, drawn, plain
 
 from flows.parameters import Language
 from tasks import page
+from tasks.keys import code_digests, reporting
 from tasks.vision import figures, grids
 from tasks.vision.curves import SENTENCE
 from tasks.vision.loading import load_recipe
@@ -101,3 +102,15 @@ def test_figures_speak_spanish() -> None:
     picture = np.zeros((1, 8, 8, 3), np.uint8)
     grid = grids.prediction_grid(picture, [1], np.array([[0.999, 0.001]]), ["a", "b"], "", "es")
     assert "a >0,99\nes b" in [text.get_text() for text in grid.axes[0].texts]
+
+
+def test_language_and_wording_decide_the_report_and_nothing_else_does() -> None:
+    english, spanish = (reporting({"lang": lang}) for lang in ("en", "es"))
+    assert english.key != spanish.key
+    assert set(english.ingredients["texts"]) == {"report.html", "es.toml"}
+    assert {"tasks.vision.words", "tasks.vision.numerals"} <= set(english.ingredients["code"])
+    assert (
+        code_digests("tasks.vision.learning")
+        .keys()
+        .isdisjoint({"tasks.vision.words", "tasks.vision.numerals", "tasks.vision.curves"})
+    )

@@ -50,7 +50,7 @@ def sheet(width: float, height: float, title: str, fixed: bool = False) -> Figur
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     text = plain(title)
     # A long title is set smaller, so that it isn't cut off.
-    size = TITLE * min(1.0, 0.97 * 72 * width / max(1.0, _width(text, TITLE, "bold")))
+    size = TITLE * min(1.0, 0.96 * 72 * width / max(1.0, _width(text, TITLE, "bold")))
     look: dict[str, Any] = {"size": size, "weight": "bold", "color": INK, "ha": "left", "x": 0.01}
     if fixed:
         look |= {"y": 1 - 0.07 / height, "va": "top"}
@@ -69,11 +69,18 @@ def _width(text: str, size: float, weight: str = "normal") -> float:
 
 def legend(figure: Figure, columns: int) -> None:
     """A legend without a frame below the axes, at the left, in fewer columns if so many are too wide."""
+    spaces = {"handlelength": 2.4, "handletextpad": 0.8, "columnspacing": 1.4, "borderpad": 0.4}
     texts = [text for axes in figure.axes for text in axes.get_legend_handles_labels()[1]]
-    each = max(_width(text, SMALL) for text in texts) + 6 * SMALL  # with its handle and the gaps
-    columns = max(1, min(columns, int(72 * figure.get_figwidth() / each)))
-    look: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
-    figure.legend(loc="outside lower left", ncols=columns, handlelength=3, **look)
+    widths = [_width(text, SMALL) + 3.2 * SMALL for text in texts]
+
+    def wide(n: int) -> float:  # matplotlib fills the columns as array_split does
+        parts = [max(part) for part in np.array_split(widths, n) if len(part)]
+        return sum(parts) + (1.4 * (n - 1) + 0.8) * SMALL
+
+    while columns > 1 and wide(columns) > 72 * figure.get_figwidth():
+        columns -= 1
+    look: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK, **spaces}
+    figure.legend(loc="outside lower left", ncols=columns, **look)
 
 
 class Ticks(ScalarFormatter):

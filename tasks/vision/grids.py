@@ -91,6 +91,7 @@ def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool) -> None:
     for side in axes.spines.values():
         side.set(color=WRONG if wrong else RIGHT, linewidth=2.2)
         side.set_linestyle((0, (2.2, 1.2)) if wrong else "solid")
+        side.set_capstyle("butt")  # the default would fill the gaps between dashes
     axes.text(
         0.965,
         0.955,

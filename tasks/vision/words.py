@@ -66,7 +66,7 @@ WORDS: dict[str, dict[str, str]] = {
         "title_accuracy": "{name}: exactitud",
         "title_label": "{name}: imágenes de prueba de «{label}»",
         "title_images": "{name}: imágenes de prueba",
-        "title_mistakes": "{name}: sus errores más seguros",
+        "title_mistakes": "{name}: sus fallos con más confianza",
         "title_confusion": "{name}: matriz de confusión",
         "title_reliability": "{name}: confianza y aciertos",
         "title_against": "{name} frente a empezar de cero",
