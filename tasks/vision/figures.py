@@ -62,9 +62,8 @@ def _width(text: str, size: float, weight: str = "normal") -> float:
     """How wide a line of text is, in points."""
     if not text.strip():
         return 0.0
-    return float(
-        TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight)).get_extents().width
-    )  # type: ignore[arg-type]
+    path = TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight))
+    return float(path.get_extents().width)
 
 
 def legend(figure: Figure, columns: int) -> None:
