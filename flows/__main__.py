@@ -58,6 +58,7 @@ def run(
     seed: SeedOption = None,
     refresh: Flag = False,
     dispatch: Literal["inline", "workers"] = "inline",
+    lang: Literal["en", "es"] = "en",
     as_json: JsonOption = False,
 ) -> int:
     """Train the stages of a recipe, or take them from the cache, and write the report.
@@ -70,6 +71,8 @@ def run(
         Compute everything anew, whatever the cache holds.
     dispatch
         Train here, or send every stage to the workers of the server that PREFECT_API_URL names.
+    lang
+        The report's language: English or Spanish.
     """
     from flows.local_server import quiet_prefect
 
@@ -90,6 +93,7 @@ def run(
                 settings=settings,
                 refresh=refresh,
                 dispatch=dispatch,
+                lang=lang,
             )
     if as_json:
         print(json.dumps(summary))

@@ -16,6 +16,7 @@ from flows.parameters import (
     Address,
     Dispatch,
     Epochs,
+    Language,
     OwnRecipe,
     RecipeChoice,
     Seed,
@@ -52,6 +53,7 @@ def experiment(
     settings: Settings = None,
     refresh: bool = False,
     dispatch: Dispatch = "inline",
+    lang: Language = "en",
     run: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = None,
 ) -> dict[str, Any]:
     """Train a recipe's chain of models and report what handing knowledge on was worth.
@@ -68,6 +70,7 @@ def experiment(
         settings: values of the recipe to change, e.g. {"stages.baseline.epochs": 3}.
         refresh: compute everything anew, whatever the cache holds.
         dispatch: train in this process, or send every stage to the pool of GPU workers.
+        lang: the report's language, English or Spanish.
         run: the run's name; made up when left out.
     """
     started = datetime.now(UTC)
@@ -86,11 +89,12 @@ def experiment(
 
     devices, source = devices_of(done, home), data or plan.data.source
     content = {
+        "lang": lang,
         "title": plan.name,
         "description": plan.description,
         "recipe_toml": as_toml(plan),
         "command": command(
-            f"{plan.name}.toml" if own_recipe else recipe, data, changes, stages or []
+            f"{plan.name}.toml" if own_recipe else recipe, data, changes, stages or [], lang
         ),
         "seed": plan.seed,
         "device": "; ".join(devices),
@@ -120,7 +124,9 @@ def run_here(setting: Setting, stages: dict[str, Stage]) -> dict[str, Trained]:
     return done
 
 
-def command(recipe: str, data: str | None, changes: dict[str, Any], stages: list[str]) -> str:
+def command(
+    recipe: str, data: str | None, changes: dict[str, Any], stages: list[str], lang: str
+) -> str:
     """The command line that repeats a run."""
     words = ["relevo", "run", recipe, *(["--data", data] if data else [])]
     for stage in stages:
@@ -128,4 +134,5 @@ def command(recipe: str, data: str | None, changes: dict[str, Any], stages: list
     for path, value in changes.items():
         text = value if isinstance(value, str) else json.dumps(value)
         words += ["--seed", text] if path == "seed" else ["--set", f"{path}={text}"]
+    words += ["--lang", lang] if lang != "en" else []
     return shlex.join(words)

@@ -25,6 +25,7 @@ Seed = Annotated[int | None, Field(ge=0, lt=2**53)]
 Epochs = Annotated[int | None, Field(ge=1, le=1000)]
 Settings = dict[str, Any] | None
 Dispatch = Literal["inline", "workers"]
+Language = Literal["en", "es"]
 
 
 class Given(BaseModel):

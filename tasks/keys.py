@@ -193,13 +193,15 @@ def exporting(model: Ref, card: Card) -> Work:
 
 
 def reporting(run: dict[str, Any]) -> Work:
-    """What decides the report: the refs and settings that it shows, its code and its template."""
+    """What decides the report: the refs and settings that it shows, its code, its template and its words."""
+    folder = Path(__file__).parent
+    texts = [folder / "report.html", *sorted(folder.glob("translations/*.toml"))]
     return Work(
         "report",
         {
             **run,
             "code": code_digests("tasks.report"),
-            "template": sha256_of(Path(__file__).with_name("report.html"))[0],
+            "texts": {path.name: sha256_of(path)[0] for path in texts},
             "versions": versions("matplotlib", "pillow", "jinja2"),
         },
     )

@@ -1,21 +1,25 @@
 """The report as one HTML page: numbers go in, a page that opens without a network comes out.
 
 What is said stands in `report.html`, every sentence of it inside `{% trans %}` or `_()`; what is
-compared is worked out here. A further language is one more table in `TRANSLATIONS`, from each
-English message, as `messages()` lists them, to its own.
+compared is worked out here. A further language is one more file in `translations/`, which gives each
+English message, as `messages()` lists them, its own; words in figures stand in `vision/words.py`.
 """
 
+import tomllib
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
+from tasks.vision import numerals
 from tasks.vision.errors import BadInput
 
 TEMPLATE = Path(__file__).with_name("report.html")
-TRANSLATIONS: dict[str, dict[str, str]] = {"en": {}}
+TRANSLATIONS = Path(__file__).with_name("translations")
 
 Numbers = Mapping[str, Any]
 
@@ -28,16 +32,15 @@ def render(data: dict[str, Any], figures: dict[str, bytes], lang: str = "en") ->
     Raises:
         BadInput: there is no translation into `lang`.
     """
-    if lang not in TRANSLATIONS:
-        have = ", ".join(sorted(TRANSLATIONS))
-        raise BadInput(f"no report in language {lang!r}; expected one of: {have}")
-    stages = data["stages"]
+    stages, translated = data["stages"], translation(lang)
     return (
-        _environment(TRANSLATIONS[lang])
+        _environment(translated, lang)
         .from_string(TEMPLATE.read_text(encoding="utf-8"))
         .render(
             {
                 **data,
+                # Those of built-in recipes are known; a person's own stays as it is.
+                "description": translated.get(data["description"], data["description"]),
                 "lang": lang,
                 "answers": [answer(name, stages) for name, s in stages.items() if s["start"]],
                 "tree": lineage(stages),
@@ -49,9 +52,25 @@ def render(data: dict[str, Any], figures: dict[str, bytes], lang: str = "en") ->
     )
 
 
+def translation(lang: str) -> dict[str, str]:
+    """What each English message is in language `lang`; nothing for English.
+
+    Raises:
+        BadInput: there is no translation into `lang`.
+    """
+    have = {path.stem: path for path in TRANSLATIONS.glob("*.toml")}
+    if lang != "en" and lang not in have:
+        known = ", ".join(sorted({"en", *have}))
+        raise BadInput(f"no report in language {lang!r}; expected one of: {known}")
+    if lang == "en":
+        return {}
+    pairs = tomllib.loads(have[lang].read_text("utf-8"))["message"]
+    return {pair["en"]: pair[lang] for pair in pairs}
+
+
 def messages() -> set[str]:
     """Every English message of the page, plurals included: what a translation has to cover."""
-    found = _environment({}).extract_translations(TEMPLATE.read_text(encoding="utf-8"))  # type: ignore[attr-defined]
+    found = _environment({}, "en").extract_translations(TEMPLATE.read_text(encoding="utf-8"))  # type: ignore[attr-defined]
     texts: set[str] = set()
     for _, _, message in found:
         parts = message if isinstance(message, tuple) else (message,)
@@ -149,9 +168,10 @@ def _picture(png: bytes) -> dict[str, Any]:
     }
 
 
-def _environment(translation: Mapping[str, str]) -> Environment:
+def _environment(translated: Mapping[str, str], lang: str) -> Environment:
     def one(message: str) -> str:
-        return translation.get(message, message)
+        # A number and its sign stay on one line.
+        return translated.get(message, message).replace(" %%", f"{numerals.JOIN}%%")
 
     def many(single: str, plural: str, n: int) -> str:
         return one(single if n == 1 else plural)
@@ -163,38 +183,17 @@ def _environment(translation: Mapping[str, str]) -> Environment:
     )
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_callables(one, many, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters.update(share=share, took=took, points=points, number=number, digits=digits)
+    written = (numerals.share, numerals.took, numerals.points, numerals.number)
+    environment.filters.update({each.__name__: partial(each, lang=lang) for each in written})
+    environment.filters.update(digits=digits, breakable=breakable)
     return environment
-
-
-def share(value: float | None) -> str:
-    """A share between 0 and 1 as `.968`; a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}".removeprefix("0")
-
-
-def took(seconds: float) -> str:
-    """A time to the precision that a reader needs: `5.2 s`, `45 s`, `4 min 25 s`, `2 h 5 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 7200:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def points(value: float) -> str:
-    """A difference in percentage points with its sign: `+4.1`, `−0.3`, `0.0`."""
-    text = f"{abs(value):.1f}"
-    return text if text == "0.0" else ("+" if value > 0 else "−") + text
-
-
-def number(value: float) -> str:
-    """A whole number with thousands set apart: `45,000`."""
-    return f"{value:,.0f}"
 
 
 def digits(digest: str) -> str:
     """The hex digits of a digest without the name of its hash, which the table gives once."""
     return digest.removeprefix("sha256:")
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after its underscores, on a narrow screen."""
+    return escape(name).replace("_", Markup("_<wbr>"))

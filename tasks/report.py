@@ -19,9 +19,9 @@ from tasks.vision.augment import evenly
 from tasks.vision.curves import overfitting
 from tasks.vision.dataset import Dataset
 from tasks.vision.model import Card, best_epoch
+from tasks.vision.words import WORDS, epochs
 
 SHOWN = 20  # pictures in a grid
-CONTROL_NAMES = {"scratch": "from scratch", "random": "a head on a frozen random network"}
 
 
 @step
@@ -29,30 +29,31 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
     """Draw the figures and write the page; returns the ref of a zip that holds them.
 
     Args:
-        run: title, description, recipe, command, seed, device, versions, source, the data set's ref,
-            and for each stage its start, its settings and the refs of models and evaluations.
+        run: language, title, description, recipe, command, seed, device, versions, source, the data
+            set's ref, and for each stage its start, its settings and the refs of models and evaluations.
     """
+    lang = run["lang"]
     data = load_dataset(Ref.model_validate(run["dataset"]), store)
     tell(Event("write report", "drawing figures"))
     stages: dict[str, dict[str, Any]] = {}
     pictures: dict[str, bytes] = {}
     for name, entry in run["stages"].items():
-        numbers, arrays = _numbers(entry, store)
+        numbers, arrays = _numbers(entry, store, lang)
         numbers["controls"] = {
-            kind: _numbers(control, store)[0] for kind, control in entry["controls"].items()
+            kind: _numbers(control, store, lang)[0] for kind, control in entry["controls"].items()
         }
         stages[name] = numbers
-        pictures.update(_stage_figures(name, numbers, arrays, data))
+        pictures.update(_stage_figures(name, numbers, arrays, data, lang))
     for name, numbers in stages.items():
-        pictures.update(_comparison(name, numbers, stages))
+        pictures.update(_comparison(name, numbers, stages, lang))
     page_data = {
         **{key: run[key] for key in ("title", "description", "recipe_toml", "command", "seed")},
         **{key: run[key] for key in ("device", "versions")},
         "dataset": _data_numbers(run, data),
         "stages": stages,
     }
-    pictures = {"class_distribution": _distribution(data), **pictures}
-    html = render(page_data, pictures)
+    pictures = {"class_distribution": _distribution(data, lang), **pictures}
+    html = render(page_data, pictures, lang)
     files = {"report.html": html.encode()}
     files |= {
         f"figures/{name.replace('/', '_')}.png": content for name, content in pictures.items()
@@ -61,14 +62,16 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
 
 
-def _numbers(entry: dict[str, Any], store: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _numbers(
+    entry: dict[str, Any], store: str, lang: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """One trained stage (or control) as the page shows it, and its predictions."""
     model = Ref.model_validate(entry["model"])
     card, _ = load_model(model, store)
     summary, arrays = load_evaluation(Ref.model_validate(entry["evaluation"]), store)
     network = f"{card.architecture.network}, {card.architecture.image_size} px"
     if card.train == "head":
-        network += f", head on its {card.architecture.features}"
+        network += ", " + WORDS[lang][f"on {card.architecture.features}"]
     frozen = {"parent": entry["start"], **card.frozen} if card.frozen and entry["start"] else None
     return {
         "labels": card.labels,
@@ -85,7 +88,7 @@ def _numbers(entry: dict[str, Any], store: str) -> tuple[dict[str, Any], dict[st
         "history": card.history,
         "best_epoch": best_epoch(card.history),
         "kept_epoch": card.kept_epoch,
-        "overfitting": overfitting(card.history),
+        "overfitting": overfitting(card.history, lang),
         "model_digest": f"sha256:{model.digest}",
         "frozen": frozen,
         "metrics": summary["metrics"],
@@ -114,17 +117,21 @@ def _data_numbers(run: dict[str, Any], data: Dataset) -> dict[str, Any]:
     }
 
 
-def _distribution(data: Dataset) -> bytes:
+def _distribution(data: Dataset, lang: str) -> bytes:
     from tasks.vision.figures import class_distribution, png
 
-    return png(class_distribution(data.classes, data.description.counts, "Images per class"))
+    title = WORDS[lang]["title_counts"]
+    return png(class_distribution(data.classes, data.description.counts, title, lang))
 
 
 def _stage_figures(
-    name: str, numbers: dict[str, Any], arrays: dict[str, np.ndarray], data: Dataset
+    name: str, numbers: dict[str, Any], arrays: dict[str, np.ndarray], data: Dataset, lang: str
 ) -> Iterator[tuple[str, bytes]]:
     from tasks.vision.figures import accuracy_curves, loss_curves, png
     from tasks.vision.grids import confusion_matrix, prediction_grid, reliability_diagram
+
+    def title(kind: str, **values: str) -> str:
+        return WORDS[lang][f"title_{kind}"].format(name=name, **values)
 
     images = data.part("test").images[arrays["positions"]]
     truth, probabilities, labels = arrays["truth"], arrays["probabilities"], numbers["labels"]
@@ -132,35 +139,32 @@ def _stage_figures(
 
     def grid(kind: str, chosen: np.ndarray, title: str) -> tuple[str, bytes]:
         figure = prediction_grid(
-            images[chosen], truth[chosen].tolist(), probabilities[chosen], labels, title
+            images[chosen], truth[chosen].tolist(), probabilities[chosen], labels, title, lang
         )
         return f"{name}/{kind}", png(figure)
 
-    yield f"{name}/loss", png(loss_curves(history, f"{name}: loss", best))
-    yield f"{name}/accuracy", png(accuracy_curves(history, f"{name}: accuracy", best))
+    yield f"{name}/loss", png(loss_curves(history, title("loss"), best, lang))
+    yield f"{name}/accuracy", png(accuracy_curves(history, title("accuracy"), best, lang))
     if numbers["positive"]:
         for target, label in enumerate(labels):
             chosen = _spread(np.flatnonzero(truth == target))
-            yield grid(f"predictions_{label}", chosen, f"{name}: test images of {label!r}")
+            yield grid(f"predictions_{label}", chosen, title("label", label=label))
     else:
         # The same share of every label, so that a rare one is seen too.
         per_label = [
             _spread(np.flatnonzero(truth == t), SHOWN // len(labels)) for t in range(len(labels))
         ]
         chosen = np.sort(np.concatenate(per_label))
-        yield grid("predictions_all", chosen, f"{name}: test images")
+        yield grid("predictions_all", chosen, title("images"))
     guess = probabilities.argmax(1)
     wrong = np.flatnonzero(guess != truth)
     if len(wrong):
         sure = wrong[np.argsort(-probabilities[wrong, guess[wrong]], kind="stable")]
-        yield grid("mistakes", sure[:SHOWN], f"{name}: the mistakes it was surest of")
-    yield (
-        f"{name}/confusion",
-        png(confusion_matrix(numbers["confusion"], labels, f"{name}: confusion")),
-    )
-    diagram = reliability_diagram(
-        numbers["reliability"], numbers["metrics"]["ece"], f"{name}: how sure, how right"
-    )
+        yield grid("mistakes", sure[:SHOWN], title("mistakes"))
+    matrix = confusion_matrix(numbers["confusion"], labels, title("confusion"), lang)
+    yield f"{name}/confusion", png(matrix)
+    ece = numbers["metrics"]["ece"]
+    diagram = reliability_diagram(numbers["reliability"], ece, title("reliability"), lang)
     yield f"{name}/reliability", png(diagram)
 
 
@@ -170,20 +174,25 @@ def _spread(positions: np.ndarray, most: int = SHOWN) -> np.ndarray:
 
 
 def _comparison(
-    name: str, numbers: dict[str, Any], stages: dict[str, dict[str, Any]]
+    name: str, numbers: dict[str, Any], stages: dict[str, dict[str, Any]], lang: str
 ) -> Iterator[tuple[str, bytes]]:
     """Validation accuracy over time of a stage that starts from another, and of what it is measured against."""
     from tasks.vision.figures import png, transfer_against_scratch
 
     if not numbers["start"]:
         return
-    rivals = [("transfer", f"{name}, starts from {numbers['start']}", numbers)]
+    words = WORDS[lang]
+    rivals = [("transfer", words["starts_from"].format(name=name, start=numbers["start"]), numbers)]
     rivals += [
-        (kind, f"{CONTROL_NAMES[kind]}, {_epochs(control['epochs'])}", control)
+        (kind, words[kind].format(epochs=epochs(control["epochs"], lang)), control)
         for kind, control in numbers["controls"].items()
     ]
     rivals += [
-        ("scratch", f"stage {other}, from scratch, {_epochs(rival['epochs'])}", rival)
+        (
+            "scratch",
+            words["other_stage"].format(name=other, epochs=epochs(rival["epochs"], lang)),
+            rival,
+        )
         for other, rival in stages.items()
         if not rival["start"] and rival["labels"] == numbers["labels"]
     ]
@@ -196,12 +205,8 @@ def _comparison(
         }
         for kind, title, rival in rivals
     ]
-    figure = transfer_against_scratch(curves, f"{name} against scratch", "validation accuracy")
+    figure = transfer_against_scratch(curves, words["title_against"].format(name=name), lang)
     yield f"{name}/transfer_against_scratch", png(figure)
-
-
-def _epochs(count: int) -> str:
-    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _zip(files: dict[str, bytes]) -> bytes:

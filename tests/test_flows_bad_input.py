@@ -124,6 +124,7 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "a GPU that is not there": (["run", "--set", "require_gpu=true"], "TensorFlow sees CPU:0"),
     "a misspelt stage": (["run", "--stage", "transfers"], "did you mean 'transfer'?"),
     "a seed in words": (["run", "--seed", "many"], "--seed"),
+    "a language without a report": (["run", "--lang", "fr"], "--lang"),
     "a misspelt command": (["runn"], "run"),
     "no run yet": (["show", "yesterday"], "no run yet"),
     "no stage of a run": (["evaluate", "baseline", "--data", "digits"], "expected RUN/STAGE"),

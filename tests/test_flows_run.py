@@ -111,6 +111,27 @@ def test_the_kept_recipe_runs_again_from_the_cache(
     assert {stage["state"] for stage in again["stages"].values()} == {"cached"}
 
 
+def test_the_same_run_in_spanish_trains_nothing(
+    chain: Chain, relevo: Relevo, server: str, tmp_path: Path
+) -> None:
+    shutil.copytree(chain.store, tmp_path / "s")
+    words = ["run", "digits", "--store", str(tmp_path / "s"), "--json", *SMALL, "--lang", "es"]
+    spanish = relevo(*words, env={"PREFECT_API_URL": server})
+    assert {stage["state"] for stage in spanish.json["stages"].values()} == {"cached"}
+    written = [line for line in spanish.err.splitlines() if not line.endswith("cached")]
+    assert [line.split(":")[0] for line in written] == ["write report"]
+    folders = [Path(run.json["report"]).parent for run in (chain.first, spanish)]
+    english, page = ((folder / "report.html").read_text("utf-8") for folder in folders)
+    assert '<html lang="en">' in english
+    assert '<html lang="es">' in page
+    assert "Cifras manuscritas: ¿es un 1?" in page
+    assert "--lang es" in page
+    assert re.search(r"su exactitud en 360 imágenes de prueba es <b>0,\d{3}</b>", page, re.I)
+    for name in ("transfer_loss", "transfer_mistakes", "class_distribution"):
+        one, other = ((folder / "figures" / f"{name}.png").read_bytes() for folder in folders)
+        assert one != other
+
+
 def test_a_changed_epoch_count_retrains_that_stage_and_its_dependants(
     chain: Chain, relevo: Relevo, server: str
 ) -> None:

@@ -4,23 +4,26 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from tasks.vision.numerals import share
+
 LATE = 3  # epochs at the end that must all be worse, so that one bad epoch is no verdict
 WORSE = 0.05  # of the best validation loss
 WORSE_AT_LEAST = 0.01  # in loss: a nearly perfect model's losses double without meaning
 
-# One sentence a language; a translation adds its own.
 SENTENCE: dict[str, str] = {
     "en": (
         "Over-fitting from epoch {after} on: training accuracy still rises ({accuracy_then} to "
         "{accuracy_now}) while validation loss climbs from its best, {loss_then} at epoch {best}, "
         "to {loss_now} at epoch {last} (+{percent} %). On validation images it is then right on "
         "{right_now}, at epoch {best} it was on {right_then}."
-    )
+    ),
+    "es": (
+        "Sobreajuste desde la época {after}: la exactitud en entrenamiento sigue subiendo (de "
+        "{accuracy_then} a {accuracy_now}) mientras la pérdida en validación crece desde la menor, "
+        "{loss_then} en la época {best}, hasta {loss_now} en la época {last} (+{percent} %). La "
+        "exactitud en validación es entonces {right_now}; en la época {best} era {right_then}."
+    ),
 }
-
-
-def _share(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
 
 
 def overfitting(history: Sequence[Mapping[str, Any]], lang: str = "en") -> str:
@@ -52,13 +55,13 @@ def overfitting(history: Sequence[Mapping[str, Any]], lang: str = "en") -> str:
     rise = 100 * (losses[-1] - losses[best]) / losses[best] if losses[best] > 0 else 0.0
     return SENTENCE[lang].format(
         after=history[best + 1]["epoch"],
-        accuracy_then=f"{then['accuracy']:.3f}".removeprefix("0"),
-        accuracy_now=f"{now['accuracy']:.3f}".removeprefix("0"),
-        loss_then=_share(losses[best]),
+        accuracy_then=share(then["accuracy"], lang),
+        accuracy_now=share(now["accuracy"], lang),
+        loss_then=share(losses[best], lang),
         best=then["epoch"],
-        loss_now=_share(losses[-1]),
+        loss_now=share(losses[-1], lang),
         last=now["epoch"],
         percent=f"{rise:.0f}",
-        right_then=_share(then["validation_accuracy"]),
-        right_now=_share(now["validation_accuracy"]),
+        right_then=share(then["validation_accuracy"], lang),
+        right_now=share(now["validation_accuracy"], lang),
     )

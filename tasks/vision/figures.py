@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
+
+from tasks.vision.numerals import MARKS, number, share, tick
+from tasks.vision.words import WORDS
 
 INK, MUTED, RULE = "#1b2430", "#566170", "#d9dee5"
 BLUE, ORANGE, GREY = "#1f5fa8", "#c2571a", "#6b7480"
-SMALL, NORMAL, TITLE = 8.0, 9.5, 11.0  # points
+SMALL, NORMAL, TITLE = 9.5, 10.5, 12.0  # points
 DOTS_PER_INCH = 200
 ROUND_TIMES = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000)  # seconds
 
@@ -24,31 +29,6 @@ KINDS: dict[str, tuple[str, str, str]] = {  # shades, line style, marker
     "transfer": ("#1f5fa8 #0b8074 #6a45a8 #2f8fbf", "-", "o"),
     "scratch": ("#c2571a #a3294f #8c6a00 #6b3a1f", "--", "s"),
     "random": ("#59626d #8b939c #343b44 #a08f7a", ":", "D"),
-}
-
-# Every word that stands in a picture; a translation adds a table of its own.
-WORDS: dict[str, dict[str, str]] = {
-    "en": {
-        "train": "train",
-        "validation": "validation",
-        "test": "test",
-        "images": "images",
-        "epoch": "epoch",
-        "loss": "loss",
-        "accuracy": "accuracy",
-        "best": "best epoch {epoch}: {value}",
-        "best_by": "epoch {epoch}, best by accuracy",
-        "truth": "true class",
-        "predicted": "predicted class",
-        "confidence": "confidence of the prediction",
-        "share_right": "share that is right",
-        "perfect": "perfectly calibrated",
-        "measured": "measured",
-        "calibration_error": "calibration error (ECE) {ece}",
-        "time": "training time",
-        "is": "is {label}",
-        "no_images": "no pictures to show",
-    }
 }
 
 
@@ -64,31 +44,60 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def share(value: float) -> str:
-    """A share between 0 and 1 with three decimals and no leading zero: `.968`."""
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0.") else text
-
-
 def sheet(width: float, height: float, title: str, fixed: bool = False) -> Figure:
     """An empty white figure, in inches, and its title; `fixed` means axes are placed by hand."""
     layout: Any = "none" if fixed else "constrained"
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
-    look: dict[str, Any] = {"size": TITLE, "weight": "bold", "color": INK, "ha": "left", "x": 0.01}
+    text = plain(title)
+    # A long title is set smaller, so that it isn't cut off.
+    size = TITLE * min(1.0, 0.96 * 72 * width / max(1.0, _width(text, TITLE, "bold")))
+    look: dict[str, Any] = {"size": size, "weight": "bold", "color": INK, "ha": "left", "x": 0.01}
     if fixed:
         look |= {"y": 1 - 0.07 / height, "va": "top"}
-    figure.suptitle(plain(title), **look)
+    figure.suptitle(text, **look)
     return figure
 
 
+def _width(text: str, size: float, weight: str = "normal") -> float:
+    """How wide a line of text is, in points."""
+    if not text.strip():
+        return 0.0
+    path = TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight))
+    return float(path.get_extents().width)
+
+
 def legend(figure: Figure, columns: int) -> None:
-    """A legend without a frame below the axes, at the left."""
-    look: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
-    figure.legend(loc="outside lower left", ncols=columns, handlelength=3, **look)
+    """A legend without a frame below the axes, at the left, in fewer columns if so many are too wide."""
+    spaces = {"handlelength": 2.4, "handletextpad": 0.8, "columnspacing": 1.4, "borderpad": 0.4}
+    texts = [text for axes in figure.axes for text in axes.get_legend_handles_labels()[1]]
+    widths = [_width(text, SMALL) + 3.2 * SMALL for text in texts]
+
+    def wide(n: int) -> float:  # matplotlib fills the columns as array_split does
+        parts = [max(part) for part in np.array_split(widths, n) if len(part)]
+        return sum(parts) + (1.4 * (n - 1) + 0.8) * SMALL
+
+    while columns > 1 and wide(columns) > 72 * figure.get_figwidth():
+        columns -= 1
+    look: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK, **spaces}
+    figure.legend(loc="outside lower left", ncols=columns, **look)
 
 
-def quiet(axes: Axes, grid: str = "y") -> None:
+class Ticks(ScalarFormatter):
+    """matplotlib's ticks with a language's decimal mark."""
+
+    def __init__(self, lang: str) -> None:
+        super().__init__()
+        self._mark = MARKS[lang]
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The text of one tick."""
+        return super().__call__(x, pos).replace(".", self._mark)
+
+
+def quiet(axes: Axes, lang: str, grid: str = "y") -> None:
     """Takes the frame off axes and sets small muted ticks; `grid` is "x", "y", "both" or ""."""
+    axes.xaxis.set_major_formatter(Ticks(lang))
+    axes.yaxis.set_major_formatter(Ticks(lang))
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
@@ -100,11 +109,11 @@ def quiet(axes: Axes, grid: str = "y") -> None:
 
 def class_ticks(axes: Axes, labels: Sequence[str], room: float) -> None:
     """Names classes along x, turned where they are longer than `room` inches for each allows."""
-    turned = max(len(label) for label in labels) * 0.078 > room
+    turned = max(len(label) for label in labels) * 0.09 > room
     axes.set_xticks(range(len(labels)), [plain(label) for label in labels])
-    for tick in axes.get_xticklabels():
-        tick.set(rotation=40 if turned else 0, ha="right" if turned else "center")
-        tick.set_rotation_mode("anchor" if turned else "default")
+    for label in axes.get_xticklabels():
+        label.set(rotation=40 if turned else 0, ha="right" if turned else "center")
+        label.set_rotation_mode("anchor" if turned else "default")
 
 
 def class_distribution(
@@ -115,17 +124,17 @@ def class_distribution(
     width = float(np.clip(0.5 * len(classes), 5.0, 14.0))
     figure = sheet(width, 3.1, title)
     axes = figure.add_subplot()
-    quiet(axes)
+    quiet(axes, lang)
     bar = 0.8 / max(1, len(counts))
     for i, (split, values) in enumerate(counts.items()):
         x = np.arange(len(classes)) + (i - (len(counts) - 1) / 2) * bar
         colour = (BLUE, ORANGE, "#9fb3c8")[i % 3]
-        label = f"{words.get(split, split)}  {sum(values):,}"
+        label = f"{words.get(split, split)}  {number(sum(values), lang)}"
         axes.bar(x, values, width=bar * 0.94, color=colour, label=plain(label))
     class_ticks(axes, classes, room=(width - 0.7) / len(classes))
     axes.set_ylabel(words["images"], size=SMALL, color=MUTED)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, lang)))
     legend(figure, 3)
     return figure
 
@@ -136,7 +145,7 @@ def _curves(
     words = WORDS[lang]
     figure = sheet(5.0, 3.1, title)
     axes = figure.add_subplot()
-    quiet(axes)
+    quiet(axes, lang)
     epochs = [entry["epoch"] for entry in history]
     # Few epochs need points to be seen at all; many would only blur the line.
     dot = 5 if len(epochs) == 1 else 3 if len(epochs) <= 40 else 0
@@ -175,7 +184,7 @@ def _curves(
         axes.plot(best_epoch, at_best, color=INK, **ring)
         axes.annotate(
             words["best" if measure == "accuracy" else "best_by"].format(
-                epoch=best_epoch, value=share(at_best)
+                epoch=best_epoch, value=share(at_best, lang)
             ),
             xy=(best_epoch, 1.0),
             xycoords=("data", "axes fraction"),
@@ -208,16 +217,16 @@ def accuracy_curves(
 
 
 def transfer_against_scratch(
-    curves: Sequence[Mapping[str, Any]], title: str, measure: str, lang: str = "en"
+    curves: Sequence[Mapping[str, Any]], title: str, lang: str = "en"
 ) -> Figure:
-    """Accuracy over training time; `seconds` of a curve count from its start and never fall.
+    """Validation accuracy over training time; `seconds` of a curve count from its start and never fall.
 
     The time axis is logarithmic when the first epoch and the longest run differ twentyfold.
     """
-    columns = 2 if max((len(curve["name"]) for curve in curves), default=0) <= 24 else 1
-    figure = sheet(5.4, 3.4 + 0.2 * len(curves) / columns, title)
+    words = WORDS[lang]
+    figure = sheet(5.4, 3.4 + 0.2 * len(curves), title)
     axes = figure.add_subplot()
-    quiet(axes, "both")
+    quiet(axes, lang, "both")
     seen: dict[str, int] = {}
     for curve in curves:
         shades, style, mark = KINDS[curve["kind"]]
@@ -231,7 +240,7 @@ def transfer_against_scratch(
             markevery=[-1] if len(curve["seconds"]) > 1 else None,
             markersize=5,
             linewidth=2.2 if curve["kind"] == "transfer" else 1.5,
-            label=plain(f"{curve['name']}  {share(curve['accuracy'][-1])}"),
+            label=plain(f"{curve['name']}  {share(curve['accuracy'][-1], lang)}"),
         )
     times = [second for curve in curves for second in curve["seconds"] if second > 0]
     if times and max(times) > 20 * min(times):
@@ -240,17 +249,9 @@ def transfer_against_scratch(
         axes.xaxis.set_major_locator(
             FixedLocator([t for t in ROUND_TIMES if min(times) * 0.7 <= t <= max(times) * 1.4])
         )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _time(value)))
-    axes.set_xlabel(WORDS[lang]["time"], size=SMALL, color=MUTED)
-    axes.set_ylabel(measure, size=SMALL, color=MUTED)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, lang)))
+    axes.set_xlabel(words["time"], size=SMALL, color=MUTED)
+    axes.set_ylabel(words["validation_accuracy"], size=SMALL, color=MUTED)
     if curves:
-        legend(figure, columns)
+        legend(figure, 2)
     return figure
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:g} s"
-    units = ("h", "min") if seconds >= 3600 else ("min", "s")
-    whole, rest = divmod(round(seconds / (60 if seconds >= 3600 else 1)), 60)
-    return f"{whole} {units[0]} {rest} {units[1]}" if rest else f"{whole} {units[0]}"

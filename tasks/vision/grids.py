@@ -18,17 +18,18 @@ from tasks.vision.figures import (
     ORANGE,
     RULE,
     SMALL,
-    WORDS,
     class_ticks,
+    legend,
     plain,
     quiet,
-    share,
     sheet,
 )
+from tasks.vision.numerals import number, percent, share
+from tasks.vision.words import WORDS
 
 RIGHT, WRONG = "#0a6b4f", "#b3261e"
-COLUMNS = 5
-WIDTH, SIDE, MARGIN, HEAD = 5.0, 0.9, 0.06, 0.36  # inches of a prediction grid
+COLUMNS = 4
+WIDTH, SIDE, MARGIN, HEAD = 5.0, 1.12, 0.08, 0.38  # inches of a prediction grid
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#bcd3ea", "#1f5fa8", "#123c6b"])
 
 
@@ -54,7 +55,7 @@ def prediction_grid(
     guesses = np.argmax(probabilities, axis=1)
     wrong = np.zeros(len(images), bool) if truth is None else guesses != np.asarray(truth)
     tall = SIDE * images.shape[1] / images.shape[2]
-    pitch = tall + (0.43 if wrong.any() else 0.28)
+    pitch = tall + (0.46 if wrong.any() else 0.3)
     height = HEAD + pitch * -(-len(images) // COLUMNS)
     figure = sheet(WIDTH, height, title, fixed=True)
     for i, image in enumerate(images):
@@ -65,7 +66,7 @@ def prediction_grid(
         axes = figure.add_axes(box)
         guess = int(guesses[i])
         _picture(axes, image, None if truth is None else bool(wrong[i]))
-        lines = [f"{_short(labels[guess])} {_probability(float(probabilities[i, guess]))}"]
+        lines = [f"{_short(labels[guess])} {_probability(float(probabilities[i, guess]), lang)}"]
         if truth is not None and wrong[i]:
             lines.append(words["is"].format(label=_short(labels[truth[i]])))
         axes.text(
@@ -75,7 +76,7 @@ def prediction_grid(
             transform=axes.transAxes,
             ha="center",
             va="top",
-            size=7.5,
+            size=9.0,
             linespacing=1.25,
             color=WRONG if wrong[i] else INK,
         )
@@ -95,6 +96,7 @@ def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool | None) -> No
     for side in axes.spines.values():
         side.set(color=WRONG if wrong else RIGHT, linewidth=2.2)
         side.set_linestyle((0, (2.2, 1.2)) if wrong else "solid")
+        side.set_capstyle("butt")  # the default would fill the gaps between dashes
     axes.text(
         0.965,
         0.955,
@@ -109,13 +111,14 @@ def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool | None) -> No
     )
 
 
-def _short(label: str, most: int = 12) -> str:
+def _short(label: str, most: int = 11) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
-def _probability(value: float) -> str:
+def _probability(value: float, lang: str) -> str:
     # Rounding a doubt away would claim a certainty that the model does not have.
-    return ">.99" if 0.995 <= value < 1 else f"{value:.2f}".removeprefix("0")
+    sure = 0.995 <= value < 1
+    return f">{share(0.99, lang, 2)}" if sure else share(value, lang, 2)
 
 
 def confusion_matrix(
@@ -127,12 +130,12 @@ def confusion_matrix(
     n = len(labels)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    cell = 0.95 if n <= 3 else 0.7 if n <= 6 else 0.53
-    margin = 0.5 + 0.075 * max(len(label) for label in labels)
+    cell = 0.95 if n <= 3 else 0.7 if n <= 6 else 0.58
+    margin = 0.5 + 0.09 * max(len(label) for label in labels)
     figure = sheet(max(3.4, n * cell + margin), max(2.6, n * cell * 0.82 + margin + 0.2), title)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
-    quiet(axes, "")
+    quiet(axes, lang, "")
     axes.spines["bottom"].set_visible(False)
     axes.set_xticks(np.arange(n - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(n - 1) + 0.5, minor=True)
@@ -143,7 +146,7 @@ def confusion_matrix(
     axes.tick_params(labelcolor=INK)
     axes.set_xlabel(words["predicted"], size=SMALL, color=MUTED)
     axes.set_ylabel(words["truth"], size=SMALL, color=MUTED)
-    big, small = (11.0, 8.5) if n <= 3 else (8.0, 6.5)
+    big, small = (12.0, 9.5) if n <= 3 else (9.0, 7.5)
     for (row, column), count in np.ndenumerate(counts):
         part = float(shares[row, column])
         colour = "white" if part > 0.45 else INK if count else "#8b939c"
@@ -151,17 +154,17 @@ def confusion_matrix(
         if not count:
             axes.text(column, row, "0", va="center", size=small, **where)
             continue
-        axes.text(column, row - 0.04, f"{count:,}", va="bottom", size=big, weight="bold", **where)
-        axes.text(column, row + 0.06, _percent(part), va="top", size=small, **where)
+        axes.text(
+            column,
+            row - 0.04,
+            number(int(count), lang),
+            va="bottom",
+            size=big,
+            weight="bold",
+            **where,
+        )
+        axes.text(column, row + 0.06, percent(part, lang), va="top", size=small, **where)
     return figure
-
-
-def _percent(part: float) -> str:
-    if 0.995 <= part < 1:
-        return ">99 %"
-    if part < 0.0005:
-        return "<0.1 %"
-    return f"{100 * part:.0f} %" if part >= 0.0995 else f"{100 * part:.1f} %"
 
 
 def reliability_diagram(
@@ -176,10 +179,10 @@ def reliability_diagram(
     confidence = [entry["confidence"] for entry in full]
     accuracy = [entry["accuracy"] for entry in full]
     total = sum(entry["count"] for entry in full)
-    figure = sheet(5.0, 4.3, title)
+    figure = sheet(5.0, 4.6, title)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-    quiet(upper, "both")
-    quiet(lower, "x")
+    quiet(upper, lang, "both")
+    quiet(lower, lang, "x")
     upper.plot(
         [0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=words["perfect"]
     )
@@ -187,12 +190,12 @@ def reliability_diagram(
     upper.plot(confidence, accuracy, color=BLUE, marker="o", markersize=5, label=words["measured"])
     upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
     upper.set_ylabel(words["share_right"], size=SMALL, color=MUTED)
-    error = words["calibration_error"].format(ece=share(ece))
+    error = words["calibration_error"].format(ece=share(ece, lang))
     upper.set_title(error, loc="left", size=NORMAL, color=INK)
-    upper.legend(loc="lower right", frameon=False, fontsize=SMALL, labelcolor=INK)
+    legend(figure, 2)
     parts = [entry["count"] / total for entry in full]
     lower.bar(confidence, parts, width=0.03, color="#9fb3c8")
-    lower.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    lower.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     lower.set_ylabel(words["images"], size=SMALL, color=MUTED)
     lower.set_xlabel(words["confidence"], size=SMALL, color=MUTED)
     return figure
