@@ -24,9 +24,11 @@ from tasks.caching import cached
 from tasks.evaluate import evaluate
 from tasks.kept import load_dataset, load_model
 from tasks.keys import evaluation, training
+from tasks.live import shown_live
 from tasks.outcomes import keep_outcome
 from tasks.places import store_address
 from tasks.runs import Trained
+from tasks.shown import show_stage
 from tasks.store import Ref
 from tasks.train import train
 from tasks.vision.hardware import require_gpu
@@ -53,16 +55,17 @@ def run_stage(setting: Setting, name: str, stage: Stage, start: Ref | None) -> T
 
     work = training(stage, targets, setting.data, start, setting.recipe.seed)
     call = cached(train, work, setting.store, f"train {name}", **options)
-    model, hit = call(
-        f"train {name}",
-        stage.model_dump(mode="json"),
-        scheme.model_dump(mode="json") if scheme else None,
-        setting.data.model_dump(mode="json"),
-        start.model_dump(mode="json") if start else None,
-        setting.recipe.seed,
-        work.ingredients,
-        setting.store,
-    )
+    with shown_live(f"train {name}"):
+        model, hit = call(
+            f"train {name}",
+            stage.model_dump(mode="json"),
+            scheme.model_dump(mode="json") if scheme else None,
+            setting.data.model_dump(mode="json"),
+            start.model_dump(mode="json") if start else None,
+            setting.recipe.seed,
+            work.ingredients,
+            setting.store,
+        )
     judge = evaluation(model, setting.data)
     call = cached(evaluate, judge, setting.store, f"evaluate {name}", **options)
     scores, _ = call(
@@ -74,7 +77,9 @@ def run_stage(setting: Setting, name: str, stage: Stage, start: Ref | None) -> T
     )
     resumed = not hit and load_model(model, setting.store)[0].resumed
     state = "cached" if hit else "resumed" if resumed else "trained"
-    return Trained(stage.start, state, model, scores)
+    trained = Trained(stage.start, state, model, scores)
+    show_stage(name, trained, setting.store)
+    return trained
 
 
 def control_name(stage: str, kind: str) -> str:
