@@ -78,7 +78,8 @@ def run_stage(setting: Setting, name: str, stage: Stage, start: Ref | None) -> T
     resumed = not hit and load_model(model, setting.store)[0].resumed
     state = "cached" if hit else "resumed" if resumed else "trained"
     trained = Trained(stage.start, state, model, scores)
-    show_stage(name, trained, setting.store)
+    if not hit:  # else its table is there already
+        show_stage(name, trained, setting.store)
     return trained
 
 

@@ -59,7 +59,7 @@ class _Live:
         over = False
         with said_only():
             while True:
-                percent, words = 100 * self._newest.share, epoch_line(self._newest)
+                percent, words = round(100 * self._newest.share, 1), epoch_line(self._newest)
                 if artifact is None:
                     key = artifact_key("progress", self._task)
                     artifact = create_progress_artifact(percent, key=key, description=words)

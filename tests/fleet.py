@@ -71,7 +71,11 @@ class Fleet:
             settings["PREFECT_API_DATABASE_CONNECTION_URL"] = database
         command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         self._server = self._start("server", command, settings)
-        self.until(self._healthy, 120)
+        try:
+            self.until(self._healthy, 120)
+        except AssertionError:
+            self.stop()
+            raise
 
     def _healthy(self) -> bool:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -95,7 +96,8 @@ def test_a_chain_is_trained_by_both_workers(fleet: Fleet) -> None:
     assert {stage["state"] for stage in summary["stages"].values()} == {"trained"}
     assert set(summary["stages"]["transfer"]["controls"]) == {"scratch", "random"}
     keys = {each["key"] for each in fleet.find("artifacts")}
-    assert {"relevo-run", "relevo-stages"} <= keys
+    assert {"relevo-run", "relevo-stages", "relevo-stage-transfer-scratch"} <= keys
+    assert "relevo-progress-train-ten-class" in keys
 
 
 def test_on_another_machine_all_of_it_is_cached(fleet: Fleet) -> None:
@@ -188,7 +190,7 @@ def killed(fleet: Fleet) -> Killed:
 
 def field(page: Page, name: str) -> Locator:
     """The part of the form that is about one parameter."""
-    label = page.get_by_text(name, exact=True)
+    label = page.get_by_text(f"{name} (Optional)", exact=True)
     return label.locator("xpath=ancestor::div[contains(@class, 'group')][1]")
 
 
@@ -203,15 +205,15 @@ def test_a_person_fills_in_the_form_and_sees_the_run_and_its_report(
         for each in fleet.find("deployments")
         if (flows[each["flow_id"]], each["name"]) == ("experiment", "on-demand")
     )
-    page.goto(f"{fleet.url}/deployments/deployment/{deployment}")
+    page.goto(f"{fleet.url}/v2/deployments/deployment/{deployment}")
     page.get_by_role("button", name="Run", exact=True).click()
     photograph("deployment")
     page.get_by_role("menuitem", name="Custom run").click()
     page.get_by_label("Run Name").fill("by hand")
-    field(page, "stages").get_by_role("radio", name="Values").click()
-    field(page, "stages").get_by_role("button", name="Add").click()
+    field(page, "stages").get_by_role("tab", name="list").click()
+    field(page, "stages").get_by_role("button", name="Add item").click()
     field(page, "stages").get_by_role("textbox").fill("baseline")
-    field(page, "max_epochs").get_by_role("radio", name="Integer").click()
+    field(page, "max_epochs").get_by_role("tab", name="int").click()
     epochs = field(page, "max_epochs").get_by_role("spinbutton")
     epochs.fill("0")
     photograph("form")
@@ -224,8 +226,10 @@ def test_a_person_fills_in_the_form_and_sees_the_run_and_its_report(
     page.get_by_text("Completed").first.wait_for(timeout=180_000)
     photograph("run")
     page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_role("link", name="relevo-stages").wait_for()
     photograph("artifacts")
-    page.get_by_text("relevo-run").first.click()
+    page.get_by_role("link", name="relevo-run").click()
+    page.get_by_test_id(re.compile("timeline-card")).first.get_by_role("link").first.click()
     shown = page.get_by_test_id("markdown-display")
     shown.get_by_text("report.html").wait_for()
     assert "baseline" in shown.inner_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def database() -> Iterator[str]:
         Fleet.until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60)
         yield f"postgresql+asyncpg://relevo@127.0.0.1:{port}/postgres"
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # don't wait for clients
         server.wait(60)
         shutil.rmtree(folder)
 

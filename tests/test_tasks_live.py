@@ -18,7 +18,9 @@ from prefect.client.schemas.objects import Artifact
 import tasks.live
 from tasks.live import shown_live
 from tasks.progress import Event, tell
-from tasks.shown import artifact_key
+from tasks.runs import Trained, read_lineage
+from tasks.shown import artifact_key, show_stage
+from tasks.store import Ref
 
 
 def at(share: float) -> Event:
@@ -36,7 +38,8 @@ def at(share: float) -> Event:
 
 
 @flow
-def trains(seen: list[Any]) -> None:
+def trains() -> list[Any]:
+    seen: list[Any] = []
     with shown_live("train ten_class"):
         tell(Event("train another", detail=at(0.9).detail))
         for share in (0.25, 0.5):
@@ -44,6 +47,7 @@ def trains(seen: list[Any]) -> None:
             time.sleep(0.5)
             seen += [each.data for each in artifacts()[:1]]
         tell(at(1.0))
+    return seen
 
 
 def artifacts() -> list[Artifact]:
@@ -63,10 +67,8 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_moves_under_one_key_and_ends_where_the_training_ends(
     server: str, often: None
 ) -> None:
-    seen: list[Any] = []
-    trains(seen)
-    assert seen == [25.0, 50.0]
-    trains(seen)
+    assert trains() == [25.0, 50.0]
+    assert trains() == [25.0, 50.0]
     first, second = artifacts()
     assert (first.data, second.data) == (100.0, 100.0)
     assert first.flow_run_id != second.flow_run_id
@@ -90,17 +92,29 @@ def test_a_server_that_refuses_costs_nobody_the_run(
     ]
 
 
-def test_a_stage_leaves_a_table_of_its_scores(server: str, chain: Chain) -> None:
-    """Under the same key whether it was trained or cached; the second run of the chain knew the server."""
-    body = {"artifacts": {"key": {"any_": ["relevo-stage-ten-class"]}}}
+@flow
+def shows(store: str, run: str, stage: str) -> None:
+    refs = read_lineage(store, run)
+    model, scores = (Ref.model_validate(refs[kind][stage]) for kind in ("models", "evaluations"))
+    show_stage(stage, Trained(None, "trained", model, scores), store)
+
+
+def test_a_stage_leaves_a_table_of_its_scores_with_their_intervals(
+    server: str, chain: Chain
+) -> None:
+    summary = chain.first.json
+    shows(str(chain.store), summary["run"], "ten_class")
+    body = {"artifacts": {"key": {"any_": [artifact_key("stage", "ten_class")]}}}
     with get_client(sync_client=True) as client:
         found = client.request("POST", "/artifacts/filter", json=body).json()
-    table = found[0]
-    stage = chain.second.json["stages"]["ten_class"]
-    assert "cached" in table["description"]
-    assert str(chain.store / "models") in table["description"]
+    table = next(each for each in found if str(chain.store) in each["description"])
     rows = {row["on test"]: row for row in json.loads(table["data"])}
-    low, high = stage["metrics"]["accuracy_interval"]
-    assert rows["accuracy"]["value"] == f"{stage['metrics']['accuracy']:.4f}"
+    metrics = summary["stages"]["ten_class"]["metrics"]
+    low, high = metrics["accuracy_interval"]
+    assert rows["accuracy"]["value"] == f"{metrics['accuracy']:.4f}"
     assert rows["accuracy"]["95 % interval"] == f"{low:.4f} to {high:.4f}"
-    assert rows["recall of 3"]["value"] == f"{stage['metrics']['recall']['3']:.4f}"
+    for label, recall in metrics["recall"].items():
+        shown = rows[f"recall of {label}"]
+        low, high = map(float, shown["95 % interval"].split(" to "))
+        assert shown["value"] == f"{recall:.4f}"
+        assert low <= recall <= high
