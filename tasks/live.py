@@ -62,7 +62,9 @@ class _Live:
                 percent, words = round(100 * self._newest.share, 1), epoch_line(self._newest)
                 if artifact is None:
                     key = artifact_key("progress", self._task)
-                    artifact = create_progress_artifact(percent, key=key, description=words)
+                    artifact = create_progress_artifact(  # type: ignore[assignment]
+                        percent, key=key, description=words
+                    )
                 else:
                     update_progress_artifact(artifact, percent, description=words)
                 if over:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fleet import SETTINGS, Fleet, free_port
 
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+PROGRAMS = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,17 +32,18 @@ def database() -> Iterator[str]:
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
         someone = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": folder}
-    make = [PROGRAMS[-1] / "initdb", "--pgdata", folder / "data", "--username", "relevo"]
+    data = str(folder / "data")
+    make = [f"{PROGRAMS[-1]}/initdb", "--pgdata", data, "--username", "relevo"]
     subprocess.run(
         [*make, "--auth", "trust", "--no-sync"], check=True, stdout=subprocess.DEVNULL, **someone
     )
     port = free_port()
-    serve = [PROGRAMS[-1] / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder]
+    serve = [f"{PROGRAMS[-1]}/postgres", "-D", data, "-p", str(port), "-k", str(folder)]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [*serve, "-h", "127.0.0.1", "-F"], stdout=log, stderr=log, **someone
         )
-    ready = [PROGRAMS[-1] / "pg_isready", "--host", "127.0.0.1", "--port", str(port)]
+    ready = [f"{PROGRAMS[-1]}/pg_isready", "--host", "127.0.0.1", "--port", str(port)]
     try:
         Fleet.until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60)
         yield f"postgresql+asyncpg://relevo@127.0.0.1:{port}/postgres"
