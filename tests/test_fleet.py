@@ -141,7 +141,7 @@ def test_a_schedule_fires_and_one_that_is_removed_does_not(fleet: Fleet, tmp_pat
     assert not fired("SCHEDULED")
 
 
-LONG = {**SETTINGS, "stages.ten_class.epochs": 150}
+LONG = {**SETTINGS, "stages.ten_class.epochs": 80}
 
 
 class Killed(NamedTuple):
@@ -156,7 +156,7 @@ def trainer(fleet: Fleet, run: str) -> psutil.Process:
     """The process that trains a run's stage, once it has learnt for some epochs."""
     fleet.until(lambda: "train ten_class" in fleet.stages_of(run), 120)
     stage = fleet.stages_of(run)["train ten_class"]["id"]
-    fleet.until(lambda: "all epoch 20/150" in fleet.log_of(stage), 240)
+    fleet.until(lambda: "all epoch 20/80" in fleet.log_of(stage), 240)
     machine = next(iter(fleet.worker_of(stage)))
     worker = psutil.Process(fleet.workers[machine].pid)
     return next(
@@ -253,14 +253,14 @@ def test_a_cancelled_run_stops_training(fleet: Fleet, killed: Killed) -> None:
 
 
 def test_a_stage_whose_worker_is_killed_goes_on_on_the_other(fleet: Fleet, killed: Killed) -> None:
-    fleet.finish(killed.run, 300)
-    other = {"a-gpu": "b-gpu", "b-gpu": "a-gpu"}[killed.worker]
-    assert fleet.worker_of(killed.stage) == {killed.worker, other}
-    stage = fleet.summary("killed")["stages"]["ten_class"]
-    assert stage["state"] == "resumed"
     undisturbed = fleet.relevo(
         *("run", "digits", "--json", "--stage", "ten_class"),
         *("--store", str(fleet.folder / "undisturbed")),
         *(f"--set={path}={value}" for path, value in LONG.items()),
     )
+    fleet.finish(killed.run, 300)
+    other = {"a-gpu": "b-gpu", "b-gpu": "a-gpu"}[killed.worker]
+    assert fleet.worker_of(killed.stage) == {killed.worker, other}
+    stage = fleet.summary("killed")["stages"]["ten_class"]
+    assert stage["state"] == "resumed"
     assert stage["model_digest"] in undisturbed.stdout, undisturbed.stderr
