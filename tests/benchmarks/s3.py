@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,7 @@ def by_boto3(path: Path, folder: Path, checksums: str = "when_supported") -> tup
 
 
 # Servers that know no checksums but S3's oldest refuse boto3 as it comes; the store sends them none.
-WAYS = {
+WAYS: dict[str, Callable[[Path, Path], tuple[float, float]]] = {
     "relevo's store": by_the_store,
     "boto3 alone": by_boto3,
     "boto3, no checksums": partial(by_boto3, checksums="when_required"),
