@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,20 +58,23 @@ def deploy(
         with get_client(sync_client=True) as client:
             for pool, about in POOLS.items():
                 _make_pool(client, pool, about, gpus if pool == "relevo-gpu" else None)
-            _deploy(folder / "prefect.yaml")
             deployments = _read(folder / "prefect.yaml")["deployments"]
-            gone = sum(_drop_schedules(client, each) for each in deployments)
+            before = _clocks(client, deployments)
+            _deploy(folder / "prefect.yaml")
+            for each in deployments:
+                _drop_schedules(client, each)
+            gone = before - _clocks(client, deployments)
             block = _webhook(notify) if notify else None
             made = [
                 _automate(client, path, block)
                 for path in sorted((folder / "automations").glob("*"))
             ]
-    names = ", ".join(f"{_flow_name(each)}/{each['name']}" for each in deployments)
+    names = ", ".join(_name(each) for each in deployments)
     print(f"pools {', '.join(POOLS)}; at most {gpus} trainings at a time")
     print(f"deployments {names}")
     print(f"automations {', '.join(name for name in made if name)}")
-    if gone:
-        print(f"schedules removed: {gone}")
+    for name, clock in gone.elements():
+        print(f"schedule removed: {name}, {clock}")
     if not notify:
         print("no notifications; name a webhook with --notify")
     return 0
@@ -125,32 +130,38 @@ def _deploy(path: Path) -> None:
         raise RuntimeError(f"prefect deploy failed: {said[-1].strip()}")
 
 
-def _flow_name(deployment: dict[str, Any]) -> str:
-    return str(deployment["entrypoint"]).rpartition(".")[2].replace("_", "-")
+def _name(deployment: dict[str, Any]) -> str:
+    flow = str(deployment["entrypoint"]).rpartition(".")[2].replace("_", "-")
+    return f"{flow}/{deployment['name']}"
 
 
-def _drop_schedules(client: SyncPrefectClient, deployment: dict[str, Any]) -> int:
-    """Remove schedules that are not in the file any more, which Prefect leaves where they are."""
-    wanted = [_clock(each) for each in deployment.get("schedules") or []]
-    there = client.read_deployment_by_name(f"{_flow_name(deployment)}/{deployment['name']}")
-    gone = 0
-    for each in there.schedules:
-        clock = _clock(each.schedule.model_dump(mode="json"))
-        if clock in wanted:
-            wanted.remove(clock)  # a second one like it would be a double
-        else:
+def _drop_schedules(client: SyncPrefectClient, deployment: dict[str, Any]) -> None:
+    """Prefect replaces schedules by those of the file, but for the last: it leaves that where it is."""
+    if not deployment.get("schedules"):
+        there = client.read_deployment_by_name(_name(deployment))
+        for each in there.schedules:
             client.delete_deployment_schedule(there.id, each.id)
-            gone += 1
-    return gone
+
+
+def _clocks(
+    client: SyncPrefectClient, deployments: list[dict[str, Any]]
+) -> Counter[tuple[str, str]]:
+    """How often the server has each schedule, by its deployment and when it fires."""
+    from prefect.exceptions import ObjectNotFound
+
+    found: Counter[tuple[str, str]] = Counter()
+    for name in map(_name, deployments):
+        with suppress(ObjectNotFound):
+            for each in client.read_deployment_by_name(name).schedules:
+                found[name, _clock(each.schedule.model_dump(mode="json"))] += 1
+    return found
 
 
 def _clock(schedule: dict[str, Any]) -> str:
-    """What makes a schedule fire when it does, in the file's words."""
-    for kind in ("cron", "interval", "rrule"):
-        if schedule.get(kind) is not None:
-            value = schedule[kind]
-            return f"{kind} {float(value) if kind == 'interval' else value}"
-    return "none"
+    """When a schedule fires, in the file's words."""
+    return next(
+        f"{kind} {schedule[kind]}" for kind in ("cron", "interval", "rrule") if schedule.get(kind)
+    )
 
 
 def _webhook(url: str) -> str:

@@ -71,7 +71,7 @@ def experiment(
         refresh: compute everything anew, whatever the cache holds.
         dispatch: train in this process, or send every stage to the pool of GPU workers.
         lang: the report's language, English or Spanish.
-        run: the run's name; made up when left out.
+        run: the name of its folder in the store; made up when left out.
     """
     started = datetime.now(UTC)
     home, changes = store_address(store), all_changes(settings, seed)

@@ -25,9 +25,11 @@ from tasks.evaluate import evaluate
 from tasks.export import export
 from tasks.kept import load_dataset, load_model
 from tasks.keys import evaluation, exporting, training
+from tasks.live import shown_live
 from tasks.outcomes import keep_outcome
 from tasks.places import store_address
 from tasks.runs import Trained
+from tasks.shown import show_stage
 from tasks.store import Ref
 from tasks.train import train
 from tasks.vision.hardware import require_gpu
@@ -59,16 +61,17 @@ def run_stage(
 
     work = training(stage, targets, setting.data, start, setting.recipe.seed)
     call = cached(train, work, setting.store, f"train {name}", **options)
-    model, hit = call(
-        f"train {name}",
-        stage.model_dump(mode="json"),
-        scheme.model_dump(mode="json") if scheme else None,
-        setting.data.model_dump(mode="json"),
-        start.model_dump(mode="json") if start else None,
-        setting.recipe.seed,
-        work.ingredients,
-        setting.store,
-    )
+    with shown_live(f"train {name}"):
+        model, hit = call(
+            f"train {name}",
+            stage.model_dump(mode="json"),
+            scheme.model_dump(mode="json") if scheme else None,
+            setting.data.model_dump(mode="json"),
+            start.model_dump(mode="json") if start else None,
+            setting.recipe.seed,
+            work.ingredients,
+            setting.store,
+        )
     judge = evaluation(model, setting.data)
     call = cached(evaluate, judge, setting.store, f"evaluate {name}", **options)
     scores, _ = call(
@@ -80,14 +83,17 @@ def run_stage(
     )
     card, _ = load_model(model, setting.store)
     state = "cached" if hit else "resumed" if card.resumed else "trained"
-    if not exports:
-        return Trained(stage.start, state, model, scores)
-    writing = exporting(model, card)
-    call = cached(export, writing, setting.store, f"export {name}", **options)
-    exported, _ = call(
-        f"export {name}", model.model_dump(mode="json"), writing.ingredients, setting.store
-    )
-    return Trained(stage.start, state, model, scores, exported)
+    exported: Ref | None = None
+    if exports:
+        writing = exporting(model, card)
+        call = cached(export, writing, setting.store, f"export {name}", **options)
+        exported, _ = call(
+            f"export {name}", model.model_dump(mode="json"), writing.ingredients, setting.store
+        )
+    trained = Trained(stage.start, state, model, scores, exported)
+    if not hit:  # else its table is there already
+        show_stage(name, trained, setting.store)
+    return trained
 
 
 def control_name(stage: str, kind: str) -> str:

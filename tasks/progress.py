@@ -65,8 +65,10 @@ def tell(event: Event) -> None:
     ended = event.detail is not None and event.detail.row
     line = epoch_line(event.detail) if ended else event.message
     if line:
+        from prefect.context import TaskRunContext
         from prefect.exceptions import MissingContextError
         from prefect.logging import get_run_logger
 
         with suppress(MissingContextError):
-            get_run_logger().info(line)
+            # A flow's log is about all of its tasks, a task's own about that one.
+            get_run_logger().info(line if TaskRunContext.get() else f"{event.task}: {line}")

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from tasks.kept import load_evaluation
 from tasks.progress import duration
+from tasks.runs import Trained
+from tasks.store import open_store
 
 SHOWN = 50  # faults listed
+
+
+def artifact_key(kind: str, name: str) -> str:
+    """A key as Prefect wants it, the same for the same name: small letters, digits and dashes."""
+    return f"relevo-{kind}-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def show_stage(name: str, trained: Trained, store: str) -> None:
+    """A table of a stage's scores on test with their 95 % intervals; it says where the model is."""
+    with said_only():
+        summary, _ = load_evaluation(trained.scores, store)
+        create_table_artifact(
+            _scores(summary),
+            key=artifact_key("stage", name),
+            description=f"Stage **{name}**, {trained.state}; "
+            f"model `{open_store(store).address(trained.model.uri)}`",
+        )
 
 
 def show_run(summary: dict[str, Any]) -> None:
@@ -20,7 +41,7 @@ def show_run(summary: dict[str, Any]) -> None:
     A server that doesn't take them costs no one the run.
     """
     name = summary["run"]
-    with _said_only():
+    with said_only():
         create_table_artifact(
             [_row(stage, numbers) for stage, numbers in summary["stages"].items()],
             key="relevo-stages",
@@ -45,18 +66,46 @@ def show_predictions(
     if faults:
         lines += ["", f"{len(faults):,} could not be read:", ""]
         lines += [f"- {fault}" for fault in faults[:SHOWN]]
-    with _said_only():
+    with said_only():
         create_markdown_artifact(
             "\n".join(lines) + "\n", key="relevo-predictions", description=f"Predictions of {model}"
         )
 
 
 @contextmanager
-def _said_only() -> Iterator[None]:
+def said_only() -> Iterator[None]:
     try:
         yield
     except Exception as error:
         logging.getLogger("prefect").warning("an artifact is not shown: %s", error)
+
+
+def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    from tasks.vision.metrics import wilson
+
+    metrics, rows = summary["metrics"], []
+
+    def add(metric: str, value: float, interval: tuple[float, float] | None = None) -> None:
+        between = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+        rows.append({"on test": metric, "value": f"{value:.4f}", "95 % interval": between})
+
+    add("accuracy", metrics["accuracy"], metrics["accuracy_interval"])
+    add("accuracy, moved and mirrored copies averaged", metrics["accuracy_tta"])
+    add("accuracy of always saying the commonest", metrics["majority"])
+    add("balanced accuracy", metrics["balanced_accuracy"])
+    for i, (label, row) in enumerate(zip(summary["labels"], summary["confusion"], strict=True)):
+        if sum(row):
+            add(f"recall of {label}", metrics["recall"][label], wilson(row[i], sum(row)))
+    for i, label in enumerate(summary["labels"]):
+        guessed = [row[i] for row in summary["confusion"]]
+        if sum(guessed):
+            add(
+                f"precision of {label}",
+                metrics["precision"][label],
+                wilson(guessed[i], sum(guessed)),
+            )
+    add("calibration error", metrics["ece"])
+    return rows
 
 
 def _row(name: str, stage: dict[str, Any]) -> dict[str, Any]:

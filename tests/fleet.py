@@ -64,8 +64,6 @@ class Fleet:
         settings = {
             "PREFECT_UI_API_URL": self.api,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            # Two cores train meanwhile: SQLite's lock may be held for long.
-            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             "PREFECT_SERVER_SERVICES_SCHEDULER_INSERT_BATCH_SIZE": "50",
         }
@@ -73,7 +71,11 @@ class Fleet:
             settings["PREFECT_API_DATABASE_CONNECTION_URL"] = database
         command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         self._server = self._start("server", command, settings)
-        self.until(self._healthy, 120)
+        try:
+            self.until(self._healthy, 120)
+        except AssertionError:
+            self.stop()
+            raise
 
     def _healthy(self) -> bool:
         try:
@@ -118,7 +120,7 @@ class Fleet:
             words += ["--limit", str(limit), "--type", "process"]
             self.workers[name] = self._start(machine, words, more, f"{name}.log")
 
-    def kill_machine(self, machine: str, number: signal.Signals = signal.SIGKILL) -> None:
+    def kill_machine(self, machine: str) -> None:
         """As if its plug were pulled: the workers and all that they have started."""
         for name in [name for name in self.workers if name.startswith(f"{machine}-")]:
             worker = self.workers.pop(name)
@@ -198,7 +200,9 @@ class Fleet:
         )
         return found
 
-    def until(self, holds: Callable[[], Any], seconds: float) -> None:
+    @staticmethod
+    def until(holds: Callable[[], Any], seconds: float) -> None:
+        """Wait until it holds, looking once a second."""
         end = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < end, f"not after {seconds:.0f} s"

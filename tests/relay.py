@@ -6,6 +6,7 @@ import http.client
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,13 +17,15 @@ SECRETS = ("AKIATESTING", "hush-hush-secret")
 
 Fault = str | tuple[int, str]
 FaultOf = Callable[[str], Fault | None]
+STALL = 5.0  # seconds
 
 
 class Relay(ThreadingHTTPServer):
     """A proxy before the server that notes requests and can spoil them.
 
     `fault` gets each request's name and answers None (pass it on), "reset" or "truncate" (break
-    off in mid-body), or a status and an S3 error code to answer with instead of the server.
+    off in mid-body), "stall" (say nothing for a while), or a status and an S3 error code to answer with
+    instead of the server.
     """
 
     daemon_threads = True
@@ -60,6 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         body = self.rfile.read(length)
+        if fault == "stall":
+            time.sleep(STALL)
+            fault = None
         if isinstance(fault, tuple):
             status, code = fault
             xml = f"<Error><Code>{code}</Code><Message>{' '.join(SECRETS)}</Message></Error>"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
 from conftest import ROOT
 from fleet import SETTINGS, Fleet
+from playwright.sync_api import Locator, Page, sync_playwright
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+CHROMIUM = Path("/usr/bin/chromium")
 STAGES = ["transfer", "ten_class"]
 NODES = {
     "train baseline",
@@ -34,6 +38,31 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
     finally:
         fleet.stop()
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def photograph(page: Page, tmp_path: Path) -> Callable[[str], None]:
+    """Keep what the page looks like, in $RELEVO_SCREENSHOTS if that is set."""
+    folder = Path(os.environ.get("RELEVO_SCREENSHOTS") or tmp_path)
+
+    def keep(name: str) -> None:
+        page.wait_for_timeout(1000)  # for what is still moving
+        page.screenshot(path=folder / f"fleet-{name}.png", full_page=True)
+
+    return keep
 
 
 def small(**more: Any) -> dict[str, Any]:
@@ -67,7 +96,8 @@ def test_a_chain_is_trained_by_both_workers(fleet: Fleet) -> None:
     assert {stage["state"] for stage in summary["stages"].values()} == {"trained"}
     assert set(summary["stages"]["transfer"]["controls"]) == {"scratch", "random"}
     keys = {each["key"] for each in fleet.find("artifacts")}
-    assert {"relevo-run", "relevo-stages"} <= keys
+    assert {"relevo-run", "relevo-stages", "relevo-stage-transfer-scratch"} <= keys
+    assert "relevo-progress-train-ten-class" in keys
 
 
 def test_on_another_machine_all_of_it_is_cached(fleet: Fleet) -> None:
@@ -87,12 +117,12 @@ def test_on_another_machine_all_of_it_is_cached(fleet: Fleet) -> None:
 def test_a_schedule_fires_and_one_that_is_removed_does_not(fleet: Fleet, tmp_path: Path) -> None:
     folder = shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
     text = (folder / "prefect.yaml").read_text()
-    often = text.replace('- cron: "0 2 * * *"\n        timezone: UTC', "- interval: 5")
+    often = text.replace('- cron: "0 2 * * *"\n        timezone: UTC', "- interval: 10")
     often = often.replace(
         "recipe: cifar10\n      dispatch: workers", "recipe: digits\n      max_epochs: 1"
     )
     (folder / "prefect.yaml").write_text(often)
-    assert often.count("interval: 5") == often.count("max_epochs: 1") == 1
+    assert often.count("interval: 10") == often.count("max_epochs: 1") == 1
     assert fleet.relevo("deploy", "--gpus", "2", "--files", str(folder)).returncode == 0
 
     def fired(kind: str) -> list[dict[str, Any]]:
@@ -101,25 +131,32 @@ def test_a_schedule_fires_and_one_that_is_removed_does_not(fleet: Fleet, tmp_pat
         return fleet.find("flow_runs", **ask)
 
     fleet.until(lambda: fired("COMPLETED"), 300)
-    again = fleet.relevo("deploy", "--gpus", "2")
-    assert "schedules removed: 1" in again.stdout, again.stdout + again.stderr
-    clocks = [
-        clock["schedule"]
-        for each in fleet.find("deployments")
-        for clock in each["schedules"]
-        if each["name"] == "nightly"
-    ]
-    assert [clock.get("cron") for clock in clocks] == ["0 2 * * *"]
+    head, _, tail = text.partition("    schedules:\n")
+    never = head + tail.partition("        timezone: UTC\n")[2]
+    (folder / "prefect.yaml").write_text(never)
+    done = fleet.relevo("deploy", "--gpus", "2", "--files", str(folder))
+    assert "schedule removed: experiment/nightly, interval 10.0\n" in done.stdout, done.stderr
+    clocks = [clock for each in fleet.find("deployments") for clock in each["schedules"]]
+    assert [clock["schedule"]["cron"] for clock in clocks] == ["0 12 * * 0"]
+    assert not fired("SCHEDULED")
 
 
-LONG = {**SETTINGS, "stages.ten_class.epochs": 150}
+LONG = {**SETTINGS, "stages.ten_class.epochs": 80}
+
+
+class Killed(NamedTuple):
+    """A run whose stage was being trained by the worker that was killed."""
+
+    run: str
+    stage: str
+    worker: str
 
 
 def trainer(fleet: Fleet, run: str) -> psutil.Process:
     """The process that trains a run's stage, once it has learnt for some epochs."""
     fleet.until(lambda: "train ten_class" in fleet.stages_of(run), 120)
     stage = fleet.stages_of(run)["train ten_class"]["id"]
-    fleet.until(lambda: "all epoch 20/150" in fleet.log_of(stage), 240)
+    fleet.until(lambda: "all epoch 20/80" in fleet.log_of(stage), 240)
     machine = next(iter(fleet.worker_of(stage)))
     worker = psutil.Process(fleet.workers[machine].pid)
     return next(
@@ -129,8 +166,12 @@ def trainer(fleet: Fleet, run: str) -> psutil.Process:
     )
 
 
-def test_a_stage_whose_worker_is_killed_goes_on_on_the_other(fleet: Fleet) -> None:
-    """A worker is told of heartbeats that stop after 90 s, and the stage's run is scheduled again."""
+@pytest.fixture(scope="module")
+def killed(fleet: Fleet) -> Killed:
+    """The machine that trains loses its GPU worker; whoever has sent the stage may live there too.
+
+    Nobody notices before heartbeats have been missing for 90 s; other work goes on meanwhile.
+    """
     run = fleet.order(
         "experiment/on-demand",
         **{**small(stages=["ten_class"], run="killed"), "settings": LONG},
@@ -138,26 +179,65 @@ def test_a_stage_whose_worker_is_killed_goes_on_on_the_other(fleet: Fleet) -> No
     process = trainer(fleet, run)
     stage = fleet.stages_of(run)["train ten_class"]["id"]
     worker = next(iter(fleet.worker_of(stage)))
-    # The machine that trains loses its GPU worker; the run that has sent the stage may live there too.
     victim = fleet.workers.pop(worker)
     family = psutil.Process(victim.pid).children(recursive=True)
-    for each in (psutil.Process(victim.pid), *family):
+    for each in (victim, *family):
         each.kill()
+    victim.wait()
     assert process in family
-    fleet.finish(run, 500)
-    other = {"a-gpu": "b-gpu", "b-gpu": "a-gpu"}[worker]
-    assert fleet.worker_of(stage) == {worker, other}
-    killed = fleet.summary("killed")["stages"]["ten_class"]
-    assert killed["state"] == "resumed"
-    undisturbed = fleet.relevo(
-        *("run", "digits", "--json", "--stage", "ten_class"),
-        *("--store", str(fleet.folder / "undisturbed")),
-        *(f"--set={path}={value}" for path, value in LONG.items()),
+    return Killed(run, stage, worker)
+
+
+def field(page: Page, name: str) -> Locator:
+    """The part of the form that is about one parameter."""
+    label = page.get_by_text(f"{name} (Optional)", exact=True)
+    return label.locator("xpath=ancestor::div[contains(@class, 'group')][1]")
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium isn't installed")
+def test_a_person_fills_in_the_form_and_sees_the_run_and_its_report(
+    fleet: Fleet, killed: Killed, page: Page, photograph: Callable[[str], None]
+) -> None:
+    """In Prefect's UI, with nothing but the mouse and a few words."""
+    flows = {each["id"]: each["name"] for each in fleet.find("flows")}
+    deployment = next(
+        each["id"]
+        for each in fleet.find("deployments")
+        if (flows[each["flow_id"]], each["name"]) == ("experiment", "on-demand")
     )
-    assert killed["model_digest"] in undisturbed.stdout, undisturbed.stderr
+    page.goto(f"{fleet.url}/v2/deployments/deployment/{deployment}")
+    page.get_by_role("button", name="Run", exact=True).click()
+    photograph("deployment")
+    page.get_by_role("menuitem", name="Custom run").click()
+    page.get_by_label("Run Name").fill("by hand")
+    field(page, "stages").get_by_role("tab", name="list").click()
+    field(page, "stages").get_by_role("button", name="Add item").click()
+    field(page, "stages").get_by_role("textbox").fill("baseline")
+    field(page, "max_epochs").get_by_role("tab", name="int").click()
+    epochs = field(page, "max_epochs").get_by_role("spinbutton")
+    epochs.fill("0")
+    photograph("form")
+    page.get_by_role("button", name="Submit").click()
+    assert epochs.evaluate("field => field.validationMessage")
+    assert not fleet.find("flow_runs", flow_runs={"name": {"any_": ["by hand"]}})
+    epochs.fill("1")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("link", name="View run").click()
+    page.wait_for_url(re.compile("/runs/flow-run/"))
+    page.get_by_text("Completed", exact=True).first.wait_for(timeout=180_000)
+    photograph("run")
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_role("link", name="relevo-stages").wait_for()
+    photograph("artifacts")
+    page.get_by_role("link", name="relevo-run").click()
+    page.get_by_test_id(re.compile("timeline-card")).first.get_by_role("link").first.click()
+    shown = page.get_by_test_id("markdown-display")
+    shown.get_by_text("report.html").wait_for()
+    shown.get_by_role("cell", name="baseline").wait_for()
+    photograph("report")
 
 
-def test_a_cancelled_run_stops_training(fleet: Fleet) -> None:
+def test_a_cancelled_run_stops_training(fleet: Fleet, killed: Killed) -> None:
     run = fleet.order(
         "experiment/on-demand",
         **{**small(stages=["ten_class"], run="cancelled"), "settings": LONG, "seed": 1},
@@ -170,3 +250,17 @@ def test_a_cancelled_run_stops_training(fleet: Fleet) -> None:
     fleet.finish(run, 60, state="CANCELLED")
     stage = fleet.stages_of(run)["train ten_class"]["id"]
     fleet.finish(stage, 60, state="CANCELLED")
+
+
+def test_a_stage_whose_worker_is_killed_goes_on_on_the_other(fleet: Fleet, killed: Killed) -> None:
+    undisturbed = fleet.relevo(
+        *("run", "digits", "--json", "--stage", "ten_class"),
+        *("--store", str(fleet.folder / "undisturbed")),
+        *(f"--set={path}={value}" for path, value in LONG.items()),
+    )
+    fleet.finish(killed.run, 300)
+    other = {"a-gpu": "b-gpu", "b-gpu": "a-gpu"}[killed.worker]
+    assert fleet.worker_of(killed.stage) == {killed.worker, other}
+    stage = fleet.summary("killed")["stages"]["ten_class"]
+    assert stage["state"] == "resumed"
+    assert stage["model_digest"] in undisturbed.stdout, undisturbed.stderr

@@ -1,0 +1,152 @@
+"""What a store in a bucket costs: runs against a local store, transfers against boto3 alone.
+
+python tests/benchmarks/s3.py [--rounds 5] [--megabytes 184]
+The server is moto's, in a process of its own on 127.0.0.1; every turn has a bucket and a cache of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import boto3
+from botocore.config import Config
+from rich.table import Table
+from turns import Turn, ask, child, show, spread
+
+AWS = {
+    "AWS_ACCESS_KEY_ID": "benchmark",
+    "AWS_SECRET_ACCESS_KEY": "benchmark",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def by_the_store(path: Path, folder: Path) -> tuple[float, float]:
+    """Seconds that the project's store takes to keep a file and to bring it back."""
+    from tasks.store import open_store
+
+    os.environ["RELEVO_BLOB_CACHE"] = str(folder)
+    store = open_store(f"s3://{new_bucket()}/x")
+    store.check()  # which makes boto3's client, as the other way has one
+    clock = time.monotonic()
+    ref = store.put("dataset", path)
+    up = time.monotonic()
+    assert store.fetch(ref).stat().st_size == path.stat().st_size
+    return up - clock, time.monotonic() - up
+
+
+def by_boto3(path: Path, folder: Path, checksums: str = "when_supported") -> tuple[float, float]:
+    """The same by boto3's own two calls."""
+    config = Config(request_checksum_calculation=checksums, response_checksum_validation=checksums)
+    client, bucket = boto3.client("s3", config=config), new_bucket()
+    clock = time.monotonic()
+    client.upload_file(str(path), bucket, "x")
+    up = time.monotonic()
+    client.download_file(bucket, "x", str(folder / "x"))
+    return up - clock, time.monotonic() - up
+
+
+# Servers that know no checksums but S3's oldest refuse boto3 as it comes; the store sends them none.
+WAYS: dict[str, Callable[[Path, Path], tuple[float, float]]] = {
+    "relevo's store": by_the_store,
+    "boto3 alone": by_boto3,
+    "boto3, no checksums": partial(by_boto3, checksums="when_required"),
+}
+
+
+def new_bucket() -> str:
+    name = f"bucket-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return name
+
+
+@contextmanager
+def served() -> Iterator[None]:
+    """A server, and boto3's settings for it in the environment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as server:
+        try:
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                assert server.poll() is None, "moto's server has ended"
+                time.sleep(0.1)
+            os.environ.update(AWS, AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{port}")
+            yield
+        finally:
+            server.terminate()
+
+
+def runs(rounds: int, folder: Path) -> dict[str, list[Turn]]:
+    """`relevo run digits` on a fresh store, in turns; the results must be the same."""
+    turns: dict[str, list[Turn]] = {"a folder": [], "a bucket": []}
+    for number in range(rounds):
+        for name, store in (
+            ("a folder", str(folder / f"store-{number}")),
+            ("a bucket", f"s3://{new_bucket()}/x"),
+        ):
+            command = [sys.executable, "-m", "flows", "run", "digits", "--json", "--store", store]
+            places = {"RELEVO_BLOB_CACHE": str(folder / f"blobs-{number}")}
+            turns[name].append(ask(command, PREFECT_HOME=str(folder / "prefect"), **places))
+    digests = {
+        tuple(stage["model_digest"] for stage in turn.answer["stages"].values())
+        for each in turns.values()
+        for turn in each
+    }
+    assert len(digests) == 1, "a bucket gives other bits than a folder"
+    return turns
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--megabytes", type=int, default=184, help="as large as CIFAR-10, prepared")
+    parser.add_argument("--only", nargs=2, metavar=("WAY", "FILE"), help="one transfer; says how")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if given.only:
+            up, down = WAYS[given.only[0]](Path(given.only[1]), folder)
+            print(json.dumps({"up": up, "down": down}))
+            return
+        file = folder / "file"
+        file.write_bytes(random.Random(1).randbytes(given.megabytes * 10**6))
+        table = Table("what", "how", "seconds", "ratio")
+        with served():
+            turns: dict[str, list[Turn]] = {way: [] for way in WAYS}
+            for _ in range(given.rounds):
+                for way in WAYS:
+                    turns[way].append(ask(child("s3", "--only", way, file)))
+            for what in ("up", "down"):
+                seconds = {way: [t.answer[what] for t in each] for way, each in turns.items()}
+                alone = median(seconds["boto3 alone"])
+                for way, each in seconds.items():
+                    title = f"{given.megabytes} MB {what}"
+                    table.add_row(title, way, spread(each, 2), f"{median(each) / alone:.2f}")
+            took = {
+                way: [t.seconds for t in each] for way, each in runs(given.rounds, folder).items()
+            }
+            for way, each in took.items():
+                ratio = median(each) / median(took["a folder"])
+                table.add_row("relevo run digits", f"store is {way}", spread(each), f"{ratio:.2f}")
+    show(table)
+
+
+if __name__ == "__main__":
+    main()

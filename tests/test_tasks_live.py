@@ -1,0 +1,120 @@
+"""A training's progress in Prefect's UI, on a real server; and what a server that refuses costs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from conftest import Chain
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import Artifact
+
+import tasks.live
+from tasks.live import shown_live
+from tasks.progress import Event, tell
+from tasks.runs import Trained, read_lineage
+from tasks.shown import artifact_key, show_stage
+from tasks.store import Ref
+
+
+def at(share: float) -> Event:
+    """What a training tells after such a share of its steps."""
+    progress = SimpleNamespace(
+        phase="all",
+        epoch=1,
+        epochs=2,
+        share=share,
+        images_per_second=10.0,
+        seconds_left=1.0,
+        row={},
+    )
+    return Event("train ten_class", detail=progress)
+
+
+@flow
+def trains() -> list[Any]:
+    seen: list[Any] = []
+    with shown_live("train ten_class"):
+        tell(Event("train another", detail=at(0.9).detail))
+        for share in (0.25, 0.5):
+            tell(at(share))
+            time.sleep(0.5)
+            seen += [each.data for each in artifacts()[:1]]
+        tell(at(1.0))
+    return seen
+
+
+def artifacts() -> list[Artifact]:
+    """Those of this training, the newest first."""
+    key = artifact_key("progress", "train ten_class")
+    body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/artifacts/filter", json=body).json()
+    return [Artifact.model_validate(each) for each in found]
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.live, "EVERY", 0.05)
+
+
+def test_progress_moves_under_one_key_and_ends_where_the_training_ends(
+    server: str, often: None
+) -> None:
+    assert trains() == [25.0, 50.0]
+    assert trains() == [25.0, 50.0]
+    first, second = artifacts()
+    assert (first.data, second.data) == (100.0, 100.0)
+    assert first.flow_run_id != second.flow_run_id
+    assert "100% of the training" in (first.description or "")
+
+
+def test_a_server_that_refuses_costs_nobody_the_run(
+    server: str, often: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*given: Any, **more: Any) -> None:
+        raise httpx.ConnectError("refused")
+
+    monkeypatch.setattr(tasks.live, "create_progress_artifact", refuse)
+    monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
+    with caplog.at_level(logging.WARNING, "prefect"), shown_live("train ten_class"):
+        tell(at(0.25))
+        time.sleep(0.3)
+        tell(at(1.0))
+    assert [r.getMessage() for r in caplog.records if "artifact" in r.getMessage()] == [
+        "an artifact is not shown: refused"
+    ]
+
+
+@flow
+def shows(store: str, run: str, stage: str) -> None:
+    refs = read_lineage(store, run)
+    model, scores = (Ref.model_validate(refs[kind][stage]) for kind in ("models", "evaluations"))
+    show_stage(stage, Trained(None, "trained", model, scores), store)
+
+
+def test_a_stage_leaves_a_table_of_its_scores_with_their_intervals(
+    server: str, chain: Chain
+) -> None:
+    summary = chain.first.json
+    shows(str(chain.store), summary["run"], "ten_class")
+    body = {"artifacts": {"key": {"any_": [artifact_key("stage", "ten_class")]}}}
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/artifacts/filter", json=body).json()
+    table = next(each for each in found if str(chain.store) in each["description"])
+    rows = {row["on test"]: row for row in json.loads(table["data"])}
+    metrics = summary["stages"]["ten_class"]["metrics"]
+    low, high = metrics["accuracy_interval"]
+    assert rows["accuracy"]["value"] == f"{metrics['accuracy']:.4f}"
+    assert rows["accuracy"]["95 % interval"] == f"{low:.4f} to {high:.4f}"
+    for label, recall in metrics["recall"].items():
+        shown = rows[f"recall of {label}"]
+        low, high = map(float, shown["95 % interval"].split(" to "))
+        assert shown["value"] == f"{recall:.4f}"
+        assert low <= recall <= high
