@@ -31,6 +31,7 @@ from tasks.places import store_address
 from tasks.report import report
 from tasks.runs import Trained, as_toml, devices_of, publish, run_name
 from tasks.shown import show_run
+from tasks.tracking import track
 from tasks.vision.hardware import require_gpu
 from tasks.vision.recipe import Stage
 
@@ -105,6 +106,7 @@ def experiment(
     name = run or run_name(plan.name, started)
     summary = publish(name, plan, images, done, page, home, started, devices)
     show_run(summary)
+    track(summary, plan, done, home, started)
     return summary
 
 
