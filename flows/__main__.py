@@ -12,10 +12,11 @@ from types import FrameType
 from typing import Any, Literal
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
 
 from flows.deploy import deploy
+from flows.history import compare, runs, show
 from flows.housekeeping import gc, verify
+from flows.new_recipe import new_recipe
 from flows.options import (
     DataOption,
     Flag,
@@ -28,7 +29,8 @@ from flows.options import (
     all_settings,
 )
 from flows.scoring import evaluate, export, predict
-from flows.terminal import Follower, stage_table
+from flows.tables import print_run
+from flows.terminal import Follower
 from tasks.places import local_data, store_address
 from tasks.progress import duration
 from tasks.store import StoreError, open_store
@@ -42,12 +44,11 @@ app = App(
     version=lambda: version("relevo"),
     suppress_keyboard_interrupt=False,
 )
+app.register_install_completion_command(
+    help="Let the shell complete relevo's commands and options."
+)
 
-for command in (evaluate, predict, export, verify, gc, deploy):
-    app.command(command)
 
-
-@app.command
 def run(
     recipe: RecipeArgument = "digits",
     *,
@@ -98,11 +99,10 @@ def run(
     if as_json:
         print(json.dumps(summary))
     else:
-        _print_run(summary)
+        print_run(summary)
     return 0
 
 
-@app.command
 def plan(
     recipe: RecipeArgument = "digits",
     *,
@@ -145,47 +145,6 @@ def plan(
     return 0
 
 
-@app.command
-def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
-    """List the runs in the store, the newest last.
-
-    Example: relevo runs
-    """
-    from tasks.runs import all_runs
-
-    found = all_runs(store_address(store))
-    if as_json:
-        print(json.dumps({"runs": found}))
-        return 0
-    for entry in found:
-        scores = " ".join(f"{s['metrics']['accuracy']:.3f}" for s in entry["stages"].values())
-        print(f"{entry['run']:<34} {duration(entry['seconds']):>8}  {scores}")
-    if not found:
-        print("no runs yet; try: relevo run", file=sys.stderr)
-    return 0
-
-
-@app.command
-def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption = False) -> int:
-    """Show one run: its stages, scores and report.
-
-    Example: relevo show latest
-
-    Parameters
-    ----------
-    run
-        A run's name, or latest.
-    """
-    from tasks.runs import find_run
-
-    summary = find_run(store_address(store), run)
-    if as_json:
-        print(json.dumps(summary))
-    else:
-        _print_run(summary)
-    return 0
-
-
 def _check(
     recipe: str, data: str | None, stages: list[str] | None, settings: dict[str, Any]
 ) -> Recipe:
@@ -202,18 +161,21 @@ def _check(
     return asked
 
 
-class Printer(Console):
-    """Leaves what a closed pipe means to the caller; rich would exit with 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
-
-
-def _print_run(summary: dict[str, Any]) -> None:
-    console = Printer(highlight=False, soft_wrap=True)
-    console.print(f"{summary['run']}: recipe {summary['recipe']}, {duration(summary['seconds'])}")
-    console.print(stage_table(summary))
-    console.print(f"report: {summary['report']}", markup=False)
+for command in (
+    run,
+    plan,
+    new_recipe,
+    runs,
+    show,
+    compare,
+    evaluate,
+    predict,
+    export,
+    verify,
+    gc,
+    deploy,
+):
+    app.command(command)
 
 
 class Terminated(BaseException):

@@ -32,6 +32,7 @@ from tasks.places import store_address
 from tasks.report import report
 from tasks.runs import Trained, as_toml, devices_of, publish, run_name
 from tasks.shown import show_run
+from tasks.tracking import track
 from tasks.vision.hardware import require_gpu
 from tasks.vision.recipe import Stage
 
@@ -109,6 +110,7 @@ def experiment(
     name = run or run_name(plan.name, started)
     summary = publish(name, plan, source, images, done, page, home, started, devices)
     show_run(summary)
+    track(summary, plan, done, home, started)
     return summary
 
 

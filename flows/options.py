@@ -14,7 +14,13 @@ StoreOption = Annotated[
     Parameter(name="--store", help="Where results are kept: a folder or s3://bucket/prefix."),
 ]
 JsonOption = Annotated[
-    bool, Parameter(name="--json", negative="", help="Print one JSON object on standard output.")
+    bool,
+    Parameter(
+        name="--json",
+        negative="",
+        show_default=False,
+        help="Print one JSON object on standard output.",
+    ),
 ]
 RecipeArgument = Annotated[
     str, Parameter(help="digits, cifar10, classroom, or the path of a TOML file.")
@@ -45,7 +51,7 @@ SetOption = Annotated[
         help="Change a recipe's value, e.g. stages.baseline.epochs=3; may be given again.",
     ),
 ]
-Flag = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def all_settings(given: list[str] | None, seed: int | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person sees on standard error while a run goes on, and the table at its end."""
+"""What a person sees on standard error while a run goes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from tasks.progress import Event, epoch_line
 
@@ -67,23 +66,3 @@ class Follower:
             self._last_line = time.monotonic()
         if progress.share >= 1 and progress.row:
             self._bar.remove_task(self._tasks.pop(task))
-
-
-def stage_table(summary: dict[str, Any]) -> Table:
-    """Stages with their states, scores and seconds; narrow enough for 80 columns."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("stage")
-    table.add_column("state")
-    for name in ("accuracy", "balanced", "seconds", "images/s"):
-        table.add_column(name, justify="right")
-    for name, stage in summary["stages"].items():
-        metrics = stage["metrics"]
-        table.add_row(
-            name,
-            stage["state"],
-            f"{metrics['accuracy']:.4f}",
-            f"{metrics['balanced_accuracy']:.4f}",
-            f"{stage['seconds']:.1f}",
-            f"{stage['images_per_second']:,.0f}",
-        )
-    return table

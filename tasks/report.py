@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -54,12 +55,20 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
     }
     pictures = {"class_distribution": _distribution(data, lang), **pictures}
     html = render(page_data, pictures, lang)
-    files = {"report.html": html.encode()}
-    files |= {
-        f"figures/{name.replace('/', '_')}.png": content for name, content in pictures.items()
-    }
+    files = {"report.html": html.encode(), **_figure_files(pictures)}
     ref = open_store(store).put("report", _zip(files), ".zip", made_from=())
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
+
+
+def _figure_files(pictures: dict[str, bytes]) -> dict[str, bytes]:
+    """Figures by file name: a label may hold any letter, a name in the store only some."""
+    files: dict[str, bytes] = {}
+    for name, content in pictures.items():
+        plain = re.sub(r"[^\w.-]+", "-", name.replace("/", "_"), flags=re.ASCII)
+        while f"figures/{plain}.png" in files:
+            plain += "-"
+        files[f"figures/{plain}.png"] = content
+    return files
 
 
 def _numbers(

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tasks.environment import describe
 from tasks.exported import MODEL_FILE, model_files
 from tasks.kept import load_evaluation, load_model, report_files
 from tasks.store import Damaged, Missing, Ref, open_store
 from tasks.store.base import sha256_of
 from tasks.vision.errors import BadInput
+from tasks.vision.events import event_file
 from tasks.vision.model import Card, Tensors, unpack
 from tasks.vision.recipe import Recipe, nearest
 
@@ -185,8 +187,11 @@ def publish(
     for path, content in report_files(page, store):
         write(path, content)
     write("recipe.toml", as_toml(plan).encode())
+    write("environment.txt", describe(plan.name, plan.seed, devices).encode())
     for path, content in model_files(name, plan, source, data, done, store):
         write(f"models/{path}", content)
+    for stage, trained in done.items():
+        write(*_curves(stage, trained, store, started))
     lineage = {
         "files": files,
         "dataset": data.model_dump(mode="json"),
@@ -229,6 +234,15 @@ def publish(
     full = {**summary, **more}
     home.write(f"{folder}/run.json", _json({**full, "sha256": _seal(full)}))
     return summary
+
+
+def _curves(stage: str, trained: Trained, store: str, started: datetime) -> tuple[str, bytes]:
+    """The stage's history and its test scores as TensorBoard reads them: path and content."""
+    card, _ = load_model(trained.model, store)
+    metrics = load_evaluation(trained.scores, store)[0]["metrics"]
+    scores = {name: metrics[name] for name in ("accuracy", "balanced_accuracy")}
+    content = event_file(card.history, scores, started.timestamp())
+    return f"tensorboard/{stage}/events.out.tfevents.{int(started.timestamp())}.relevo", content
 
 
 def devices_of(done: dict[str, Trained], store: str) -> list[str]:

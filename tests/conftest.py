@@ -112,7 +112,7 @@ def bare_card(architecture: Architecture, labels: list[str], classes: list[list[
 
 def environment(prefect_home: Path) -> dict[str, str]:
     """This process' environment without a server or a store of the person's."""
-    strange = ("PREFECT_", "RELEVO_", "AWS_")
+    strange = ("PREFECT_", "RELEVO_", "AWS_", "MLFLOW_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
     return {**kept, "PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT)}
 

@@ -1,0 +1,309 @@
+"""A recipe for a person's own pictures, drafted from their folders: what is there, what suits it.
+
+The rules of thumb follow the built-in recipes: few images get a smaller network, more epochs and more
+validation; large pictures more pixels and one block of layers more.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from textwrap import wrap
+
+from PIL import Image
+
+from tasks.vision.contents import Contents, open_contents
+from tasks.vision.errors import BadInput
+from tasks.vision.files import shown
+from tasks.vision.layout import LAYOUT, SPLITS, check_same_classes, find_classes, find_root
+from tasks.vision.recipe import nearest
+
+LOOKED_AT = 200  # pictures whose size is read
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # no others: some start programs
+FEW = 20  # training pictures of a class, below which a person is warned
+COMMENTS = 38  # the column where comments begin
+WIDTH = 96  # of the lines that list the classes
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What lies under a --data address: pictures by class in train and test, and how large they are.
+
+    Attributes:
+        train, test: class -> how many pictures.
+        side: median of the shorter sides, in pixels; of it a square is cut.
+    """
+
+    train: dict[str, int]
+    test: dict[str, int]
+    side: int
+
+
+def look(path: Path) -> Pictures:
+    """Count the pictures in a folder or archive, and read the sizes of some from their headers.
+
+    Raises:
+        BadInput: it is not laid out as train/CLASS and test/CLASS, or holds no picture.
+    """
+    with closing(open_contents(path)) as contents:
+        _check_splits(contents)
+        root = find_root(contents, SPLITS)
+        train, test = (find_classes(contents, root, split) for split in SPLITS)
+        check_same_classes(contents.given, train, test)
+        names = [f"{root}train/{label}/{name}" for label in train for name in train[label]]
+        some = names[:: max(1, len(names) // LOOKED_AT)]
+        sides = [side for _, file in contents.read(some) if (side := _shorter_side(file))]
+        if not sides:
+            raise BadInput(
+                f"{contents.given}: none of {len(some)} files looked at is a picture; "
+                "expected .png, .jpg or such"
+            )
+    return Pictures(_counts(train), _counts(test), int(median(sides)))
+
+
+def _counts(files: dict[str, list[str]]) -> dict[str, int]:
+    return {label: len(names) for label, names in files.items()}
+
+
+def _check_splits(contents: Contents) -> None:
+    folders, _ = contents.children("")
+    there = set(folders)
+    if not there & set(SPLITS):
+        there = {name for folder in folders for name in contents.children(folder)[0]}
+    if missing := [split for split in SPLITS if split not in there]:
+        raise BadInput(
+            f"{contents.given} has no folder {' and no folder '.join(missing)}; expected {LAYOUT}: move "
+            "about a fifth of each class's pictures into test/<class> and the others into train/<class>"
+        )
+
+
+def _shorter_side(file: bytes | str) -> int | None:
+    if isinstance(file, str):  # it can't be read; the run will say so
+        return None
+    try:
+        with Image.open(io.BytesIO(file), formats=FORMATS) as image:
+            return min(image.size)
+    except Exception:  # on damaged bytes Pillow's readers raise nearly anything
+        return None
+
+
+def draft(
+    pictures: Pictures, source: str, positive: Sequence[str] = (), second: str | None = None
+) -> str:
+    """A recipe's TOML: a detector, what it hands on, and all classes from scratch; each line explained.
+
+    Args:
+        source: the recipe's data.source.
+        positive: the classes that the detector finds; the class with most pictures when empty.
+        second: the class told apart next; the one with most pictures of the others when None.
+
+    Raises:
+        BadInput: a class that is not there, or too few pictures or classes to learn from.
+    """
+    classes = list(pictures.train)
+    _check_counts(pictures)
+    for name in (*positive, *([second] if second else [])):
+        if name not in classes:
+            raise BadInput(f"class {name!r}{nearest(name, classes)}")
+    by_count = sorted(classes, key=lambda name: -pictures.train[name])
+    found = list(dict.fromkeys(positive)) or by_count[:1]
+    others = [name for name in by_count if name not in found]
+    if not others:
+        raise BadInput(f"--positive names all {len(classes)} classes; leave one out as the rest")
+    if second in found or (second and len(others) == 1):
+        raise BadInput(
+            f"--second {second!r}: expected a class beside {', '.join(found)} that leaves a rest"
+        )
+    lines = _head(pictures, source, found)
+    if len(classes) == 2:
+        return _joined(lines, _defaults(pictures), _stage("baseline", _detector("all")))
+    target, then = " or ".join(found), second or others[0]
+    rest = next(name for name in ("other", "rest", "none") if name not in (target, then))
+    schemes = _scheme("detector", {target: found}, rest)
+    stages = _stage("baseline", _detector("detector"))
+    # Of three classes "this, that or another" are all; of two others, nothing would be left.
+    three = second is not None or (len(classes) > 3 and len(others) > 1)
+    if three:
+        schemes += _scheme("two", {target: found, then: [then]}, rest)
+        stages += _stage("transfer", _head_on("baseline", "two"))
+    stages += _stage("all_classes", SMOOTHED, "from scratch: the next ones are compared with it")
+    stages += _stage("all_classes_from_baseline", _head_on("baseline", None))
+    if three:
+        stages += _stage("all_classes_from_transfer", [*_fine_tuned("transfer"), *SMOOTHED])
+    return _joined(lines, schemes, _defaults(pictures), stages)
+
+
+def few(pictures: Pictures) -> dict[str, int]:
+    """The classes with so few training pictures that a person should know."""
+    return {label: count for label, count in pictures.train.items() if count < FEW}
+
+
+def _check_counts(pictures: Pictures) -> None:
+    classes, total = len(pictures.train), sum(pictures.train.values())
+    if classes < 2:
+        raise BadInput(
+            f"the pictures have one class, {shown(next(iter(pictures.train)))}; add another"
+        )
+    poor = min(pictures.train, key=lambda name: pictures.train[name])
+    if pictures.train[poor] < 2 or round(total * _validation(total)) < classes:
+        raise BadInput(
+            f"class {poor!r} has {pictures.train[poor]} pictures in train, all classes {total}; "
+            "expected 5 or more of each: add some"
+        )
+
+
+# What suits so many pictures of such a size
+
+
+def _image_size(pictures: Pictures) -> int:
+    return 32 if pictures.side < 48 else 64 if pictures.side < 80 else 96
+
+
+def _widths(pictures: Pictures) -> list[int]:
+    total = sum(pictures.train.values())
+    widths = [16, 32, 64] if total < 2000 else [32, 64, 128] if total < 20000 else [64, 256, 256]
+    return widths if _image_size(pictures) == 32 else [*widths, widths[-1]]
+
+
+def _epochs(total: int) -> int:
+    return 40 if total < 500 else 24 if total < 2000 else 16 if total < 10000 else 10
+
+
+def _validation(total: int) -> float:
+    return 0.2 if total < 2000 else 0.1
+
+
+def _batch_size(total: int) -> int:
+    return max(8, min(1000, round(total * (1 - _validation(total)) / 15)))
+
+
+# The lines, each a setting and what it means
+
+Line = tuple[str, str]
+SMOOTHED: list[Line] = [
+    ("label_smoothing = 0.2", "do not be too sure; nothing starts from this one")
+]
+
+
+def _head(pictures: Pictures, source: str, found: Sequence[str]) -> list[str]:
+    total, tests = sum(pictures.train.values()), sum(pictures.test.values())
+    size = _image_size(pictures)
+    counted = ", ".join(f"{name} {count}" for name, count in pictures.train.items())
+    about = (
+        f"{total} training and {tests} test pictures of {len(pictures.train)} classes: {counted}"
+    )
+    return [
+        *(f"# {line}" for line in wrap(shown(about), WIDTH)),
+        "# Train it with: relevo run THIS_FILE   Look first, at what and for how long: relevo plan",
+        f"description = {_text('Own pictures: ' + ' or '.join(found) + ', and all classes')}",
+        "",
+        "[data]",
+        *_commented(
+            [
+                (
+                    f"source = {_text(source)}",
+                    "relative to where relevo runs; --data overrides it",
+                ),
+                (
+                    f"image_size = {size}",
+                    f"pixels a side; half of yours have {pictures.side} or more",
+                ),
+                (
+                    f"validation = {_validation(total)}",
+                    "share of train kept for choosing; test is for the end",
+                ),
+                ("max_unreadable = 0.01", "share of files that may be damaged; they are named"),
+            ]
+        ),
+    ]
+
+
+def _scheme(name: str, targets: dict[str, list[str]], rest: str) -> list[str]:
+    listed = ", ".join(f"{_text(target)} = {_list(names)}" for target, names in targets.items())
+    lines = [
+        (f"targets = {{ {listed} }}", "a target and the classes that count as it"),
+        (f"rest = {_text(rest)}", "every other class"),
+    ]
+    return ["", f"[labels.{name}]  # how classes become targets of a stage", *_commented(lines)]
+
+
+def _defaults(pictures: Pictures) -> list[str]:
+    total = sum(pictures.train.values())
+    lines = [
+        (
+            f"network = {{ widths = {_widths(pictures)} }}",
+            "channels of its blocks; wider learns more, slower",
+        ),
+        (
+            f"batch_size = {_batch_size(total)}",
+            "pictures a step; at most a tenth of the training pictures",
+        ),
+        ("flip = true", "learn mirror images too; false for letters, digits, signs"),
+        (f"shift = {_image_size(pictures) // 16}", "pixels that pictures are moved by at random"),
+        ('keep = "best"', 'the epoch that is best on validation; or "last"'),
+    ]
+    return [
+        "",
+        "[defaults]  # of every stage that does not say otherwise",
+        *_commented(
+            [
+                *lines,
+                (f"epochs = {_epochs(total)}", "passes over the pictures; few pictures need more"),
+            ]
+        ),
+    ]
+
+
+def _detector(labels: str) -> list[Line]:
+    return [(f"labels = {_text(labels)}", "a scheme; with no start, all layers learn from scratch")]
+
+
+def _head_on(start: str, labels: str | None) -> list[Line]:
+    chosen = [(f"labels = {_text(labels)}", "a scheme; left out: all classes")] if labels else []
+    return [
+        (f"start = {_text(start)}", "what that stage has learnt is handed on"),
+        *chosen,
+        ('train = "head"', "and frozen: only a new last layer learns"),
+        ("epochs = 30", "of the last layer alone; they take seconds"),
+        ('features = "every layer"', "what it sees of the frozen network"),
+    ]
+
+
+def _fine_tuned(start: str) -> list[Line]:
+    return [
+        (f"start = {_text(start)}", "what that stage has learnt is handed on"),
+        ('train = "head then all"', "a new last layer first, then all layers"),
+        ("head_epochs = 10", "of the last layer alone"),
+    ]
+
+
+def _stage(name: str, lines: Sequence[Line], about: str = "") -> list[str]:
+    return ["", f"[stages.{name}]{'  # ' + about if about else ''}", *_commented(lines)]
+
+
+def _joined(*parts: Sequence[str]) -> str:
+    return "\n".join([line for part in parts for line in part]) + "\n"
+
+
+def _commented(lines: Sequence[Line]) -> list[str]:
+    out: list[str] = []
+    for setting, comment in lines:
+        if len(setting) < COMMENTS:
+            out.append(f"{setting:<{COMMENTS}}# {comment}")
+        else:
+            out += [f"# {comment}:", setting]
+    return out
+
+
+def _text(value: str) -> str:
+    """A TOML string; JSON's, and the one character that JSON leaves and TOML forbids."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _list(values: Sequence[str]) -> str:
+    return f"[{', '.join(map(_text, values))}]"

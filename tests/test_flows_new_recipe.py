@@ -1,0 +1,190 @@
+"""`relevo new-recipe`: from a person's folders of pictures to a recipe that trains."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Relevo
+from images import encoded, png, write_folder, write_zip
+from PIL import Image
+
+from tasks.vision.drafting import Pictures, draft, look
+from tasks.vision.errors import BadInput
+from tasks.vision.loading import parse_recipe
+
+NAMES = ["apple", "cherry", "fig", "grape", "plum", "zebra crossing"]
+SIZES = [(48, 48), (60, 80), (100, 64), (56, 56)]
+
+
+def photos(train: int = 30, test: int = 10) -> dict[str, bytes]:
+    """Real scans of six digits, of mixed sizes, modes and formats, under the names of six things."""
+    from sklearn.datasets import load_digits
+
+    digits, files = load_digits(), {}
+    for label, name in enumerate(NAMES):
+        for i, row in enumerate(np.flatnonzero(digits.target == label)[: train + test]):
+            grey = Image.fromarray(np.rint(digits.images[row] * 15.9).astype(np.uint8))
+            grey = grey.resize(SIZES[i % 4], Image.Resampling.BICUBIC)
+            mode = ("L", "RGB", "RGBA", "P", "CMYK")[i % 5]
+            image = (
+                grey.convert("RGB").convert(mode) if mode in ("P", "CMYK") else grey.convert(mode)
+            )
+            kind = "JPEG" if mode == "CMYK" else "PNG"
+            split = "train" if i < train else "test"
+            files[f"{split}/{name}/{i:02}.{kind.lower()}"] = encoded(image, kind)
+    return files
+
+
+def test_from_a_folder_of_photos_to_a_report(relevo: Relevo, server: str, tmp_path: Path) -> None:
+    """As the README has it: new-recipe, plan, run, show."""
+    write_folder(tmp_path / "photos", photos())
+    env = {"PREFECT_API_URL": server, "RELEVO_STORE": str(tmp_path / "store")}
+    words = ["photos", "--positive", "cherry", "fig", "--second", "zebra crossing"]
+    told = relevo("new-recipe", *words, cwd=tmp_path, env=env)
+    assert told.status == 0, told.err
+    assert "180 training and 60 test pictures" in told.out
+    assert told.out.splitlines()[-1] == "now: relevo run photos.toml"
+    recipe = parse_recipe((tmp_path / "photos.toml").read_text("utf-8"), "photos", {})
+    assert recipe.labels["detector"].targets == {"cherry or fig": ["cherry", "fig"]}
+    assert recipe.labels["two"].targets["zebra crossing"] == ["zebra crossing"]
+    assert recipe.data.image_size == 64
+    assert recipe.data.validation == 0.2
+
+    assert relevo("plan", "photos.toml", cwd=tmp_path, env=env).status == 0
+    fewer = ["--set=defaults.epochs=12", "--set=data.image_size=32"]
+    done = relevo("run", "photos.toml", "--json", *fewer, cwd=tmp_path, env=env).json
+    assert list(done["stages"]) == list(recipe.stages)
+    assert Path(done["report"]).is_file()
+    scores = {name: stage["metrics"] for name, stage in done["stages"].items()}
+    assert scores["baseline"]["accuracy"] > scores["baseline"]["majority"]
+    assert scores["all_classes"]["accuracy"] > 0.5, "six classes; chance is a sixth"
+    assert "all_classes_from_transfer" in relevo("show", cwd=tmp_path, env=env).out
+
+
+def test_each_line_is_explained_and_each_setting_has_an_effect() -> None:
+    some = dict.fromkeys(NAMES, 50)
+    text = draft(Pictures(some, some, 300), "photos")
+    settings = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
+    lines = text.splitlines()
+    for line in settings:
+        above = lines[lines.index(line) - 1]
+        assert "#" in line or above.startswith("#") or line.startswith("description"), line
+    assert max(map(len, lines)) <= 110
+    assert parse_recipe(text, "mine", {}).data.image_size == 96
+
+
+@pytest.mark.parametrize(
+    ("classes", "given", "stages"),
+    [
+        (2, {}, ["baseline"]),
+        (3, {}, ["baseline", "all_classes", "all_classes_from_baseline"]),
+        (3, {"second": "b"}, ["transfer", "all_classes_from_transfer"]),
+        (4, {}, ["transfer", "all_classes_from_transfer"]),
+        (4, {"positive": ["a", "b", "c"]}, ["all_classes_from_baseline"]),
+    ],
+)
+@pytest.mark.parametrize("count", [10, 600, 30_000])
+def test_any_number_of_classes_gives_a_recipe(
+    classes: int, given: dict[str, object], stages: list[str], count: int
+) -> None:
+    some = dict.fromkeys("abcdef"[:classes], count)
+    for side in (20, 64, 4000):
+        recipe = parse_recipe(draft(Pictures(some, some, side), "x", **given), "x", {})  # type: ignore[arg-type]
+        assert set(stages) <= set(recipe.stages)
+        assert recipe.data.image_size in (32, 64, 96)
+    small, large = (draft(Pictures(dict.fromkeys("ab", n), some, 32), "x") for n in (50, 20_000))
+    few, many = (parse_recipe(text, "x", {}).stages["baseline"] for text in (small, large))
+    assert few.epochs > many.epochs
+    assert sum(few.network.widths) < sum(many.network.widths)
+
+
+@pytest.mark.parametrize(
+    "name", ['a "quote"', "back\\slash", "été", "other", "\x7f", "# no comment"]
+)
+def test_class_names_of_any_kind_are_kept(name: str) -> None:
+    some = dict.fromkeys([name, *NAMES], 50)
+    text = draft(Pictures(some, some, 32), f"my {name}", [name])
+    recipe = parse_recipe(text, "mine", {})
+    assert recipe.labels["detector"].targets == {name: [name]}
+    assert recipe.data.source == f"my {name}"
+    assert tomllib.loads(text)["labels"]["two"]["targets"]
+
+
+def test_an_archive_is_looked_at_too(relevo: Relevo, tmp_path: Path) -> None:
+    write_zip(tmp_path / "my photos.tar.zip", photos(6, 2))
+    seen = look(tmp_path / "my photos.tar.zip")
+    assert seen.train == dict.fromkeys(NAMES, 6)
+    assert seen.side == 58, "the median of 48, 48, 56, 60, 60, 64"
+    done = relevo("new-recipe", "my photos.tar.zip", "--json", cwd=tmp_path)
+    assert done.json["recipe"] == "my photos.tar.toml"
+    assert done.json["command"] == "relevo run 'my photos.tar.toml'"
+    assert done.json["pictures"]["test"] == dict.fromkeys(NAMES, 2)
+
+
+def small(**more: bytes) -> dict[str, bytes]:
+    names = [
+        f"{split}/{label}/{i}.png"
+        for split in ("train", "test")
+        for label in "ab"
+        for i in range(9)
+    ]
+    return {name: png(i) for i, name in enumerate(names)} | more
+
+
+REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
+    "no train and no test": ({"a/1.png": png(1)}, [], "no folder train and no folder test"),
+    "no test": (
+        {"train/a/1.png": png(1)},
+        [],
+        "move about a fifth of each class's pictures into test",
+    ),
+    "one class": ({"train/a/1.png": png(1), "test/a/1.png": png(1)}, [], "one class"),
+    "too few": (
+        {f"{s}/{c}/1.png": png(1) for s in ("train", "test") for c in "ab"},
+        [],
+        "5 or more",
+    ),
+    "no picture": (
+        {f"{s}/{c}/1.png": b"" for s in ("train", "test") for c in "ab"},
+        [],
+        "none of 2",
+    ),
+    "a misspelt class": (small(), ["--positive", "A"], "class 'A' is not there"),
+    "all classes": (small(), ["--positive", "a", "b"], "leave one out"),
+    "a file that is there": (small(**{"../photos.toml": b"mine"}), [], "--force overwrites it"),
+    "a folder as file": (small(), ["-o", "photos"], "expected a file's name"),
+    "a folder that is not there": (small(), ["-o", "no/such.toml"], "a folder that is there"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_gives_no_recipe_is_refused_in_a_line(
+    case: str, relevo: Relevo, tmp_path: Path
+) -> None:
+    files, words, expected = REFUSED[case]
+    write_folder(tmp_path / "photos", files)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = relevo("new-recipe", "photos", *words, cwd=tmp_path)
+    assert done.status == 2, done.err
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert expected in done.err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_force_overwrites_and_a_built_in_source_needs_no_recipe(
+    relevo: Relevo, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "photos", small(**{"../photos.toml": b"mine"}))
+    assert relevo("new-recipe", "photos", "--force", cwd=tmp_path).status == 0
+    assert (tmp_path / "photos.toml").read_text().startswith("# 18 training")
+    assert "relevo run digits" in relevo("new-recipe", "digits", cwd=tmp_path).err
+
+
+def test_a_class_with_a_single_second_leaves_no_rest() -> None:
+    two = dict.fromkeys("ab", 50)
+    with pytest.raises(BadInput, match="--second"):
+        draft(Pictures(two, two, 32), "x", ["a"], "b")

@@ -1,0 +1,70 @@
+"""What a run leaves beside its report: what it ran with, and its curves for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Chain, Outcome
+
+from tasks.vision.model import unpack
+
+
+def folder_of(run: Outcome) -> Path:
+    return Path(run.json["report"]).parent
+
+
+def test_what_a_run_ran_with_is_kept(chain: Chain) -> None:
+    text = (folder_of(chain.first) / "environment.txt").read_text("utf-8")
+    lines = text.splitlines()
+    comments = [line for line in lines if line.startswith("# ")]
+    pins = lines[len(comments) :]
+    assert comments[0] == "# recipe digits, seed 0"
+    assert f"Python {sys.version.split()[0]}" in comments[1]
+    assert re.search(r"this machine: (cpu|gpu): .*\d GiB of memory", text)
+    assert "# trained on: cpu: " in text
+    assert all(re.fullmatch(r"[\w.-]+==\S+", line) for line in pins)
+    assert f"tensorflow=={version('tensorflow')}" in pins
+    assert pins == sorted(pins, key=lambda line: line.split("==")[0].lower())
+    assert not re.search(r"://|@|^-e ", text, re.M), "no addresses, which may hold credentials"
+    for place in (ROOT, chain.store, Path(sys.prefix)):
+        assert str(place) not in text
+
+
+def test_pip_takes_what_a_run_kept(chain: Chain) -> None:
+    kept = folder_of(chain.first) / "environment.txt"
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index"]
+    done = subprocess.run([*pip, "-r", str(kept)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_files_of_a_run_are_in_its_lineage(chain: Chain) -> None:
+    folder = folder_of(chain.first)
+    files = json.loads((folder / "lineage.json").read_text())["files"]
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert there == {*files, "lineage.json", "run.json"}
+    assert "environment.txt" in files
+
+
+@pytest.mark.parametrize("stage", ["baseline", "ten_class_from_transfer"])
+def test_tensorboard_reads_a_stages_curves(chain: Chain, stage: str) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = folder_of(chain.second)  # a cached run has them too
+    card, _ = unpack((folder / f"models/{stage}/model.safetensors").read_bytes(), stage)
+    log = EventAccumulator(str(folder / "tensorboard" / stage))
+    log.Reload()
+    for tag, key in {"loss/train": "loss", "accuracy/validation": "validation_accuracy"}.items():
+        seen = log.Scalars(tag)
+        assert [event.step for event in seen] == [row["epoch"] for row in card.history]
+        assert [event.value for event in seen] == pytest.approx([row[key] for row in card.history])
+    assert seen[-1].wall_time - seen[0].wall_time == pytest.approx(
+        card.history[-1]["seconds"] - card.history[0]["seconds"], abs=1e-3
+    )
+    scores = chain.second.json["stages"][stage]["metrics"]
+    assert log.Scalars("test/accuracy")[0].value == pytest.approx(scores["accuracy"])
