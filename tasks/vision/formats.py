@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import find_device, loading_tensorflow
 from tasks.vision.meaning import LABELS, as_file
@@ -69,6 +71,7 @@ def _onnx(model: Any, folder: Path, meaning: bytes) -> None:
     import onnx
 
     path = folder / "model.onnx"
+    model(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras asks for one call
     model.export(str(path), format="onnx", verbose=False)
     written = onnx.load(path)
     onnx.helper.set_model_props(
