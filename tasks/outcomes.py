@@ -30,7 +30,7 @@ def read_outcome(store: str, run: str) -> Trained | None:
             values["state"],
             Ref.model_validate(values["model"]),
             Ref.model_validate(values["scores"]),
-            Ref.model_validate(values["exported"]) if values["exported"] else None,
+            Ref.model_validate(values["exported"]) if values.get("exported") else None,
         )
     except (Missing, ValueError, KeyError, TypeError):
         return None
