@@ -133,10 +133,18 @@ def test_a_setting_without_effect_is_refused(path: str, value: object, expected:
     assert expected in refused(GOOD, **{path: value})
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_a_built_in_recipe_may_be_cut_short(epochs: int) -> None:
+    short = {"stages.baseline.epochs": epochs, "stages.ten_class.epochs": epochs}
+    asked = load_recipe("cifar10", short)
+    assert [asked.stages[name].epochs for name in ("baseline", "ten_class")] == [epochs] * 2
+    cut = load_recipe("cifar10").shortened(epochs)
+    assert max(stage.epochs for stage in cut.stages.values()) == epochs
+
+
 @pytest.mark.parametrize(
     ("early", "expected"),
     [
-        ({"epochs": 8, "image_size": 24}, "leaves none of 8 epochs"),
         ({"epochs": 0, "image_size": 24}, "stages.baseline.early.epochs = 0"),
         ({"epochs": 2, "image_size": 32}, "less than the images' 32"),
         ({"epochs": 2, "image_size": 8}, "stages.baseline.early.image_size = 8"),

@@ -101,7 +101,10 @@ class Network(Strict):
 
 
 class Early(Strict):
-    """Progressive resizing: a stage's first epochs, on smaller images that cost less."""
+    """Progressive resizing: a stage's first epochs, on smaller images that cost less.
+
+    The last epoch is always on images of full size, however many these are.
+    """
 
     epochs: Positive
     image_size: Pixels
@@ -225,18 +228,13 @@ class Recipe(Strict):
                     f"which needs {network.least_size}; give it fewer widths or the images more pixels"
                 )
             if stage.early and stage.train != "head":
-                self._check_early(name, stage, stage.early, network)
+                self._check_early(name, stage.early, network)
         return self
 
-    def _check_early(self, name: str, stage: Stage, early: Early, network: Network) -> None:
+    def _check_early(self, name: str, early: Early, network: Network) -> None:
         if network.kind != "fast":
             raise ValueError(
                 f"stages.{name}.early: the network {network} takes images of one size alone; remove it"
-            )
-        if early.epochs >= stage.epochs:
-            raise ValueError(
-                f"stages.{name}.early.epochs = {early.epochs} leaves none of {stage.epochs} epochs "
-                "for images of full size; lower it"
             )
         least, full = network.least_size, self.data.image_size
         if not least <= early.image_size < full:
@@ -246,19 +244,16 @@ class Recipe(Strict):
             )
 
     def shortened(self, most: int) -> Recipe:
-        """The same with no stage training for more than `most` epochs; a part of the last stays full size."""
-        stages = {}
-        for name, stage in self.stages.items():
-            epochs, early = min(stage.epochs, most), stage.early
-            if early and early.epochs >= epochs:
-                left = {"epochs": epochs - 1, "image_size": early.image_size}
-                early = Early(**left) if epochs > 1 else None
-            changes = {
-                "epochs": epochs,
-                "head_epochs": min(stage.head_epochs, most),
-                "early": early,
-            }
-            stages[name] = stage.model_copy(update=changes)
+        """The same with no stage training for more than `most` epochs, and no head either."""
+        stages = {
+            name: stage.model_copy(
+                update={
+                    "epochs": min(stage.epochs, most),
+                    "head_epochs": min(stage.head_epochs, most),
+                }
+            )
+            for name, stage in self.stages.items()
+        }
         return self.model_copy(update={"stages": stages})
 
     def ordered(self, only: Iterable[str] = ()) -> dict[str, Stage]:
