@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun
@@ -56,7 +57,8 @@ def send_stages(
         parameters: of `train-stage`, the same for all: recipe, settings, seed, store.
 
     Raises:
-        BadInput: there is no such deployment. StageFailed: a stage failed; those under way are cancelled.
+        BadInput: there is no such deployment. StageFailed: a stage failed.
+        Those under way are then cancelled, as they are when this run itself is.
     """
     waiting = _nodes(setting, stages)
     under_way: dict[Node, _Sent] = {}
@@ -79,9 +81,11 @@ def send_stages(
                     if trained := sent.look(client, setting.store):
                         done[node.title] = trained
                         del under_way[node]
-        except StageFailed:
-            for sent in under_way.values():
-                sent.cancel(client)
+        except BaseException as error:
+            # Prefect's server would hand a cancellation on too, up to 20 s later.
+            if isinstance(error, StageFailed) or _is_cancelled(client):
+                for sent in under_way.values():
+                    sent.cancel(client)
             raise
     for node in _nodes(setting, stages):
         if node.control:
@@ -95,6 +99,12 @@ def _nodes(setting: Setting, stages: dict[str, Stage]) -> list[Node]:
         controls = stage.controls_of(setting.recipe.network(stage))
         nodes += [Node(name, control=kind) for kind in controls]
     return nodes
+
+
+def _is_cancelled(client: SyncPrefectClient) -> bool:
+    """Whether this run is being cancelled; a worker that shuts down leaves its stages to go on."""
+    state = client.read_flow_run(UUID(flow_run.id)).state if flow_run.id else None
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def _check_deployment(client: SyncPrefectClient) -> None:

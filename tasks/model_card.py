@@ -89,10 +89,8 @@ def _use(facts: Facts) -> Iterator[str]:
     yield "`model.keras` holds Keras' own layers alone and opens in safe mode. It takes images"
     yield f"(n, {size}, {size}, 3) of values 0 to 255, normalises them itself, and gives each label's"
     yield f"probability in the order of `{LABELS}`, which `metadata.json` inside it repeats. It computes"
-    yield "in float32. Where a machine has bfloat16 relevo computes in that, whose rounding moves a"
-    yield "probability by some thousandths as a rule, and by up to a tenth or so where the model is unsure;"
-    yield "the scores below are those of the machine named at the end."
-    yield "`relevo export` writes SavedModel, TFLite and ONNX."
+    yield "in float32, as `relevo predict` does; the scores below were computed in the numbers of the"
+    yield "machine named at the end. `relevo export` writes SavedModel, TFLite and ONNX."
     yield ""
 
 

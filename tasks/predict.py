@@ -65,7 +65,8 @@ def predict_pictures(
         with loading_tensorflow():
             from tasks.vision.inference import Predictor
 
-        predictor = Predictor(card, tensors, find_device())
+        # In float32: what a picture shows must not depend on what the machine at hand rounds to.
+        predictor = Predictor(card, tensors, find_device().exact)
         for batch in batches:
             probabilities = predictor(batch.images)
             if sample:

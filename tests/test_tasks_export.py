@@ -246,8 +246,7 @@ def test_what_the_card_says_to_run_runs(
     )
     probabilities = re.findall(r"'(\w+)': np\.float32\(([^)]+)\)", told.stdout)
     assert {label for label, _ in probabilities} == set(row["probabilities"])
-    # relevo may have computed in bfloat16, whose rounding is coarse.
-    assert all(abs(float(p) - row["probabilities"][label]) < 0.2 for label, p in probabilities)
+    assert all(abs(float(p) - row["probabilities"][label]) < SAME for label, p in probabilities)
 
 
 @pytest.mark.parametrize("kind", LOADERS)

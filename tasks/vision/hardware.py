@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +30,11 @@ class Device:
     kind: str
     name: str
     policy: str
+
+    @property
+    def exact(self) -> Device:
+        """The same, computing in float32 all through."""
+        return replace(self, policy="float32")
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.name}, {self.policy.removeprefix('mixed_')}"

@@ -71,7 +71,7 @@ def bare(folder: str, count: int) -> dict[str, float]:
     with loading_tensorflow():
         from tasks.vision.inference import Predictor
 
-    predictor = Predictor(*unpack(content, folder), find_device())
+    predictor = Predictor(*unpack(content, folder), find_device().exact)
     predictor(images)
     clock = time.monotonic()
     predictor(images)
@@ -122,7 +122,7 @@ def main() -> None:
     }
     table = Table(
         *("what", "seconds, all in all", "pictures/s", "of the bare", "of the bare, all in all"),
-        title=f"{n:,} pictures, {find_device()}; widths {given.widths}",
+        title=f"{n:,} pictures, {find_device().exact}; widths {given.widths}",
     )
     for name, each in rates.items():
         table.add_row(
