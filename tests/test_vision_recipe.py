@@ -228,7 +228,7 @@ def test_a_class_that_the_data_lacks_gets_the_nearest_name() -> None:
 
 
 def test_the_readmes_recipe_is_one() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
+    readme = (ROOT / "flows/recipes/README.md").read_text("utf-8")
     found = re.search(r"```toml\n(\[data\].*?)```", readme, re.S)
     assert found
     recipe = parse_recipe(found[1], "mine", {})
