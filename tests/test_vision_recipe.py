@@ -81,6 +81,7 @@ def test_the_exercise_limits_its_classes() -> None:
         (('source = "digits"', 'source = "digits"\nvalidation = 0.0'), "data.validation = 0.0"),
         (('source = "digits"', ""), "data.source is missing"),
         (("[data]", "[data"), "is not TOML"),
+        (("[stages.transfer]", '[stages."año"]'), "stage 'año': use a to z, digits and _"),
     ],
 )
 def test_what_is_wrong_is_named(change: tuple[str, str], expected: str) -> None:

@@ -207,8 +207,8 @@ class Recipe(Strict):
     def _graph_holds(self) -> Recipe:
         schemes = [*self.labels, "all"]
         for name, stage in self.stages.items():
-            if not name.isidentifier():
-                raise ValueError(f"stage {name!r}: use letters, digits and _ for a stage's name")
+            if not (name.isascii() and name.isidentifier()):  # it names files and keys
+                raise ValueError(f"stage {name!r}: use a to z, digits and _ for a stage's name")
             if stage.labels not in schemes:
                 raise ValueError(
                     f"stages.{name}.labels = {stage.labels!r}{nearest(stage.labels, schemes)}"
