@@ -109,7 +109,7 @@ def experiment(
     page, _ = draw(content, work.ingredients, home)
     name = run or run_name(plan.name, started)
     summary = publish(name, plan, source, images, done, page, home, started, devices)
-    show_run(summary)
+    show_run(summary, page, home)
     track(summary, plan, done, home, started)
     return summary
 

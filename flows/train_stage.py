@@ -92,7 +92,7 @@ def run_stage(
         )
     trained = Trained(stage.start, state, model, scores, exported)
     if not hit:  # else its table is there already
-        show_stage(name, trained, setting.store)
+        show_stage(name, trained, setting.store, figures=exports)
     return trained
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +54,15 @@ def run_names(store: str) -> list[str]:
 def all_runs(store: str) -> list[dict[str, Any]]:
     """Summaries of all finished runs, the newest last."""
     return [_read_summary(store, name) for name in run_names(store)]
+
+
+def last_runs(store: str, most: int) -> list[dict[str, Any]]:
+    """Summaries of at most so many runs, the newest last; damaged ones are left out."""
+    found = []
+    for name in run_names(store)[-most:]:
+        with suppress(BadInput):
+            found.append(_read_summary(store, name))
+    return found
 
 
 def find_run(store: str, run: str) -> dict[str, Any]:

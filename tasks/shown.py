@@ -10,12 +10,15 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.kept import load_evaluation
+from tasks.illustrated import inline, stage_figures
+from tasks.kept import load_evaluation, report_files
 from tasks.progress import duration
-from tasks.runs import Trained
-from tasks.store import open_store
+from tasks.runs import Trained, last_runs
+from tasks.store import Ref, open_store
 
 SHOWN = 50  # faults listed
+RUNS = 5  # earlier runs of the same recipe
+COMPARISON = "transfer_against_scratch"  # the figure of a stage that starts from another
 
 
 def artifact_key(kind: str, name: str) -> str:
@@ -23,19 +26,22 @@ def artifact_key(kind: str, name: str) -> str:
     return f"relevo-{kind}-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def show_stage(name: str, trained: Trained, store: str) -> None:
-    """A table of a stage's scores on test with their 95 % intervals; it says where the model is."""
+def show_stage(name: str, trained: Trained, store: str, figures: bool = True) -> None:
+    """A table of a stage's scores on test with their 95 % intervals, and its figures.
+
+    Both say where the model is.
+    """
     with said_only():
         summary, _ = load_evaluation(trained.scores, store)
-        create_table_artifact(
-            _scores(summary),
-            key=artifact_key("stage", name),
-            description=f"Stage **{name}**, {trained.state}; "
-            f"model `{open_store(store).address(trained.model.uri)}`",
-        )
+        about = f"Stage **{name}**, {trained.state}; "
+        about += f"model `{open_store(store).address(trained.model.uri)}`"
+        create_table_artifact(_scores(summary), key=artifact_key("stage", name), description=about)
+        if figures:
+            page = "\n\n".join([f"# {name}", about, *stage_figures(name, trained, store)])
+            create_markdown_artifact(page, key=artifact_key("figures", name), description=about)
 
 
-def show_run(summary: dict[str, Any]) -> None:
+def show_run(summary: dict[str, Any], report: Ref, store: str) -> None:
     """A table of the run's stages, and a page that says where its report and its models are.
 
     A server that doesn't take them costs no one the run.
@@ -47,7 +53,10 @@ def show_run(summary: dict[str, Any]) -> None:
             key="relevo-stages",
             description=f"Stages of the run {name}",
         )
-        create_markdown_artifact(_page(summary), key="relevo-run", description=f"The run {name}")
+        lines = [*_page(summary), *_earlier(summary, store), *_comparisons(report, store)]
+        create_markdown_artifact(
+            "\n".join(lines) + "\n", key="relevo-run", description=f"The run {name}"
+        )
 
 
 def show_predictions(
@@ -121,7 +130,7 @@ def _row(name: str, stage: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _page(summary: dict[str, Any]) -> str:
+def _page(summary: dict[str, Any]) -> list[str]:
     lines = [
         f"# {summary['run']}",
         "",
@@ -142,4 +151,24 @@ def _page(summary: dict[str, Any]) -> str:
         )
     lines += ["", "Models:", ""]
     lines += [f"- {name}: `{stage['model']}`" for name, stage in summary["stages"].items()]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def _earlier(summary: dict[str, Any], store: str) -> Iterator[str]:
+    """Test accuracies of this run beside those of the last ones of its recipe."""
+    runs = [each for each in last_runs(store, 2 * RUNS) if each["recipe"] == summary["recipe"]]
+    stages = list(summary["stages"])
+    yield from ("", "The last runs of this recipe, test accuracy:", "")
+    yield f"| run | {' | '.join(stages)} |"
+    yield "|---|" + "---:|" * len(stages)
+    for run in runs[-RUNS:]:
+        there = (run["stages"].get(stage) for stage in stages)
+        scores = (f"{each['metrics']['accuracy']:.4f}" if each else "" for each in there)
+        yield f"| {run['run']} | {' | '.join(scores)} |"
+
+
+def _comparisons(report: Ref, store: str) -> Iterator[str]:
+    for path, content in report_files(report, store):
+        if COMPARISON in path:
+            yield ""
+            yield inline("Validation accuracy over time, handed on and from scratch", content)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import logging
+import re
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Chain
+from PIL import Image
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
@@ -18,8 +22,8 @@ from prefect.client.schemas.objects import Artifact
 import tasks.live
 from tasks.live import shown_live
 from tasks.progress import Event, tell
-from tasks.runs import Trained, read_lineage
-from tasks.shown import artifact_key, show_stage
+from tasks.runs import Trained, find_run, read_lineage
+from tasks.shown import artifact_key, show_run, show_stage
 from tasks.store import Ref
 
 TASK = "train what no other test trains"  # artifacts of all tests lie on one server
@@ -99,6 +103,33 @@ def shows(store: str, run: str, stage: str) -> None:
     refs = read_lineage(store, run)
     model, scores = (Ref.model_validate(refs[kind][stage]) for kind in ("models", "evaluations"))
     show_stage(stage, Trained(None, "trained", model, scores), store)
+    show_run(find_run(store, run), Ref.model_validate(refs["report"]), store)
+
+
+def newest(key: str) -> dict[str, Any]:
+    body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
+    with get_client(sync_client=True) as client:
+        found: dict[str, Any] = client.request("POST", "/artifacts/filter", json=body).json()[0]
+    return found
+
+
+def pictures(page: str) -> list[Image.Image]:
+    found = re.findall(r"!\[[^\]]+\]\(data:image/png;base64,([^)]+)\)", page)
+    return [Image.open(io.BytesIO(base64.b64decode(each))) for each in found]
+
+
+def test_a_stage_and_its_run_leave_figures_that_need_no_server(server: str, chain: Chain) -> None:
+    summary = chain.first.json
+    shows(str(chain.store), summary["run"], "ten_class")
+    page = newest(artifact_key("figures", "ten_class"))["data"]
+    assert f"{chain.store}/models/" in page
+    assert [each.width for each in pictures(page)] == [720] * 3
+    page = newest("relevo-run")["data"]
+    handed_on = [stage for stage in summary["stages"].values() if stage["start"]]
+    assert len(pictures(page)) == len(handed_on)
+    accuracy = summary["stages"]["ten_class"]["metrics"]["accuracy"]
+    assert re.search(rf"^\| {summary['run']} \|.* {accuracy:.4f} \|", page, re.M)
+    assert len(page) < 500_000
 
 
 def test_a_stage_leaves_a_table_of_its_scores_with_their_intervals(
@@ -106,10 +137,8 @@ def test_a_stage_leaves_a_table_of_its_scores_with_their_intervals(
 ) -> None:
     summary = chain.first.json
     shows(str(chain.store), summary["run"], "ten_class")
-    body = {"artifacts": {"key": {"any_": [artifact_key("stage", "ten_class")]}}}
-    with get_client(sync_client=True) as client:
-        found = client.request("POST", "/artifacts/filter", json=body).json()
-    table = next(each for each in found if str(chain.store) in each["description"])
+    table = newest(artifact_key("stage", "ten_class"))
+    assert str(chain.store) in table["description"]
     rows = {row["on test"]: row for row in json.loads(table["data"])}
     metrics = summary["stages"]["ten_class"]["metrics"]
     low, high = metrics["accuracy_interval"]
