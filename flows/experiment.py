@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -38,6 +39,9 @@ from tasks.vision.recipe import Stage
 
 
 def _run_name() -> str:
+    # A name that a person has typed in Prefect's form stays; Prefect's own are two words and a dash.
+    if (name := flow_run.name) and not re.fullmatch("[a-z]+-[a-z]+", name):
+        return str(name)
     given = flow_run.parameters
     return str(given.get("run") or ("own recipe" if given.get("own_recipe") else given["recipe"]))
 

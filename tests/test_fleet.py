@@ -225,6 +225,7 @@ def test_a_person_fills_in_the_form_and_sees_the_run_and_its_report(
     page.get_by_role("link", name="View run").click()
     page.wait_for_url(re.compile("/runs/flow-run/"))
     page.get_by_text("Completed", exact=True).first.wait_for(timeout=180_000)
+    assert fleet.find("flow_runs", flow_runs={"name": {"any_": ["by hand"]}})
     photograph("run")
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_role("link", name="relevo-stages").wait_for()
