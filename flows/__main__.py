@@ -136,12 +136,17 @@ def plan(
         }
         print(json.dumps({"recipe": asked.name, "steps": listed, "seconds": sum(known)}))
         return 0
+    wide = max(len(step.name) for step in steps)
     for step in steps:
         takes = "" if step.hit or not step.seconds else f", about {duration(step.seconds)}"
-        print(f"{step.name:<34} {'hit ' if step.hit else 'miss'}  {step.reason}{takes}")
-    total = f"about {duration(sum(known))}" if any(known) else "unknown time"
-    guess = "" if len(known) == len(steps) else ", not counting what was never done before"
-    print("nothing to train" if all(step.hit for step in steps) else f"{total} of training{guess}")
+        print(f"{step.name:<{wide}}  {'hit ' if step.hit else 'miss'}  {step.reason}{takes}")
+    if all(step.hit for step in steps):
+        print("nothing to train")
+    elif not any(known):
+        print("how long it takes can't be said: nothing like it was trained here before")
+    else:
+        guess = "" if len(known) == len(steps) else ", and what was never trained here before"
+        print(f"about {duration(sum(known))} of training{guess}")
     return 0
 
 

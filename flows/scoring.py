@@ -97,11 +97,14 @@ def predict(
     for each in predictions:
         if each.fault:
             print(f"left out {each.fault}", file=sys.stderr)
+    if not read:
+        raise BadInput(
+            f"none of {len(predictions):,} could be read as a picture; give .png or .jpg files, or such"
+        )
     if csv is not None:
         _write("--csv", csv, as_csv(read).encode())
     if sample and grid:
-        labels = list(read[0].probabilities) if read else []
-        _write("--grid", grid, sample.grid(labels, model))
+        _write("--grid", grid, sample.grid(list(read[0].probabilities), model))
     if as_json:
         print(json.dumps(summary_of(predictions)))
         return 0

@@ -43,8 +43,12 @@ def print_run(summary: dict[str, Any]) -> None:
     )
     console.print(stage_table(summary["stages"]))
     if _controls(summary["stages"]):
-        console.print("scratch: the same network without its start; random: the same head on a")
-        console.print("frozen random network (both: accuracy)")
+        console.print(
+            "scratch: the same network without its start, for as many epochs of all layers"
+        )
+        console.print(
+            "(one for a head); random: the same head on a frozen random network; accuracies"
+        )
     console.whole(f"report: {summary['report']}")
 
 

@@ -60,7 +60,8 @@ class Follower:
         self._bar.update(self._tasks[task], completed=progress.share, note=line.partition(";")[2])
         due = time.monotonic() - self._last_line > LINE_EVERY
         # A head's epochs take no time: every tenth will do.
-        ended = progress.row and (progress.epochs <= 10 or progress.epoch % 10 == 0)
+        tenth = progress.epochs <= 10 or progress.epoch % 10 == 0
+        ended = progress.row and (tenth or progress.epoch == progress.epochs)
         if ended or (due and (progress.row or not self.console.is_terminal)):
             self._say(task, line)
             self._last_line = time.monotonic()

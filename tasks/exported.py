@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.runs import Trained
 
 MODEL_FILE = "model.safetensors"
+KERAS_FILE = "model.keras"
 
 
 def model_files(
@@ -49,6 +50,6 @@ def model_files(
         )
         yield f"{stage}/{MODEL_FILE}", home.fetch(trained.model).read_bytes()
         if trained.exported:
-            yield f"{stage}/model.keras", home.fetch(trained.exported).read_bytes()
+            yield f"{stage}/{KERAS_FILE}", home.fetch(trained.exported).read_bytes()
         yield f"{stage}/{LABELS}", as_file(card)
         yield f"{stage}/README.md", model_card(facts).encode()

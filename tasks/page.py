@@ -82,8 +82,8 @@ def answer(name: str, stages: Mapping[str, Numbers]) -> dict[str, Any]:
     """What a stage's start was worth: each rival with the difference in points and in seconds.
 
     `verdict` compares with training from scratch (the stage's own control, else a stage of the same
-    labels that starts from nothing): gained, lost, even (the intervals overlap) or unknown. Nothing
-    is gained by a start that a frozen random network does as well without.
+    labels that starts from nothing): gained, lost, even (the intervals overlap) or unknown. A gain that
+    a frozen random network has as well is the head's, not the start's: idle.
     """
     stage = stages[name]
     rivals = [(kind, name, rival) for kind, rival in stage["controls"].items()]
@@ -103,7 +103,7 @@ def answer(name: str, stages: Mapping[str, Numbers]) -> dict[str, Any]:
         verdict = "lost"
     else:
         by_the_head = random is not None and (random["overlap"] or random["points"] < 0)
-        verdict = "even" if by_the_head else "gained"
+        verdict = "idle" if by_the_head else "gained"
     before = list(_ancestors(name, stages))[::-1]
     return {
         "name": name,

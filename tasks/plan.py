@@ -56,9 +56,9 @@ def plan_steps(
             ),
         ]:
             if images is None:
-                blocked = "refresh" if refresh else "the images are prepared first"
+                blocked = "refresh" if refresh else "the images are new"
             elif parent and start is None:
-                blocked = f"it starts from {parent}, which is trained first"
+                blocked = f"{parent} is trained first"
             else:
                 step, ref = _step(past, recipe, title, each, images, start if parent else None)
                 if title == name:

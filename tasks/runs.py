@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.environment import describe
-from tasks.exported import MODEL_FILE, model_files
+from tasks.exported import KERAS_FILE, MODEL_FILE, model_files
 from tasks.kept import load_evaluation, load_model, report_files
 from tasks.store import Damaged, Missing, Ref, open_store
 from tasks.store.base import sha256_of
@@ -92,6 +92,11 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         return unpack((folder / MODEL_FILE).read_bytes(), str(folder / MODEL_FILE))
     if given.startswith("s3://"):
         return unpack(open_store(given).read(MODEL_FILE), given)
+    if (folder / KERAS_FILE).is_file():
+        raise BadInput(
+            f"model {given!r}: {KERAS_FILE} is for other programs, and {MODEL_FILE} isn't beside it; "
+            "give RUN/STAGE, e.g. latest/baseline, or a run's own folder models/STAGE"
+        )
     run, slash, stage = given.rpartition("/")
     if not slash or folder.is_absolute() or folder.exists():
         raise BadInput(

@@ -53,6 +53,17 @@ def test_a_folder_becomes_a_table(
     assert list(rows[0]) == ["file", "label", *done.json["labels"]]
 
 
+def test_what_holds_no_picture_that_can_be_read_is_refused(
+    chain: Chain, relevo: Relevo, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"x")
+    words = ["predict", "latest/ten_class", str(tmp_path), "--store", str(chain.store)]
+    done = relevo(*words, "--csv", str(tmp_path / "seen.csv"))
+    assert done.status == 2
+    assert "none of 1 could be read as a picture" in done.err
+    assert not (tmp_path / "seen.csv").exists()
+
+
 def test_an_archive_a_folder_and_a_file_say_the_same(
     chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:

@@ -199,11 +199,11 @@ def test_headings_go_down_one_step_at_a_time_and_tables_have_captions() -> None:
     [
         "What did handing that knowledge on save, in seconds and in accuracy, at the same budget",
         "transfer ▲ gained by its start. It is right on .955 of the test images, training from "
-        "scratch on .914: +4.1 points in 4.7 s less. A head on a frozen random "
+        "scratch for 2 epochs on .914: +4.1 points in 4.7 s less. A head on a frozen random "
         "network gets .865: +9.0 points for the stage. Counting what it started from (baseline), its training "
         "took 4 min 31 s.",
         "lost ▼ lost by its start. It is right on .500 of the test images, training from scratch "
-        "on .920: −42.0 points in 4 min 55 s less. A head on a frozen random network does "
+        "for 2 epochs on .920: −42.0 points in 4 min 55 s less. A head on a frozen random network does "
         "better (.600): what was handed on was in the way. Counting what it started from (baseline, transfer)",
         "tied = neither gained nor lost clearly by its start.",
         "+0.5 points in the same time. The 95 % intervals overlap",

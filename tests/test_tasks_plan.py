@@ -46,7 +46,7 @@ def test_a_miss_names_the_difference(chain: Chain, relevo: Relevo) -> None:
 def test_what_starts_from_a_miss_waits_for_it(chain: Chain, relevo: Relevo) -> None:
     found = steps(relevo, chain.store, *SMALL, "--set=stages.baseline.epochs=9")
     assert re.fullmatch(r"epochs 9, was \d", found["baseline"]["reason"])
-    assert found["transfer"]["reason"] == "it starts from baseline, which is trained first"
+    assert found["transfer"]["reason"] == "baseline is trained first"
     assert found["transfer, scratch"]["hit"]
 
 

@@ -187,10 +187,21 @@ def curves(validation: list[float], accuracy: list[float] | None = None) -> list
 
 
 def test_overfitting_is_named_with_its_epoch_and_its_size() -> None:
-    assert overfitting(curves([0.6, 0.4, 0.44, 0.5, 0.6])) == (
+    rows = curves([0.6, 0.4, 0.44, 0.5, 0.6])
+    rows = [
+        {name: float(value) for name, value in row.items()} for row in rows
+    ]  # as cards keep them
+    said = (
         "Over-fitting from epoch 3 on: training accuracy still rises (.510 to .540) while "
         "validation loss climbs from its best, .400 at epoch 2, to .600 at epoch 5 (+50 %). "
-        "On validation images it is then right on .550, at epoch 2 it was on .520."
+    )
+    assert overfitting(rows) == said + (
+        "It is ever surer of its mistakes, though right on no fewer validation images: .550, "
+        "at epoch 2 .520."
+    )
+    rows[-1]["validation_accuracy"] = 0.5
+    assert overfitting(rows) == said + (
+        "On validation images it is then right on .500, at epoch 2 it was on .520."
     )
 
 
@@ -201,6 +212,7 @@ def test_overfitting_is_named_with_its_epoch_and_its_size() -> None:
         ("one epoch", curves([0.6])),
         ("validation still falls", curves([0.6, 0.5, 0.4, 0.3])),
         ("one bad epoch at the end", curves([0.6, 0.4, 0.6])),
+        ("two bad epochs at the end", curves([0.6, 0.4, 0.6, 0.7])),
         ("one bad epoch, then recovery", curves([0.6, 0.4, 0.7, 0.41, 0.40])),
         ("too little to tell", curves([0.6, 0.4, 0.41, 0.41, 0.415])),
         ("tiny losses double", curves([0.6, 0.002, 0.004, 0.004, 0.004])),
