@@ -21,9 +21,9 @@ from flows.parameters import Given
 from flows.train_stage import Setting, control_name
 from tasks.outcomes import read_outcome
 from tasks.progress import Event, tell
-from tasks.runs import Trained
+from tasks.publish import Trained
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe import Stage
+from tasks.vision.settings import Stage
 
 DEPLOYMENT = "train-stage/worker"
 POLL = 2.0  # seconds

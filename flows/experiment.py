@@ -30,12 +30,12 @@ from flows.train_stage import Setting, control_name, run_stage
 from tasks.caching import cached
 from tasks.keys import reporting, versions
 from tasks.places import store_address
+from tasks.publish import Trained, as_toml, devices_of, publish, run_name
 from tasks.report import report
-from tasks.runs import Trained, as_toml, devices_of, publish, run_name
 from tasks.shown import show_run
 from tasks.tracking import track
 from tasks.vision.hardware import require_gpu
-from tasks.vision.recipe import Stage
+from tasks.vision.settings import Stage
 
 
 def _run_name() -> str:

@@ -41,9 +41,10 @@ def new_recipe(
     force
         Overwrite that file.
     """
-    from tasks.vision.drafting import draft, few, look
+    from tasks.vision.drafting import draft
     from tasks.vision.loading import parse_recipe
     from tasks.vision.sources import find_source
+    from tasks.vision.survey import few, look
 
     file = output or Path(f"{_stem(folder)}.toml")
     if file.is_dir() or not file.absolute().parent.is_dir():
@@ -70,6 +71,8 @@ def new_recipe(
         f"{sum(pictures.test.values())} test pictures"
     )
     print(f"stages: {', '.join(recipe.stages)}")
+    if scheme := recipe.scheme(next(iter(recipe.stages.values()))):
+        print(f"the first finds {', '.join(scheme.targets)}; --positive names other classes")
     print(f"now: {command}")
     return 0
 

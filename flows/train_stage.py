@@ -28,13 +28,14 @@ from tasks.keys import evaluation, exporting, training
 from tasks.live import shown_live
 from tasks.outcomes import keep_outcome
 from tasks.places import store_address
-from tasks.runs import Trained
+from tasks.publish import Trained
 from tasks.shown import show_stage
 from tasks.store import Ref
 from tasks.train import train
 from tasks.vision.hardware import require_gpu
 from tasks.vision.labels import apply_scheme
-from tasks.vision.recipe import Recipe, Stage
+from tasks.vision.recipe import Recipe
+from tasks.vision.settings import Stage
 
 
 @dataclass(frozen=True)

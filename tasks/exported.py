@@ -14,7 +14,7 @@ from tasks.vision.meaning import LABELS, as_file
 from tasks.vision.recipe import Recipe
 
 if TYPE_CHECKING:
-    from tasks.runs import Trained
+    from tasks.publish import Trained
 
 MODEL_FILE = "model.safetensors"
 KERAS_FILE = "model.keras"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from tasks.kept import load_evaluation, load_model
-from tasks.runs import Trained
+from tasks.publish import Trained
 from tasks.vision.model import best_epoch
 
 WIDTH = 720  # pixels, about as wide as the UI's page

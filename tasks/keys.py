@@ -22,7 +22,7 @@ from tasks.store.base import sha256_of
 from tasks.vision.hardware import find_device
 from tasks.vision.labels import Targets
 from tasks.vision.model import Card
-from tasks.vision.recipe import Data, Stage
+from tasks.vision.settings import Data, Stage
 from tasks.vision.sources import Source, fingerprint
 
 PROJECT = ("flows", "tasks")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tasks.keys import seal, unseal
-from tasks.runs import Trained
+from tasks.publish import Trained
 from tasks.store import Missing, Ref, open_store
 
 

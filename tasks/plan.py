@@ -15,7 +15,8 @@ from tasks.keys import Done, Work, preparation, read_record, training, unseal
 from tasks.places import local_data
 from tasks.store import Damaged, Missing, Ref, open_store
 from tasks.vision.labels import apply_scheme
-from tasks.vision.recipe import Recipe, Stage
+from tasks.vision.recipe import Recipe
+from tasks.vision.settings import Stage
 from tasks.vision.sources import find_source
 
 SHOWN = 3  # differences named before "and so many more"
@@ -56,7 +57,7 @@ def plan_steps(
             ),
         ]:
             if images is None:
-                blocked = "refresh" if refresh else "the images are new"
+                blocked = "refresh" if refresh else "its images are not prepared yet"
             elif parent and start is None:
                 blocked = f"{parent} is trained first"
             else:

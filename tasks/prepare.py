@@ -13,7 +13,7 @@ from tasks.store import Damaged, Missing, Ref, Store, open_store
 from tasks.vision import cifar10
 from tasks.vision.dataset import prepare
 from tasks.vision.labels import apply_scheme
-from tasks.vision.recipe import Data, LabelScheme
+from tasks.vision.settings import Data, LabelScheme
 from tasks.vision.sources import find_source, read_source
 
 
@@ -50,6 +50,9 @@ def prepare_images(
         )
         for line in found.unreadable:
             tell(Event("prepare data", f"left out {line}"))
+        train, test = (len(found.splits[name].labels) for name in ("train", "test"))
+        about = f"{train:,} images to learn from, {test:,} to test, of {len(found.classes)} classes"
+        tell(Event("prepare data", about))
         path = Path(folder) / "dataset"
         prepare(found, settings.image_size, settings.validation, path)
         ref = home.put("dataset", path, ".safetensors")

@@ -13,7 +13,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tasks.illustrated import inline, stage_figures
 from tasks.kept import load_evaluation, report_files
 from tasks.progress import duration
-from tasks.runs import Trained, last_runs
+from tasks.publish import Trained
+from tasks.runs import last_runs
 from tasks.store import Ref, open_store
 
 SHOWN = 50  # faults listed

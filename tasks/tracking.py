@@ -14,9 +14,10 @@ from typing import Any
 
 from tasks.kept import load_model
 from tasks.progress import Event, tell
-from tasks.runs import Trained
+from tasks.publish import Trained
 from tasks.store import open_store
-from tasks.vision.recipe import Recipe, Stage
+from tasks.vision.recipe import Recipe
+from tasks.vision.settings import Stage
 
 EXPERIMENT = "relevo"  # MLFLOW_EXPERIMENT_NAME names another
 PER_CALL = 1000  # metrics: a limit of MLflow's own

@@ -12,7 +12,7 @@ from tasks.progress import Event, tell
 from tasks.store import Ref, open_store
 from tasks.vision.hardware import find_device, loading_tensorflow
 from tasks.vision.labels import apply_scheme
-from tasks.vision.recipe import LabelScheme, Stage
+from tasks.vision.settings import LabelScheme, Stage
 
 
 @step

@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT, Relevo
 
 from flows.__main__ import app
-from tasks.vision.recipe import Data, Early, LabelScheme, Network, Recipe, Stage
+from tasks.vision.recipe import Recipe
+from tasks.vision.settings import Data, Early, LabelScheme, Network, Stage
 
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = sorted(name for name in app if not name.startswith("-"))

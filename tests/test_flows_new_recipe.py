@@ -11,9 +11,10 @@ from conftest import Relevo
 from images import encoded, png, write_folder, write_zip
 from PIL import Image
 
-from tasks.vision.drafting import Pictures, draft, look
+from tasks.vision.drafting import draft
 from tasks.vision.errors import BadInput
 from tasks.vision.loading import parse_recipe
+from tasks.vision.survey import Pictures, look
 
 NAMES = ["apple", "cherry", "fig", "grape", "plum", "zebra crossing"]
 SIZES = [(48, 48), (60, 80), (100, 64), (56, 56)]

@@ -17,7 +17,7 @@ from test_store import bucket, s3, s3_settings, s3_url
 
 from tasks.store import Damaged, Missing, StoreError, open_store
 from tasks.store.base import Passing
-from tasks.store.s3 import cache_folder
+from tasks.store.s3_client import cache_folder
 
 __all__ = ["bucket", "s3", "s3_settings", "s3_url"]  # the fixtures that both files use
 

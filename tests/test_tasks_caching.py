@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.keys import Work, read_record, seal, unseal
 from tasks.vision.loading import load_recipe
-from tasks.vision.recipe import Stage
+from tasks.vision.settings import Stage
 
 
 def code_digest_in(tree: Path) -> str:

@@ -9,7 +9,7 @@ from conftest import bare_card
 from tasks.evaluate import match
 from tasks.vision.errors import BadInput
 from tasks.vision.model import Architecture
-from tasks.vision.recipe import Network
+from tasks.vision.settings import Network
 
 CARD = bare_card(
     Architecture(

@@ -22,7 +22,7 @@ from tasks.store import Ref
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import Device
 from tasks.vision.model import Architecture, Card, Tensors
-from tasks.vision.recipe import Network
+from tasks.vision.settings import Network
 
 CPU = Device("cpu", "test", "float32")
 SAME = 1e-3

@@ -19,7 +19,7 @@ from tasks.vision.dataset import open_dataset, prepare
 from tasks.vision.errors import BadInput
 from tasks.vision.memory import Snapshot
 from tasks.vision.model import Architecture, digest, pack, unpack
-from tasks.vision.recipe import Network
+from tasks.vision.settings import Network
 from tasks.vision.sources import find_source, read_source
 
 fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -22,7 +22,8 @@ from prefect.client.schemas.objects import Artifact
 import tasks.live
 from tasks.live import shown_live
 from tasks.progress import Event, tell
-from tasks.runs import Trained, find_run, read_lineage
+from tasks.publish import Trained
+from tasks.runs import find_run, read_lineage
 from tasks.shown import artifact_key, show_run, show_stage
 from tasks.store import Ref
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tasks.vision.errors import BadInput
 from tasks.vision.labels import apply_scheme
-from tasks.vision.recipe import LabelScheme
+from tasks.vision.settings import LabelScheme
 
 NAMES = [f"class{i}" for i in range(8)]
 

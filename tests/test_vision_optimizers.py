@@ -10,8 +10,8 @@ import tensorflow as tf
 from tasks.vision.hardware import Device
 from tasks.vision.networks import build, initialise
 from tasks.vision.optimizers import FastRule, LossScale, make_rule, orthogonalise
-from tasks.vision.recipe import Network
 from tasks.vision.runtime import set_up
+from tasks.vision.settings import Network
 
 CPU = Device("cpu", "test", "float32")
 TINY = Network(widths=(8,), logit_scale=1 / 256)

@@ -11,7 +11,7 @@ from conftest import ROOT
 from tasks.vision.errors import BadInput
 from tasks.vision.labels import apply_scheme
 from tasks.vision.loading import load_recipe, parse_recipe
-from tasks.vision.recipe import LabelScheme
+from tasks.vision.settings import LabelScheme
 
 GOOD = """
 [data]

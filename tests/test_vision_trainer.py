@@ -20,8 +20,8 @@ from tasks.vision.learning import Parent, train_stage
 from tasks.vision.memory import Snapshot, Stopped
 from tasks.vision.model import Card, Tensors, digest
 from tasks.vision.networks import build, initialise
-from tasks.vision.recipe import Network, Stage
 from tasks.vision.runtime import set_up
+from tasks.vision.settings import Network, Stage
 from tasks.vision.tensors import pack_arrays, unpack_arrays
 from tasks.vision.trainer import Diverged, Examples
 from tasks.vision.transfer import settle_statistics

@@ -8,21 +8,15 @@ from __future__ import annotations
 import hashlib
 import io
 import mimetypes
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import boto3
-from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore import exceptions as boto
-from botocore.config import Config
-from urllib3.exceptions import ProtocolError
 
 from tasks.store.base import (
     CHUNK,
@@ -38,16 +32,8 @@ from tasks.store.base import (
     sha256_of,
 )
 from tasks.store.lease import Seen, Unsupported, leased
-from tasks.store.s3_words import NO_CONDITIONS, NO_URL, code_of, in_words, status_of
-
-T = TypeVar("T")
-CACHE = "RELEVO_BLOB_CACHE"
-ATTEMPTS = 6
-# boto3's own transfers: the optional native ones raise other errors.
-TRANSFER = TransferConfig(preferred_transfer_client="classic")
-
-# An answer that breaks off: boto3 itself asks again only until an answer has begun.
-BROKEN_OFF = (boto.ResponseStreamingError, boto.IncompleteReadError, ProtocolError)
+from tasks.store.s3_client import CACHE, TRANSFER, cache_folder, client, patiently, transfers
+from tasks.store.s3_words import NO_CONDITIONS, code_of, in_words, status_of
 
 
 class S3Store(Store):
@@ -97,7 +83,7 @@ class S3Store(Store):
 
     def read(self, key: str) -> bytes:
         with self._in_words(key):
-            return _patiently(lambda: bytes(self._get(key)["Body"].read()))
+            return patiently(lambda: bytes(self._get(key)["Body"].read()))
 
     def write(self, key: str, content: bytes) -> None:
         # A browser shows a report only if it is told that it is HTML.
@@ -133,7 +119,7 @@ class S3Store(Store):
             return total.hexdigest()
 
         with self._in_words(key):
-            return _patiently(digest)
+            return patiently(digest)
 
     def unfinished(self) -> Iterator[Entry]:
         yield from self.entries("locks")
@@ -169,7 +155,7 @@ class S3Store(Store):
             return Seen(answer["ETag"], bytes(answer["Body"].read()))
 
         with suppress(Missing), self._in_words(key):
-            return _patiently(ask)
+            return patiently(ask)
         return None
 
     def address(self, key: str) -> str:
@@ -193,7 +179,7 @@ class S3Store(Store):
                 if status_of(error) >= 500:
                     raise
                 # A HEAD's answer has no body: only a GET's says what is wrong.
-                answer = _patiently(lambda: self._get(key))
+                answer = patiently(lambda: self._get(key))
                 answer["Body"].close()
             return int(answer["ContentLength"])
 
@@ -225,7 +211,7 @@ class S3Store(Store):
         for _ in range(2):
             try:
                 with self._in_words(ref.uri):
-                    _patiently(download)
+                    patiently(download)
                 if sha256_of(partial) == (ref.sha256, ref.size):
                     partial.replace(kept)
                     return
@@ -254,39 +240,6 @@ class _Lock:
         self.store.delete(self.key)
 
 
-def _patiently(ask: Callable[[], T]) -> T:
-    """What `ask` returns; its answer may break off a few times."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return ask()
-        except BROKEN_OFF:
-            pass
-        except boto.ClientError as error:
-            # A refusal without a code of S3's own may be one that was cut short.
-            if code_of(error) not in {"", str(status_of(error))}:
-                raise
-    return ask()
-
-
-def transfers() -> AbstractContextManager[Any]:
-    """boto3's transfer manager: parts of large objects, and several objects, at a time."""
-    manager: AbstractContextManager[Any] = create_transfer_manager(client(), TRANSFER)
-    return manager
-
-
-def cache_folder() -> Path:
-    """Where blobs are kept on this machine: $RELEVO_BLOB_CACHE, or below the user's cache folder.
-
-    Raises:
-        StoreError: there is no home folder to put it in.
-    """
-    try:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        raise StoreError(f"there is no home folder to cache data in; set {CACHE}") from None
-    return Path(os.environ.get(CACHE) or Path(home, "relevo", "blobs"))
-
-
 def _bucket_and_prefix(address: str) -> tuple[str, str]:
     """The two parts of s3://bucket/prefix, checked with the care that keys get."""
     # People put their keys before an @ here; they must not come back in a message.
@@ -304,28 +257,3 @@ def _bucket_and_prefix(address: str) -> tuple[str, str]:
         raise StoreError(
             f"store {shown!r}: expected a prefix of letters, digits and ._-~ between single slashes"
         ) from None
-
-
-def client() -> Any:
-    """boto3's client for the environment as it is now; it is kept, since making one is slow."""
-    settings = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    return _made_client(tuple(sorted(settings.items())))
-
-
-@lru_cache(maxsize=4)
-def _made_client(settings: tuple[tuple[str, str], ...]) -> Any:
-    config = Config(
-        connect_timeout=5,
-        read_timeout=30,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    try:
-        return boto3.Session().client("s3", config=config)
-    except boto.BotoCoreError:
-        raise  # some of them are ValueErrors too
-    except ValueError:
-        raise StoreError(f"no S3 client: {NO_URL}") from None
-    except OSError as error:
-        raise StoreError(f"no S3 client: AWS's settings can't be read ({error.strerror})") from None

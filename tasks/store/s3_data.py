@@ -16,7 +16,7 @@ from typing import Any
 from botocore import exceptions as boto
 
 from tasks.store.base import Missing, StoreError
-from tasks.store.s3 import cache_folder, client, transfers
+from tasks.store.s3_client import cache_folder, client, transfers
 from tasks.store.s3_words import in_words, status_of
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe import Strict
+from tasks.vision.settings import Strict
 from tasks.vision.sources import ImageSet, duplicates
 
 SPLITS = ("train", "validation", "test")

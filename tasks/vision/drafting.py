@@ -6,90 +6,16 @@ validation; large pictures more pixels and one block of layers more.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
 from textwrap import wrap
 
-from PIL import Image
-
-from tasks.vision.contents import Contents, open_contents
-from tasks.vision.errors import BadInput
+from tasks.vision.errors import BadInput, nearest
 from tasks.vision.files import shown
-from tasks.vision.layout import LAYOUT, SPLITS, check_same_classes, find_classes, find_root
-from tasks.vision.recipe import nearest
+from tasks.vision.survey import Pictures
 
-LOOKED_AT = 200  # pictures whose size is read
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # no others: some start programs
-FEW = 20  # training pictures of a class, below which a person is warned
 COMMENTS = 38  # the column where comments begin
 WIDTH = 96  # of the lines that list the classes
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What lies under a --data address: pictures by class in train and test, and how large they are.
-
-    Attributes:
-        train, test: class -> how many pictures.
-        side: median of the shorter sides, in pixels; of it a square is cut.
-    """
-
-    train: dict[str, int]
-    test: dict[str, int]
-    side: int
-
-
-def look(path: Path) -> Pictures:
-    """Count the pictures in a folder or archive, and read the sizes of some from their headers.
-
-    Raises:
-        BadInput: it is not laid out as train/CLASS and test/CLASS, or holds no picture.
-    """
-    with closing(open_contents(path)) as contents:
-        _check_splits(contents)
-        root = find_root(contents, SPLITS)
-        train, test = (find_classes(contents, root, split) for split in SPLITS)
-        check_same_classes(contents.given, train, test)
-        names = [f"{root}train/{label}/{name}" for label in train for name in train[label]]
-        some = names[:: max(1, len(names) // LOOKED_AT)]
-        sides = [side for _, file in contents.read(some) if (side := _shorter_side(file))]
-        if not sides:
-            raise BadInput(
-                f"{contents.given}: none of {len(some)} files looked at is a picture; "
-                "expected .png, .jpg or such"
-            )
-    return Pictures(_counts(train), _counts(test), int(median(sides)))
-
-
-def _counts(files: dict[str, list[str]]) -> dict[str, int]:
-    return {label: len(names) for label, names in files.items()}
-
-
-def _check_splits(contents: Contents) -> None:
-    folders, _ = contents.children("")
-    there = set(folders)
-    if not there & set(SPLITS):
-        there = {name for folder in folders for name in contents.children(folder)[0]}
-    if missing := [split for split in SPLITS if split not in there]:
-        raise BadInput(
-            f"{contents.given} has no folder {' and no folder '.join(missing)}; expected {LAYOUT}: move "
-            "about a fifth of each class's pictures into test/<class> and the others into train/<class>"
-        )
-
-
-def _shorter_side(file: bytes | str) -> int | None:
-    if isinstance(file, str):  # it can't be read; the run will say so
-        return None
-    try:
-        with Image.open(io.BytesIO(file), formats=FORMATS) as image:
-            return min(image.size)
-    except Exception:  # on damaged bytes Pillow's readers raise nearly anything
-        return None
 
 
 def draft(
@@ -136,11 +62,6 @@ def draft(
     if three:
         stages += _stage("all_classes_from_transfer", [*_fine_tuned("transfer"), *SMOOTHED])
     return _joined(lines, schemes, _defaults(pictures), stages)
-
-
-def few(pictures: Pictures) -> dict[str, int]:
-    """The classes with so few training pictures that a person should know."""
-    return {label: count for label, count in pictures.train.items() if count < FEW}
 
 
 def _check_counts(pictures: Pictures) -> None:
@@ -200,6 +121,8 @@ def _head(pictures: Pictures, source: str, found: Sequence[str]) -> list[str]:
     return [
         *(f"# {line}" for line in wrap(shown(about), WIDTH)),
         "# Train it with: relevo run THIS_FILE   Look first, at what and for how long: relevo plan",
+        "# Beside each stage that starts from another, two controls are trained to compare it with: the",
+        "# same network from scratch, and the same head on a frozen random one. controls = false: without.",
         f"description = {_text('Own pictures: ' + ' or '.join(found) + ', and all classes')}",
         "",
         "[data]",
@@ -211,7 +134,7 @@ def _head(pictures: Pictures, source: str, found: Sequence[str]) -> list[str]:
                 ),
                 (
                     f"image_size = {size}",
-                    f"pixels a side; half of yours have {pictures.side} or more",
+                    f"pixels a side: more show more and cost more (yours: {pictures.side})",
                 ),
                 (
                     f"validation = {_validation(total)}",
@@ -241,7 +164,7 @@ def _defaults(pictures: Pictures) -> list[str]:
         ),
         (
             f"batch_size = {_batch_size(total)}",
-            "pictures a step; at most a tenth of the training pictures",
+            "pictures a step, so that an epoch has some 15",
         ),
         ("flip = true", "learn mirror images too; false for letters, digits, signs"),
         (f"shift = {_image_size(pictures) // 16}", "pixels that pictures are moved by at random"),

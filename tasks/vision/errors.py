@@ -1,4 +1,9 @@
-"""The one error that a user's own input can cause in this room."""
+"""The one error that a user's own input can cause in this room, and a hint at what was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class BadInput(ValueError):
@@ -9,3 +14,11 @@ class BadInput(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+def nearest(given: str, names: Iterable[str]) -> str:
+    """' is not there; did you mean X?' for the closest of `names`, or the list of them."""
+    known = list(names)
+    close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    return f" is not there; {hint}"

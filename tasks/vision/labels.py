@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.vision.errors import BadInput
-from tasks.vision.recipe import LabelScheme, nearest
+from tasks.vision.errors import BadInput, nearest
+from tasks.vision.settings import LabelScheme
 
 
 @dataclass(frozen=True)

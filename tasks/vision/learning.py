@@ -20,8 +20,8 @@ from tasks.vision.memory import Memory
 from tasks.vision.model import Architecture, Card, Tensors
 from tasks.vision.networks import initialise
 from tasks.vision.optimizers import Adam, make_rule
-from tasks.vision.recipe import Stage
 from tasks.vision.runtime import set_up
+from tasks.vision.settings import Stage
 from tasks.vision.trainer import Budget, Examples, Fit, Past, Progress
 from tasks.vision.transfer import (
     build_model,

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.vision.archives import ARCHIVE_SUFFIXES
-from tasks.vision.errors import BadInput
-from tasks.vision.recipe import Data, Early, LabelScheme, Network, Recipe, Stage, nearest
+from tasks.vision.errors import BadInput, nearest
+from tasks.vision.recipe import Recipe
+from tasks.vision.settings import Data, Early, LabelScheme, Network, Stage
 
 
 def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe:

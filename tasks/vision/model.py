@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe import Network, Pixels, Positive, Strict
+from tasks.vision.settings import Network, Pixels, Positive, Strict
 from tasks.vision.tensors import pack_arrays, unpack_arrays
 
 Tensors = dict[str, np.ndarray]

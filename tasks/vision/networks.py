@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.vision.augment import evenly
 from tasks.vision.layers import Convolution, FusedBatchNormalization, silu
-from tasks.vision.recipe import Network
+from tasks.vision.settings import Network
 
 HEAD = "head"
 WHITEN = "whiten"

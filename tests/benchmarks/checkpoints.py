@@ -25,7 +25,7 @@ def train(way: str, archive: str, count: int, widths: list[int]) -> dict[str, fl
     from tasks.store import open_store
     from tasks.vision.hardware import find_device, loading_tensorflow
     from tasks.vision.labels import apply_scheme
-    from tasks.vision.recipe import Network, Stage
+    from tasks.vision.settings import Network, Stage
 
     with loading_tensorflow():
         from tasks.vision.learning import train_stage

@@ -27,7 +27,7 @@ def device_for(dtype: str) -> Device:
 def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: str) -> dict:
     """Images a second over `steps` training steps, the first left out (it builds the graph)."""
     from tasks.vision.labels import apply_scheme
-    from tasks.vision.recipe import Network, Stage
+    from tasks.vision.settings import Network, Stage
 
     with loading_tensorflow():
         from tasks.vision.learning import train_stage

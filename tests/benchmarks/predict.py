@@ -23,7 +23,7 @@ from turns import Turn, child, interleave, show, spread
 
 from tasks.vision.hardware import find_device, loading_tensorflow
 from tasks.vision.model import Architecture, Card, pack, unpack
-from tasks.vision.recipe import Network
+from tasks.vision.settings import Network
 
 LABELS = [str(digit) for digit in range(10)]
 
