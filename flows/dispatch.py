@@ -7,6 +7,7 @@ automation `relevo-resume` schedules again; it counts as lost only when nobody t
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -82,10 +83,11 @@ def send_stages(
                         done[node.title] = trained
                         del under_way[node]
         except BaseException as error:
-            # Prefect's server would hand a cancellation on too, up to 20 s later.
-            if isinstance(error, StageFailed) or _is_cancelled(client):
-                for sent in under_way.values():
-                    sent.cancel(client)
+            with suppress(Exception):  # what went wrong first is what must be told
+                # Prefect's server would hand a cancellation on too, up to 20 s later.
+                if isinstance(error, StageFailed) or _is_cancelled(client):
+                    for sent in under_way.values():
+                        sent.cancel(client)
             raise
     for node in _nodes(setting, stages):
         if node.control:
