@@ -31,10 +31,11 @@ def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: s
 
     with loading_tensorflow():
         from tasks.vision.learning import train_stage
-        from tasks.vision.trainer import Examples, Progress
+        from tasks.vision.trainer import STEPS, Examples, Progress
 
     images, labels, classes = read(archive, "train")
-    kept = slice(0, batch * (steps + 1))
+    # An epoch has ten steps at least: of fewer images the trainer would make smaller batches.
+    kept = slice(0, batch * max(steps + 1, STEPS))
     train = Examples(images[kept], labels[kept].astype(np.int32))
     stage = Stage(
         network=Network(widths=tuple(widths)), batch_size=batch, epochs=1, label_smoothing=0.2
