@@ -1,4 +1,4 @@
-"""A store in an S3-compatible bucket: whole objects, and a local cache of blobs. Only here is boto3 known.
+"""A store in an S3-compatible bucket: whole objects, and a local cache of blobs.
 
 Endpoint, region and credentials come from boto3's own places (AWS_ENDPOINT_URL_S3, AWS_PROFILE, ...).
 """

@@ -1,4 +1,7 @@
-"""boto3's client as relevo wants it: timeouts, retries, no checksums that some servers refuse."""
+"""boto3's client as relevo wants it: timeouts, retries, no checksums that some servers refuse.
+
+The only module that imports boto3.
+"""
 
 from __future__ import annotations
 
