@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import httpx
 import psutil
 from conftest import ROOT, SMALL
 
-BUCKET = "fleet"
 KEYS = {"AWS_ACCESS_KEY_ID": "fleet", "AWS_SECRET_ACCESS_KEY": "fleet-secret"}
 SETTINGS: dict[str, Any] = {}
 for _word in SMALL:
@@ -55,8 +55,10 @@ class Fleet:
             aws_access_key_id="fleet",
             aws_secret_access_key="fleet-secret",
         )
-        self.s3.create_bucket(Bucket=BUCKET)
-        self.store = f"s3://{BUCKET}/night"
+        # All of moto's servers in this process share one memory.
+        self._bucket = f"fleet-{uuid.uuid4().hex}"
+        self.s3.create_bucket(Bucket=self._bucket)
+        self.store = f"s3://{self._bucket}/night"
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.api = f"{self.url}/api"
@@ -196,7 +198,7 @@ class Fleet:
         """What the run left in the store under its own name."""
         key = f"night/runs/{run}/run.json"
         found: dict[str, Any] = json.loads(
-            self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+            self.s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         )
         return found
 
