@@ -34,11 +34,14 @@ def show_stage(name: str, trained: Trained, store: str, figures: bool = True) ->
     """
     with said_only():
         summary, _ = load_evaluation(trained.scores, store)
-        about = f"Stage **{name}**, {trained.state}; "
-        about += f"model `{open_store(store).address(trained.model.uri)}`"
+        where = open_store(store).address(trained.model.uri)
+        about = f"Stage **{name}**, {trained.state}; model `{where}`"
         create_table_artifact(_scores(summary), key=artifact_key("stage", name), description=about)
         if figures:
-            page = "\n\n".join([f"# {name}", about, *stage_figures(name, trained, store)])
+            # A block scrolls where a line would run over what stands beside it.
+            said = [f"# {name}", f"{trained.state.capitalize()}; its model:", f"```\n{where}\n```"]
+            page = "\n\n".join([*said, *stage_figures(name, trained, store)])
+            about = f"Figures of stage **{name}**"
             create_markdown_artifact(page, key=artifact_key("figures", name), description=about)
 
 
