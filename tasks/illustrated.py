@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from tasks.kept import load_evaluation, load_model
-from tasks.publish import Trained
-from tasks.vision.model import best_epoch
+from tasks.vision.model import Card, best_epoch
+from tasks.vision.words import WORDS
 
 WIDTH = 720  # pixels, about as wide as the UI's page
 COLOURS = 64  # a figure's are few; a quarter of the bytes
@@ -27,18 +26,18 @@ def inline(title: str, png: bytes) -> str:
     return f"![{plain}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
-def stage_figures(name: str, trained: Trained, store: str) -> Iterator[str]:
+def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> Iterator[str]:
     """A stage's learning curves and its confusion matrix, as Markdown pictures."""
     from tasks.vision.figures import accuracy_curves, loss_curves, png
     from tasks.vision.grids import confusion_matrix
 
-    card, _ = load_model(trained.model, store)
-    summary, _ = load_evaluation(trained.scores, store)
+    def title(kind: str) -> str:
+        return WORDS["en"][f"title_{kind}"].format(name=name)
+
     best = best_epoch(card.history)
-    figures = {
-        "accuracy": accuracy_curves(card.history, f"{name}: accuracy", best),
-        "loss": loss_curves(card.history, f"{name}: loss", best),
-        "confusion": confusion_matrix(summary["confusion"], card.labels, f"{name}: confusion"),
-    }
-    for kind, figure in figures.items():
+    for kind, figure in (
+        ("accuracy", accuracy_curves(card.history, title("accuracy"), best)),
+        ("loss", loss_curves(card.history, title("loss"), best)),
+        ("confusion", confusion_matrix(confusion, card.labels, title("confusion"))),
+    ):
         yield inline(f"{name}, {kind}", png(figure))

@@ -11,7 +11,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.illustrated import inline, stage_figures
-from tasks.kept import load_evaluation, report_files
+from tasks.kept import load_evaluation, load_model, report_files
 from tasks.progress import duration
 from tasks.publish import Trained
 from tasks.runs import last_runs
@@ -40,7 +40,9 @@ def show_stage(name: str, trained: Trained, store: str, figures: bool = True) ->
         if figures:
             # A block scrolls where a line would run over what stands beside it.
             said = [f"# {name}", f"{trained.state.capitalize()}; its model:", f"```\n{where}\n```"]
-            page = "\n\n".join([*said, *stage_figures(name, trained, store)])
+            card, _ = load_model(trained.model, store)
+            drawn = stage_figures(name, card, summary["confusion"])
+            page = "\n\n".join([*said, *drawn])
             about = f"Figures of stage **{name}**"
             create_markdown_artifact(page, key=artifact_key("figures", name), description=about)
 
