@@ -1,4 +1,4 @@
-"""A fleet whose server keeps its memory in PostgreSQL, as one that serves many does."""
+"""PostgreSQL for a test's own server: a cluster in a folder of its own, on a free port of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-from fleet import SETTINGS, Fleet, free_port
+from fleet import Fleet, free_port
 
 PROGRAMS = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(not PROGRAMS, reason="PostgreSQL isn't installed"),
-]
 
-
-@pytest.fixture
-def database() -> Iterator[str]:
-    """A cluster of its own on a free port of 127.0.0.1; it refuses to run as root."""
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """The address of a new, empty database. PostgreSQL refuses to run as root."""
     # pytest's own folders are closed to other users.
     folder = Path(tempfile.mkdtemp(prefix="relevo-postgres-"))
     someone: dict[str, Any] = {}
@@ -51,26 +45,3 @@ def database() -> Iterator[str]:
         server.send_signal(signal.SIGINT)  # don't wait for clients
         server.wait(60)
         shutil.rmtree(folder)
-
-
-def test_a_server_on_postgresql_is_deployed_to_and_runs_a_stage(
-    database: str, tmp_path: Path
-) -> None:
-    fleet = Fleet(tmp_path, database)
-    try:
-        for _ in range(2):
-            done = fleet.relevo("deploy")
-            assert done.returncode == 0, done.stderr
-        assert len(fleet.find("deployments")) == 7
-        fleet.start_machine("a")
-        run = fleet.order(
-            "experiment/on-demand",
-            settings=SETTINGS,
-            stages=["baseline"],
-            dispatch="workers",
-            run="first",
-        )
-        fleet.finish(run)
-        assert fleet.summary("first")["stages"]["baseline"]["state"] == "trained"
-    finally:
-        fleet.stop()
