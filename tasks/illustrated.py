@@ -28,8 +28,9 @@ def inline(title: str, png: bytes) -> str:
 
 def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> Iterator[str]:
     """A stage's learning curves and its confusion matrix, as Markdown pictures."""
-    from tasks.vision.figures import accuracy_curves, loss_curves, png
+    from tasks.vision.figures import accuracy_curves, loss_curves
     from tasks.vision.grids import confusion_matrix
+    from tasks.vision.sheets import png
 
     def title(kind: str) -> str:
         return WORDS["en"][f"title_{kind}"].format(name=name)

@@ -99,8 +99,8 @@ class Sample:
 
     def grid(self, labels: Sequence[str], title: str) -> bytes:
         """The pictures, each with its likeliest label and the probability of it, as PNG."""
-        from tasks.vision.figures import png
         from tasks.vision.grids import prediction_grid
+        from tasks.vision.sheets import png
 
         chosen = evenly(len(self._images), self.most)
         images, rows = self._images, self._probabilities

@@ -15,7 +15,7 @@ class Event:
     Attributes:
         task: the task run's name, e.g. "train baseline".
         message: one line in plain words; empty for a mere tick of a progress bar.
-        detail: a `trainer.Progress` while training, else None.
+        detail: a `budget.Progress` while training, else None.
     """
 
     task: str

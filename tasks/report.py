@@ -127,7 +127,8 @@ def _data_numbers(run: dict[str, Any], data: Dataset) -> dict[str, Any]:
 
 
 def _distribution(data: Dataset, lang: str) -> bytes:
-    from tasks.vision.figures import class_distribution, png
+    from tasks.vision.figures import class_distribution
+    from tasks.vision.sheets import png
 
     title = WORDS[lang]["title_counts"]
     return png(class_distribution(data.classes, data.description.counts, title, lang))
@@ -136,8 +137,9 @@ def _distribution(data: Dataset, lang: str) -> bytes:
 def _stage_figures(
     name: str, numbers: dict[str, Any], arrays: dict[str, np.ndarray], data: Dataset, lang: str
 ) -> Iterator[tuple[str, bytes]]:
-    from tasks.vision.figures import accuracy_curves, loss_curves, png
+    from tasks.vision.figures import accuracy_curves, loss_curves
     from tasks.vision.grids import confusion_matrix, prediction_grid, reliability_diagram
+    from tasks.vision.sheets import png
 
     def title(kind: str, **values: str) -> str:
         return WORDS[lang][f"title_{kind}"].format(name=name, **values)
@@ -186,7 +188,8 @@ def _comparison(
     name: str, numbers: dict[str, Any], stages: dict[str, dict[str, Any]], lang: str
 ) -> Iterator[tuple[str, bytes]]:
     """Validation accuracy over time of a stage that starts from another, and of what it is measured against."""
-    from tasks.vision.figures import png, transfer_against_scratch
+    from tasks.vision.figures import transfer_against_scratch
+    from tasks.vision.sheets import png
 
     if not numbers["start"]:
         return

@@ -33,8 +33,8 @@ def train(
         work: the ingredients of the cache key, under which checkpoints are kept too.
     """
     with loading_tensorflow():
+        from tasks.vision.budget import Examples
         from tasks.vision.learning import Parent, train_stage
-        from tasks.vision.trainer import Examples
 
     home = open_store(store)
     data_ref = Ref.model_validate(dataset)

@@ -15,7 +15,7 @@ import pytest
 from tasks import page
 from tasks.vision import numerals
 from tasks.vision.errors import BadInput
-from tasks.vision.figures import png, sheet
+from tasks.vision.sheets import png, sheet
 
 PNG = png(sheet(2, 1, "figure"))
 KINDS = ("loss", "accuracy", "confusion", "reliability", "mistakes", "predictions_all")

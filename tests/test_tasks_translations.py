@@ -14,7 +14,7 @@ from test_tasks_page import DATA, Reader, drawn, plain
 from flows.parameters import Language
 from tasks import page
 from tasks.keys import code_digests, reporting
-from tasks.vision import figures, grids
+from tasks.vision import figures, grids, sheets
 from tasks.vision.curves import SENTENCE
 from tasks.vision.loading import load_recipe
 from tasks.vision.numerals import MARKS
@@ -90,7 +90,7 @@ def test_figures_speak_spanish() -> None:
         for i in (1, 2, 3)
     ]
     curves = figures.accuracy_curves(history, "", 3, "es")
-    figures.png(curves)
+    sheets.png(curves)
     [axes] = curves.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("época", "exactitud")
     assert axes.texts[0].get_text() == "mejor época, la 3: 0,800"

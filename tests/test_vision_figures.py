@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tasks.vision import figures, grids
+from tasks.vision import figures, grids, sheets
 from tasks.vision.curves import overfitting
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -101,7 +101,7 @@ DRAWINGS = {
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_figure_decodes_is_drawn_on_and_repeats_to_the_byte(name: str) -> None:
-    first, second = figures.png(DRAWINGS[name]()), figures.png(DRAWINGS[name]())
+    first, second = sheets.png(DRAWINGS[name]()), sheets.png(DRAWINGS[name]())
     assert first == second
     picture = Image.open(BytesIO(first))
     assert picture.format == "PNG"
@@ -112,7 +112,7 @@ def test_a_figure_decodes_is_drawn_on_and_repeats_to_the_byte(name: str) -> None
 
 def test_the_edge_of_every_figure_is_white_so_that_nothing_is_cut_off() -> None:
     for name, draw in DRAWINGS.items():
-        pixels = np.asarray(Image.open(BytesIO(figures.png(draw()))).convert("L"))
+        pixels = np.asarray(Image.open(BytesIO(sheets.png(draw()))).convert("L"))
         for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
             assert edge.min() == 255, name
 
@@ -143,7 +143,7 @@ def test_a_probability_is_never_rounded_up_to_certainty() -> None:
 def test_long_and_odd_labels_are_shortened_and_drawn_as_they_are() -> None:
     figure = grid(labels=["$x$ costs $5 and more than that"] * 10)
     assert r"\$x\$ costs …" in texts(figure)[1]
-    figures.png(figure)
+    sheets.png(figure)
 
 
 def test_the_best_epoch_is_named_and_in_the_loss_curves_by_what_it_is_best() -> None:
@@ -228,7 +228,7 @@ def test_curves_that_do_not_show_overfitting_say_nothing(why: str, history: list
 def test_a_long_title_is_drawn_whole() -> None:
     title = "ten_class_from_a_stage_with_a_long_name: the mistakes it was surest of"
     for width in (3.4, 5.0):
-        figure = figures.sheet(width, 2.0, title)
+        figure = sheets.sheet(width, 2.0, title)
         figure.draw_without_rendering()
         assert figure.get_suptitle() == title
         box = figure._suptitle.get_window_extent()  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from tasks.vision import steps
+from tasks.vision.budget import Examples
 from tasks.vision.hardware import Device
 from tasks.vision.inference import predict
 from tasks.vision.labels import Targets
@@ -23,7 +24,7 @@ from tasks.vision.networks import build, initialise
 from tasks.vision.runtime import set_up
 from tasks.vision.settings import Network, Stage
 from tasks.vision.tensors import pack_arrays, unpack_arrays
-from tasks.vision.trainer import Diverged, Examples
+from tasks.vision.trainer import Diverged
 from tasks.vision.transfer import settle_statistics
 
 CPU = Device("cpu", "test", "float32")

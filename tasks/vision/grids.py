@@ -10,7 +10,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tasks.vision.figures import (
+from tasks.vision.numerals import number, percent, share
+from tasks.vision.sheets import (
     BLUE,
     INK,
     MUTED,
@@ -24,7 +25,6 @@ from tasks.vision.figures import (
     quiet,
     sheet,
 )
-from tasks.vision.numerals import number, percent, share
 from tasks.vision.words import WORDS
 
 RIGHT, WRONG = "#0a6b4f", "#b3261e"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
+from tasks.vision.budget import Budget, Examples, Past, Progress
 from tasks.vision.devices import strategy_for
 from tasks.vision.hardware import Device
 from tasks.vision.labels import Targets
@@ -22,7 +23,7 @@ from tasks.vision.networks import initialise
 from tasks.vision.optimizers import Adam, make_rule
 from tasks.vision.runtime import set_up
 from tasks.vision.settings import Stage
-from tasks.vision.trainer import Budget, Examples, Fit, Past, Progress
+from tasks.vision.trainer import Fit
 from tasks.vision.transfer import (
     build_model,
     compute_features,

@@ -28,8 +28,8 @@ def train(way: str, archive: str, count: int, widths: list[int]) -> dict[str, fl
     from tasks.vision.settings import Network, Stage
 
     with loading_tensorflow():
+        from tasks.vision.budget import Examples
         from tasks.vision.learning import train_stage
-        from tasks.vision.trainer import Examples
 
     images, labels, classes = read(archive, "train")
     examples = Examples(images[:count], labels[:count].astype(np.int32))

@@ -24,13 +24,13 @@ def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
     with loading_tensorflow():
         import keras
 
+    from tasks.vision.budget import Examples
     from tasks.vision.labels import apply_scheme
     from tasks.vision.learning import Parent, train_stage
     from tasks.vision.model import Architecture, Card
     from tasks.vision.networks import HEAD, initialise
     from tasks.vision.runtime import set_up
     from tasks.vision.settings import Network, Stage
-    from tasks.vision.trainer import Examples
     from tasks.vision.transfer import build_model, head_inputs, settle_statistics
     from tasks.vision.variables import tensors_of
 

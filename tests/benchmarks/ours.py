@@ -30,8 +30,9 @@ def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: s
     from tasks.vision.settings import Network, Stage
 
     with loading_tensorflow():
+        from tasks.vision.budget import Examples, Progress
         from tasks.vision.learning import train_stage
-        from tasks.vision.trainer import STEPS, Examples, Progress
+        from tasks.vision.trainer import STEPS
 
     images, labels, classes = read(archive, "train")
     # An epoch has ten steps at least: of fewer images the trainer would make smaller batches.

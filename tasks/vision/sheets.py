@@ -1,0 +1,107 @@
+"""What all figures look like: sheet, title, legend, ticks and colours.
+
+Nothing here touches matplotlib's global state, so that tasks may draw in threads. Sizes are chosen to
+be legible when a figure is shown 350 pixels wide, on a phone.
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import ScalarFormatter
+
+from tasks.vision.numerals import MARKS
+
+INK, MUTED, RULE = "#1b2430", "#566170", "#d9dee5"
+BLUE, ORANGE, GREY = "#1f5fa8", "#c2571a", "#6b7480"
+SMALL, NORMAL, TITLE = 9.5, 10.5, 12.0  # points
+DOTS_PER_INCH = 200
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG bytes, without date or version: equal figures give equal bytes."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib draws as it is: a dollar sign in a class name starts no formula."""
+    return text.replace("$", r"\$")
+
+
+def sheet(width: float, height: float, title: str, fixed: bool = False) -> Figure:
+    """An empty white figure, in inches, and its title; `fixed` means axes are placed by hand."""
+    layout: Any = "none" if fixed else "constrained"
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    text = plain(title)
+    # A long title is set smaller, so that it isn't cut off.
+    size = TITLE * min(1.0, 0.96 * 72 * width / max(1.0, _width(text, TITLE, "bold")))
+    look: dict[str, Any] = {"size": size, "weight": "bold", "color": INK, "ha": "left", "x": 0.01}
+    if fixed:
+        look |= {"y": 1 - 0.07 / height, "va": "top"}
+    figure.suptitle(text, **look)
+    return figure
+
+
+def _width(text: str, size: float, weight: str = "normal") -> float:
+    """How wide a line of text is, in points."""
+    if not text.strip():
+        return 0.0
+    path = TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight))
+    return float(path.get_extents().width)
+
+
+def legend(figure: Figure, columns: int) -> None:
+    """A legend without a frame below the axes, at the left, in fewer columns if so many are too wide."""
+    spaces = {"handlelength": 2.4, "handletextpad": 0.8, "columnspacing": 1.4, "borderpad": 0.4}
+    texts = [text for axes in figure.axes for text in axes.get_legend_handles_labels()[1]]
+    widths = [_width(text, SMALL) + 3.2 * SMALL for text in texts]
+
+    def wide(n: int) -> float:  # matplotlib fills the columns as array_split does
+        parts = [max(part) for part in np.array_split(widths, n) if len(part)]
+        return sum(parts) + (1.4 * (n - 1) + 0.8) * SMALL
+
+    while columns > 1 and wide(columns) > 72 * figure.get_figwidth():
+        columns -= 1
+    look: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK, **spaces}
+    figure.legend(loc="outside lower left", ncols=columns, **look)
+
+
+class Ticks(ScalarFormatter):
+    """matplotlib's ticks with a language's decimal mark."""
+
+    def __init__(self, lang: str) -> None:
+        super().__init__()
+        self._mark = MARKS[lang]
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The text of one tick."""
+        return super().__call__(x, pos).replace(".", self._mark)
+
+
+def quiet(axes: Axes, lang: str, grid: str = "y") -> None:
+    """Takes the frame off axes and sets small muted ticks; `grid` is "x", "y", "both" or ""."""
+    axes.xaxis.set_major_formatter(Ticks(lang))
+    axes.yaxis.set_major_formatter(Ticks(lang))
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(RULE)
+    axes.tick_params(colors=MUTED, labelsize=SMALL, length=0, pad=4)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color=RULE, linewidth=0.6)  # type: ignore[arg-type]
+
+
+def class_ticks(axes: Axes, labels: Sequence[str], room: float) -> None:
+    """Names classes along x, turned where they are longer than `room` inches for each allows."""
+    turned = max(len(label) for label in labels) * 0.09 > room
+    axes.set_xticks(range(len(labels)), [plain(label) for label in labels])
+    for label in axes.get_xticklabels():
+        label.set(rotation=40 if turned else 0, ha="right" if turned else "center")
+        label.set_rotation_mode("anchor" if turned else "default")
