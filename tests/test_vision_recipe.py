@@ -89,6 +89,14 @@ def test_what_is_wrong_is_named(change: tuple[str, str], expected: str) -> None:
     assert expected in refused(GOOD.replace(*change))
 
 
+def test_blocks_that_stay_frozen_leave_some_to_train() -> None:
+    all_layers = GOOD.replace('train = "head"', "frozen_blocks = 2")
+    assert parse_recipe(all_layers, "mine", {}).stages["transfer"].frozen_blocks == 2
+    text = refused(all_layers.replace("= 2", "= 3"))
+    assert "stages.transfer.frozen_blocks = 3" in text
+    assert "can keep 2 of its blocks frozen" in text
+
+
 def test_a_head_needs_a_start() -> None:
     assert "needs a start" in refused(GOOD.replace('start = "baseline"\n', ""))
 
@@ -123,6 +131,8 @@ def test_a_stage_is_measured_against_the_network_that_was_handed_on() -> None:
     ("path", "value", "expected"),
     [
         ("stages.transfer.head_epochs", 3, "head_epochs has no effect"),
+        ("stages.transfer.frozen_blocks", 1, "frozen_blocks has no effect"),
+        ("stages.baseline.frozen_blocks", 1, "frozen_blocks has no effect"),
         ("stages.transfer.flip", False, "starts from 'baseline' and trains 'head'; remove it"),
         ("stages.transfer.network.widths", [4], "network has no effect"),
         ("stages.baseline.features", "every layer", "features has no effect"),

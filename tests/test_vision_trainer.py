@@ -237,6 +237,24 @@ def test_fine_tuning_keeps_what_the_head_knows(scans: tuple[Examples, Examples])
     assert tuned["validation_accuracy"] > head["validation_accuracy"] + 0.1
 
 
+@pytest.mark.parametrize("train", ["all", "head then all"])
+def test_frozen_blocks_stay_as_they_were_handed_on(
+    scans: tuple[Examples, Examples], train: str
+) -> None:
+    parent = Parent(*fit(stage(), scans))
+    settings = stage(start="baseline", train=train, frozen_blocks=1)
+    notebook = Notebook(steps=12 if train == "all" else 40)
+    with pytest.raises(Stopped):
+        fit(settings, scans, parent=parent, memory=notebook)
+    notebook.steps = 10**9
+    card, tensors = fit(settings, scans, parent=parent, memory=notebook)
+    assert card.resumed
+    assert digest(tensors) == digest(fit(settings, scans, parent=parent)[1])
+    for name, value in parent.tensors.items():
+        same = np.array_equal(tensors[name], value)
+        assert same == (name.startswith("whiten/") or "_1" in name.partition("/")[0]), name
+
+
 def test_float16_learns_under_loss_scaling(scans: tuple[Examples, Examples]) -> None:
     half = Device("cpu", "test", "mixed_float16")
     settings = stage(epochs=2, batch_size=40)

@@ -1,7 +1,7 @@
 """One stage from its images to a finished model: the pure function behind the task `train`.
 
 train "all": the whole network learns. "head": a new head on the parent's frozen backbone.
-"head then all": first the head, then everything from there (fine-tuning).
+"head then all": first the head, then everything from there (fine-tuning), or all but the first blocks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tasks.vision.hardware import Device
 from tasks.vision.labels import Targets
 from tasks.vision.memory import Memory
 from tasks.vision.model import Architecture, Card, Tensors
-from tasks.vision.networks import initialise
+from tasks.vision.networks import freeze_blocks, initialise
 from tasks.vision.optimizers import Adam, make_rule
 from tasks.vision.runtime import set_up
 from tasks.vision.settings import Stage
@@ -141,6 +141,7 @@ class _Job:
     def _all(self, past: Past) -> Fit:
         """Train every layer, and settle the statistics of the network that is kept."""
         stage = self.stage
+        freeze_blocks(self.model, stage.frozen_blocks)
         rule = make_rule(stage.optimizer, self.model, stage.rate, head_knows=stage.train != "all")
         fit = Fit("all", self.model, rule, self.budget, self.seed, past)
         fit.run(self.train, self.validation, self.watch, self.memory)

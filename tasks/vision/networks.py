@@ -85,6 +85,18 @@ def _classroom(x: Any, widths: tuple[int, ...]) -> Any:
     return layers.Dense(dense, activation="relu", name=f"{FEATURE_PREFIX}dense")(x)
 
 
+def freeze_blocks(model: keras.Model, count: int) -> None:
+    """Let the first `count` blocks of the fast network learn nothing, their statistics included.
+
+    What they compute is general (Yosinski et al., arXiv 1411.1792), and without their backward pass,
+    over the largest images, a step costs much less.
+    """
+    frozen = tuple(f"_{block}{half}" for block in range(1, count + 1) for half in "ab")
+    for layer in model.layers:
+        if layer.name.endswith(frozen):
+            layer.trainable = False
+
+
 def initialise(model: keras.Model, images: np.ndarray, seed: int) -> None:
     """Set every weight from `seed`, and the whitening layer from `images` (n, size, size, 3) uint8.
 

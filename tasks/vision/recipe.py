@@ -51,6 +51,13 @@ class Recipe(Strict):
                 )
             if stage.early and stage.train != "head":
                 self._check_early(name, stage.early, network)
+            if (frozen := stage.frozen_blocks) and "frozen_blocks" not in stage.idle():
+                blocks = len(network.widths) if network.kind == "fast" else 1
+                if frozen >= blocks:
+                    raise ValueError(
+                        f"stages.{name}.frozen_blocks = {frozen}: the network {network} can keep "
+                        f"{blocks - 1} of its blocks frozen; train = 'head' freezes all of them"
+                    )
         return self
 
     def _check_early(self, name: str, early: Early, network: Network) -> None:

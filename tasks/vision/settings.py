@@ -127,6 +127,9 @@ class Stage(Strict):
     )
     early: Early | None = Field(None, description="first epochs on smaller images, which cost less")
     head_epochs: Positive = Field(30, description="the head's own, before all, in 'head then all'")
+    frozen_blocks: int = Field(
+        0, ge=0, le=5, strict=True, description="first blocks handed on that stay as they are"
+    )
     batch_size: Positive = Field(2000, description="images a step; at most a tenth of the data")
     devices: int = Field(
         1, ge=1, le=64, strict=True, description="GPUs of one machine that share each batch"
@@ -163,7 +166,7 @@ class Stage(Strict):
         """
         if self.start is None or not self.controls:
             return {}
-        same = self.model_copy(update={"start": None, "network": network})
+        same = self.model_copy(update={"start": None, "network": network, "frozen_blocks": 0})
         passes = 1 if self.train == "head" else self.epochs
         scratch = same.model_copy(update={"train": "all", "epochs": passes})
         passes = self.epochs + (self.head_epochs if self.train == "head then all" else 0)
@@ -177,13 +180,13 @@ class Stage(Strict):
 
     def idle(self) -> set[str]:
         """The settings that say nothing about what this stage trains."""
-        idle = {"controls"} if self.start is None else {"network"}
+        idle = {"controls", "frozen_blocks"} if self.start is None else {"network"}
         if self.train == "all":
             idle |= {"head_rate"}
         if self.train != "head":  # fine-tuning moves the layers that such features come from
             idle |= {"features"}
         if self.train == "head":
-            idle |= {"rate", "optimizer", "flip", "shift", "devices", "early"}
+            idle |= {"rate", "optimizer", "flip", "shift", "devices", "early", "frozen_blocks"}
         if self.train != "head then all":
             idle |= {"head_epochs"}
         return idle

@@ -136,9 +136,10 @@ def settle_statistics(
 ) -> None:
     """Re-estimate every batch normalisation's mean and variance as the average over some batches.
 
-    A momentum of .6 remembers about two batches; inference and frozen features deserve more.
+    A momentum of .6 remembers about two batches; inference and frozen features deserve more. Those
+    of frozen blocks stay.
     """
-    layers = normalisations(model)
+    layers = [layer for layer in normalisations(model) if layer.trainable]
     chosen = evenly(len(images), batches * PREDICT_BATCH)
     strategy = tf.distribute.get_strategy()
     for i in range(batches if layers else 0):

@@ -1,6 +1,7 @@
 """Seconds until an accuracy is reached: fine-tuning what was handed on, against training from scratch.
 
 python tests/benchmarks/finetuning.py ../shared/data/cifar10-png.zip --epochs 2 3 4 5 [--goal .90]
+[--set stages.ten_class_from_transfer.frozen_blocks=1]
 Each number of epochs is a training of its own, since the rate falls to zero at its end. With --store,
 what is trained there is taken from it. The accuracy is that on validation; fine-tuning's seconds
 include its features and its head, not what it starts from.
@@ -24,11 +25,13 @@ from tasks.store import Ref
 STAGE = "ten_class_from_transfer"
 
 
-def train(archive: str, store: str, epochs: int) -> dict[str, tuple[float, float]]:
+def train(
+    archive: str, store: str, epochs: int, settings: list[str]
+) -> dict[str, tuple[float, float]]:
     """Seconds and validation accuracy of the stage and of its control from scratch."""
     command = [sys.executable, "-m", "flows", "run", "cifar10", "--data", archive, "--json"]
     command += ["--store", store, "--stage", STAGE, f"--set=stages.{STAGE}.epochs={epochs}"]
-    command += ["--set=stages.transfer.controls=false"]
+    command += ["--set=stages.transfer.controls=false", *(f"--set={each}" for each in settings)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     lineage = read_lineage(store, json.loads(done.stdout)["run"])
     refs = {
@@ -47,12 +50,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, nargs="+", default=[2, 3, 4, 5])
     parser.add_argument("--goal", type=float, default=0.90)
     parser.add_argument("--store", help="keep what is trained here; forgotten when left out")
+    parser.add_argument("--set", action="append", default=[], help="as relevo's own")
     given = parser.parse_args()
     first: dict[str, float] = {}
     table = Table("epochs of all layers", "handed on", "from scratch")
     with tempfile.TemporaryDirectory() as passing:
         for epochs in sorted(given.epochs):
-            done = train(given.archive, given.store or passing, epochs)
+            done = train(given.archive, given.store or passing, epochs, given.set)
             table.add_row(str(epochs), *(f"{right:.4f} in {s:.0f} s" for s, right in done.values()))
             for way, (seconds, right) in done.items():
                 if right >= given.goal:
