@@ -164,7 +164,11 @@ def _lineage(facts: Facts) -> Iterator[str]:
             yield f"| frozen tensors | {card.frozen['tensors']}, {same} to those |"
     else:
         yield "| starts from | scratch |"
-    yield f"| trains | {card.train}, {card.epochs} epochs on {card.images:,} images; kept: {card.kept_epoch} |"
+    blocks = f" but the first {card.frozen_blocks} blocks" if card.frozen_blocks else ""
+    yield (
+        f"| trains | {card.train}{blocks}, {card.epochs} epochs on {card.images:,} images; "
+        f"kept: {card.kept_epoch} |"
+    )
     yield f"| run, seed | `{_code(facts.run)}`, {facts.seed} |"
     yield f"| computed in {duration(card.seconds)} by | {_plain(card.device)} |"
     yield f"| with | {', '.join(f'{name} {each}' for name, each in facts.versions.items())} |"

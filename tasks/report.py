@@ -89,6 +89,7 @@ def _numbers(
         "positive": card.labels[0] if card.binary else None,
         "start": entry["start"],
         "trains": card.train,
+        "frozen_blocks": card.frozen_blocks,
         "network": network,
         "epochs": card.epochs,
         "seconds": card.seconds,

@@ -60,6 +60,7 @@ def stage(accuracy: float, seconds: float, labels: list[str], start: str | None)
         "overfitting": "",
         "model_digest": SHA,
         "frozen": None,
+        "frozen_blocks": 0,
         "metrics": scores(accuracy, labels, binary=len(labels) == 2),
         "confusion": [[1] * len(labels)] * len(labels),
         "confused": [[labels[0], labels[1], 57]],
@@ -85,6 +86,7 @@ def report(word: Callable[[str], str] = str) -> dict:
         "scratch": stage(0.914, 9.9, three, None),
         "random": stage(0.865, 5.2, three, None),
     }
+    stages[names[4]]["frozen_blocks"] = 1
     stages[names[3]]["controls"] = {"random": stage(0.6, 6.0, ten, None)}
     stages[names[4]]["controls"] = {"random": stage(0.92, 200.0, ten, None)}
     equal = {"parent": names[0], "tensors": 17, "parent_digest": SHA, "digest": SHA, "equal": True}

@@ -249,6 +249,7 @@ def test_frozen_blocks_stay_as_they_were_handed_on(
     notebook.steps = 10**9
     card, tensors = fit(settings, scans, parent=parent, memory=notebook)
     assert card.resumed
+    assert card.frozen_blocks == 1
     assert digest(tensors) == digest(fit(settings, scans, parent=parent)[1])
     for name, value in parent.tensors.items():
         same = np.array_equal(tensors[name], value)

@@ -96,6 +96,7 @@ def train_stage(
             labels=targets.labels,
             classes=targets.classes,
             train=stage.train,
+            frozen_blocks=stage.frozen_blocks,
             epochs=len(history),
             kept_epoch=kept,
             seconds=seconds,

@@ -40,6 +40,7 @@ class Card(Strict):
         description="for each label, the data's classes that count as it"
     )
     train: str
+    frozen_blocks: int = 0
     epochs: int
     kept_epoch: int
     seconds: float
