@@ -40,7 +40,9 @@ def test_a_folder_becomes_a_table(
     seen = {str(Path(row["file"]).relative_to(folder)): row for row in done.json["predictions"]}
     assert set(seen) == set(truth)
     right = sum(seen[name]["label"] == label for name, label in truth.items())
-    assert right >= 10, "the small chain's model knows most of the digits"
+    assert right >= 6, (
+        "the small chain learns little, and another number on each processor; chance gets 2"
+    )
     assert all(
         sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4) for row in seen.values()
     )
