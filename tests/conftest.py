@@ -71,7 +71,7 @@ def relevo(prefect_home: Path) -> Relevo:
             text=True,
             cwd=cwd or ROOT,
             env={**environment(prefect_home), **(env or {})},
-            timeout=540,
+            timeout=1500,  # eight at once on a slow machine
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
