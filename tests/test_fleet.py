@@ -148,17 +148,9 @@ def test_a_schedule_fires_and_one_that_is_removed_does_not(fleet: Fleet, tmp_pat
 LONG = {**SETTINGS, "stages.ten_class.epochs": 80}
 
 
-class Killed(NamedTuple):
-    """A run whose stage was being trained by the worker that was killed."""
-
-    run: str
-    stage: str
-    worker: str
-
-
 def trainer(fleet: Fleet, run: str) -> psutil.Process:
     """The process that trains a run's stage, once it has learnt for some epochs."""
-    fleet.until(lambda: "train ten_class" in fleet.stages_of(run), 120)
+    fleet.until(lambda: "train ten_class" in fleet.stages_of(run), 300)
     stage = fleet.stages_of(run)["train ten_class"]["id"]
     fleet.until(lambda: "all epoch 20/80" in fleet.log_of(stage), 240)
     machine = next(iter(fleet.worker_of(stage)))
@@ -168,6 +160,29 @@ def trainer(fleet: Fleet, run: str) -> psutil.Process:
         for child in worker.children(recursive=True)
         if child.environ().get("PREFECT__FLOW_RUN_ID") == stage
     )
+
+
+def test_a_cancelled_run_stops_training(fleet: Fleet) -> None:
+    run = fleet.order(
+        "experiment/on-demand",
+        **{**small(stages=["ten_class"], run="cancelled"), "settings": LONG, "seed": 1},
+    )
+    process = trainer(fleet, run)
+    clock = time.monotonic()
+    fleet.prefect("flow-run", "cancel", run)
+    fleet.until(lambda: not process.is_running(), 60)
+    assert time.monotonic() - clock < 30
+    fleet.finish(run, 60, state="CANCELLED")
+    stage = fleet.stages_of(run)["train ten_class"]["id"]
+    fleet.finish(stage, 60, state="CANCELLED")
+
+
+class Killed(NamedTuple):
+    """A run whose stage was being trained by the worker that was killed."""
+
+    run: str
+    stage: str
+    worker: str
 
 
 @pytest.fixture(scope="module")
@@ -254,21 +269,6 @@ def test_a_person_fills_in_the_form_and_sees_the_run_and_its_report(
     assert len(widths) == 3
     assert min(widths) > 300
     photograph("figures")
-
-
-def test_a_cancelled_run_stops_training(fleet: Fleet, killed: Killed) -> None:
-    run = fleet.order(
-        "experiment/on-demand",
-        **{**small(stages=["ten_class"], run="cancelled"), "settings": LONG, "seed": 1},
-    )
-    process = trainer(fleet, run)
-    clock = time.monotonic()
-    fleet.prefect("flow-run", "cancel", run)
-    fleet.until(lambda: not process.is_running(), 60)
-    assert time.monotonic() - clock < 30
-    fleet.finish(run, 60, state="CANCELLED")
-    stage = fleet.stages_of(run)["train ten_class"]["id"]
-    fleet.finish(stage, 60, state="CANCELLED")
 
 
 def test_a_stage_whose_worker_is_killed_goes_on_on_the_other(fleet: Fleet, killed: Killed) -> None:
