@@ -17,8 +17,8 @@ LINE_EVERY = 20.0  # seconds between lines about one epoch where no bar can move
 class Follower:
     """Listens to events: a moving bar on a terminal, plain lines elsewhere."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -29,6 +29,7 @@ class Follower:
         )
         self._tasks: dict[str, Any] = {}
         self._last_line = 0.0
+        self._column = 32
 
     def __enter__(self) -> Follower:
         self._bar.start()
@@ -50,14 +51,16 @@ class Follower:
             self._training(event.task, event.detail)
 
     def _say(self, task: str, message: str) -> None:
-        self.console.print(f"{task + ':':<32} {message}", markup=False)
+        self._column = max(self._column, len(task) + 1)
+        self.console.print(f"{task + ':':<{self._column}} {message}", markup=False)
 
     def _training(self, task: str, progress: Any) -> None:
         if task not in self._tasks:
             self._tasks[task] = self._bar.add_task(task, total=1.0, note="")
             self._last_line = time.monotonic()
         line = epoch_line(progress)
-        self._bar.update(self._tasks[task], completed=progress.share, note=line.partition(";")[2])
+        pace = line.rpartition("; ")[2]
+        self._bar.update(self._tasks[task], completed=progress.share, note=pace)
         due = time.monotonic() - self._last_line > LINE_EVERY
         # A head's epochs take no time: every tenth will do.
         tenth = progress.epochs <= 10 or progress.epoch % 10 == 0

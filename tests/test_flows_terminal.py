@@ -1,0 +1,50 @@
+"""What a person sees while a run goes on, at 80 columns and where no terminal is."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+
+from rich.console import Console
+
+from flows.terminal import Follower
+from tasks.progress import Event
+from tasks.vision.budget import Progress
+
+LONG = "train ten_class_from_transfer, scratch"
+ROW = {"loss": 0.4, "accuracy": 0.9, "validation_loss": 0.5, "validation_accuracy": 0.875}
+
+
+def shown(terminal: bool) -> list[str]:
+    """All that the follower has written in three events, line by line, without colours."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=80, highlight=False, soft_wrap=True)
+    with Follower(console) as follow:
+        follow(Event(LONG, "begins"))
+        for row in ({}, ROW):
+            follow(Event(LONG, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, row)))
+            time.sleep(0.3)  # bars are drawn ten times a second
+        follow(Event("train transfer", "begins"))
+    written = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out.getvalue())
+    return [line for line in re.split("[\r\n]+", written) if line]
+
+
+def test_a_bar_of_a_long_name_fits_into_80_columns_and_says_how_long_it_takes() -> None:
+    bars = [line for line in shown(terminal=True) if "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in line]
+    told = [bar for bar in bars if "images/s" in bar]
+    assert len(told) >= 2
+    for bar in told:
+        assert bar.startswith(LONG)
+        assert bar.endswith("1,234 images/s, 5 min left")
+        assert len(bar) <= 80
+
+
+def test_plain_lines_stand_in_columns_whatever_their_names() -> None:
+    lines = shown(terminal=False)
+    assert lines == [
+        f"{LONG}: begins",
+        f"{LONG}: all epoch 3/10: loss 0.400, accuracy 0.900; validation loss 0.500, "
+        "accuracy 0.875; 1,234 images/s, 5 min left",
+        "train transfer:                         begins",
+    ]
