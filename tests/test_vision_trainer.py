@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from tasks.vision import steps
-from tasks.vision.budget import Examples
+from tasks.vision.budget import Examples, Progress
 from tasks.vision.hardware import Device
 from tasks.vision.inference import predict
 from tasks.vision.labels import Targets
@@ -150,6 +150,20 @@ def test_head_then_all_resumes_in_either_phase(
     again, resumed = fit(settings, scans, parent=parent, memory=notebook)
     assert digest(resumed) == digest(undisturbed)
     assert [row["epoch"] for row in again.history] == [1, 2, 3, 4, 5]
+
+
+def test_a_head_that_only_begins_is_placed_by_a_few_images(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = Parent(*train_stage(stage(), PAIR, *_pair(scans), seed=0, device=CPU))
+    steps = {}
+    for train in ("head", "head then all"):
+        told: list[Progress] = []
+        monkeypatch.setattr("tasks.vision.learning.HEAD_START", 100)
+        fit(stage(start="baseline", train=train), scans, parent=parent, watch=told.append)
+        first = [each for each in told if each.phase == "head" and not each.row]
+        steps[train] = sum(each.epoch == 1 for each in first)
+    assert steps == {"head": 10, "head then all": 6}  # of 16 images, at least
 
 
 def _pair(scans: tuple[Examples, Examples]) -> tuple[Examples, Examples]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.vision.augment import evenly
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -16,6 +18,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def some(self, most: int) -> Examples:
+        """At most so many of them, evenly spread."""
+        chosen = evenly(len(self), most)
+        return Examples(self.inputs[chosen], self.targets[chosen])
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from tasks.vision.transfer import (
 from tasks.vision.variables import tensors_of
 
 HEAD_BATCH = 512  # a linear head on kept features gains nothing from larger batches
+HEAD_START = 10_000  # images that place a head which goes on learning with all the rest
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ class _Job:
     def _head(self) -> Fit:
         """Compute the frozen features once and train the head on them; the backbone stays as it is."""
         clock, stage = time.monotonic(), self.stage
-        features, checks = self._features(self.train), self._features(self.validation)
+        shown = self.train if stage.train == "head" else self.train.some(HEAD_START)
+        features, checks = self._features(shown), self._features(self.validation)
         head = head_model(self.model, features.inputs)
         # The fast network scales its logits down: a head alone must take steps that much larger.
         fast = self.architecture.network.kind == "fast"
