@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +163,19 @@ class Fleet:
         said = self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
         return next(line.split()[-1] for line in said.splitlines() if "UUID" in line)
 
+    def _ask(self, method: str, path: str, **body: Any) -> Any:
+        # A server on SQLite may stand still for a minute, on a slow machine.
+        for patience in (60, 60, 180):
+            with suppress(httpx.TransportError):
+                return httpx.request(method, f"{self.api}/{path}", timeout=patience, **body).json()
+        raise AssertionError(f"the server doesn't answer: {path}")
+
     def run(self, run: str) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"{self.api}/flow_runs/{run}", timeout=60).json()
+        found: dict[str, Any] = self._ask("GET", f"flow_runs/{run}")
         return found
 
     def find(self, what: str, **body: Any) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = httpx.post(
-            f"{self.api}/{what}/filter", json=body, timeout=60
-        ).json()
+        found: list[dict[str, Any]] = self._ask("POST", f"{what}/filter", json=body)
         return found
 
     def stages_of(self, parent: str) -> dict[str, dict[str, Any]]:
