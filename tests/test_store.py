@@ -170,6 +170,14 @@ def test_changed_bytes_are_damaged_until_put_again(kept: Kept, change: bytes) ->
     assert kept.store.fetch(ref).read_bytes() == BYTES
 
 
+@pytest.mark.parametrize("change", [b"short", BYTES[:-1] + b"!"], ids=["short", "bit"])
+def test_whoever_has_the_bytes_mends_what_lies_there(kept: Kept, change: bytes) -> None:
+    ref = kept.store.put("model", BYTES)
+    kept.spoil(ref.uri, change)
+    assert kept.store.put("model", BYTES) == ref
+    assert kept.store.fetch(ref).read_bytes() == BYTES
+
+
 def test_setting_aside_deletes_nothing_that_is_only_out_of_reach(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,13 +68,6 @@ def test_a_worker_downloads_a_blob_once(bucket: str, relay: StartRelay) -> None:
     assert [path.name for path in cache_folder().iterdir()] == [ref.sha256]
 
 
-def test_what_is_there_is_not_sent_again(bucket: str, relay: StartRelay) -> None:
-    open_store(f"s3://{bucket}").put("dataset", b"pixels")
-    watch = relay()
-    open_store(f"s3://{bucket}").put("dataset", b"pixels")
-    assert [name.split()[0] for name in watch.requests] == ["HEAD"]
-
-
 def test_a_damaged_cache_is_healed(bucket: str) -> None:
     store = open_store(f"s3://{bucket}/x")
     ref = store.put("dataset", b"pixels")
