@@ -21,6 +21,7 @@ from flows.parameters import (
 )
 from flows.prepare_data import prepared
 from tasks.caching import cached
+from tasks.checkpoints import Checkpoints
 from tasks.evaluate import evaluate
 from tasks.export import export
 from tasks.kept import load_dataset, load_model
@@ -30,7 +31,7 @@ from tasks.outcomes import keep_outcome
 from tasks.places import store_address
 from tasks.publish import Trained
 from tasks.shown import show_stage
-from tasks.store import Ref
+from tasks.store import Ref, open_store
 from tasks.train import train
 from tasks.vision.hardware import require_gpu
 from tasks.vision.labels import apply_scheme
@@ -61,7 +62,8 @@ def run_stage(
     options: dict[str, Any] = {"refresh": setting.refresh, "minutes": stage.timeout_minutes}
 
     work = training(stage, targets, setting.data, start, setting.recipe.seed)
-    call = cached(train, work, setting.store, f"train {name}", **options)
+    clear = Checkpoints(open_store(setting.store), work.key).clear
+    call = cached(train, work, setting.store, f"train {name}", kept=clear, **options)
     with shown_live(f"train {name}"):
         model, hit = call(
             f"train {name}",

@@ -6,11 +6,13 @@ Prefect's result cache holds refs and the store holds bytes; the keys are made i
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from prefect import State, Task, task
 from prefect.filesystems import WritableFileSystem
 from prefect.serializers import JSONSerializer
+from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 
 from tasks.keys import Done, Work, read_record, seal, unseal
@@ -60,6 +62,12 @@ class Shelf(WritableFileSystem):
         store.touch(key)  # what is in use is not garbage
         return record
 
+    def holds(self, path: str) -> bool:
+        """Whether there is a record under this key."""
+        with suppress(Missing):
+            return bool(open_store(self.store).read(f"cache/{path}.json"))
+        return False
+
     def write_path(  # type: ignore[override]
         self, path: str, content: bytes, _sync: bool = True
     ) -> None:
@@ -72,9 +80,10 @@ class Shelf(WritableFileSystem):
 
 
 def worth_a_retry(task: Task[..., Any], run: Any, state: Any) -> bool:
-    """True for what can pass: network and storage out of reach. Bad input stays bad."""
+    """True for what can pass: network and storage out of reach. Bad input and a time limit stay."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, Passing | ConnectionError | TimeoutError)
+    passing = isinstance(error, Passing | ConnectionError | TimeoutError)
+    return passing and not isinstance(error, TaskRunTimeoutError)
 
 
 def step(function: Callable[..., Any]) -> Task[..., Any]:
@@ -93,9 +102,19 @@ def step(function: Callable[..., Any]) -> Task[..., Any]:
 
 
 def cached(
-    work_step: Task[..., Any], work: Work, store: str, name: str, *, refresh: bool, minutes: int
+    work_step: Task[..., Any],
+    work: Work,
+    store: str,
+    name: str,
+    *,
+    refresh: bool,
+    minutes: int,
+    kept: Callable[[], None] = lambda: None,
 ) -> Callable[..., tuple[Ref, bool]]:
-    """The step as one named task run under the cache: call it to get (ref, was it a hit)."""
+    """The step as one named task run under the cache: call it to get (ref, was it a hit).
+
+    `kept` is called once the cache holds the result, however long ago it was computed.
+    """
     bound = work_step.with_options(
         name=name,
         task_run_name=name,
@@ -105,14 +124,17 @@ def cached(
     )
 
     # Set here, since the option insists on a block that a server knows; this one needs no server.
-    bound.result_storage = Shelf(store=store)
+    bound.result_storage = shelf = Shelf(store=store)
 
     def call(*args: Any) -> tuple[Ref, bool]:
         waits = Event(name, "another process is at it; waiting for its result")
         with open_store(store).claim(work.key, lambda: tell(waits)):
             state: State[Any] = bound(*args, return_state=True)  # type: ignore[assignment]
+            hit = state.name == "Cached"
+            # Prefect completes a run whose record could not be written.
+            if hit or (state.is_completed() and shelf.holds(work.key)):
+                kept()
         done = Done.model_validate(state.result())
-        hit = state.name == "Cached"
         if hit:
             tell(Event(name, "cached"))
         return done.ref, hit

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import SMALL, Chain, Relevo, started
+from conftest import ROOT, SMALL, Chain, Relevo, environment, started
 
 from tasks.checkpoints import Checkpoints
 from tasks.store import open_store
@@ -55,6 +56,43 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
     assert stage["state"] == "resumed"
     assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
     assert not list((tmp_path / "s" / "checkpoints").iterdir()), "a finished stage keeps none"
+
+
+KILLED = """
+import os, signal, sys
+from tasks.caching import Shelf
+
+write = Shelf.write_path
+
+def write_path(self, path, content, _sync=True):
+    if path.startswith("train-"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, path, content)
+
+Shelf.write_path = write_path
+from flows.__main__ import main
+main()
+"""
+
+
+def test_a_training_that_is_over_is_not_lost_before_the_cache_knows(
+    chain: Chain, relevo: Relevo, server: str, prefect_home: Path, tmp_path: Path
+) -> None:
+    words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
+    there = {"PREFECT_API_URL": server}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *words],
+        cwd=ROOT,
+        env={**environment(prefect_home), **there},
+        capture_output=True,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    again = relevo(*words, "--json", env=there)
+    stage = again.json["stages"]["ten_class"]
+    assert stage["state"] == "resumed"
+    assert "epoch" not in again.err, "there was nothing left to learn"
+    assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
+    assert not list((tmp_path / "s/checkpoints").iterdir())
 
 
 def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
