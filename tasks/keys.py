@@ -133,7 +133,7 @@ def preparation(data: Data, source: Source) -> Work:
         {
             "source": fingerprint(source),
             **data.model_dump(mode="json", exclude={"source"}),
-            "code": code_digests("tasks.vision.dataset"),
+            "code": code_digests("tasks.vision.preparing"),
             "versions": versions("numpy", "pillow", "scikit-learn"),
         },
     )
@@ -156,7 +156,7 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
             "device": device.kind,
             "policy": device.policy,
             "versions": versions(*NUMERIC),
-            "code": code_digests("tasks.vision.learning"),
+            "code": code_digests("tasks.vision.learning", "tasks.vision.examples"),
         },
     )
 
@@ -172,7 +172,7 @@ def evaluation(model: Ref, dataset: Ref) -> Work:
             "device": device.kind,
             "policy": device.policy,
             "versions": versions(*NUMERIC, "scikit-learn"),
-            "code": code_digests("tasks.vision.inference", "tasks.vision.metrics"),
+            "code": code_digests("tasks.vision.scoring", "tasks.vision.dataset"),
         },
     )
 

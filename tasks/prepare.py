@@ -11,8 +11,8 @@ from tasks.keys import Done
 from tasks.progress import Event, tell
 from tasks.store import Damaged, Missing, Ref, Store, open_store
 from tasks.vision import cifar10
-from tasks.vision.dataset import prepare
 from tasks.vision.labels import apply_scheme
+from tasks.vision.preparing import prepare
 from tasks.vision.settings import Data, LabelScheme
 from tasks.vision.sources import find_source, read_source
 

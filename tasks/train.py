@@ -10,6 +10,7 @@ from tasks.kept import load_dataset, load_model, publish_model
 from tasks.keys import Done, Work
 from tasks.progress import Event, tell
 from tasks.store import Ref, open_store
+from tasks.vision.examples import lesson_of
 from tasks.vision.hardware import find_device, loading_tensorflow
 from tasks.vision.labels import apply_scheme
 from tasks.vision.settings import LabelScheme, Stage
@@ -26,14 +27,13 @@ def train(
     work: dict[str, Any],
     store: str,
 ) -> Any:
-    """Train and publish one model; returns its ref.
+    """Train and publish one model; returns its ref. Its checkpoints stay until the cache knows that.
 
     Args:
         stage, scheme: of the recipe, as JSON. dataset, start: refs, as JSON.
         work: the ingredients of the cache key, under which checkpoints are kept too.
     """
     with loading_tensorflow():
-        from tasks.vision.budget import Examples
         from tasks.vision.learning import Parent, train_stage
 
     home = open_store(store)
@@ -43,13 +43,7 @@ def train(
     targets = apply_scheme(LabelScheme.model_validate(scheme) if scheme else None, data.classes)
     parent = Parent(*load_model(start_ref, store)) if start_ref else None
 
-    def examples(split: str) -> Examples:
-        part = data.part(split)
-        chosen, labels = targets.choose(data.classes, part.labels, limited=split == "train")
-        return Examples(part.images[chosen], labels)
-
-    learn, check = examples("train"), examples("validation")
-    shift = targets.prior_shift(data.classes, data.labels("train"))
+    learn, check, shift = lesson_of(data, targets)
     parameters = Stage.model_validate(stage)
     what = {"all": "all layers", "head": "a head", "head then all": "a head, then all layers"}
     tell(Event(name, f"{len(learn):,} images train {what[parameters.train]}"))
@@ -68,5 +62,4 @@ def train(
             memory=checkpoints,
         )
     ref = publish_model(card, tensors, store, (data_ref, *([start_ref] if start_ref else [])))
-    checkpoints.clear()
     return Done(ref=ref, ingredients=work).model_dump(mode="json")

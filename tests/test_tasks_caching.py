@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -13,10 +14,19 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prefect.states import Failed
+from prefect.task_engine import TaskRunTimeoutError
 
-from tasks.keys import Work, read_record, seal, unseal
+from tasks.caching import worth_a_retry
+from tasks.keys import Work, evaluation, preparation, read_record, seal, training, unseal
+from tasks.store import Ref
+from tasks.store.base import Passing
+from tasks.train import train
+from tasks.vision.errors import BadInput
+from tasks.vision.labels import Targets
 from tasks.vision.loading import load_recipe
-from tasks.vision.settings import Stage
+from tasks.vision.settings import Data, Stage
+from tasks.vision.sources import find_source
 
 
 def code_digest_in(tree: Path) -> str:
@@ -48,6 +58,54 @@ def test_the_source_that_a_stage_runs_is_in_its_key(tmp_path: Path) -> None:
     augment = tree / "tasks/vision/augment.py"  # reached through trainer, not directly
     augment.write_text(augment.read_text().replace("size + 1", "size + 1 ") + "\nX = 1\n")
     assert code_digest_in(tree) != before
+
+
+REF = Ref(kind="dataset", uri="datasets/x", sha256="0" * 64, size=1, digest="0" * 64)
+TARGETS = Targets(["a", "b"], [["a"], ["b"]], True, {})
+CACHED = {
+    "train": lambda: training(Stage(), TARGETS, REF, None, 0),
+    "evaluate": lambda: evaluation(REF, REF),
+    "prepare": lambda: preparation(Data(source="digits"), find_source("digits")),
+}
+# What a task asks of these decides nothing of its result, or stands in the key by itself.
+BESIDE = {
+    "train": {"tasks.vision.hardware"},
+    "evaluate": {
+        "tasks.vision.hardware",
+        "tasks.vision.sources",
+    },  # of images that aren't the run's
+    "prepare": {"tasks.vision.cifar10", "tasks.vision.labels"},  # which refuse classes early
+}
+
+
+@pytest.mark.parametrize("task", CACHED)
+def test_all_that_a_task_computes_with_is_in_its_key(task: str) -> None:
+    """A task only fetches, calls and publishes; what it calls is named in the key's code."""
+    tree = ast.parse((ROOT / f"tasks/{task}.py").read_text())
+    called = {
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tasks.vision.")
+    }
+    read = {"tasks.vision.dataset"} if task != "prepare" else set()
+    code = CACHED[task]().ingredients["code"]
+    assert (called | read) - BESIDE[task] <= set(code)
+    assert not {name for name in code if not name.startswith("tasks.vision")}
+
+
+def test_a_time_limit_is_not_worth_a_retry() -> None:
+    def after(error: Exception) -> bool:
+        return worth_a_retry(train, None, Failed(data=error))
+
+    assert after(ConnectionError("no network"))
+    assert after(Passing("the bucket is slow"))
+    assert not after(TaskRunTimeoutError("4 minutes"))
+    assert not after(BadInput("no such folder"))
+
+
+def test_a_heads_key_holds_whether_its_answers_may_be_mirrored() -> None:
+    head = Stage(start="x", train="head")
+    assert head.model_copy(update={"flip": False}).decisive() != head.decisive()
 
 
 def test_a_stages_key_forgets_names_and_limits_of_time() -> None:

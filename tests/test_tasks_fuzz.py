@@ -15,10 +15,11 @@ from images import read, small_set, write_any
 from tasks.checkpoints import Checkpoints
 from tasks.keys import Done, read_record, seal, unseal
 from tasks.store import Ref, open_store
-from tasks.vision.dataset import open_dataset, prepare
+from tasks.vision.dataset import open_dataset
 from tasks.vision.errors import BadInput
 from tasks.vision.memory import Snapshot
 from tasks.vision.model import Architecture, digest, pack, unpack
+from tasks.vision.preparing import prepare
 from tasks.vision.settings import Network
 from tasks.vision.sources import find_source, read_source
 

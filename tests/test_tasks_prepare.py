@@ -11,8 +11,9 @@ from test_vision_cifar10 import cifar_archive, serving
 from tasks.prepare import keep_archive
 from tasks.store import open_store
 from tasks.vision import cifar10
-from tasks.vision.dataset import open_dataset, prepare
+from tasks.vision.dataset import open_dataset
 from tasks.vision.errors import BadInput
+from tasks.vision.preparing import prepare
 from tasks.vision.sources import ImageSet, Split, find_source, read_source
 
 

@@ -133,7 +133,7 @@ def test_a_stage_is_measured_against_the_network_that_was_handed_on() -> None:
         ("stages.transfer.head_epochs", 3, "head_epochs has no effect"),
         ("stages.transfer.frozen_blocks", 1, "frozen_blocks has no effect"),
         ("stages.baseline.frozen_blocks", 1, "frozen_blocks has no effect"),
-        ("stages.transfer.flip", False, "starts from 'baseline' and trains 'head'; remove it"),
+        ("stages.transfer.shift", 1, "starts from 'baseline' and trains 'head'; remove it"),
         ("stages.transfer.network.widths", [4], "network has no effect"),
         ("stages.baseline.features", "every layer", "features has no effect"),
         ("stages.baseline.controls", True, "starts from nothing"),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import bare_card
 
-from tasks.evaluate import match
 from tasks.vision.errors import BadInput
 from tasks.vision.model import Architecture
+from tasks.vision.scoring import match
 from tasks.vision.settings import Network
 
 CARD = bare_card(

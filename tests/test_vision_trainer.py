@@ -13,7 +13,8 @@ import pytest
 from conftest import ROOT
 
 from tasks.vision import steps
-from tasks.vision.budget import Examples, Progress
+from tasks.vision.budget import Progress
+from tasks.vision.examples import Examples
 from tasks.vision.hardware import Device
 from tasks.vision.inference import predict
 from tasks.vision.labels import Targets
@@ -149,6 +150,7 @@ def test_head_then_all_resumes_in_either_phase(
     notebook.steps = 10**9
     again, resumed = fit(settings, scans, parent=parent, memory=notebook)
     assert digest(resumed) == digest(undisturbed)
+    assert again.resumed
     assert [row["epoch"] for row in again.history] == [1, 2, 3, 4, 5]
 
 

@@ -1,28 +1,10 @@
-"""What a fit is given and what it tells: examples, a budget, its past, its progress."""
+"""What a fit is given and what it tells: a budget, its past, its progress."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 import numpy as np
-
-from tasks.vision.augment import evenly
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a model trains on: (n, ...) inputs and (n,) int32 target indices."""
-
-    inputs: np.ndarray
-    targets: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def some(self, most: int) -> Examples:
-        """At most so many of them, evenly spread."""
-        chosen = evenly(len(self), most)
-        return Examples(self.inputs[chosen], self.targets[chosen])
 
 
 @dataclass(frozen=True)
@@ -59,7 +41,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Past:
-    """What the stage's earlier phases leave behind: their history and their seconds."""
+    """What the stage's earlier phases leave behind: their history, their seconds, their stops."""
 
     history: tuple[dict[str, float], ...] = ()
     seconds: float = 0.0
+    resumed: bool = False

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from tasks.vision.budget import Budget, Examples, Past, Progress
+from tasks.vision.budget import Budget, Past, Progress
 from tasks.vision.devices import strategy_for
+from tasks.vision.examples import Examples
 from tasks.vision.hardware import Device
 from tasks.vision.labels import Targets
 from tasks.vision.memory import Memory
@@ -97,13 +98,13 @@ def train_stage(
             labels=targets.labels,
             classes=targets.classes,
             train=stage.train,
-            frozen_blocks=stage.frozen_blocks,
+            frozen_blocks=stage.frozen_blocks if parent and stage.train != "head" else 0,
             epochs=len(history),
             kept_epoch=kept,
             seconds=seconds,
             images=len(train),
             images_per_second=len(history) * len(train) / seconds,
-            resumed=fit.resumed,
+            resumed=fit.before.resumed or fit.resumed,
             flip=stage.flip,
             device=str(device),
             history=history,
@@ -138,7 +139,8 @@ class _Job:
         if self.stage.train == "head":
             return head
         before = (*head.before.history, *head.history)
-        return self._all(Past(before, head.before.seconds + head.seconds))
+        seconds = head.before.seconds + head.seconds
+        return self._all(Past(before, seconds, head.resumed))
 
     def _all(self, past: Past) -> Fit:
         """Train every layer, and settle the statistics of the network that is kept."""

@@ -186,7 +186,8 @@ class Stage(Strict):
         if self.train != "head":  # fine-tuning moves the layers that such features come from
             idle |= {"features"}
         if self.train == "head":
-            idle |= {"rate", "optimizer", "flip", "shift", "devices", "early", "frozen_blocks"}
+            # Its flip says whether answers may be averaged over mirror images.
+            idle |= {"rate", "optimizer", "shift", "devices", "early", "frozen_blocks"}
         if self.train != "head then all":
             idle |= {"head_epochs"}
         return idle

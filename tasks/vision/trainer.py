@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from tasks.vision import augment
-from tasks.vision.budget import Budget, Examples, Past, Progress
+from tasks.vision.budget import Budget, Past, Progress
+from tasks.vision.examples import Examples
 from tasks.vision.memory import Memory, Snapshot, Stopped, heed
 from tasks.vision.model import Tensors, best_epoch
 from tasks.vision.optimizers import Rule

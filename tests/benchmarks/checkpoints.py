@@ -28,7 +28,7 @@ def train(way: str, archive: str, count: int, widths: list[int]) -> dict[str, fl
     from tasks.vision.settings import Network, Stage
 
     with loading_tensorflow():
-        from tasks.vision.budget import Examples
+        from tasks.vision.examples import Examples
         from tasks.vision.learning import train_stage
 
     images, labels, classes = read(archive, "train")

@@ -24,7 +24,7 @@ def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
     with loading_tensorflow():
         import keras
 
-    from tasks.vision.budget import Examples
+    from tasks.vision.examples import Examples
     from tasks.vision.labels import apply_scheme
     from tasks.vision.learning import Parent, train_stage
     from tasks.vision.model import Architecture, Card

@@ -30,7 +30,8 @@ def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: s
     from tasks.vision.settings import Network, Stage
 
     with loading_tensorflow():
-        from tasks.vision.budget import Examples, Progress
+        from tasks.vision.budget import Progress
+        from tasks.vision.examples import Examples
         from tasks.vision.learning import train_stage
         from tasks.vision.trainer import STEPS
 

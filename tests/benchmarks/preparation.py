@@ -26,7 +26,7 @@ from turns import ask, child, peak_memory, show
 
 def prepare_in_this_process(archive: str, folder: str) -> dict[str, float]:
     """Decode, split and write one archive; seconds and MiB."""
-    from tasks.vision.dataset import prepare
+    from tasks.vision.preparing import prepare
     from tasks.vision.sources import find_source, read_source
 
     clock = time.monotonic()
