@@ -57,10 +57,7 @@ def as_toml(recipe: Recipe) -> str:
         nested = {k: v for k, v in values.items() if isinstance(v, dict)}
         if path and (plain or not nested):
             lines.append(f"\n[{path}]")
-        # JSON's strings, numbers, booleans and lists are TOML's too.
-        lines.extend(
-            f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items()
-        )
+        lines.extend(f"{_quoted(key)} = {_value(value)}" for key, value in plain.items())
         for key, value in nested.items():
             table(f"{path}.{_quoted(key)}" if path else _quoted(key), value)
 
@@ -74,7 +71,12 @@ def as_toml(recipe: Recipe) -> str:
 
 def _quoted(key: str) -> str:
     plain = key.replace("-", "_")
-    return key if plain.isascii() and plain.isidentifier() else json.dumps(key, ensure_ascii=False)
+    return key if plain.isascii() and plain.isidentifier() else _value(key)
+
+
+def _value(value: Any) -> str:
+    # JSON's strings, numbers, booleans and lists are TOML's too, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def publish(

@@ -1,0 +1,41 @@
+"""The recipe that a run keeps says what ran, whatever its labels are called."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.publish import as_toml
+from tasks.vision.loading import load_recipe, parse_recipe
+from tasks.vision.recipe import Recipe
+
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40)
+
+
+def labelled(target: str, classes: list[str]) -> Recipe:
+    """A recipe whose scheme has this target."""
+    found = load_recipe("digits")
+    scheme = {"targets": {target: classes}, "rest": f"{target} not", "limits": {target: 5}}
+    tables = {**found.model_dump(mode="json"), "labels": {"car": scheme, "car_truck": scheme}}
+    return Recipe.model_validate(tables)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["golden retriever", "a.b", " lead", 'say "x"', "back\\slash", "\N{CHERRY BLOSSOM}", "\x7f"],
+)
+def test_a_kept_recipe_is_the_one_that_ran(label: str) -> None:
+    ran = labelled(label, [label, "other one"])
+    again = parse_recipe(as_toml(ran), ran.name, {})
+    assert again.labels == ran.labels
+    assert as_toml(again) == as_toml(ran)
+
+
+@settings(deadline=None)
+@given(names, st.lists(names, min_size=1, max_size=3, unique=True))
+def test_any_label_comes_back(target: str, classes: list[str]) -> None:
+    ran = labelled(target, classes)
+    again = parse_recipe(as_toml(ran), ran.name, {})
+    assert again.labels == ran.labels
+    assert as_toml(again) == as_toml(ran)
