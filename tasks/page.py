@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from tasks.rivals import rivals_of
 from tasks.vision import numerals
 from tasks.vision.errors import BadInput
 
@@ -22,6 +23,7 @@ TEMPLATE = Path(__file__).with_name("report.html")
 TRANSLATIONS = Path(__file__).with_name("translations")
 
 Numbers = Mapping[str, Any]
+TURNED = 5.0  # points of balanced accuracy that are worth a sentence against those of accuracy
 
 
 def render(data: dict[str, Any], figures: dict[str, bytes], lang: str = "en") -> str:
@@ -82,27 +84,25 @@ def answer(name: str, stages: Mapping[str, Numbers]) -> dict[str, Any]:
     """What a stage's start was worth: each rival with the difference in points and in seconds.
 
     `verdict` compares with training from scratch (the stage's own control, else a stage of the same
-    labels that starts from nothing): gained, lost, even (the intervals overlap) or unknown. A gain that
-    a frozen random network has as well is the head's, not the start's: idle.
+    labels that starts from nothing): gained, lost, even (the difference may be chance) or unknown. A
+    gain that a frozen random network may have as well is the head's, not the start's: idle.
     """
     stage = stages[name]
-    rivals = [(kind, name, rival) for kind, rival in stage["controls"].items()]
-    rivals += [
-        ("stage", other, rival)
-        for other, rival in stages.items()
-        if rival["start"] is None and rival["labels"] == stage["labels"]
+    rows = [
+        _against(stage, kind, title, rival)
+        for kind, title, rival in rivals_of(name, stages)
+        if title in stage["differences"]
     ]
-    rows = [_against(stage, kind, whose, rival) for kind, whose, rival in rivals]
     scratch = next((row for row in rows if row["kind"] != "random"), None)
     random = next((row for row in rows if row["kind"] == "random"), None)
     if scratch is None:
         verdict = "unknown"
-    elif scratch["overlap"]:
+    elif scratch["chance"]:
         verdict = "even"
     elif scratch["points"] < 0:
         verdict = "lost"
     else:
-        by_the_head = random is not None and (random["overlap"] or random["points"] < 0)
+        by_the_head = random is not None and (random["chance"] or random["points"] < 0)
         verdict = "idle" if by_the_head else "gained"
     before = list(_ancestors(name, stages))[::-1]
     return {
@@ -117,18 +117,21 @@ def answer(name: str, stages: Mapping[str, Numbers]) -> dict[str, Any]:
     }
 
 
-def _against(stage: Numbers, kind: str, name: str, rival: Numbers) -> dict[str, Any]:
+def _against(stage: Numbers, kind: str, title: str, rival: Numbers) -> dict[str, Any]:
     mine, theirs = stage["metrics"], rival["metrics"]
-    (low, high), (their_low, their_high) = mine["accuracy_interval"], theirs["accuracy_interval"]
+    points = 100 * (mine["accuracy"] - theirs["accuracy"])
+    balanced = 100 * (mine["balanced_accuracy"] - theirs["balanced_accuracy"])
     return {
         "kind": kind,
-        "name": name,
+        "name": title,
         "metrics": theirs,
         "epochs": rival["epochs"],
         "seconds": rival["seconds"],
-        "points": 100 * (mine["accuracy"] - theirs["accuracy"]),
+        "points": points,
         "seconds_more": stage["seconds"] - rival["seconds"],
-        "overlap": low <= their_high and their_low <= high,
+        # A frequent label may decide the accuracy and hide what happens to the others.
+        "turned": abs(balanced) >= TURNED and points * balanced <= 0,
+        **stage["differences"][title],
     }
 
 

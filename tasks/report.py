@@ -15,6 +15,7 @@ from tasks.kept import load_dataset, load_evaluation, load_model
 from tasks.keys import Done
 from tasks.page import render
 from tasks.progress import Event, tell
+from tasks.rivals import Answers, answers_of, differences
 from tasks.store import Ref, open_store
 from tasks.vision.augment import evenly
 from tasks.vision.curves import overfitting
@@ -38,15 +39,18 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
     tell(Event("write report", "drawing figures"))
     stages: dict[str, dict[str, Any]] = {}
     pictures: dict[str, bytes] = {}
+    answers: dict[str, Answers] = {}
     for name, entry in run["stages"].items():
         numbers, arrays = _numbers(entry, store, lang)
-        numbers["controls"] = {
-            kind: _numbers(control, store, lang)[0] for kind, control in entry["controls"].items()
-        }
-        stages[name] = numbers
+        answers[name] = answers_of(arrays)
+        stages[name] = {**numbers, "controls": {}}
+        for kind, control in entry["controls"].items():
+            stages[name]["controls"][kind], theirs = _numbers(control, store, lang)
+            answers[f"{name}, {kind}"] = answers_of(theirs)
         pictures.update(_stage_figures(name, numbers, arrays, data, lang))
-    for name, numbers in stages.items():
-        pictures.update(_comparison(name, numbers, stages, lang))
+    for name, found in differences(stages, answers).items():
+        stages[name]["differences"] = found
+        pictures.update(_comparison(name, stages[name], stages, lang))
     page_data = {
         **{key: run[key] for key in ("title", "description", "recipe_toml", "command", "seed")},
         **{key: run[key] for key in ("device", "versions")},

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks import page
+from tasks.rivals import rivals_of
 from tasks.vision import numerals
 from tasks.vision.errors import BadInput
 from tasks.vision.sheets import png, sheet
@@ -89,6 +90,14 @@ def report(word: Callable[[str], str] = str) -> dict:
     stages[names[4]]["frozen_blocks"] = 1
     stages[names[3]]["controls"] = {"random": stage(0.6, 6.0, ten, None)}
     stages[names[4]]["controls"] = {"random": stage(0.92, 200.0, ten, None)}
+    for name, each in stages.items():
+        each["differences"] = {
+            title: {
+                "chance": abs(each["metrics"]["accuracy"] - rival["metrics"]["accuracy"]) < 0.02,
+                "interval": [-0.6, 1.6],
+            }
+            for _, title, rival in rivals_of(name, stages)
+        }
     equal = {"parent": names[0], "tensors": 17, "parent_digest": SHA, "digest": SHA, "equal": True}
     stages[names[1]]["frozen"] = equal
     stages[names[3]]["frozen"] = equal | {"equal": False}
@@ -208,8 +217,9 @@ def test_headings_go_down_one_step_at_a_time_and_tables_have_captions() -> None:
         "for 2 epochs on .920: −42.0 points in 4 min 55 s less. A head on a frozen random network does "
         "better (.600): what was handed on was in the way. Counting what it started from (baseline, transfer)",
         "tied = neither gained nor lost clearly by its start.",
-        "+0.5 points in the same time. The 95 % intervals overlap",
-        "A head on a frozen random network gets .920; the intervals overlap, so the hand-over itself shows",
+        "+0.5 points in the same time. The difference in accuracy may be chance: on these test images its "
+        "95 % interval goes from −0.6 to +1.6 points.",
+        "A head on a frozen random network gets .920; that difference may be chance, so the hand-over itself",
         "car stands for automobile",
         "Accuracy, averaged over shifted and mirrored copies",
         "Accuracy, averaged over shifted copies",
