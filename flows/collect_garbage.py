@@ -23,6 +23,8 @@ def collect_garbage(
 ) -> dict[str, Any]:
     """Remove old runs and what no run left needs; never what a running job may use.
 
+    Models, data sets and checkpoints that were written or used within the last 14 days stay.
+
     Args:
         keep_last: keep this many of the newest runs.
         older_than_days: keep younger runs; with both, a run must fail both to go.

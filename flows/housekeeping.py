@@ -46,6 +46,8 @@ def gc(
 ) -> int:
     """Remove old runs and what no run left needs; never what a running job may use.
 
+    Models, data sets and checkpoints that were written or used within the last 14 days stay.
+
     Example: relevo gc --keep-last 10 --older-than 30d --dry-run
 
     Parameters

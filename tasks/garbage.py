@@ -1,7 +1,8 @@
 """What no kept run reaches leaves the store; what may be in use stays.
 
-In use is whatever was written, or found by a run as a cached result, within the last day. Pointers are
-removed before the bytes that they point to, so that a stop at any instant leaves a whole store.
+In use is whatever was written, or found by a run as a cached result, within the last 14 days, and all that
+it was made from: a stage may take a day, its run several, and one that waits for a worker still longer.
+Pointers are removed before the bytes that they point to, so that a stop at any instant leaves a whole store.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from tasks.store import Ref, Store, StoreError, open_store
 from tasks.store.base import Entry, Passing
 from tasks.vision.errors import BadInput
 
-IN_USE = timedelta(days=1)
-ABANDONED = timedelta(days=14)  # a training that was stopped may be taken up again until then
+IN_USE = timedelta(days=14)  # a training that was stopped may be taken up again until then, too
+CUT_OFF = timedelta(days=1)  # what nobody will read: no single write takes so long
 BLOBS = ("datasets", "models", "evaluations", "exports", "reports")
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
@@ -53,7 +54,9 @@ def collect(
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> Sweep:
-    """Remove old runs, then everything that no run left reaches.
+    """Remove old runs, then everything that no run left reaches and that is no more in use.
+
+    What only a removed run needed is removed once it has not been in use for `IN_USE`.
 
     Args:
         keep_last: keep this many of the newest runs. older_than: keep what is younger. A run goes only
@@ -106,9 +109,9 @@ def collect(
     if older_than is not None:
         remove(_older(home.entries("predictions"), now - older_than))
     for folder in ("checkpoints", "outcomes"):
-        remove(_older(home.entries(folder), now - ABANDONED))
-    remove(_older(home.entries("damaged"), now - IN_USE))
-    remove(_older(home.unfinished(), now - IN_USE))
+        remove(_older(home.entries(folder), now - IN_USE))
+    remove(_older(home.entries("damaged"), now - CUT_OFF))
+    remove(_older(home.unfinished(), now - CUT_OFF))
     return sweep
 
 
@@ -137,7 +140,7 @@ def _finished(home: Store, name: str) -> datetime:
 def _halves(home: Store, finished: set[str], now: datetime) -> list[Entry]:
     """Files of run folders whose writing was cut off."""
     entries = [entry for entry in home.entries("runs") if entry.key.split("/")[1] not in finished]
-    return list(_older(iter(entries), now - IN_USE))
+    return list(_older(iter(entries), now - CUT_OFF))
 
 
 def _older(entries: Iterator[Entry], limit: datetime) -> Iterator[Entry]:

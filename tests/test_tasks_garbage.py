@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from conftest import Chain, Relevo
+from stores import keep, make_old
 
 from tasks.garbage import age, collect
 from tasks.runs import find_model, run_names
+from tasks.store import open_store
 from tasks.verify import check_all
 from tasks.vision.errors import BadInput
 
-LATER = datetime.now(UTC) + timedelta(days=3)
+LATER = datetime.now(UTC) + timedelta(days=15)
 
 
 @pytest.fixture
@@ -85,9 +87,28 @@ def test_what_a_running_job_may_use_stays(store: Path) -> None:
     assert any(name.startswith("cache/train-") for name in files(store))
 
 
-def test_leftovers_go_when_they_are_old_enough(store: Path) -> None:
-    young = write_old(store / "models" / f"{'0' * 64}.safetensors", 0.5)
-    old = write_old(store / "models" / f"{'1' * 64}.safetensors", 2)
+def test_a_job_of_several_days_keeps_what_it_found_or_was_given(tmp_path: Path) -> None:
+    home = open_store(tmp_path)
+    images = home.put("dataset", b"images")
+    start = home.put("model", b"start", made_from=(images,))
+    scores = home.put("evaluation", b"scores", made_from=(start, images))
+    keep(tmp_path, images, "prepare")
+    found = keep(tmp_path, start, "train")
+    unrecorded = home.put("model", b"its record is not written yet")
+    make_old(tmp_path, 10)
+    make_old(tmp_path, 40, images.uri, start.uri)  # made long before the job found them
+    collect(str(tmp_path), keep_last=0)
+    assert {images.uri, start.uri, scores.uri, unrecorded.uri, found} <= files(tmp_path)
+    make_old(tmp_path, 15)
+    collect(str(tmp_path))
+    assert files(tmp_path) == set()
+
+
+def test_leftovers_go_when_they_are_old_enough(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    young = write_old(store / "models" / f"{'0' * 64}.safetensors", 13)
+    old = write_old(store / "models" / f"{'1' * 64}.safetensors", 15)
     partial = write_old(store / "models" / ".partial-1", 2)
     writing = write_old(store / "models" / ".partial-2", 0.1)
     stopped = write_old(store / "checkpoints" / "train-1.a", 2)
