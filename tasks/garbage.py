@@ -8,14 +8,15 @@ Pointers are removed before the bytes that they point to, so that a stop at any 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tasks.keys import read_record, unseal
 from tasks.runs import read_lineage, run_names
-from tasks.store import Ref, Store, StoreError, open_store
+from tasks.store import Missing, Ref, Store, StoreError, open_store
 from tasks.store.base import Entry, Passing
 from tasks.vision.errors import BadInput
 
@@ -66,8 +67,11 @@ def collect(
     home, sweep = open_store(store), Sweep()
     now = now or datetime.now(UTC)
 
-    def remove(entries: Iterator[Entry] | list[Entry]) -> None:
+    def remove(entries: Iterable[Entry], least: timedelta | None = None) -> None:
+        """Delete what is at least so old, and is so still when its turn comes."""
         for entry in entries:
+            if least is not None and not _old_still(home, entry, now - least, look=not dry_run):
+                continue
             if not dry_run:
                 home.delete(entry.key)
             sweep.removed.append(entry)
@@ -81,17 +85,15 @@ def collect(
         )
         remove(files)
     kept = [name for name in names if name not in sweep.runs]
-    remove(_halves(home, {*names}, now))
+    remove(_halves(home, {*names}), CUT_OFF)
 
     reached = _reached_by_runs(store, kept)
     records = {entry.key: entry for entry in home.entries("cache")}
     refs = {key: ref for key in records if (ref := _ref_in(home, key))}
-    gone = [
-        entry
-        for key, entry in records.items()
-        if now - entry.modified > IN_USE and (key not in refs or refs[key].uri not in reached)
-    ]
-    remove(gone)
+    unreached = (
+        entry for key, entry in records.items() if key not in refs or refs[key].uri not in reached
+    )
+    remove(unreached, IN_USE)
     # Looked at again, since a run may have found one of them meanwhile.
     for entry in home.entries("cache"):
         if now - entry.modified <= IN_USE and (
@@ -99,20 +101,23 @@ def collect(
         ):
             reached |= set(_closure(ref))
     for folder in BLOBS:
-        remove(
-            [
-                entry
-                for entry in home.entries(folder)
-                if entry.key not in reached and now - entry.modified > IN_USE
-            ]
-        )
+        remove((entry for entry in home.entries(folder) if entry.key not in reached), IN_USE)
     if older_than is not None:
-        remove(_older(home.entries("predictions"), now - older_than))
+        remove(home.entries("predictions"), older_than)
     for folder in ("checkpoints", "outcomes"):
-        remove(_older(home.entries(folder), now - IN_USE))
-    remove(_older(home.entries("damaged"), now - CUT_OFF))
-    remove(_older(home.unfinished(), now - CUT_OFF))
+        remove(home.entries(folder), IN_USE)
+    remove(home.entries("damaged"), CUT_OFF)
+    remove(home.unfinished(), CUT_OFF)
     return sweep
+
+
+def _old_still(home: Store, entry: Entry, limit: datetime, *, look: bool) -> bool:
+    """Whether it is older than `limit`; with `look`, now too: a job may use it since it was listed."""
+    if entry.modified >= limit:
+        return False
+    with suppress(Missing):
+        return not look or home.entry(entry.key).modified < limit
+    return False
 
 
 def _old(
@@ -137,14 +142,9 @@ def _finished(home: Store, name: str) -> datetime:
     return max(found, default=datetime.now(UTC))
 
 
-def _halves(home: Store, finished: set[str], now: datetime) -> list[Entry]:
-    """Files of run folders whose writing was cut off."""
-    entries = [entry for entry in home.entries("runs") if entry.key.split("/")[1] not in finished]
-    return list(_older(iter(entries), now - CUT_OFF))
-
-
-def _older(entries: Iterator[Entry], limit: datetime) -> Iterator[Entry]:
-    return (entry for entry in entries if entry.modified < limit)
+def _halves(home: Store, finished: set[str]) -> Iterator[Entry]:
+    """Files of run folders whose writing was cut off, or is not done."""
+    return (entry for entry in home.entries("runs") if entry.key.split("/")[1] not in finished)
 
 
 def _ref_in(home: Store, key: str) -> Ref | None:

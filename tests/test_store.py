@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -141,6 +142,21 @@ def test_keys_and_digests_are_the_same_in_every_store(store: Store) -> None:
 def test_putting_twice_is_putting_once(store: Store) -> None:
     assert store.put("model", BYTES) == store.put("model", BYTES)
     assert len(list(store.keys("models"))) == 1
+
+
+def test_an_entry_is_looked_up_by_its_key(store: Store) -> None:
+    ref = store.put("model", BYTES)
+    assert [store.entry(ref.uri)] == list(store.entries("models"))
+    with pytest.raises(Missing, match="models/none"):
+        store.entry("models/none")
+
+
+def test_bytes_put_again_are_as_young_as_new_ones(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    ref = store.put("model", BYTES)
+    os.utime(tmp_path / ref.uri, (0, 0))
+    store.put("model", BYTES)
+    assert datetime.now(UTC) - store.entry(ref.uri).modified < timedelta(hours=1)
 
 
 def test_what_is_not_there_is_missing(store: Store) -> None:

@@ -15,6 +15,8 @@ from stores import keep, make_old
 from tasks.garbage import age, collect
 from tasks.runs import find_model, run_names
 from tasks.store import open_store
+from tasks.store.base import sha256_of
+from tasks.store.local import LocalStore
 from tasks.verify import check_all
 from tasks.vision.errors import BadInput
 
@@ -102,6 +104,33 @@ def test_a_job_of_several_days_keeps_what_it_found_or_was_given(tmp_path: Path) 
     make_old(tmp_path, 15)
     collect(str(tmp_path))
     assert files(tmp_path) == set()
+
+
+def test_what_a_run_finds_while_garbage_is_collected_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = open_store(tmp_path)
+    images = home.put("dataset", b"images")
+    model = home.put("model", b"model", made_from=(images,))
+    found = keep(tmp_path, model, "train", seed=1)
+    other = keep(tmp_path, home.put("model", b"another"), "prepare")
+    stray = sorted(home.put("evaluation", content).uri for content in (b"1", b"2"))
+    make_old(tmp_path, 20)
+    assert other < found, "it is removed first"
+    delete = LocalStore.delete
+
+    def meanwhile(store: LocalStore, key: str) -> None:
+        delete(store, key)
+        if key == other:
+            store.touch(found)
+        elif key == stray[0]:
+            content = b"1" if stray[1].endswith(sha256_of(b"1")[0]) else b"2"
+            assert store.put("evaluation", content).uri == stray[1]
+
+    monkeypatch.setattr(LocalStore, "delete", meanwhile)
+    removed = {entry.key for entry in collect(str(tmp_path)).removed}
+    assert {found, model.uri, images.uri, stray[1]} == files(tmp_path)
+    assert removed & files(tmp_path) == set()
 
 
 def test_leftovers_go_when_they_are_old_enough(tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ class Store(ABC):
     ) -> Ref:
         """Publish bytes, or a file of them, and return the ref; safe against a kill at any instant.
 
+        Bytes that lie there already become young again, so that none are garbage that were just put.
+
         Raises:
             StoreError: the store can't be written.
         """
@@ -138,6 +140,10 @@ class Store(ABC):
     @abstractmethod
     def entries(self, prefix: str) -> Iterator[Entry]:
         """Everything below the folder `prefix`, sorted by key."""
+
+    @abstractmethod
+    def entry(self, key: str) -> Entry:
+        """What lies under `key`, as it is now. Raises Missing."""
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys below the folder `prefix`, sorted."""

@@ -47,8 +47,13 @@ class LocalStore(Store):
         made_from: tuple[Ref, ...] = (),
     ) -> Ref:
         ref = ref_to(kind, content, suffix, digest, made_from)
-        if not self._whole(self._path(ref.uri), ref):
-            self._publish(ref.uri, content)
+        if self._whole(self._path(ref.uri), ref):
+            with suppress(
+                StoreError
+            ):  # gone meanwhile, or another person's: then it is written anew
+                self.touch(ref.uri)
+                return ref
+        self._publish(ref.uri, content)
         return ref
 
     def fetch(self, ref: Ref) -> Path:
@@ -84,6 +89,12 @@ class LocalStore(Store):
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         yield from self._files(prefix, partial=False)
+
+    def entry(self, key: str) -> Entry:
+        try:
+            return self._entry(self._path(key))
+        except (FileNotFoundError, NotADirectoryError):
+            raise Missing(f"{key} is not in the store {self.uri}") from None
 
     def unfinished(self) -> Iterator[Entry]:
         yield from self._files(None, partial=True)
@@ -147,11 +158,13 @@ class LocalStore(Store):
         for path in root.rglob("*"):
             with suppress(FileNotFoundError):  # another process may delete it meanwhile
                 if path.is_file() and (PARTIAL in path.name) == partial:
-                    about = path.stat()
-                    modified = datetime.fromtimestamp(about.st_mtime, UTC)
-                    key = path.relative_to(self.folder).as_posix()
-                    found.append(Entry(key, about.st_size, modified))
+                    found.append(self._entry(path))
         yield from sorted(found, key=lambda entry: entry.key)
+
+    def _entry(self, path: Path) -> Entry:
+        about = path.stat()
+        modified = datetime.fromtimestamp(about.st_mtime, UTC)
+        return Entry(path.relative_to(self.folder).as_posix(), about.st_size, modified)
 
     def _whole(self, path: Path, ref: Ref) -> bool:
         try:

@@ -171,7 +171,9 @@ class S3Store(Store):
         return dict(client().get_object(Bucket=self._bucket, Key=self._name(key)))
 
     def _size(self, key: str) -> int:
-        """The size in bytes of what lies under `key`. Raises Missing."""
+        return self.entry(key).size
+
+    def entry(self, key: str) -> Entry:
         with self._in_words(key):
             try:
                 answer = client().head_object(Bucket=self._bucket, Key=self._name(key))
@@ -181,7 +183,7 @@ class S3Store(Store):
                 # A HEAD's answer has no body: only a GET's says what is wrong.
                 answer = patiently(lambda: self._get(key))
                 answer["Body"].close()
-            return int(answer["ContentLength"])
+            return Entry(key, int(answer["ContentLength"]), answer["LastModified"])
 
     def _holds(self, ref: Ref) -> bool:
         with suppress(Missing):
