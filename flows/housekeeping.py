@@ -78,9 +78,14 @@ def gc(
         return 0
     would = "would remove" if dry_run else "removed"
     for name in sweep.runs:
-        print(f"{would} the run {name}")
+        print(f"{would} the run {_printable(name)}")
     for entry in sweep.removed:
         if not entry.key.startswith("runs/"):
-            print(f"{would} {entry.key} ({entry.size:,} bytes)")
+            print(f"{would} {_printable(entry.key)} ({entry.size:,} bytes)")
     print(f"{would} {len(sweep.removed)} files, {sweep.size / 1e6:,.1f} MB, in {where}")
     return 0
+
+
+def _printable(name: str) -> str:
+    """A file's name with what no terminal can show written as escapes: names may be any bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -144,7 +144,10 @@ def _finished(home: Store, name: str) -> datetime:
 
 def _halves(home: Store, finished: set[str]) -> Iterator[Entry]:
     """Files of run folders whose writing was cut off, or is not done."""
-    return (entry for entry in home.entries("runs") if entry.key.split("/")[1] not in finished)
+    for entry in home.entries("runs"):
+        _, name, *below = entry.key.split("/")
+        if below and name not in finished:
+            yield entry
 
 
 def _ref_in(home: Store, key: str) -> Ref | None:

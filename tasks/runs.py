@@ -16,8 +16,8 @@ from tasks.vision.model import Card, Tensors, unpack
 
 def run_names(store: str) -> list[str]:
     """Names of finished runs, the newest last: names begin with the time."""
-    keys = open_store(store).keys("runs")
-    return sorted({key.split("/")[1] for key in keys if key.endswith("/run.json")})
+    parts = (key.split("/") for key in open_store(store).keys("runs"))
+    return sorted(path[1] for path in parts if path[2:] == ["run.json"])
 
 
 def all_runs(store: str) -> list[dict[str, Any]]:

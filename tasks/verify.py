@@ -86,8 +86,9 @@ def _missing(ref: Ref, sizes: dict[str, int]) -> str | None:
 def _runs(home: Store, store: str) -> Iterator[Checked]:
     there: dict[str, set[str]] = {}
     for key in home.keys("runs"):
-        _, name, path = key.split("/", 2)
-        there.setdefault(name, set()).add(path)
+        _, name, *below = key.split("/", 2)
+        if below:
+            there.setdefault(name, set()).add(below[0])
     for name, paths in there.items():
         folder = f"runs/{name}"
         if "run.json" not in paths:

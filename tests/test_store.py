@@ -248,19 +248,47 @@ BAD_KEYS = [
 ]
 
 
+ESCAPING = ["", "/", "/etc/passwd", "../x", "a/../x", "a/./x", ".", "a//b", "a/", "a\0"]
+
+
 @pytest.mark.parametrize("key", BAD_KEYS)
-def test_no_key_leads_out_of_a_store(store: Store, key: str) -> None:
+def test_only_plain_keys_are_written(store: Store, key: str) -> None:
     uses: list[Callable[[], Any]] = [
-        lambda: store.read(key),
         lambda: store.write(key, b""),
-        lambda: store.delete(key),
-        lambda: list(store.keys(key)),
-        lambda: store.address(key),
         lambda: checked_key(key),
     ]
     for use in uses:
         with pytest.raises(ValueError, match="expected a relative path"):
             use()
+
+
+@pytest.mark.parametrize("key", ESCAPING)
+def test_no_key_leads_out_of_a_store(store: Store, key: str) -> None:
+    uses: list[Callable[[], Any]] = [
+        lambda: store.read(key),
+        lambda: store.delete(key),
+        lambda: store.touch(key),
+        lambda: store.entry(key),
+        lambda: store.sha256(key),
+        lambda: list(store.keys(key)),
+        lambda: store.address(key),
+    ]
+    for use in uses:
+        with pytest.raises(ValueError, match="expected a relative path"):
+            use()
+
+
+def test_what_others_put_there_under_any_name_is_listed_read_and_deleted(kept: Kept) -> None:
+    kept.store.write("runs/R/run.json", b"")
+    names = ["runs/R/my notes.txt", "runs/R/notas año.txt", "runs/R/a\\b"]
+    for name in names:
+        kept.spoil(name, b"note")
+    assert [*kept.store.keys("runs/R")] == sorted([*names, "runs/R/run.json"])
+    for name in names:
+        assert kept.store.read(name) == b"note"
+        assert kept.store.entry(name).size == 4
+        kept.store.delete(name)
+    assert [*kept.store.keys("runs/R")] == ["runs/R/run.json"]
 
 
 def test_a_kill_before_the_rename_leaves_nothing_to_see(tmp_path: Path) -> None:

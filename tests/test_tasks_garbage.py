@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Chain, Relevo
-from stores import keep, make_old
+from stores import finish_run, keep, make_old
 
 from tasks.garbage import age, collect
 from tasks.runs import find_model, run_names
@@ -131,6 +131,22 @@ def test_what_a_run_finds_while_garbage_is_collected_stays(
     removed = {entry.key for entry in collect(str(tmp_path)).removed}
     assert {found, model.uri, images.uri, stray[1]} == files(tmp_path)
     assert removed & files(tmp_path) == set()
+
+
+def test_a_persons_notes_in_a_run_folder_go_with_it(tmp_path: Path) -> None:
+    folder = finish_run(tmp_path, "R")
+    (folder / "my notes.txt").write_text("the best one")
+    (folder / "mi año").mkdir()
+    (folder / "mi año" / "ideas, more.md").write_text("")
+    assert collect(str(tmp_path), keep_last=0).runs == ["R"]
+    assert files(tmp_path) == set()
+
+
+def test_what_lies_beside_the_run_folders_is_no_run(tmp_path: Path) -> None:
+    write_old(tmp_path / "runs" / "run.json", 3)
+    write_old(tmp_path / "runs" / "read me.txt", 3)
+    assert run_names(str(tmp_path)) == []
+    assert collect(str(tmp_path), keep_last=0).removed == []
 
 
 def test_leftovers_go_when_they_are_old_enough(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Chain, Relevo
+from stores import finish_run
 
 from tasks.verify import check_all
 
@@ -63,6 +64,16 @@ def test_what_is_gone_or_cut_short_is_named(store: Path, relevo: Relevo) -> None
     assert f"{model.relative_to(store).as_posix()} is gone" in done.err
     assert f"{dataset.relative_to(store).as_posix()}: its bytes are not those" in done.err
     assert "runs/20260101-000000-000-digits: it was never finished" in done.err
+
+
+def test_stray_files_of_any_name_stop_nothing(tmp_path: Path) -> None:
+    finish_run(tmp_path, "R")
+    (tmp_path / "runs" / "R" / "my notes.txt").write_text("")
+    (tmp_path / "runs" / "read me.txt").write_text("")
+    for name in ("checkpoints/old copy.a", "cache/old copy.json", "models/my model"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert faults(tmp_path) == ["models/my model", "cache/old copy.json", "checkpoints/old copy.a"]
 
 
 def test_a_clean_store_exits_with_0(store: Path, relevo: Relevo) -> None:

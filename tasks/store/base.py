@@ -86,6 +86,19 @@ def checked_key(key: str) -> str:
     return key
 
 
+def listed_key(key: str) -> str:
+    """`key` itself, if it stays inside a store: people put files there under names of their own.
+
+    Such names are read and removed as they were listed; only a `checked_key` is ever written.
+
+    Raises:
+        ValueError: it is absolute or climbs out.
+    """
+    if {"", ".", ".."} & set(key.split("/")) or "\0" in key:
+        raise ValueError(f"store key {key!r}: expected a relative path that stays inside the store")
+    return key
+
+
 class Store(ABC):
     """Bytes under their content's hash, and small documents under a name."""
 

@@ -23,6 +23,7 @@ from tasks.store.base import (
     Store,
     StoreError,
     checked_key,
+    listed_key,
     ref_to,
     sha256_of,
 )
@@ -111,7 +112,7 @@ class LocalStore(Store):
     @contextmanager
     def claim(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
         # The system lets go of the lock when its holder ends, however it ends.
-        path = self._path(f"locks/{key}")
+        path = self._path(checked_key(f"locks/{key}"))
         lock = FileLock(path, mode=0o666)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,7 @@ class LocalStore(Store):
         )
 
     def _path(self, key: str) -> Path:
-        return self.folder / checked_key(key)
+        return self.folder / listed_key(key)
 
     def _files(self, prefix: str | None, partial: bool) -> Iterator[Entry]:
         if self.folder.exists() and not self.folder.is_dir():
@@ -174,7 +175,7 @@ class LocalStore(Store):
 
     def _publish(self, key: str, content: Path | bytes) -> None:
         """Write beside the final name, bring it to the disk, then rename it into place."""
-        path = self._path(key)
+        path = self._path(checked_key(key))
         temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from tasks.store.base import (
     Store,
     StoreError,
     checked_key,
+    listed_key,
     ref_to,
     sha256_of,
 )
@@ -90,7 +91,10 @@ class S3Store(Store):
         kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
         with self._in_words(key):
             client().put_object(
-                Bucket=self._bucket, Key=self._name(key), Body=content, ContentType=kind
+                Bucket=self._bucket,
+                Key=self._name(checked_key(key)),
+                Body=content,
+                ContentType=kind,
             )
 
     def delete(self, key: str) -> None:
@@ -107,8 +111,8 @@ class S3Store(Store):
                 for page in pages.paginate(Bucket=self._bucket, Prefix=below)
                 for item in page.get("Contents", ())
             ]
-        # S3 consoles mark an empty folder by an object whose name ends so.
-        plain = (entry for entry in found if not entry.key.endswith("/"))
+        # S3 consoles mark an empty folder by an object whose name ends in /; .. is no name here.
+        plain = (entry for entry in found if not {"", ".", ".."} & {*entry.key.split("/")})
         yield from sorted(plain, key=lambda entry: entry.key)
 
     def sha256(self, key: str) -> str:
@@ -135,7 +139,7 @@ class S3Store(Store):
         Raises:
             Unsupported: the server knows no such condition.
         """
-        name = self._name(key)
+        name = self._name(checked_key(key))
         with self._in_words(key):
             try:
                 client().put_object(Bucket=self._bucket, Key=name, Body=content, **condition)
@@ -165,7 +169,7 @@ class S3Store(Store):
         return in_words(self.uri, lambda: str(client().meta.endpoint_url), key)
 
     def _name(self, key: str) -> str:
-        return f"{self._prefix}/{checked_key(key)}".lstrip("/")
+        return f"{self._prefix}/{listed_key(key)}".lstrip("/")
 
     def _get(self, key: str) -> dict[str, Any]:
         return dict(client().get_object(Bucket=self._bucket, Key=self._name(key)))
