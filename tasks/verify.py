@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tasks.checkpoints import is_whole
@@ -15,6 +17,7 @@ from tasks.store.base import Passing
 from tasks.vision.errors import BadInput
 
 BLOBS = ("datasets", "models", "evaluations", "exports", "reports", "downloads")
+PUBLISHING = timedelta(hours=1)  # between two files of a run that is being published, at most
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class Checked:
 def check_all(store: str) -> Iterator[Checked]:
     """Every blob, cache record, checkpoint and run in the store, in this order.
 
-    What was set aside before (`damaged/`) is out of use and not looked at.
+    Jobs and `gc` may be at work meanwhile: what appears to be wrong is looked at again, and what has
+    gone since it was listed is passed over. What was set aside before (`damaged/`) is out of use and
+    not looked at.
 
     Raises:
         StoreError: the store is out of reach.
@@ -36,72 +41,107 @@ def check_all(store: str) -> Iterator[Checked]:
     home = open_store(store)
     sizes = {entry.key: entry.size for folder in BLOBS for entry in home.entries(folder)}
     for key in sizes:
-        yield _pointer(home, key, sizes) if key.endswith(".json") else _blob(home, key)
+        yield from _if_there(home, key, partial(_blob, home, key, sizes))
     for key in home.keys("cache"):
-        yield _record(home, key, sizes)
+        yield from _if_there(home, key, partial(_record, home, key, sizes))
     for key in home.keys("checkpoints"):
-        whole = is_whole(home.read(key))
-        yield Checked(key, None if whole else "its hash is another; it will be passed over")
+        yield from _if_there(home, key, partial(_checkpoint, home, key))
     yield from _runs(home, store)
 
 
-def _blob(home: Store, key: str) -> Checked:
+def _if_there(home: Store, key: str, fault_of: Callable[[], str | None]) -> Iterator[Checked]:
+    try:
+        fault = fault_of()
+        if fault:
+            home.entry(key)
+    except Missing:
+        return
+    yield Checked(key, fault)
+
+
+def _blob(home: Store, key: str, sizes: dict[str, int]) -> str | None:
+    if key.endswith(".json"):
+        return _pointer(home, key, sizes)
     named = key.split("/")[-1].split(".")[0]
     try:
         same = home.sha256(key) == named
-    except Passing:
+    except (Passing, Missing):
         raise
     except StoreError as error:
-        return Checked(key, str(error))
-    return Checked(key, None if same else "its bytes are not those that its name promises")
+        return str(error)
+    return None if same else "its bytes are not those that its name promises"
 
 
-def _pointer(home: Store, key: str, sizes: dict[str, int]) -> Checked:
+def _pointer(home: Store, key: str, sizes: dict[str, int]) -> str | None:
     try:
-        return Checked(key, _missing(Ref.model_validate_json(home.read(key)), sizes))
-    except (Missing, ValueError):
-        return Checked(key, "it is no ref; it will be written anew")
+        return _missing(home, Ref.model_validate_json(home.read(key)), sizes)
+    except ValueError:
+        return "it is no ref; it will be written anew"
 
 
-def _record(home: Store, key: str, sizes: dict[str, int]) -> Checked:
+def _record(home: Store, key: str, sizes: dict[str, int]) -> str | None:
     name = key.removeprefix("cache/").removesuffix(".json")
     try:
         done = read_record(unseal(home.read(key)))
         if Work(name.rsplit("-", 1)[0], done.ingredients).key != name:
             raise ValueError("it belongs to another key")
     except ValueError as error:
-        return Checked(key, f"{error}; it will not be used")
-    return Checked(key, _missing(done.ref, sizes))
+        return f"{error}; it will not be used"
+    return _missing(home, done.ref, sizes)
 
 
-def _missing(ref: Ref, sizes: dict[str, int]) -> str | None:
+def _checkpoint(home: Store, key: str) -> str | None:
+    return None if is_whole(home.read(key)) else "its hash is another; it will be passed over"
+
+
+def _missing(home: Store, ref: Ref, sizes: dict[str, int]) -> str | None:
     """What is wrong with where a ref points to, but for the bytes' own hash."""
-    if ref.uri not in sizes:
+    if sizes.get(ref.uri) == ref.size:
+        return None
+    try:
+        size = home.entry(ref.uri).size
+    except Missing:
         return f"{ref.uri} is gone; it will be computed again"
-    if sizes[ref.uri] != ref.size:
-        return f"{ref.uri} has {sizes[ref.uri]} bytes, not {ref.size}"
-    return None
+    return None if size == ref.size else f"{ref.uri} has {size} bytes, not {ref.size}"
 
 
 def _runs(home: Store, store: str) -> Iterator[Checked]:
-    there: dict[str, set[str]] = {}
-    for key in home.keys("runs"):
-        _, name, *below = key.split("/", 2)
+    youngest: dict[str, datetime] = {}
+    finished = set()
+    for entry in home.entries("runs"):
+        _, name, *below = entry.key.split("/", 2)
         if below:
-            there.setdefault(name, set()).add(below[0])
-    for name, paths in there.items():
-        folder = f"runs/{name}"
-        if "run.json" not in paths:
-            yield Checked(folder, "it was never finished: it has no run.json")
-            continue
-        try:
-            files: dict[str, Any] = read_lineage(store, name)["files"]
-        except (BadInput, json.JSONDecodeError, KeyError) as error:
+            youngest[name] = max(youngest.get(name, entry.modified), entry.modified)
+            finished |= {name} if below == ["run.json"] else set()
+    for name, written in youngest.items():
+        if name in finished or _is_there(home, f"runs/{name}/run.json"):
+            yield from _run(home, store, name)
+        elif datetime.now(UTC) - written > PUBLISHING and any(home.keys(f"runs/{name}")):
+            yield Checked(f"runs/{name}", "it was never finished: it has no run.json")
+
+
+def _run(home: Store, store: str, name: str) -> Iterator[Checked]:
+    folder = f"runs/{name}"
+    summary = f"{folder}/run.json"
+    try:
+        files: dict[str, Any] = read_lineage(store, name)["files"]
+    except (BadInput, KeyError) as error:
+        if _is_there(home, summary):  # `gc` removes it first
             yield Checked(folder, str(error))
-            continue
-        for path, sha256 in files.items():
-            try:
-                same = home.sha256(f"{folder}/{path}") == sha256
-                yield Checked(f"{folder}/{path}", None if same else "it was changed")
-            except Missing:
-                yield Checked(f"{folder}/{path}", "it is gone")
+        return
+    for path, sha256 in files.items():
+        try:
+            same = home.sha256(f"{folder}/{path}") == sha256
+            yield Checked(f"{folder}/{path}", None if same else "it was changed")
+        except Missing:
+            if not _is_there(home, summary):
+                return
+            yield Checked(f"{folder}/{path}", "it is gone")
+        except ValueError as error:
+            yield Checked(folder, str(error))
+
+
+def _is_there(home: Store, key: str) -> bool:
+    with suppress(Missing):
+        return bool(home.entry(key))
+    return False

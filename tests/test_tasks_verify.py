@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Chain, Relevo
-from stores import finish_run
+from stores import finish_run, keep, make_old
 
+from tasks.store import open_store
+from tasks.store.base import Entry
+from tasks.store.local import LocalStore
 from tasks.verify import check_all
 
 
@@ -58,7 +62,9 @@ def test_what_is_gone_or_cut_short_is_named(store: Path, relevo: Relevo) -> None
     dataset = next((store / "datasets").iterdir())
     dataset.write_bytes(dataset.read_bytes()[:-1])
     (store / "runs" / "20260101-000000-000-digits").mkdir()
-    (store / "runs" / "20260101-000000-000-digits" / "report.html").write_text("half")
+    half = "runs/20260101-000000-000-digits/report.html"
+    (store / half).write_text("half")
+    make_old(store, 1, half)
     done = relevo("verify", "--store", str(store))
     assert done.status == 1
     assert f"{model.relative_to(store).as_posix()} is gone" in done.err
@@ -74,6 +80,64 @@ def test_stray_files_of_any_name_stop_nothing(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     assert faults(tmp_path) == ["models/my model", "cache/old copy.json", "checkpoints/old copy.a"]
+
+
+def between(monkeypatch: pytest.MonkeyPatch, folder: str, happens: Callable[[], object]) -> None:
+    """Let something happen as soon as `folder` has been listed."""
+    entries = LocalStore.entries
+
+    def listed(store: LocalStore, prefix: str) -> Iterator[Entry]:
+        found = list(entries(store, prefix))
+        if prefix == folder:
+            monkeypatch.setattr(LocalStore, "entries", entries)
+            happens()
+        yield from found
+
+    monkeypatch.setattr(LocalStore, "entries", listed)
+
+
+def test_what_is_published_meanwhile_is_not_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = open_store(tmp_path)
+    home.put("model", b"earlier")
+    between(monkeypatch, "models", lambda: keep(tmp_path, home.put("model", b"new")))
+    assert faults(tmp_path) == []
+
+
+def test_what_is_removed_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = open_store(tmp_path)
+    for folder in ("models", "cache", "checkpoints", "runs", "downloads"):
+        # Whatever a job or `gc` takes away, pointers first, while the store is looked through.
+        ref = home.put("model", b"some")
+        keys = [keep(tmp_path, ref), "checkpoints/train-1.a", "downloads/x.json", ref.uri]
+        home.write("checkpoints/train-1.a", b"")
+        home.write("downloads/x.json", ref.model_dump_json().encode())
+        run = finish_run(tmp_path, "R")
+
+        def removed(run: Path = run, keys: list[str] = keys) -> None:
+            for name in ("run.json", "lineage.json", "report.html"):
+                (run / name).unlink()
+            for key in keys:
+                home.delete(key)
+
+        between(monkeypatch, folder, removed)
+        found = [f"{each.key}: {each.fault}" for each in check_all(str(tmp_path)) if each.fault]
+        assert [line for line in found if not line.startswith("checkpoints/")] == [], folder
+
+
+def test_a_run_that_is_being_published_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finish_run(tmp_path, "R")
+    (run / "run.json").unlink()
+    assert faults(tmp_path) == []
+    make_old(tmp_path, 1)
+    assert faults(tmp_path) == ["runs/R"]
+    between(monkeypatch, "runs", lambda: finish_run(tmp_path, "R"))
+    assert faults(tmp_path) == []
 
 
 def test_a_clean_store_exits_with_0(store: Path, relevo: Relevo) -> None:
