@@ -32,6 +32,7 @@ from tasks.keys import reporting, versions
 from tasks.places import store_address
 from tasks.publish import Trained, as_toml, devices_of, publish, run_name
 from tasks.report import report
+from tasks.runs import check_free
 from tasks.shown import show_run
 from tasks.tracking import track
 from tasks.vision.hardware import require_gpu
@@ -76,13 +77,15 @@ def experiment(
         refresh: compute everything anew, whatever the cache holds.
         dispatch: train in this process, or send every stage to the pool of GPU workers.
         lang: the report's language, English or Spanish.
-        run: the name of its folder in the store; made up when left out.
+        run: the name of its folder in the store, which no run there has; made up when left out.
     """
     started = datetime.now(UTC)
     home, changes = store_address(store), all_changes(settings, seed)
     plan = find_recipe(recipe, own_recipe, settings, seed, max_epochs)
     if plan.require_gpu and dispatch == "inline":
         require_gpu()
+    if run:
+        check_free(home, run)
 
     images, classes = prepared(plan, data, home, refresh=refresh)
     setting, chosen = Setting(plan, images, classes, home, refresh), plan.ordered(stages or [])

@@ -22,12 +22,14 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
     """
     from tasks.runs import all_runs
 
-    found = all_runs(store_address(store))
+    found, damaged = all_runs(store_address(store))
+    for line in damaged:
+        print(f"relevo: {line}", file=sys.stderr)
     if as_json:
         print(json.dumps({"runs": found}))
     elif found:
         Printer().print(run_table(found))
-    else:
+    elif not damaged:
         print("no runs yet; try: relevo run", file=sys.stderr)
     return 0
 

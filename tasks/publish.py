@@ -11,7 +11,7 @@ from typing import Any
 from tasks.environment import describe
 from tasks.exported import model_files
 from tasks.kept import load_evaluation, load_model, report_files
-from tasks.runs import seal
+from tasks.runs import seal, stamp
 from tasks.store import Ref, open_store
 from tasks.store.base import sha256_of
 from tasks.vision.events import event_file
@@ -45,7 +45,7 @@ class Trained:
 def run_name(recipe: str, started: datetime) -> str:
     """A name that sorts by time and says what ran."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", recipe).strip("-")[:60] or "recipe"
-    return f"{started:%Y%m%d-%H%M%S}-{started.microsecond // 1000:03d}-{plain}"
+    return f"{stamp(started)}-{plain}"
 
 
 def as_toml(recipe: Recipe) -> str:

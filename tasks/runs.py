@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,57 @@ from tasks.store.base import sha256_of
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.model import Card, Tensors, unpack
 
+STAMP = re.compile(r"\d{8}-\d{6}-\d{3}(?=-)")
+
+
+def stamp(started: datetime) -> str:
+    """When a run began, as its name says it: names so made sort by time."""
+    return f"{started:%Y%m%d-%H%M%S}-{started.microsecond // 1000:03d}"
+
 
 def run_names(store: str) -> list[str]:
-    """Names of finished runs, the newest last: names begin with the time."""
-    parts = (key.split("/") for key in open_store(store).keys("runs"))
-    return sorted(path[1] for path in parts if path[2:] == ["run.json"])
+    """Names of finished runs, by when they began, the newest last."""
+    published = _published(store)
+    return sorted(published, key=lambda name: (_began(store, name, published[name]), name))
 
 
-def all_runs(store: str) -> list[dict[str, Any]]:
-    """Summaries of all finished runs, the newest last."""
-    return [_read_summary(store, name) for name in run_names(store)]
+def _published(store: str) -> dict[str, datetime]:
+    """Names of finished runs in no order, and when their summary was written."""
+    found = ((entry.key.split("/"), entry.modified) for entry in open_store(store).entries("runs"))
+    return {path[1]: modified for path, modified in found if path[2:] == ["run.json"]}
+
+
+def _began(store: str, name: str, published: datetime) -> str:
+    if usual := STAMP.match(name):
+        return usual[0]
+    # A person gave the name. A damaged summary says no time, and the file's own is near enough.
+    with suppress(BadInput, KeyError, TypeError, ValueError):
+        return stamp(datetime.fromisoformat(_read_summary(store, name)["started"]).astimezone(UTC))
+    return stamp(published)
+
+
+def check_free(store: str, name: str) -> None:
+    """Refuse a new run's name that a finished run has; what an unfinished one left may be gone on with.
+
+    Raises:
+        BadInput: the name is taken.
+    """
+    with suppress(Missing):
+        open_store(store).entry(f"runs/{name}/run.json")
+        raise BadInput(
+            f"run {name!r}: the store {store} has a run of that name; give another name, or none"
+        )
+
+
+def all_runs(store: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Summaries of all finished runs, the newest last; and for each damaged one what is wrong."""
+    found, damaged = [], []
+    for name in run_names(store):
+        try:
+            found.append(_read_summary(store, name))
+        except BadInput as error:
+            damaged.append(str(error))
+    return found, damaged
 
 
 def last_runs(store: str, most: int) -> list[dict[str, Any]]:
@@ -40,13 +83,13 @@ def find_run(store: str, run: str) -> dict[str, Any]:
     Raises:
         BadInput: there is no such run.
     """
-    names = run_names(store)
+    names = _published(store)
     if not names:
         raise BadInput(f"run {run!r}: the store {store} holds no run yet; try: relevo run")
     if run == "latest":
-        return _read_summary(store, names[-1])
+        return _read_summary(store, run_names(store)[-1])
     if run not in names:
-        raise BadInput(f"run {run!r}{nearest(run, names)}")
+        raise BadInput(f"run {run!r}{nearest(run, sorted(names))}")
     return _read_summary(store, run)
 
 
@@ -94,7 +137,7 @@ def read_lineage(store: str, name: str) -> dict[str, Any]:
         if sha256_of(content)[0] != summary["lineage"]:
             raise ValueError("its hash is another")
         lineage: dict[str, Any] = json.loads(content)
-    except (Missing, ValueError, KeyError):
+    except (Missing, ValueError, KeyError, RecursionError):
         raise BadInput(f"run {name!r}: its lineage.json is damaged; run its recipe again") from None
     return lineage
 
@@ -104,7 +147,7 @@ def _read_summary(store: str, name: str) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads(open_store(store).read(f"runs/{name}/run.json"))
         if summary.pop("sha256") != seal(summary):
             raise ValueError("its hash is another")
-    except (Missing, ValueError, KeyError, AttributeError):
+    except (Missing, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise BadInput(
             f"run {name!r}: its run.json is damaged; remove the folder runs/{name}"
         ) from None

@@ -6,12 +6,19 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import ROOT, Chain, Outcome
+from conftest import ROOT, Chain, Outcome, Relevo
+from stores import finish_run
 
+from tasks.garbage import collect
+from tasks.publish import run_name
+from tasks.runs import find_run, run_names
+from tasks.vision.errors import BadInput
 from tasks.vision.model import unpack
 
 
@@ -34,6 +41,55 @@ def test_what_a_run_ran_with_is_kept(chain: Chain) -> None:
     assert not re.search(r"://|@|^-e ", text, re.M), "no addresses, which may hold credentials"
     for place in (ROOT, chain.store, Path(sys.prefix)):
         assert str(place) not in text
+
+
+def test_the_latest_run_is_the_one_that_began_last_whatever_its_name(tmp_path: Path) -> None:
+    store, noon = str(tmp_path), datetime(2026, 3, 1, 12, tzinfo=UTC)
+    usual = run_name("digits", noon)
+    finish_run(tmp_path, usual, noon)
+    finish_run(tmp_path, "a-first-try", noon + timedelta(minutes=1))
+    finish_run(tmp_path, "zebra", noon - timedelta(minutes=1))
+    assert run_names(store) == ["zebra", usual, "a-first-try"]
+    assert find_run(store, "latest")["run"] == "a-first-try"
+    assert collect(store, keep_last=1, dry_run=True).runs == ["zebra", usual]
+    # A copied store is written at another time; and a damaged summary says no time at all.
+    (tmp_path / "runs" / "zebra" / "run.json").write_text("[" * 200_000)
+    assert run_names(store) == [usual, "a-first-try", "zebra"]
+
+
+def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path: Path, relevo: Relevo) -> None:
+    finish_run(tmp_path, "whole")
+    finish_run(tmp_path, "spoilt")
+    (tmp_path / "runs" / "spoilt" / "run.json").write_text("{}")
+    told = relevo("runs", "--json", "--store", str(tmp_path))
+    assert [run["run"] for run in told.json["runs"]] == ["whole"]
+    assert (
+        told.err == "relevo: run 'spoilt': its run.json is damaged; remove the folder runs/spoilt\n"
+    )
+
+
+class Begun(Exception):
+    """The run went on to its images."""
+
+
+def test_a_taken_name_is_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import experiment
+
+    def begin(*given: Any, **options: Any) -> None:
+        raise Begun
+
+    monkeypatch.setattr(experiment, "prepared", begin)
+    folder = finish_run(tmp_path, "taken")
+    with pytest.raises(BadInput, match=r"run 'taken': .+ give another name"):
+        experiment.experiment.fn(run="taken", store=str(tmp_path))
+    with pytest.raises(Begun):
+        experiment.experiment.fn(run="free", store=str(tmp_path))
+    # What a run left behind that crashed while it was being published is its own to go on with.
+    (folder / "run.json").unlink()
+    with pytest.raises(Begun):
+        experiment.experiment.fn(run="taken", store=str(tmp_path))
 
 
 def test_pip_takes_what_a_run_kept(chain: Chain) -> None:
