@@ -110,6 +110,8 @@ class Checkpoints:
             if not is_whole(content):
                 raise ValueError("its hash is another")
             values, arrays = unpack_arrays(content[:-HASH])
+            if not isinstance(values, dict) or not isinstance(values.get("count"), int):
+                raise ValueError("it has no count")
             return Snapshot(arrays, values)
         except ValueError as error:
             tell(Event("checkpoint", f"passed over the damaged checkpoint {key} ({error})"))

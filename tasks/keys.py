@@ -108,7 +108,7 @@ def unseal(content: bytes) -> bytes:
         record: bytes = sealed["record"].encode()
         if sha256_of(record)[0] != sealed["sha256"]:
             raise ValueError("its hash is another")
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"no sealed record ({type(error).__name__})") from None
     return record
 
@@ -122,7 +122,7 @@ def read_record(record: bytes) -> Done:
         if serializer["type"] != "json" or serializer.get("object_decoder"):
             raise ValueError("not plain JSON")
         return Done.model_validate_json(content["result"])
-    except (KeyError, TypeError, ValidationError) as error:
+    except (KeyError, TypeError, ValidationError, RecursionError) as error:
         raise ValueError(f"no result record ({type(error).__name__})") from None
 
 

@@ -32,5 +32,5 @@ def read_outcome(store: str, run: str) -> Trained | None:
             Ref.model_validate(values["scores"]),
             Ref.model_validate(values["exported"]) if values.get("exported") else None,
         )
-    except (Missing, ValueError, KeyError, TypeError):
+    except (Missing, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import bare_card
+from conftest import Relevo, bare_card
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images import read, small_set, write_any
@@ -22,6 +24,7 @@ from tasks.vision.model import Architecture, digest, pack, unpack
 from tasks.vision.preparing import prepare
 from tasks.vision.settings import Network
 from tasks.vision.sources import find_source, read_source
+from tasks.vision.tensors import pack_arrays, unpack_arrays
 
 fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -121,6 +124,28 @@ def test_a_mutated_record_is_refused_or_says_the_same(content: bytes) -> None:
     assert read_record(record) == DONE
 
 
+DEEP = "[" * 200_000
+
+
+def test_json_of_any_depth_is_damaged(tmp_path: Path, relevo: Relevo) -> None:
+    for refused in (unseal, read_record):
+        with pytest.raises(ValueError, match="RecursionError"):
+            refused(DEEP.encode())
+    with pytest.raises(ValueError, match="no result record"):
+        read_record(json.dumps({**json.loads(RECORD), "result": DEEP}).encode())
+    header = json.dumps({"__metadata__": {"relevo": DEEP}}).encode()
+    for head in (DEEP.encode(), header):
+        with pytest.raises(ValueError, match="RecursionError"):
+            unpack_arrays(len(head).to_bytes(8, "little") + head)
+    key = f"cache/train-{'0' * 64}.json"
+    open_store(tmp_path).write(key, DEEP.encode())
+    told = relevo("verify", "--store", str(tmp_path))
+    assert (told.status, told.err.count("\n")) == (1, 1)
+    assert key in told.err
+    for command in (["gc", "--dry-run"], ["plan"]):
+        assert relevo(*command, "--store", str(tmp_path)).status == 0
+
+
 @fuzz
 @given(mutations(RECORD))
 def test_a_record_sealed_by_someone_else_is_still_checked(content: bytes) -> None:
@@ -150,6 +175,21 @@ def test_a_mutated_checkpoint_is_passed_over_for_the_one_before(
     assert found is not None
     assert found.values["step"] == (2 if mutated == whole else 1)
     assert (found.arrays["model/w"] == found.values["step"]).all()
+
+
+@pytest.mark.parametrize("values", [{"step": 2}, {"count": "2"}, {"count": None}, [2], 2, None])
+def test_a_whole_checkpoint_without_its_count_is_passed_over(tmp_path: Path, values: Any) -> None:
+    store = open_store(tmp_path)
+    writing = Checkpoints(store, "train-0")
+    writing.save(Snapshot({"model/w": np.zeros(2, np.float32)}, {"step": 1}))
+    writing.wait()
+    (slot,) = store.keys("checkpoints")
+    other = slot[:-1] + ("a" if slot.endswith("b") else "b")
+    content = pack_arrays({"model/w": np.ones(2, np.float32)}, values)
+    store.write(other, content + hashlib.sha256(content).digest())
+    found = Checkpoints(store, "train-0").load()
+    assert found is not None
+    assert found.values["step"] == 1
 
 
 @pytest.fixture(scope="module")

@@ -25,5 +25,5 @@ def unpack_arrays(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return json.loads(header["__metadata__"][NOTE]), load(content)
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"no arrays with a note ({error})") from None
+    except (SafetensorError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"no arrays with a note ({type(error).__name__}: {error})") from None
