@@ -91,22 +91,23 @@ class Past:
         """The ref of cached work whose bytes are whole, or None; and why."""
         try:
             done = read_record(unseal(self._home.read(f"cache/{work.key}.json")))
-            self._home.fetch(done.ref)
-        except Missing as error:
-            if "cache/" not in str(error):
-                return None, "its blob is gone"
-        except Damaged:
-            return None, "its blob is damaged"
+        except Missing:
+            return None, self._why_not_yet(work)
         except ValueError:
             return None, "its cache record is damaged"
-        else:
-            return done.ref, "the same was done before"
+        try:
+            self._home.fetch(done.ref)
+        except Missing:
+            return None, "its blob is gone"
+        except Damaged:
+            return None, "its blob is damaged"
+        return done.ref, "the same was done before"
+
+    def _why_not_yet(self, work: Work) -> str:
         if any(self._home.keys(f"checkpoints/{work.key}")) or self._stopped(work):
-            return None, "it was stopped, and goes on from its checkpoint"
+            return "it was stopped, and goes on from its checkpoint"
         near = self._nearest(work)
-        return None, "; ".join(
-            _differences(work, near)
-        ) if near else "nothing like it was done before"
+        return "; ".join(_differences(work, near)) if near else "nothing like it was done before"
 
     def estimate(self, stage: Stage, work: Work | None = None) -> float | None:
         """Seconds that the nearest earlier training took, for as many epochs as `stage` has."""

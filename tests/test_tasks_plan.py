@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, SMALL, Chain, Relevo
+from stores import keep
 
 from tasks.keys import Done, Work
-from tasks.plan import _differences
-from tasks.store import Ref
+from tasks.plan import Past, _differences
+from tasks.store import Ref, open_store
 
 REF = Ref(kind="model", uri="models/x", sha256="0" * 64, size=1, digest="0" * 64)
 
@@ -70,6 +71,18 @@ def test_a_damaged_blob_is_the_reason(chain: Chain, relevo: Relevo, tmp_path: Pa
     found = steps(relevo, store, *SMALL)
     assert found["ten_class"]["reason"] == "its blob is damaged"
     assert found["baseline"]["reason"] == "its blob is gone"
+
+
+def test_a_gone_blob_is_the_reason_wherever_the_store_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "st"
+    home = open_store(folder)
+    ref = home.put("model", b"model")
+    keep(folder, ref, seed=1)
+    work = Work("train", {"seed": 1})
+    assert Past(str(folder)).look_up(work) == (ref, "the same was done before")
+    home.delete(ref.uri)
+    assert Past(str(folder)).look_up(work) == (None, "its blob is gone")
+    assert Past(str(tmp_path)).look_up(work) == (None, "nothing like it was done before")
 
 
 def test_a_changed_module_is_named(chain: Chain, tmp_path: Path) -> None:
