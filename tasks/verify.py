@@ -36,9 +36,14 @@ def check_all(store: str) -> Iterator[Checked]:
     not looked at.
 
     Raises:
-        StoreError: the store is out of reach.
+        BadInput: there is no such store. StoreError: it is out of reach.
     """
     home = open_store(store)
+    if not home.exists():
+        raise BadInput(
+            f"store {store} isn't there; expected a folder or s3://bucket/prefix that a run has "
+            "written to; correct --store or RELEVO_STORE"
+        )
     sizes = {entry.key: entry.size for folder in BLOBS for entry in home.entries(folder)}
     for key in sizes:
         yield from _if_there(home, key, partial(_blob, home, key, sizes))

@@ -97,8 +97,9 @@ def test_runs_killed_at_any_instant_end_with_the_same_bits(
         ):
             kills += 1
             met += bool(list((store / "checkpoints").glob("*")))
-            left = relevo("verify", "--store", str(store))
-            assert left.status == 0, f"kill {kills}: {left.err}"
+            if store.exists():  # else it was killed before it had written anything
+                left = relevo("verify", "--store", str(store))
+                assert left.status == 0, f"kill {kills}: {left.err}"
         last = run(store)
         assert digests(last) == expected
         stages = last.json["stages"].values()

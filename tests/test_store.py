@@ -144,6 +144,12 @@ def test_putting_twice_is_putting_once(store: Store) -> None:
     assert len(list(store.keys("models"))) == 1
 
 
+def test_a_store_is_there_when_something_was_written(store: Store) -> None:
+    assert not store.exists()
+    store.write("runs/a", b"")
+    assert store.exists()
+
+
 def test_an_entry_is_looked_up_by_its_key(store: Store) -> None:
     ref = store.put("model", BYTES)
     assert [store.entry(ref.uri)] == list(store.entries("models"))

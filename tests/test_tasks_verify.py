@@ -140,6 +140,15 @@ def test_a_run_that_is_being_published_is_no_fault(
     assert faults(tmp_path) == []
 
 
+def test_a_store_that_is_not_there_is_bad_input(tmp_path: Path, relevo: Relevo) -> None:
+    told = relevo("verify", "--store", str(tmp_path / "typo"))
+    assert (told.status, told.out) == (2, "")
+    assert told.err.startswith(f"relevo: store {tmp_path}/typo isn't there; expected ")
+    assert told.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert relevo("verify", "--store", str(tmp_path)).out == "0 things checked, 0 off\n"
+
+
 def test_a_clean_store_exits_with_0(store: Path, relevo: Relevo) -> None:
     summary = relevo("verify", "--store", str(store), "--json").json
     assert summary["faults"] == []

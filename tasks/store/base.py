@@ -109,6 +109,10 @@ class Store(ABC):
         next(self.keys("runs"), None)
 
     @abstractmethod
+    def exists(self) -> bool:
+        """Whether the folder is there, or anything at all in the bucket under the prefix."""
+
+    @abstractmethod
     def put(
         self,
         kind: Kind,

@@ -38,6 +38,9 @@ class LocalStore(Store):
         self.folder = folder.expanduser().absolute()
         self.uri = str(self.folder)
 
+    def exists(self) -> bool:
+        return self.folder.exists()
+
     def put(
         self,
         kind: Kind,

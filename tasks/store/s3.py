@@ -125,6 +125,12 @@ class S3Store(Store):
         with self._in_words(key):
             return patiently(digest)
 
+    def exists(self) -> bool:
+        below = f"{self._prefix}/".lstrip("/")
+        with self._in_words("runs"):
+            found = client().list_objects_v2(Bucket=self._bucket, Prefix=below, MaxKeys=1)
+        return bool(found.get("Contents"))
+
     def unfinished(self) -> Iterator[Entry]:
         yield from self.entries("locks")
 
