@@ -14,10 +14,10 @@ from tasks.kept import load_dataset, load_model
 from tasks.keys import Done, Work, preparation, read_record, training, unseal
 from tasks.places import local_data
 from tasks.store import Damaged, Missing, Ref, open_store
-from tasks.vision.labels import apply_scheme
+from tasks.vision.labels import Targets, apply_scheme
 from tasks.vision.recipe import Recipe
-from tasks.vision.settings import Stage
-from tasks.vision.sources import find_source
+from tasks.vision.settings import Network, Stage
+from tasks.vision.sources import classes_in, find_source
 
 SHOWN = 3  # differences named before "and so many more"
 
@@ -32,6 +32,16 @@ class Step:
     seconds: float | None = 0.0
 
 
+@dataclass(frozen=True)
+class Job:
+    """A training that may have to be done, and how much there is to do."""
+
+    stage: Stage
+    network: Network
+    image_size: int
+    images: int | None  # to learn from; None while nobody has counted them
+
+
 def plan_steps(
     recipe: Recipe, data: str | None, store: str, stages: list[str], *, refresh: bool = False
 ) -> Iterator[Step]:
@@ -40,13 +50,22 @@ def plan_steps(
     Raises:
         BadInput: the data can't be used. StoreError: the store is out of reach.
     """
-    past = Past(store)
-    work = preparation(recipe.data, find_source(local_data(data or recipe.data.source)))
+    past, chosen = Past(store), recipe.ordered(stages)
+    source = find_source(local_data(data or recipe.data.source))
+    work = preparation(recipe.data, source)
     images, why = past.look_up(work)
+    known = load_dataset(images, store) if images else None
+    classes = known.classes if known else classes_in(source)
+    targets = {name: apply_scheme(recipe.scheme(stage), classes) for name, stage in chosen.items()}
+    counts = {
+        name: len(each.choose(classes, known.labels("train"))[0])
+        for name, each in targets.items()
+        if known
+    }
     images = None if refresh else images
     yield Step("prepare data", images is not None, "refresh" if refresh else why)
     models: dict[str, Ref | None] = {}
-    for name, stage in recipe.ordered(stages).items():
+    for name, stage in chosen.items():
         start = models[stage.start] if stage.start else None
         models[name] = None
         for title, each, parent in [
@@ -56,29 +75,29 @@ def plan_steps(
                 for kind, c in stage.controls_of(recipe.network(stage)).items()
             ),
         ]:
+            job = Job(each, recipe.network(each), recipe.data.image_size, counts.get(name))
             if images is None:
                 blocked = "refresh" if refresh else "its images are not prepared yet"
             elif parent and start is None:
                 blocked = f"{parent} is trained first"
             else:
-                step, ref = _step(past, recipe, title, each, images, start if parent else None)
+                begin = start if parent else None
+                step, ref = _step(past, job, title, targets[name], images, begin, recipe.seed)
                 if title == name:
                     models[name] = ref
                 yield step
                 continue
-            yield Step(title, False, blocked, past.estimate(each))
+            yield Step(title, False, blocked, past.estimate(job))
 
 
 def _step(
-    past: Past, recipe: Recipe, title: str, stage: Stage, images: Ref, start: Ref | None
+    past: Past, job: Job, title: str, targets: Targets, images: Ref, start: Ref | None, seed: int
 ) -> tuple[Step, Ref | None]:
-    classes = load_dataset(images, past.store).classes
-    targets = apply_scheme(recipe.scheme(stage), classes)
-    work = training(stage, targets, images, start, recipe.seed)
+    work = training(job.stage, targets, images, start, seed)
     ref, why = past.look_up(work)
     if ref:
         return Step(title, True, why), ref
-    return Step(title, False, why, past.estimate(stage, work)), None
+    return Step(title, False, why, past.estimate(job, work)), None
 
 
 class Past:
@@ -109,19 +128,26 @@ class Past:
         near = self._nearest(work)
         return "; ".join(_differences(work, near)) if near else "nothing like it was done before"
 
-    def estimate(self, stage: Stage, work: Work | None = None) -> float | None:
-        """Seconds that the nearest earlier training took, for as many epochs as `stage` has."""
+    def estimate(self, job: Job, work: Work | None = None) -> float | None:
+        """Seconds that the nearest earlier training took, for the epochs and the images of `job`.
+
+        None if there is none of the same network at the same image size, or the images aren't counted.
+        """
+        stage = job.stage
         near = self._nearest(work or Work("train", {"stage": stage.decisive()}))
-        if near is None:
+        if near is None or job.images is None:
             return None
         try:
             card, _ = load_model(near.ref, self.store)
         except (Missing, Damaged):
             return None
+        then = card.architecture
+        if (then.network, then.image_size) != (job.network, job.image_size):
+            return None
         was = near.ingredients["stage"]
         epochs = stage.epochs + (stage.head_epochs if stage.train == "head then all" else 0)
         earlier = was["epochs"] + was.get("head_epochs", 0)
-        return card.seconds * epochs / earlier
+        return card.seconds * epochs / earlier * job.images / card.images
 
     def _stopped(self, work: Work) -> bool:
         return any(key.startswith(f"checkpoints/{work.key}.") for key in self._checkpoints)

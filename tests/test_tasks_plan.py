@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, SMALL, Chain, Relevo
+from images import encoded, write_folder
+from PIL import Image
 from stores import keep
 
 from tasks.keys import Done, Work
@@ -60,6 +62,23 @@ def test_an_empty_store_knows_nothing(relevo: Relevo, tmp_path: Path) -> None:
     }
     assert found["ten_class"]["seconds"] is None
     assert not (tmp_path / "empty").exists()
+
+
+def test_a_network_of_another_size_takes_nobody_knows_how_long(
+    chain: Chain, relevo: Relevo
+) -> None:
+    found = steps(relevo, chain.store, *SMALL, "--set=stages.ten_class.network.widths=[8, 99, 16]")
+    assert found["ten_class"]["seconds"] is None
+
+
+def test_classes_that_a_scheme_names_in_vain_are_refused(relevo: Relevo, tmp_path: Path) -> None:
+    photo = encoded(Image.new("RGB", (8, 8)), "PNG")
+    names = [f"{split}/{label}/1.png" for split in ("train", "test") for label in ("a", "b")]
+    folder = write_folder(tmp_path / "two", dict.fromkeys(names, photo))
+    done = relevo("plan", "digits", "--data", str(folder), "--store", str(tmp_path / "none"))
+    assert done.status == 2
+    assert "class '1' of target 'car' is not there" in done.err
+    assert "change the recipe's labels, or --data" in done.err
 
 
 def test_a_damaged_blob_is_the_reason(chain: Chain, relevo: Relevo, tmp_path: Path) -> None:

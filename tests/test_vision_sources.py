@@ -28,7 +28,8 @@ from images import (
 from PIL import Image, ImageOps
 
 from tasks.vision import cifar10
-from tasks.vision.sources import Source, Split, duplicates, find_source, fingerprint, read_source
+from tasks.vision.preparing import duplicates
+from tasks.vision.sources import Source, Split, find_source, fingerprint, read_source
 
 # Naming a source
 

@@ -87,7 +87,8 @@ def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
         for name in group:
             if name not in classes:
                 raise BadInput(
-                    f"label scheme: class {name!r} of target {target!r}{nearest(name, classes)}"
+                    f"label scheme: class {name!r} of target {target!r}{nearest(name, classes)}; "
+                    "change the recipe's labels, or --data"
                 )
     groups = [list(group) for group in scheme.targets.values()]
     if scheme.rest:

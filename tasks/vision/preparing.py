@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from safetensors.numpy import save_file
 
 from tasks.vision.dataset import Description
 from tasks.vision.errors import BadInput
-from tasks.vision.sources import ImageSet, duplicates
+from tasks.vision.sources import ImageSet, Split
 
 SPLIT_SEED = 0  # the split belongs to the data, not to a run's seed
 
@@ -79,3 +81,17 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
 
 def _as_bytes(names: list[str]) -> np.ndarray:
     return np.frombuffer(json.dumps(names).encode(), np.uint8)
+
+
+def duplicates(a: Split, b: Split) -> list[tuple[str, str]]:
+    """(first name in a, name in b) of every image in b whose pixels are those of an image in a."""
+    first: dict[bytes, str] = {}
+    for key, name in zip(_keys(a.images), a.names, strict=True):
+        first.setdefault(key, name)
+    pairs = zip(_keys(b.images), b.names, strict=True)
+    return [(first[key], name) for key, name in pairs if key in first]
+
+
+def _keys(images: np.ndarray) -> Iterator[bytes]:
+    for image in np.ascontiguousarray(images):
+        yield hashlib.blake2b(image.data, digest_size=16).digest()

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import importlib.metadata
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -158,21 +158,27 @@ def read_source(
         return _pictures(contents, image_size, splits, max_unreadable, workers, accept)
 
 
-def duplicates(a: Split, b: Split) -> list[tuple[str, str]]:
-    """(first name in a, name in b) of every image in b whose pixels are those of an image in a."""
-    first: dict[bytes, str] = {}
-    for key, name in zip(_keys(a.images), a.names, strict=True):
-        first.setdefault(key, name)
-    pairs = zip(_keys(b.images), b.names, strict=True)
-    return [(first[key], name) for key, name in pairs if key in first]
-
-
-def _keys(images: np.ndarray) -> Iterator[bytes]:
-    for image in np.ascontiguousarray(images):
-        yield hashlib.blake2b(image.data, digest_size=16).digest()
+def classes_in(source: Source) -> list[str]:
+    """The classes that `read_source` would find; no picture is looked at. BadInput as there."""
+    if source.kind in ("digits", "cifar10"):
+        return list(DIGITS if source.kind == "digits" else cifar10.CLASSES)
+    assert source.path is not None
+    with closing(open_contents(source.path)) as contents:
+        return list(_images_of(contents, SPLITS)[1]["train"])
 
 
 # Folders and archives of pictures
+
+
+def _images_of(
+    contents: Contents, splits: Sequence[str]
+) -> tuple[str, dict[str, dict[str, list[str]]]]:
+    """Where the splits lie, and the image names of each class of each."""
+    root = find_root(contents, splits)
+    found = {split: find_classes(contents, root, split) for split in splits}
+    if len(found) == 2:
+        check_same_classes(contents.given, found["train"], found["test"])
+    return root, found
 
 
 def _pictures(
@@ -183,10 +189,7 @@ def _pictures(
     workers: int | None,
     accept: Callable[[list[str]], None],
 ) -> ImageSet:
-    root = find_root(contents, splits)
-    found = {split: find_classes(contents, root, split) for split in splits}
-    if len(found) == 2:
-        check_same_classes(contents.given, found["train"], found["test"])
+    root, found = _images_of(contents, splits)
     names_of_classes = list(found[min(found, key=SPLITS.index)])
     accept(names_of_classes)
     names = [
