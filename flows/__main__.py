@@ -34,6 +34,7 @@ from flows.terminal import Follower
 from tasks.places import local_data, store_address
 from tasks.progress import duration
 from tasks.store import StoreError, open_store
+from tasks.store.addresses import without_secrets
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe import Recipe
 
@@ -217,13 +218,14 @@ def _status(words: list[str]) -> int:
         if isinstance(error, SystemExit | GeneratorExit) or os.environ.get("RELEVO_TRACEBACK"):
             raise
         line = " ".join(str(error).split()) or type(error).__name__
-        print(f"relevo: the run failed: {line}", file=sys.stderr)
+        print(f"relevo: the run failed: {without_secrets(line)}", file=sys.stderr)
         print("set RELEVO_TRACEBACK=1 to see where", file=sys.stderr)
         return 1
 
 
 def _refuse(line: str) -> int:
-    print(f"relevo: {line}", file=sys.stderr)
+    # Whatever is quoted here may be an address with a password in it.
+    print(f"relevo: {without_secrets(line)}", file=sys.stderr)
     return 2
 
 

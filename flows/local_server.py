@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.store.addresses import without_secrets
 from tasks.vision.errors import BadInput
 from tasks.vision.quiet import quiet_output
 
@@ -117,8 +118,10 @@ def _check_server(url: str) -> None:
             return
         except (httpx.TransportError, httpx.InvalidURL, ValueError) as error:
             if knock == KNOCKS:
+                # Why a URL can't be read quotes a piece of it, perhaps of its password.
+                reason = error if isinstance(error, httpx.TransportError) else "that is no URL"
+                line = f"Prefect's server at {url} doesn't answer ({reason}); start it, mend "
                 raise BadInput(
-                    f"Prefect's server at {url} doesn't answer ({error}); start it, mend "
-                    "PREFECT_API_URL, or unset it to use a temporary server"
+                    without_secrets(line) + "PREFECT_API_URL, or unset it to use a temporary server"
                 ) from None
         time.sleep(2)

@@ -16,6 +16,7 @@ from tasks.kept import load_model
 from tasks.progress import Event, tell
 from tasks.publish import Trained
 from tasks.store import open_store
+from tasks.store.addresses import without_secrets
 from tasks.vision.recipe import Recipe
 from tasks.vision.settings import Stage
 
@@ -47,7 +48,7 @@ def track(
     try:
         _log(address, summary, plan, done, store, int(started.timestamp() * 1000))
     except Exception as error:  # of any of the libraries that mlflow speaks to a server with
-        line = " ".join(str(error).split())[:300]
+        line = without_secrets(" ".join(str(error).split()))[:300]
         tell(Event("mlflow", f"not logged: {line or type(error).__name__}"))
 
 

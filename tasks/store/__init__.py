@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tasks.store.addresses import without_secrets
 from tasks.store.base import Damaged, Missing, Ref, Store, StoreError
 
 __all__ = ["Damaged", "Missing", "Ref", "Store", "StoreError", "open_store"]
@@ -21,7 +22,7 @@ def open_store(uri: str | Path) -> Store:
 
         return S3Store(address)
     if "://" in address and not address.startswith("file://"):
-        raise StoreError(f"store {address!r}: give a folder or s3://bucket/prefix")
+        raise StoreError(f"store {without_secrets(address)!r}: give a folder or s3://bucket/prefix")
     from tasks.store.local import LocalStore
 
     return LocalStore(Path(address.removeprefix("file://")))

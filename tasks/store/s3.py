@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import mimetypes
-import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import Any
 
 from botocore import exceptions as boto
 
+from tasks.store.addresses import bucket_and_key, shown
 from tasks.store.base import (
     CHUNK,
     Damaged,
@@ -254,18 +254,12 @@ class _Lock:
 
 def _bucket_and_prefix(address: str) -> tuple[str, str]:
     """The two parts of s3://bucket/prefix, checked with the care that keys get."""
-    # People put their keys before an @ here; they must not come back in a message.
-    shown = f"s3://{address.removeprefix('s3://').rpartition('@')[2]}"
-    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    bucket, prefix = bucket_and_key(address, "store")
     prefix = prefix.removesuffix("/")
-    if not re.fullmatch(r"(?!.*\.\.)(?![\d.]+$)[a-z\d][a-z\d.-]{1,61}[a-z\d]", bucket, re.ASCII):
-        raise StoreError(
-            f"store {shown!r}: expected s3://bucket/prefix, the bucket's name 3 to 63 small "
-            "letters, digits, - and ."
-        )
     try:
         return bucket, checked_key(prefix) if prefix else ""
     except ValueError:
         raise StoreError(
-            f"store {shown!r}: expected a prefix of letters, digits and ._-~ between single slashes"
+            f"store {shown(address)!r}: expected a prefix of letters, digits and ._-~ between "
+            "single slashes"
         ) from None

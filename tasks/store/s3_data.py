@@ -15,6 +15,7 @@ from typing import Any
 
 from botocore import exceptions as boto
 
+from tasks.store.addresses import bucket_and_key
 from tasks.store.base import Missing, StoreError
 from tasks.store.s3_client import cache_folder, client, transfers
 from tasks.store.s3_words import in_words, status_of
@@ -34,9 +35,9 @@ def bring(address: str) -> Path:
     """The local copy of `s3://bucket/key`: a file for an object, a folder for a prefix.
 
     Raises:
-        Missing: nothing lies there. StoreError: the bucket is out of reach, or names climb out.
+        Missing: nothing lies there. StoreError: no bucket's name, out of reach, or names climb out.
     """
-    bucket, _, key = address.removeprefix("s3://").partition("/")
+    bucket, key = bucket_and_key(address, "data")
     key = key.rstrip("/")
     with in_words(f"s3://{bucket}", lambda: str(client().meta.endpoint_url), key or bucket):
         found = _single(bucket, key) or list(_below(bucket, key))
