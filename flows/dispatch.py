@@ -66,6 +66,7 @@ def send_stages(
     done: dict[str, Trained] = {}
     with get_client(sync_client=True) as client:
         _check_deployment(client)
+        attempt = _attempt(client)
         try:
             while waiting or under_way:
                 ready = [node for node in waiting if node.waits_for in {None, *done}]
@@ -76,7 +77,7 @@ def send_stages(
                         dataset=setting.data,
                         start=done[node.waits_for].model if node.waits_for else None,
                     )
-                    under_way[node] = _Sent(node.title, _send(node, given, parameters))
+                    under_way[node] = _Sent(node.title, _send(node, given, parameters, attempt))
                 time.sleep(POLL)
                 for node, sent in list(under_way.items()):
                     if trained := sent.look(client, setting.store):
@@ -119,9 +120,18 @@ def _check_deployment(client: SyncPrefectClient) -> None:
         ) from None
 
 
-def _send(node: Node, given: Given, parameters: dict[str, Any]) -> FlowRun:
-    # A sender that crashed and goes on finds the run that it has sent, instead of sending another.
-    key = f"{flow_run.id}, {node.title}" if flow_run.id else None
+def _attempt(client: SyncPrefectClient) -> int:
+    """How often this run has ended before and was then retried; a crash is no end."""
+    if not flow_run.id:
+        return 0
+    states = client.read_flow_run_states(UUID(flow_run.id))
+    return sum(state.is_final() and not state.is_crashed() for state in states)
+
+
+def _send(node: Node, given: Given, parameters: dict[str, Any], attempt: int) -> FlowRun:
+    # A sender that crashed and goes on finds the run that it has sent, instead of sending another;
+    # one that is retried after its end would find a run that has ended too.
+    key = f"{flow_run.id}, {attempt}, {node.title}" if flow_run.id else None
     sent: FlowRun = run_deployment(
         DEPLOYMENT,
         parameters={**parameters, "stage": node.stage, "given": given.model_dump(mode="json")},
