@@ -6,6 +6,7 @@ Said again, it changes what has changed in the files and doubles nothing.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,18 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from pydantic import ValidationError
 
+from flows.deployed_files import find_folder, read_automation, read_deployments
 from flows.local_server import quiet_prefect
 from tasks.vision.errors import BadInput
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
 
 POOLS = {
     "relevo-cpu": "data, reports, and whoever sends stages",
     "relevo-gpu": "one training a GPU",
 }
 WEBHOOK = "relevo-notify"
+TAG = "relevo"  # of deployments that are this project's
 
 
 def deploy(
@@ -43,7 +48,8 @@ def deploy(
     gpus
         Stages that may train at a time, all workers together.
     notify
-        A webhook that gets one line of JSON when a run fails, is late, or has crashed.
+        A webhook that gets one line of JSON when a run fails, is late, or has crashed; left out, nobody
+        does any more.
     files
         Another folder of prefect.yaml and automations/ than this project's own deployments/.
     """
@@ -51,54 +57,38 @@ def deploy(
         raise BadInput(f"--gpus {gpus}: expected 1 or more")
     if notify and not notify.startswith(("http://", "https://")):
         raise BadInput(f"--notify {notify!r}: expected a URL, https://...")
-    folder = _folder(files)
+    folder = find_folder(files)
+    deployments = read_deployments(folder / "prefect.yaml")
+    automations = [
+        read_automation(path) for path in sorted((folder / "automations").glob("*.y*ml"))
+    ]
     with quiet_prefect(own_server=False):
         from prefect.client.orchestration import get_client
 
         with get_client(sync_client=True) as client:
             for pool, about in POOLS.items():
                 _make_pool(client, pool, about, gpus if pool == "relevo-gpu" else None)
-            deployments = _read(folder / "prefect.yaml")["deployments"]
-            before = _clocks(client, deployments)
+            before = _clocks(_known(client, deployments))
             _deploy(folder / "prefect.yaml")
-            for each in deployments:
-                _drop_schedules(client, each)
-            gone = before - _clocks(client, deployments)
+            _drop_schedules(client, deployments)
+            gone = before - _clocks(_known(client, deployments))
             block = _webhook(notify) if notify else None
-            made = [
-                _automate(client, path, block)
-                for path in sorted((folder / "automations").glob("*"))
-            ]
+            silent = [each for each in automations if not notify and _calls(each)]
+            made = [each for each in automations if each not in silent]
+            for each in made:
+                _automate(client, each, block)
+            muted = [each["name"] for each in silent if _remove(client, each)]
     names = ", ".join(_name(each) for each in deployments)
     print(f"pools {', '.join(POOLS)}; at most {gpus} trainings at a time")
     print(f"deployments {names}")
-    print(f"automations {', '.join(name for name in made if name)}")
+    print(f"automations {', '.join(each['name'] for each in made)}")
     for name, clock in gone.elements():
         print(f"schedule removed: {name}, {clock}")
+    for name in muted:
+        print(f"automation removed: {name}")
     if not notify:
         print("no notifications; name a webhook with --notify")
     return 0
-
-
-def _folder(given: Path | None) -> Path:
-    own = Path(__file__).parents[1] / "deployments"
-    tried = [given] if given else [own, Path("deployments")]
-    for folder in tried:
-        if (folder / "prefect.yaml").is_file():
-            return folder.absolute()
-    raise BadInput(
-        f"{tried[-1]} holds no prefect.yaml; give the project's folder deployments/ as --files"
-    )
-
-
-def _read(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise BadInput(f"{path} can't be read ({reason}); expected YAML") from None
 
 
 def _make_pool(client: SyncPrefectClient, name: str, about: str, limit: int | None) -> None:
@@ -131,30 +121,43 @@ def _deploy(path: Path) -> None:
 
 
 def _name(deployment: dict[str, Any]) -> str:
-    flow = str(deployment["entrypoint"]).rpartition(".")[2].replace("_", "-")
+    flow = re.split("[.:]", str(deployment["entrypoint"]))[-1].replace("_", "-")
     return f"{flow}/{deployment['name']}"
 
 
-def _drop_schedules(client: SyncPrefectClient, deployment: dict[str, Any]) -> None:
-    """Prefect replaces schedules by those of the file, but for the last: it leaves that where it is."""
-    if not deployment.get("schedules"):
-        there = client.read_deployment_by_name(_name(deployment))
-        for each in there.schedules:
+def _known(
+    client: SyncPrefectClient, deployments: list[dict[str, Any]]
+) -> dict[str, DeploymentResponse]:
+    """What the server has of the file's deployments, and of those that the file had in the past."""
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+    from prefect.exceptions import ObjectNotFound
+
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    found = {
+        f"{client.read_flow(each.flow_id).name}/{each.name}": each
+        for each in client.read_deployments(deployment_filter=tagged)
+    }
+    for name in map(_name, deployments):
+        with suppress(ObjectNotFound):
+            found[name] = client.read_deployment_by_name(name)
+    return found
+
+
+def _drop_schedules(client: SyncPrefectClient, deployments: list[dict[str, Any]]) -> None:
+    """Prefect replaces a deployment's schedules by those of the file, but leaves them where it has none."""
+    timed = {_name(each) for each in deployments if each.get("schedules")}
+    for name, there in _known(client, deployments).items():
+        for each in there.schedules if name not in timed else ():
             client.delete_deployment_schedule(there.id, each.id)
 
 
-def _clocks(
-    client: SyncPrefectClient, deployments: list[dict[str, Any]]
-) -> Counter[tuple[str, str]]:
+def _clocks(known: dict[str, DeploymentResponse]) -> Counter[tuple[str, str]]:
     """How often the server has each schedule, by its deployment and when it fires."""
-    from prefect.exceptions import ObjectNotFound
-
-    found: Counter[tuple[str, str]] = Counter()
-    for name in map(_name, deployments):
-        with suppress(ObjectNotFound):
-            for each in client.read_deployment_by_name(name).schedules:
-                found[name, _clock(each.schedule.model_dump(mode="json"))] += 1
-    return found
+    return Counter(
+        (name, _clock(each.schedule.model_dump(mode="json")))
+        for name, there in known.items()
+        for each in there.schedules
+    )
 
 
 def _clock(schedule: dict[str, Any]) -> str:
@@ -171,25 +174,48 @@ def _webhook(url: str) -> str:
     return str(block.save(WEBHOOK, overwrite=True))
 
 
-def _automate(client: SyncPrefectClient, path: Path, block: str | None) -> str | None:
-    """Make or change one automation; one that notifies is left out while there is nobody to notify."""
-    from prefect.events.schemas.automations import AutomationCore
+def _calls(automation: dict[str, Any]) -> bool:
+    return any(action["type"] == "call-webhook" for action in automation["actions"])
 
-    values = _read(path)
+
+def _automate(client: SyncPrefectClient, values: dict[str, Any], block: str | None) -> None:
+    """Make or change one automation; `block` is the webhook of those that notify."""
+    from prefect.events.schemas.automations import AutomationCore
+    from prefect.exceptions import ObjectNotFound
+
     for action in values["actions"]:
         if action["type"] == "call-webhook":
-            if block is None:
-                return None
             action["block_document_id"] = block
         if action["type"] == "run-deployment":
-            name = action["deployment_id"]
-            action["deployment_id"] = str(client.read_deployment_by_name(name).id)
-    automation = AutomationCore.model_validate(values)
+            name = str(action.get("deployment_id"))
+            try:
+                action["deployment_id"] = str(client.read_deployment_by_name(name).id)
+            except (ObjectNotFound, ValueError):
+                raise BadInput(
+                    f"automation {values['name']} runs {name!r}, which prefect.yaml doesn't list"
+                ) from None
+    try:
+        automation = AutomationCore.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise BadInput(f"automation {values['name']}: {where}: {fault['msg']}") from None
     body = automation.model_dump(mode="json", exclude={"owner_resource"})
-    there = client.request("POST", "/automations/filter", json={}).json()
-    same = [each["id"] for each in there if each["name"] == automation.name]
-    if same:
+    if same := _same(client, values):
         client.request("PUT", "/automations/{id}", path_params={"id": same[0]}, json=body)
     else:
         client.request("POST", "/automations/", json=body)
-    return automation.name
+
+
+def _remove(client: SyncPrefectClient, values: dict[str, Any]) -> bool:
+    """Remove an automation by its name: was there one?"""
+    same = _same(client, values)
+    for each in same:
+        client.request("DELETE", "/automations/{id}", path_params={"id": each})
+    return bool(same)
+
+
+def _same(client: SyncPrefectClient, values: dict[str, Any]) -> list[str]:
+    """The ids of the server's automations of the same name."""
+    there = client.request("POST", "/automations/filter", json={}).json()
+    return [each["id"] for each in there if each["name"] == values["name"]]
