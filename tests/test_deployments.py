@@ -95,6 +95,26 @@ def test_the_compose_file_has_the_form_of_one() -> None:
     assert compose["services"]["server"]["ports"] == ["127.0.0.1:4200:4200"]
 
 
+def test_whichever_user_a_container_has_may_write_where_it_must() -> None:
+    """A named volume takes owner and mode from the image's folder, and is root's where that is missing."""
+    image = (FOLDER / "docker/Dockerfile").read_text().replace("\\\n", " ")
+    made = re.search(r"^RUN install -d -o 1000 -g 0 -m 0775 (.+)$", image, re.M)
+    assert made
+    folders = set(made[1].split())
+    compose = yaml.safe_load((FOLDER / "docker/compose.yaml").read_text())
+    mounts = {
+        volume.partition(":")[2]
+        for service in compose["services"].values()
+        for volume in service.get("volumes", [])
+        if "relevo" in service["image"]
+    }
+    assert mounts
+    # A user without an entry in passwd has no home but that which the environment names.
+    named = dict(re.findall(r"\b(HOME|PREFECT_HOME)=(\S+)", image))
+    assert set(named) == {"HOME", "PREFECT_HOME"}
+    assert mounts | set(named.values()) <= folders
+
+
 def test_no_image_and_no_file_holds_a_secret() -> None:
     for path in (p for p in FOLDER.rglob("*") if p.is_file() and "secrets" not in p.parts):
         for line in path.read_text().splitlines():
