@@ -11,9 +11,20 @@ DEFAULT_STORE = "./artifacts"
 
 
 def store_address(given: str | None) -> str:
-    """The store as given, else $RELEVO_STORE, else a folder here; a path made absolute."""
+    """The store as given, else $RELEVO_STORE, else a folder here; a path made absolute.
+
+    Raises:
+        BadInput: its path begins with the home of nobody.
+    """
     address = given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE
-    return address if "://" in address else str(Path(address).expanduser().absolute())
+    if "://" in address:
+        return address
+    try:
+        return str(Path(address).expanduser().absolute())
+    except RuntimeError:
+        raise BadInput(
+            f"store {address!r}: there is no home of that name; give a folder or s3://bucket/prefix"
+        ) from None
 
 
 def local_data(given: str) -> str:

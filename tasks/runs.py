@@ -100,7 +100,14 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         BadInput: there is no such run, stage or folder, or its file is no model.
     """
     folder = Path(given)
-    if (folder / MODEL_FILE).is_file():
+    try:
+        here = (folder / MODEL_FILE).is_file()
+    except OSError as error:
+        raise BadInput(
+            f"model {given!r} can't be a path ({error.strerror}); expected RUN/STAGE, e.g. "
+            "latest/baseline, or an exported folder"
+        ) from None
+    if here:
         return unpack((folder / MODEL_FILE).read_bytes(), str(folder / MODEL_FILE))
     if given.startswith("s3://"):
         return unpack(open_store(given).read(MODEL_FILE), given)

@@ -102,12 +102,23 @@ DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a text file": (lambda p: write_folder(p.parent, {"data": b"text"}) / "data", "no folder"),
 }
 
+LONG = "x" * 300  # more than a file system's name may have
+
 # What is wrong with the words of a command, and what the line says; digits need no images.
 WORDS: dict[str, tuple[list[str], str]] = {
     "a misspelt recipe": (["run", "digit"], "did you mean 'digits'?"),
     "a folder as recipe": (["run", "tests"], "relevo run RECIPE --data tests"),
     "a setting without effect": (["run", "--set=stages.transfer.head_epochs=3"], "has no effect"),
     "a store below a file": (["run", "--store", "README.md/store"], "can't be written"),
+    "a store with too long a name": (["run", "--store", f"/tmp/{LONG}"], "can't be written"),
+    "runs in a store with too long a name": (["runs", "--store", f"/tmp/{LONG}"], "can't be read"),
+    "a plan in a store with too long a name": (
+        ["plan", "--store", f"/tmp/{LONG}"],
+        "can't be read",
+    ),
+    "a store in nobody's home": (["runs", "--store", "~nobody-here/x"], "no home"),
+    "a recipe with too long a name": (["run", LONG], "can't be a path"),
+    "a model with too long a name": (["predict", f"{LONG}/x", "README.md"], "can't be a path"),
     "a store of another kind": (["run", "--store", "ftp://x"], "give a folder or s3://"),
     "an unknown key": (["run", "--set", "stages.baseline.epoch=3"], "did you mean 'epochs'?"),
     "an unknown table": (["run", "--set", "stage.baseline.epochs=3"], "did you mean 'stages'?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -323,6 +324,37 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     open_store(tmp_path / "not" / "yet" / "there").check()
     assert [path.name for path in tmp_path.iterdir()] == ["file"], "a check leaves nothing"
     assert "\n" not in str(raised.value)
+
+
+def test_a_folder_that_may_not_be_entered_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path / "closed" / "store")
+    ref = store.put("model", BYTES)
+    real = Path.stat
+
+    def stat(path: Path, **options: Any) -> os.stat_result:  # as it is for anybody but root
+        if path.is_relative_to(tmp_path / "closed") and path != tmp_path / "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(StoreError, match=r"can't be written \(Permission denied\); make it"):
+        store.check()
+    looks = (
+        lambda: list(store.keys("runs")),
+        lambda: store.fetch(ref),
+        lambda: store.entry(ref.uri),
+    )
+    for look in (*looks, store.exists):
+        with pytest.raises(StoreError, match=r"can't be read \(Permission denied\); make it"):
+            look()
+
+
+@pytest.mark.parametrize("address", ["~nobody-here/x", "file://~nobody-here/x"])
+def test_a_store_in_a_home_that_is_nobodys_is_refused(address: str) -> None:
+    with pytest.raises(StoreError, match="no home"):
+        open_store(address)
 
 
 @pytest.mark.parametrize("address", ["http://x/y", "gs://bucket/x", "S3://bucket/x"])

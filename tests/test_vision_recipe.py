@@ -81,6 +81,7 @@ def test_the_exercise_limits_its_classes() -> None:
         (('source = "digits"', 'source = "digits"\nvalidation = 0.0'), "data.validation = 0.0"),
         (('source = "digits"', ""), "data.source is missing"),
         (("[data]", "[data"), "is not TOML"),
+        (("[data]", "defaults = 3\n[data]"), "defaults = 3: expected a table of keys and values"),
         (("[stages.transfer]", '[stages."año"]'), "stage 'año': use a to z, digits and _"),
     ],
 )

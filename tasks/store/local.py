@@ -35,11 +35,20 @@ class LocalStore(Store):
     """Files under one folder, which is made when something is first written."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.expanduser().absolute()
+        """Raises StoreError if the path begins with the home of nobody."""
+        try:
+            self.folder = folder.expanduser().absolute()
+        except RuntimeError:
+            raise StoreError(
+                f"store {str(folder)!r}: there is no home of that name; give another folder"
+            ) from None
         self.uri = str(self.folder)
 
     def exists(self) -> bool:
-        return self.folder.exists()
+        try:
+            return self.folder.exists()
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def put(
         self,
@@ -62,8 +71,11 @@ class LocalStore(Store):
 
     def fetch(self, ref: Ref) -> Path:
         path = self._path(ref.uri)
-        if not path.is_file():
-            raise Missing(f"{ref.uri} is not in the store {self.uri}")
+        try:
+            if not path.is_file():
+                raise Missing(f"{ref.uri} is not in the store {self.uri}")
+        except OSError as error:
+            raise self._unreadable(error) from None
         if not self._whole(path, ref):
             raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
         return path
@@ -99,6 +111,8 @@ class LocalStore(Store):
             return self._entry(self._path(key))
         except (FileNotFoundError, NotADirectoryError):
             raise Missing(f"{key} is not in the store {self.uri}") from None
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def unfinished(self) -> Iterator[Entry]:
         yield from self._files(None, partial=True)
@@ -135,9 +149,9 @@ class LocalStore(Store):
 
     def check(self) -> None:
         folder = self.folder
-        while not folder.exists():
-            folder = folder.parent
         try:
+            while not folder.exists():
+                folder = folder.parent
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
@@ -151,18 +165,27 @@ class LocalStore(Store):
             f"{mend}, or give another --store"
         )
 
+    def _unreadable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"store {self.uri} can't be read ({error.strerror or error}); "
+            "make it a folder that you may read, or give another --store"
+        )
+
     def _path(self, key: str) -> Path:
         return self.folder / listed_key(key)
 
     def _files(self, prefix: str | None, partial: bool) -> Iterator[Entry]:
-        if self.folder.exists() and not self.folder.is_dir():
-            raise StoreError(f"store {self.uri} is a file; give a folder or s3://bucket/prefix")
         root = self.folder if prefix is None else self._path(prefix)
         found = []
-        for path in root.rglob("*"):
-            with suppress(FileNotFoundError):  # another process may delete it meanwhile
-                if path.is_file() and (PARTIAL in path.name) == partial:
-                    found.append(self._entry(path))
+        try:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise StoreError(f"store {self.uri} is a file; give a folder or s3://bucket/prefix")
+            for path in root.rglob("*"):
+                with suppress(FileNotFoundError):  # another process may delete it meanwhile
+                    if path.is_file() and (PARTIAL in path.name) == partial:
+                        found.append(self._entry(path))
+        except OSError as error:
+            raise self._unreadable(error) from None
         yield from sorted(found, key=lambda entry: entry.key)
 
     def _entry(self, path: Path) -> Entry:

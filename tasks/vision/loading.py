@@ -31,15 +31,22 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
         if p.name.endswith(".toml")
     }
     if given in builtin:
-        text, name = builtin[given].read_text("utf-8"), given
-    elif Path(given).is_file() and not given.lower().endswith(ARCHIVE_SUFFIXES):
+        return parse_recipe(builtin[given].read_text("utf-8"), given, settings or {})
+    try:
+        is_file, there = Path(given).is_file(), Path(given).exists()
+    except OSError as error:  # too long, or in a folder that one may not enter
+        raise BadInput(
+            f"recipe {given!r} can't be a path ({error.strerror}); expected {', '.join(builtin)}, "
+            "or the path of a .toml file"
+        ) from None
+    if is_file and not given.lower().endswith(ARCHIVE_SUFFIXES):
         try:
             text, name = Path(given).read_text("utf-8"), Path(given).stem
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(
                 f"recipe {given!r} can't be read: {error}; give a UTF-8 TOML file"
             ) from None
-    elif Path(given).exists():
+    elif there:
         raise BadInput(
             f"recipe {given!r} is no TOML file; give your images as --data: "
             f"relevo run RECIPE --data {given}"
@@ -63,7 +70,11 @@ def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
     ):
         _assign(table, path, value)
     defaults, stages = table.pop("defaults", {}), table.get("stages", {})
-    if isinstance(defaults, dict) and isinstance(stages, dict):
+    if not isinstance(defaults, dict):
+        raise BadInput(
+            f"recipe {name!r}: defaults = {defaults!r}: expected a table of keys and values"
+        )
+    if isinstance(stages, dict):
         table["stages"] = {key: _laid_over(defaults, stage) for key, stage in stages.items()}
     try:
         recipe = Recipe.model_validate({"name": name, **table})
