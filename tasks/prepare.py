@@ -11,10 +11,12 @@ from tasks.keys import Done
 from tasks.progress import Event, tell
 from tasks.store import Damaged, Missing, Ref, Store, open_store
 from tasks.vision import cifar10
+from tasks.vision.errors import BadInput
+from tasks.vision.files import shown
 from tasks.vision.labels import apply_scheme
 from tasks.vision.preparing import prepare
 from tasks.vision.settings import Data, LabelScheme
-from tasks.vision.sources import find_source, read_source
+from tasks.vision.sources import find_source, fingerprint, read_source
 
 
 @step
@@ -28,6 +30,9 @@ def prepare_images(
     """Read, decode, split and publish the images of a source; returns the data set's ref.
 
     The label `schemes` decide nothing: one that names a class that isn't there stops it at once.
+
+    Raises:
+        BadInput: the images can't be used, or aren't those of the `ingredients`, which make the key.
     """
     settings = Data.model_validate(data)
     home = open_store(store)
@@ -48,6 +53,12 @@ def prepare_images(
             cache_dir=Path(folder),
             accept=accept,
         )
+        # The key says what was there before; hashing once more costs little beside decoding.
+        if fingerprint(source) != ingredients["source"]:
+            raise BadInput(
+                f"{shown(given)} changed while it was read; wait until nothing writes there, then "
+                "start the run again"
+            )
         for line in found.unreadable:
             tell(Event("prepare data", f"left out {line}"))
         train, test = (len(found.splits[name].labels) for name in ("train", "test"))

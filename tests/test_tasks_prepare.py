@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from images import png, write_folder, write_zip
 from test_vision_cifar10 import cifar_archive, serving
 
-from tasks.prepare import keep_archive
+from tasks.keys import Done, preparation
+from tasks.prepare import keep_archive, prepare_images
 from tasks.store import open_store
 from tasks.vision import cifar10
 from tasks.vision.dataset import open_dataset
 from tasks.vision.errors import BadInput
 from tasks.vision.preparing import prepare
+from tasks.vision.settings import Data
 from tasks.vision.sources import ImageSet, Split, find_source, read_source
 
 
@@ -69,6 +74,31 @@ def test_a_class_of_one_image_can_not_be_split(tmp_path: Path) -> None:
             tmp_path / "f",
         )
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("write", [write_folder, write_zip], ids=["folder", "archive"])
+def test_images_that_change_after_they_were_hashed_are_not_kept_under_that_hash(
+    write: Callable[[Path, dict[str, bytes]], Path], tmp_path: Path
+) -> None:
+    kinds = [(split, label) for split in ("train", "test") for label in ("cat", "dog")]
+    files = {
+        f"{split}/{label}/{i}.png": png(100 * n + i)
+        for n, (split, label) in enumerate(kinds)
+        for i in range(20)
+    }
+    path, store = write(tmp_path / "data.zip", files), str(tmp_path / "store")
+    settings = Data(source=str(path), image_size=16)
+
+    def prepare_again(hashed: dict[str, Any]) -> Any:
+        return prepare_images.fn(str(path), settings.model_dump(mode="json"), [], hashed, store)
+
+    before = preparation(settings, find_source(str(path))).ingredients
+    assert Done.model_validate(prepare_again(before)).ingredients == before
+    kept = list(open_store(store).keys("datasets"))
+    write(path, {**files, "train/cat/new.png": png(1000)})
+    with pytest.raises(BadInput, match=r"data.zip changed while it was read; wait .+ again"):
+        prepare_again(before)
+    assert list(open_store(store).keys("datasets")) == kept
 
 
 def test_another_file_is_no_data_set(tmp_path: Path) -> None:
