@@ -24,6 +24,7 @@ from flows.parameters import (
     Settings,
     all_changes,
     find_recipe,
+    spelt_out,
 )
 from flows.prepare_data import prepared
 from flows.train_stage import Setting, control_name, run_stage
@@ -96,13 +97,14 @@ def experiment(
         done = send_stages(setting, chosen, {**same, "max_epochs": max_epochs, "refresh": refresh})
 
     devices, source = devices_of(done, home), data or plan.data.source
+    repeat = spelt_out(recipe, own_recipe, settings, seed, max_epochs)
     content = {
         "lang": lang,
         "title": plan.name,
         "description": plan.description,
         "recipe_toml": as_toml(plan),
         "command": command(
-            f"{plan.name}.toml" if own_recipe else recipe, data, changes, stages or [], lang
+            f"{plan.name}.toml" if own_recipe else recipe, data, repeat, stages or [], lang
         ),
         "seed": plan.seed,
         "device": "; ".join(devices),

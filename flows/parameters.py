@@ -61,6 +61,29 @@ def all_changes(settings: Mapping[str, Any] | None, seed: int | None) -> dict[st
     return {**(settings or {}), **({"seed": seed} if seed is not None else {})}
 
 
+def spelt_out(
+    recipe: str,
+    own_recipe: str | None,
+    settings: Mapping[str, Any] | None,
+    seed: int | None,
+    max_epochs: int | None,
+) -> dict[str, Any]:
+    """Settings and seed that come to the same recipe without `max_epochs`, as the command line has none.
+
+    Raises:
+        BadInput: as for `find_recipe`.
+    """
+    changes = all_changes(settings, seed)
+    if max_epochs is None:
+        return changes
+    stages = find_recipe(recipe, own_recipe, settings, seed).stages
+    for name, stage in stages.items():
+        for key in sorted({"epochs", "head_epochs"} - stage.idle()):
+            if getattr(stage, key) > max_epochs:
+                changes[f"stages.{name}.{key}"] = max_epochs
+    return changes
+
+
 def recipe_parameters(given: str) -> dict[str, Any]:
     """A built-in recipe's name, or the text of a TOML file, as a flow takes them.
 
