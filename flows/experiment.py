@@ -143,7 +143,17 @@ def command(
     for stage in stages:
         words += ["--stage", stage]
     for path, value in changes.items():
-        text = value if isinstance(value, str) else json.dumps(value)
+        text = value if isinstance(value, str) else _toml(value)
         words += ["--seed", text] if path == "seed" else ["--set", f"{path}={text}"]
     words += ["--lang", lang] if lang != "en" else []
     return shlex.join(words)
+
+
+def _toml(value: Any) -> str:
+    """A setting's value as --set reads it; JSON but for its tables, which TOML writes otherwise."""
+    if isinstance(value, dict):
+        inside = (f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items())
+        return f"{{{', '.join(inside)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)
