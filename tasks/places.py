@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tasks.store.addresses import without_secrets
 from tasks.vision.errors import BadInput
 
 DEFAULT_STORE = "./artifacts"
@@ -31,10 +32,15 @@ def local_data(given: str) -> str:
     """A --data value that can be read here: what lies in a bucket is brought into the cache folder.
 
     Raises:
-        BadInput: nothing lies under that address. StoreError: the bucket is out of reach.
+        BadInput: nothing lies under that address, or it is of another kind.
+        StoreError: the bucket is out of reach.
     """
-    if not given.startswith("s3://"):
+    if "://" not in given:
         return given
+    if not given.startswith("s3://"):
+        raise BadInput(
+            f"{without_secrets(given)!r} can't be fetched from here; give a path or s3://bucket/key"
+        )
     from tasks.store import Missing
     from tasks.store.s3_data import bring
 

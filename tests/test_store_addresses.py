@@ -47,6 +47,13 @@ def test_data_in_what_is_no_bucket_is_refused_before_anything_is_sent(bucket: st
     assert "TOPSECRET" not in str(refused.value)
 
 
+@pytest.mark.parametrize("scheme", ["https", "http", "gs", "file"])
+def test_data_at_another_address_is_refused_without_its_secrets(scheme: str) -> None:
+    with pytest.raises(BadInput, match=rf"'{scheme}://host/x.zip'.+give a path") as refused:
+        local_data(f"{scheme}://{SECRET}host/x.zip")
+    assert "TOPSECRET" not in str(refused.value)
+
+
 @pytest.mark.parametrize("secret", [SECRET, "me:TOPSECRET@"])
 def test_a_prefect_server_that_does_not_answer_is_named_without_secrets(
     secret: str, monkeypatch: pytest.MonkeyPatch
