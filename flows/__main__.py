@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -215,6 +216,8 @@ def _status(words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except BaseException as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _refuse(f"{error.filename!r} is too long a name for a file; give a shorter one")
         if isinstance(error, SystemExit | GeneratorExit) or os.environ.get("RELEVO_TRACEBACK"):
             raise
         line = " ".join(str(error).split()) or type(error).__name__

@@ -119,6 +119,13 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "a store in nobody's home": (["runs", "--store", "~nobody-here/x"], "no home"),
     "a recipe with too long a name": (["run", LONG], "can't be a path"),
     "a model with too long a name": (["predict", f"{LONG}/x", "README.md"], "can't be a path"),
+    "a table below too long a name": (
+        ["predict", "a/b", "x.png", f"--csv={LONG}/x.csv"],
+        "too long",
+    ),
+    "a draft below too long a name": (["new-recipe", "tests", "-o", f"{LONG}/x.toml"], "too long"),
+    "a model below too long a name": (["export", "a/b", f"{LONG}/x"], "too long"),
+    "deployments of too long a name": (["deploy", "--files", LONG], "too long"),
     "a store of another kind": (["run", "--store", "ftp://x"], "give a folder or s3://"),
     "an unknown key": (["run", "--set", "stages.baseline.epoch=3"], "did you mean 'epochs'?"),
     "an unknown table": (["run", "--set", "stage.baseline.epochs=3"], "did you mean 'stages'?"),
