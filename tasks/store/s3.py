@@ -11,7 +11,6 @@ import mimetypes
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from tasks.store.base import (
 )
 from tasks.store.lease import Seen, Unsupported, leased
 from tasks.store.s3_client import CACHE, TRANSFER, cache_folder, client, patiently, transfers
+from tasks.store.s3_slot import S3Slot
 from tasks.store.s3_words import NO_CONDITIONS, code_of, in_words, status_of
 
 
@@ -136,7 +136,7 @@ class S3Store(Store):
 
     @contextmanager
     def claim(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
-        with leased(_Lock(self, f"locks/{key}"), waiting):
+        with leased(S3Slot(self, f"locks/{key}"), waiting):
             yield
 
     def write_if(self, key: str, content: bytes, **condition: str) -> bool:
@@ -230,26 +230,6 @@ class S3Store(Store):
             finally:
                 partial.unlink(missing_ok=True)
         raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
-
-
-@dataclass(frozen=True)
-class _Lock:
-    """A slot for a lease: the document of this store under `key`."""
-
-    store: S3Store
-    key: str
-
-    def look(self) -> Seen | None:
-        return self.store.look(self.key)
-
-    def create(self, content: bytes) -> bool:
-        return self.store.write_if(self.key, content, IfNoneMatch="*")
-
-    def replace(self, content: bytes, version: str) -> bool:
-        return self.store.write_if(self.key, content, IfMatch=version)
-
-    def clear(self) -> None:
-        self.store.delete(self.key)
 
 
 def _bucket_and_prefix(address: str) -> tuple[str, str]:
