@@ -73,7 +73,11 @@ def new_recipe(
     print(f"stages: {', '.join(recipe.stages)}")
     if scheme := recipe.scheme(next(iter(recipe.stages.values()))):
         print(f"the first finds {', '.join(scheme.targets)}; --positive names other classes")
+    else:
+        print("with two classes one stage tells them apart; nothing is handed on")
     print(f"now: {command}")
+    # Every draft has this stage, whatever the number of classes.
+    print("then: relevo predict latest/all_classes MORE_PICTURES --csv seen.csv")
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Relevo
+from conftest import ROOT, Relevo
 from images import encoded, png, write_folder, write_zip
 from PIL import Image
 
@@ -47,7 +47,7 @@ def test_from_a_folder_of_photos_to_a_report(relevo: Relevo, server: str, tmp_pa
     told = relevo("new-recipe", *words, cwd=tmp_path, env=env)
     assert told.status == 0, told.err
     assert "180 training and 60 test pictures" in told.out
-    assert told.out.splitlines()[-1] == "now: relevo run photos.toml"
+    assert told.out.splitlines()[-2] == "now: relevo run photos.toml"
     recipe = parse_recipe((tmp_path / "photos.toml").read_text("utf-8"), "photos", {})
     assert recipe.labels["detector"].targets == {"cherry or fig": ["cherry", "fig"]}
     assert recipe.labels["two"].targets["zebra crossing"] == ["zebra crossing"]
@@ -80,7 +80,7 @@ def test_each_line_is_explained_and_each_setting_has_an_effect() -> None:
 @pytest.mark.parametrize(
     ("classes", "given", "stages"),
     [
-        (2, {}, ["baseline"]),
+        (2, {}, ["all_classes"]),
         (3, {}, ["baseline", "all_classes", "all_classes_from_baseline"]),
         (3, {"second": "b"}, ["transfer", "all_classes_from_transfer"]),
         (4, {}, ["transfer", "all_classes_from_transfer"]),
@@ -94,10 +94,10 @@ def test_any_number_of_classes_gives_a_recipe(
     some = dict.fromkeys("abcdef"[:classes], count)
     for side in (20, 64, 4000):
         recipe = parse_recipe(draft(Pictures(some, some, side), "x", **given), "x", {})  # type: ignore[arg-type]
-        assert set(stages) <= set(recipe.stages)
+        assert {"all_classes", *stages} <= set(recipe.stages)
         assert recipe.data.image_size in (32, 64, 96)
     small, large = (draft(Pictures(dict.fromkeys("ab", n), some, 32), "x") for n in (50, 20_000))
-    few, many = (parse_recipe(text, "x", {}).stages["baseline"] for text in (small, large))
+    few, many = (parse_recipe(text, "x", {}).stages["all_classes"] for text in (small, large))
     assert few.epochs > many.epochs
     assert sum(few.network.widths) < sum(many.network.widths)
 
@@ -154,7 +154,8 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
         "none of 2",
     ),
     "a misspelt class": (small(), ["--positive", "A"], "class 'A' is not there"),
-    "all classes": (small(), ["--positive", "a", "b"], "leave one out"),
+    "a choice of two": (small(), ["--positive", "a"], "--positive a: with two classes one stage"),
+    "a second of two": (small(), ["--second", "b"], "--second b: with two classes one stage"),
     "a file that is there": (small(**{"../photos.toml": b"mine"}), [], "--force overwrites it"),
     "a folder as file": (small(), ["-o", "photos"], "expected a file's name"),
     "a folder that is not there": (small(), ["-o", "no/such.toml"], "a folder that is there"),
@@ -185,7 +186,29 @@ def test_force_overwrites_and_a_built_in_source_needs_no_recipe(
     assert "relevo run digits" in relevo("new-recipe", "digits", cwd=tmp_path).err
 
 
-def test_a_class_with_a_single_second_leaves_no_rest() -> None:
-    two = dict.fromkeys("ab", 50)
-    with pytest.raises(BadInput, match="--second"):
-        draft(Pictures(two, two, 32), "x", ["a"], "b")
+@pytest.mark.parametrize(
+    ("positive", "second", "expected"),
+    [(["a", "b"], "c", "--second 'c'"), (["a", "b", "c"], None, "leave one out as the rest")],
+)
+def test_a_choice_that_leaves_no_rest_is_refused(
+    positive: list[str], second: str | None, expected: str
+) -> None:
+    three = dict.fromkeys("abc", 50)
+    with pytest.raises(BadInput, match=expected):
+        draft(Pictures(three, three, 32), "x", positive, second)
+
+
+def test_two_classes_are_one_stage_that_the_printed_command_asks(
+    relevo: Relevo, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "photos", small())
+    told = relevo("new-recipe", "photos", cwd=tmp_path)
+    assert "with two classes one stage tells them apart; nothing is handed on" in told.out
+    assert told.out.splitlines()[-1].startswith("then: relevo predict latest/all_classes ")
+    text = (tmp_path / "photos.toml").read_text()
+    assert "# With two classes" in text
+    recipe = parse_recipe(text, "photos", {})
+    assert recipe.description == "Own pictures: a or b (nothing is handed on)"
+    assert list(recipe.stages) == ["all_classes"]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert "relevo predict latest/all_classes more-photos" in readme

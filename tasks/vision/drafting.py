@@ -36,6 +36,9 @@ def draft(
     for name in (*positive, *([second] if second else [])):
         if name not in classes:
             raise BadInput(f"class {name!r}{nearest(name, classes)}")
+    if len(classes) == 2:
+        _check_no_choice(positive, second)
+        return _joined(_head(pictures, source, classes), _defaults(pictures), _only_stage())
     by_count = sorted(classes, key=lambda name: -pictures.train[name])
     found = list(dict.fromkeys(positive)) or by_count[:1]
     others = [name for name in by_count if name not in found]
@@ -46,8 +49,6 @@ def draft(
             f"--second {second!r}: expected a class beside {', '.join(found)} that leaves a rest"
         )
     lines = _head(pictures, source, found)
-    if len(classes) == 2:
-        return _joined(lines, _defaults(pictures), _stage("baseline", _detector("all")))
     target, then = " or ".join(found), second or others[0]
     rest = next(name for name in ("other", "rest", "none") if name not in (target, then))
     schemes = _scheme("detector", {target: found}, rest)
@@ -76,6 +77,16 @@ def _check_counts(pictures: Pictures) -> None:
             f"class {poor!r} has {pictures.train[poor]} pictures in train, all classes {total}; "
             "expected 5 or more of each: add some"
         )
+
+
+def _check_no_choice(positive: Sequence[str], second: str | None) -> None:
+    """`BadInput` where a person chooses classes and there is nothing to choose."""
+    for option, value in (("--positive", " ".join(positive)), ("--second", second)):
+        if value:
+            raise BadInput(
+                f"{option} {value}: with two classes one stage tells them apart; expected three or "
+                "more classes: leave the option out"
+            )
 
 
 # What suits so many pictures of such a size
@@ -109,6 +120,14 @@ Line = tuple[str, str]
 SMOOTHED: list[Line] = [
     ("label_smoothing = 0.2", "do not be too sure; nothing starts from this one")
 ]
+COMPARED = [
+    "# Beside each stage that starts from another, two controls are trained to compare it with: the",
+    "# same network from scratch, and the same head on a frozen random one. controls = false: without.",
+]
+ALONE = [
+    "# With two classes one stage learns all that there is to tell apart: nothing is handed on, and",
+    "# nothing is compared with it. A third class makes a chain of stages.",
+]
 
 
 def _head(pictures: Pictures, source: str, found: Sequence[str]) -> list[str]:
@@ -118,12 +137,13 @@ def _head(pictures: Pictures, source: str, found: Sequence[str]) -> list[str]:
     about = (
         f"{total} training and {tests} test pictures of {len(pictures.train)} classes: {counted}"
     )
+    alone = len(pictures.train) == 2
+    what = " or ".join(found) + (" (nothing is handed on)" if alone else ", and all classes")
     return [
         *(f"# {line}" for line in wrap(shown(about), WIDTH)),
         "# Train it with: relevo run THIS_FILE   Look first, at what and for how long: relevo plan",
-        "# Beside each stage that starts from another, two controls are trained to compare it with: the",
-        "# same network from scratch, and the same head on a frozen random one. controls = false: without.",
-        f"description = {_text('Own pictures: ' + ' or '.join(found) + ', and all classes')}",
+        *(ALONE if alone else COMPARED),
+        f"description = {_text('Own pictures: ' + what)}",
         "",
         "[data]",
         *_commented(
@@ -180,6 +200,12 @@ def _defaults(pictures: Pictures) -> list[str]:
             ]
         ),
     ]
+
+
+def _only_stage() -> list[str]:
+    return _stage(
+        "all_classes", [('labels = "all"', "both classes; all layers learn from scratch")]
+    )
 
 
 def _detector(labels: str) -> list[Line]:
