@@ -6,6 +6,7 @@ its text, and a store that is left out is the one that the worker's environment 
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -96,7 +97,7 @@ def recipe_parameters(given: str) -> dict[str, Any]:
         return {"recipe": given}
     text = path.read_text("utf-8")
     # Above all tables; a name that the file gives itself stays.
-    named = parse_recipe(text, "", {}).name
+    named = "name" in tomllib.loads(text)
     return {"own_recipe": text if named else f'name = "{_plain(path.stem)}"\n{text}'}
 
 

@@ -102,9 +102,7 @@ def test_any_number_of_classes_gives_a_recipe(
     assert sum(few.network.widths) < sum(many.network.widths)
 
 
-@pytest.mark.parametrize(
-    "name", ['a "quote"', "back\\slash", "été", "other", "\x7f", "# no comment"]
-)
+@pytest.mark.parametrize("name", ['a "quote"', "back\\slash", "été", "other", "# no comment"])
 def test_class_names_of_any_kind_are_kept(name: str) -> None:
     some = dict.fromkeys([name, *NAMES], 50)
     text = draft(Pictures(some, some, 32), f"my {name}", [name])
@@ -112,6 +110,24 @@ def test_class_names_of_any_kind_are_kept(name: str) -> None:
     assert recipe.labels["detector"].targets == {name: [name]}
     assert recipe.data.source == f"my {name}"
     assert tomllib.loads(text)["labels"]["two"]["targets"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "target", "then"),
+    [
+        (["\x7f", "b"], "found", "b"),
+        (["two\nlines", "b"], "two lines", "b"),
+        (["a" * 200, "b"], "a" * 59 + "…", "b"),
+        (["a" * 200, "a" * 201], "a" * 59 + "…", "found"),
+    ],
+)
+def test_a_class_whose_name_no_label_may_have_gets_one(
+    classes: list[str], target: str, then: str
+) -> None:
+    some = dict.fromkeys([*classes, *NAMES], 50)
+    recipe = parse_recipe(draft(Pictures(some, some, 32), "x", classes[:1], classes[1]), "x", {})
+    targets = recipe.labels["two"].targets
+    assert targets == {target: classes[:1], then: classes[1:]}
 
 
 def test_an_archive_is_looked_at_too(relevo: Relevo, tmp_path: Path) -> None:

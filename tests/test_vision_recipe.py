@@ -83,11 +83,39 @@ def test_the_exercise_limits_its_classes() -> None:
         (("[data]", "[data"), "is not TOML"),
         (("[data]", "defaults = 3\n[data]"), "defaults = 3: expected a table of keys and values"),
         (("[stages.transfer]", '[stages."año"]'), "stage 'año': use a to z, digits and _"),
+        (
+            ("[stages.transfer]", f"[stages.{'a' * 300}]"),
+            "stage 'aaaaaaaaaaaaaaaaaaaa…': use a to z",
+        ),
+        (("{ car = ", f"{{ {'c' * 61} = "), "labels.car: target 'cccccccccccccccccccc…'"),
+        (("{ car = ", '{ "" = '), "target '': expected a name of 1 to 60 characters"),
+        (("{ car = ", '{ "a\\nb" = '), r"target 'a\nb': expected a name of 1 to 60 characters"),
+        (('rest = "other"', f'rest = "{"o" * 61}"'), "target 'oooooooooooooooooooo…'"),
+        (("[labels.car]", f"[labels.{'s' * 61}]"), "labels.'ssssssssssssssssssss…': use 1 to 60"),
     ],
 )
 def test_what_is_wrong_is_named(change: tuple[str, str], expected: str) -> None:
     assert change[0] in GOOD
     assert expected in refused(GOOD.replace(*change))
+
+
+@pytest.mark.parametrize("name", ["", " ", "n" * 61, "../../../pwned", "a\\b", "a\nb", "a\x00b"])
+def test_a_recipe_is_called_by_a_name_of_one_line_that_is_no_path(name: str) -> None:
+    text = refused(GOOD, name=name)
+    assert "name = '" in text
+    assert "expected 1 to 60 characters" in text
+    assert len(text) < 200
+
+
+def test_names_of_any_language_and_of_full_length_are_good() -> None:
+    long = GOOD.replace("car = ", f'"{"車" * 60}" = ').replace("baseline", "b" * 60)
+    assert parse_recipe(long, "n" * 60, {}).name == "n" * 60
+    assert parse_recipe(GOOD, "mine", {"name": "año 2, “señales”"}).name == "año 2, “señales”"
+
+
+@pytest.mark.parametrize("text", ['[data]\nsource = "digits"', '[data]\nsource = "x"\n[stages]\n'])
+def test_a_recipe_without_stages_is_told_to_add_one(text: str) -> None:
+    assert refused(text) == "recipe 'mine': it has no stage to train; add a [stages.NAME]"
 
 
 def test_blocks_that_stay_frozen_leave_some_to_train() -> None:

@@ -6,15 +6,15 @@ validation; large pictures more pixels and one block of layers more.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from textwrap import wrap
 
+from tasks.vision.commented import Line, commented, joined, quoted, quoted_list, stage
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.files import shown
+from tasks.vision.naming import good_name
 from tasks.vision.survey import Pictures
 
-COMMENTS = 38  # the column where comments begin
 WIDTH = 96  # of the lines that list the classes
 
 
@@ -38,7 +38,7 @@ def draft(
             raise BadInput(f"class {name!r}{nearest(name, classes)}")
     if len(classes) == 2:
         _check_no_choice(positive, second)
-        return _joined(_head(pictures, source, classes), _defaults(pictures), _only_stage())
+        return joined(_head(pictures, source, classes), _defaults(pictures), _only_stage())
     by_count = sorted(classes, key=lambda name: -pictures.train[name])
     found = list(dict.fromkeys(positive)) or by_count[:1]
     others = [name for name in by_count if name not in found]
@@ -49,20 +49,22 @@ def draft(
             f"--second {second!r}: expected a class beside {', '.join(found)} that leaves a rest"
         )
     lines = _head(pictures, source, found)
-    target, then = " or ".join(found), second or others[0]
+    after = second or others[0]
+    target = _free_name(" or ".join(found), [])
+    then = _free_name(after, [target])
     rest = next(name for name in ("other", "rest", "none") if name not in (target, then))
     schemes = _scheme("detector", {target: found}, rest)
-    stages = _stage("baseline", _detector("detector"))
+    stages = stage("baseline", _detector("detector"))
     # Of three classes "this, that or another" are all; of two others, nothing would be left.
     three = second is not None or (len(classes) > 3 and len(others) > 1)
     if three:
-        schemes += _scheme("two", {target: found, then: [then]}, rest)
-        stages += _stage("transfer", _head_on("baseline", "two"))
-    stages += _stage("all_classes", SMOOTHED, "from scratch: the next ones are compared with it")
-    stages += _stage("all_classes_from_baseline", _head_on("baseline", None))
+        schemes += _scheme("two", {target: found, then: [after]}, rest)
+        stages += stage("transfer", _head_on("baseline", "two"))
+    stages += stage("all_classes", SMOOTHED, "from scratch: the next ones are compared with it")
+    stages += stage("all_classes_from_baseline", _head_on("baseline", None))
     if three:
-        stages += _stage("all_classes_from_transfer", [*_fine_tuned("transfer"), *SMOOTHED])
-    return _joined(lines, schemes, _defaults(pictures), stages)
+        stages += stage("all_classes_from_transfer", [*_fine_tuned("transfer"), *SMOOTHED])
+    return joined(lines, schemes, _defaults(pictures), stages)
 
 
 def _check_counts(pictures: Pictures) -> None:
@@ -77,6 +79,11 @@ def _check_counts(pictures: Pictures) -> None:
             f"class {poor!r} has {pictures.train[poor]} pictures in train, all classes {total}; "
             "expected 5 or more of each: add some"
         )
+
+
+def _free_name(classes: str, taken: Sequence[str]) -> str:
+    """What a target is called: as its classes, where that is short enough and not yet taken."""
+    return next(each for each in (good_name(classes), "found", "next") if each not in ["", *taken])
 
 
 def _check_no_choice(positive: Sequence[str], second: str | None) -> None:
@@ -116,7 +123,6 @@ def _batch_size(total: int) -> int:
 
 # The lines, each a setting and what it means
 
-Line = tuple[str, str]
 SMOOTHED: list[Line] = [
     ("label_smoothing = 0.2", "do not be too sure; nothing starts from this one")
 ]
@@ -143,13 +149,13 @@ def _head(pictures: Pictures, source: str, found: Sequence[str]) -> list[str]:
         *(f"# {line}" for line in wrap(shown(about), WIDTH)),
         "# Train it with: relevo run THIS_FILE   Look first, at what and for how long: relevo plan",
         *(ALONE if alone else COMPARED),
-        f"description = {_text('Own pictures: ' + what)}",
+        f"description = {quoted('Own pictures: ' + what)}",
         "",
         "[data]",
-        *_commented(
+        *commented(
             [
                 (
-                    f"source = {_text(source)}",
+                    f"source = {quoted(source)}",
                     "relative to where relevo runs; --data overrides it",
                 ),
                 (
@@ -167,12 +173,14 @@ def _head(pictures: Pictures, source: str, found: Sequence[str]) -> list[str]:
 
 
 def _scheme(name: str, targets: dict[str, list[str]], rest: str) -> list[str]:
-    listed = ", ".join(f"{_text(target)} = {_list(names)}" for target, names in targets.items())
+    listed = ", ".join(
+        f"{quoted(target)} = {quoted_list(names)}" for target, names in targets.items()
+    )
     lines = [
         (f"targets = {{ {listed} }}", "a target and the classes that count as it"),
-        (f"rest = {_text(rest)}", "every other class"),
+        (f"rest = {quoted(rest)}", "every other class"),
     ]
-    return ["", f"[labels.{name}]  # how classes become targets of a stage", *_commented(lines)]
+    return ["", f"[labels.{name}]  # how classes become targets of a stage", *commented(lines)]
 
 
 def _defaults(pictures: Pictures) -> list[str]:
@@ -193,7 +201,7 @@ def _defaults(pictures: Pictures) -> list[str]:
     return [
         "",
         "[defaults]  # of every stage that does not say otherwise",
-        *_commented(
+        *commented(
             [
                 *lines,
                 (f"epochs = {_epochs(total)}", "passes over the pictures; few pictures need more"),
@@ -203,19 +211,19 @@ def _defaults(pictures: Pictures) -> list[str]:
 
 
 def _only_stage() -> list[str]:
-    return _stage(
-        "all_classes", [('labels = "all"', "both classes; all layers learn from scratch")]
-    )
+    return stage("all_classes", [('labels = "all"', "both classes; all layers learn from scratch")])
 
 
 def _detector(labels: str) -> list[Line]:
-    return [(f"labels = {_text(labels)}", "a scheme; with no start, all layers learn from scratch")]
+    return [
+        (f"labels = {quoted(labels)}", "a scheme; with no start, all layers learn from scratch")
+    ]
 
 
 def _head_on(start: str, labels: str | None) -> list[Line]:
-    chosen = [(f"labels = {_text(labels)}", "a scheme; left out: all classes")] if labels else []
+    chosen = [(f"labels = {quoted(labels)}", "a scheme; left out: all classes")] if labels else []
     return [
-        (f"start = {_text(start)}", "what that stage has learnt is handed on"),
+        (f"start = {quoted(start)}", "what that stage has learnt is handed on"),
         *chosen,
         ('train = "head"', "and frozen: only a new last layer learns"),
         ("epochs = 30", "of the last layer alone; they take seconds"),
@@ -225,34 +233,7 @@ def _head_on(start: str, labels: str | None) -> list[Line]:
 
 def _fine_tuned(start: str) -> list[Line]:
     return [
-        (f"start = {_text(start)}", "what that stage has learnt is handed on"),
+        (f"start = {quoted(start)}", "what that stage has learnt is handed on"),
         ('train = "head then all"', "a new last layer first, then all layers"),
         ("head_epochs = 10", "of the last layer alone"),
     ]
-
-
-def _stage(name: str, lines: Sequence[Line], about: str = "") -> list[str]:
-    return ["", f"[stages.{name}]{'  # ' + about if about else ''}", *_commented(lines)]
-
-
-def _joined(*parts: Sequence[str]) -> str:
-    return "\n".join([line for part in parts for line in part]) + "\n"
-
-
-def _commented(lines: Sequence[Line]) -> list[str]:
-    out: list[str] = []
-    for setting, comment in lines:
-        if len(setting) < COMMENTS:
-            out.append(f"{setting:<{COMMENTS}}# {comment}")
-        else:
-            out += [f"# {comment}:", setting]
-    return out
-
-
-def _text(value: str) -> str:
-    """A TOML string; JSON's, and the one character that JSON leaves and TOML forbids."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _list(values: Sequence[str]) -> str:
-    return f"[{', '.join(map(_text, values))}]"

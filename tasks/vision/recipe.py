@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pydantic import Field, model_validator
 
 from tasks.vision.errors import BadInput, nearest
+from tasks.vision.naming import ALLOWED, LONGEST, clipped, is_good_name
 from tasks.vision.settings import Data, Early, LabelScheme, Network, Stage, Strict
 
 
@@ -23,14 +24,32 @@ class Recipe(Strict):
     seed: int = Field(0, ge=0, lt=2**63, strict=True)
     require_gpu: bool = Field(False, description="refuse to train on a processor")
     labels: dict[str, LabelScheme] = Field({})
-    stages: dict[str, Stage] = Field(min_length=1)
+    stages: dict[str, Stage]
+
+    @model_validator(mode="after")
+    def _names_are_good(self) -> Recipe:
+        if not is_good_name(self.name) or "/" in self.name or "\\" in self.name:
+            raise ValueError(
+                f"name = {clipped(self.name)}: expected {ALLOWED}, / or \\; give another name, or "
+                "rename the file"
+            )
+        for scheme in self.labels:
+            if not is_good_name(scheme):
+                raise ValueError(f"labels.{clipped(scheme)}: use {ALLOWED}, for a scheme's name")
+        for stage in self.stages:  # it names files and keys
+            if not (stage.isascii() and stage.isidentifier() and len(stage) <= LONGEST):
+                raise ValueError(
+                    f"stage {clipped(stage)}: use a to z, digits and _ for a stage's name, at most "
+                    f"{LONGEST} of them"
+                )
+        return self
 
     @model_validator(mode="after")
     def _graph_holds(self) -> Recipe:
+        if not self.stages:
+            raise ValueError("it has no stage to train; add a [stages.NAME]")
         schemes = [*self.labels, "all"]
         for name, stage in self.stages.items():
-            if not (name.isascii() and name.isidentifier()):  # it names files and keys
-                raise ValueError(f"stage {name!r}: use a to z, digits and _ for a stage's name")
             if stage.labels not in schemes:
                 raise ValueError(
                     f"stages.{name}.labels = {stage.labels!r}{nearest(stage.labels, schemes)}"

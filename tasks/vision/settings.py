@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.vision.errors import nearest
+from tasks.vision.naming import ALLOWED, clipped, is_good_name
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 Pixels = Annotated[int, Field(ge=16, le=512, strict=True)]
@@ -47,6 +48,11 @@ class LabelScheme(Strict):
 
     @model_validator(mode="after")
     def _names_agree(self) -> LabelScheme:
+        for label in (*self.targets, *([] if self.rest is None else [self.rest])):
+            if not is_good_name(label):
+                raise ValueError(
+                    f"target {clipped(label)}: expected a name of {ALLOWED}; rename it"
+                )
         taken: dict[str, str] = {}
         for target, classes in self.targets.items():
             if not classes:
