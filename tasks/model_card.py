@@ -98,10 +98,11 @@ def _scores(facts: Facts) -> Iterator[str]:
     metrics = facts.scores["metrics"]
     low, high = metrics["accuracy_interval"]
     yield from ("## Scores", "")
-    yield f"On {metrics['images']:,} test images, which decided nothing before:"
+    yield f"On {_counted(metrics['images'], 'test image')}, which decided nothing before:"
     yield from ("", "| score | value |", "|---|---|")
     yield f"| accuracy (95 % interval) | {_share(metrics['accuracy'])} ({_share(low)} to {_share(high)}) |"
-    yield f"| accuracy, averaged over moved and mirrored copies | {_share(metrics['accuracy_tta'])} |"
+    copies = "moved and mirrored copies" if facts.card.flip else "moved copies"
+    yield f"| accuracy, averaged over {copies} | {_share(metrics['accuracy_tta'])} |"
     yield f"| always the commonest label | {_share(metrics['majority'])} |"
     yield f"| balanced accuracy | {_share(metrics['balanced_accuracy'])} |"
     if metrics["pr_auc"] is not None:
@@ -136,8 +137,10 @@ def _limits(facts: Facts) -> Iterator[str]:
         cut = [f"{_plain(label)} ({limit:,})" for label, limit in facts.limits.items()]
         yield f"- Not all training images were used: at most so many of {', '.join(cut)}."
     if facts.data.duplicates:
-        yield f"- {len(facts.data.duplicates):,} test images have a twin among the training images."
-    if not card.flip and card.train != "head":
+        twins = len(facts.data.duplicates)
+        have = "image has" if twins == 1 else "images have"
+        yield f"- {twins:,} test {have} a twin among the training images."
+    if not card.flip:
         yield "- It never saw mirror images."
     yield ""
 
@@ -148,7 +151,7 @@ def _data(facts: Facts) -> Iterator[str]:
     yield from ("## Data", "")
     yield f"`{_code(facts.source)}`, {len(data.classes)} classes, {data.image_size} x {data.image_size} pixels:"
     yield ", ".join(f"{count:,} {split}" for split, count in counts.items()) + " images"
-    yield f"({len(data.unreadable):,} files could not be read)."
+    yield f"({_counted(len(data.unreadable), 'file')} could not be read)."
     yield from ("", f"Digest: `sha256:{facts.dataset.digest}`", "")
 
 
@@ -164,9 +167,11 @@ def _lineage(facts: Facts) -> Iterator[str]:
             yield f"| frozen tensors | {card.frozen['tensors']}, {same} to those |"
     else:
         yield "| starts from | scratch |"
-    blocks = f" but the first {card.frozen_blocks} blocks" if card.frozen_blocks else ""
+    first = "block" if card.frozen_blocks == 1 else f"{card.frozen_blocks} blocks"
+    blocks = f" but the first {first}" if card.frozen_blocks else ""
     yield (
-        f"| trains | {card.train}{blocks}, {card.epochs} epochs on {card.images:,} images; "
+        f"| trains | {card.train}{blocks}, {_counted(card.epochs, 'epoch')} on "
+        f"{_counted(card.images, 'image')}; "
         f"kept: {card.kept_epoch} |"
     )
     yield f"| run, seed | `{_code(facts.run)}`, {facts.seed} |"
@@ -183,6 +188,10 @@ def _tested(facts: Facts) -> dict[str, int]:
 def _count(facts: Facts, split: str, classes: list[str]) -> int:
     counts = dict(zip(facts.data.classes, facts.data.counts[split], strict=True))
     return sum(counts.get(name, 0) for name in classes)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _share(value: float) -> str:

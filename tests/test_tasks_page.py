@@ -304,3 +304,12 @@ def test_a_language_that_is_not_there_is_refused_in_one_line() -> None:
 
 def test_the_same_input_gives_the_same_page() -> None:
     assert page.render(DATA, drawn(DATA)) == HTML
+
+
+def test_one_epoch_is_not_many_in_the_words_for_a_curve() -> None:
+    one = copy.deepcopy(DATA)
+    for entry in one["stages"].values():
+        entry["history"] = entry["history"][:1]
+    assert "over 1 epoch: training" in page.render(one, drawn(one))
+    assert "en 1 época: el" in page.render(one, drawn(one), "es")
+    assert "over 2 epochs: training" in page.render(DATA, drawn(DATA))

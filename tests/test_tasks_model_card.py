@@ -1,0 +1,73 @@
+"""A model's card speaks of what this model saw, and in numbers that agree with their nouns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import bare_card
+
+from tasks.model_card import Facts, model_card
+from tasks.store import Ref
+from tasks.vision.dataset import Description
+from tasks.vision.model import Architecture
+from tasks.vision.settings import Network
+
+
+def facts(**card: Any) -> Facts:
+    built = Architecture(network=Network(), image_size=32, outputs=1, mean=(0, 0, 0), std=(1, 1, 1))
+    bare = bare_card(built, ["a", "b"], [["a"], ["b"]])
+    metrics = {
+        **dict.fromkeys(["accuracy", "accuracy_tta", "majority", "balanced_accuracy"], 0.5),
+        "images": 1,
+        "accuracy_interval": (0.4, 0.6),
+        "pr_auc": None,
+        "ece": 0.1,
+        "brier": 1.0,
+        "precision": {"a": 0.5, "b": 0.5},
+        "recall": {"a": 0.5, "b": 0.5},
+    }
+    ref = Ref(kind="model", uri="x", sha256="0" * 64, size=1, digest="0" * 64)
+    data = Description.model_construct(
+        classes=["a", "b"],
+        counts={"train": [1, 1], "validation": [1, 1], "test": [1, 0]},
+        image_size=32,
+        unreadable=["train/a/1.png: damaged"],
+        duplicates=[("a", "b")],
+    )
+    return Facts(
+        stage="s",
+        run="r",
+        recipe="mine",
+        seed=0,
+        source="photos",
+        card=bare.model_copy(update=card),
+        model=ref,
+        limits={},
+        scores={"metrics": metrics, "confusion": [[1, 0], [0, 0]], "confused": []},
+        dataset=ref,
+        data=data,
+        start=None,
+        versions={},
+    )
+
+
+@pytest.mark.parametrize("train", ["all", "head", "head then all"])
+def test_mirror_images_are_named_where_the_model_may_see_them(train: str) -> None:
+    without, with_them = (model_card(facts(train=train, flip=flip)) for flip in (False, True))
+    assert "averaged over moved copies" in without
+    assert "It never saw mirror images." in without
+    assert "averaged over moved and mirrored copies" in with_them
+    assert "never saw" not in with_them
+
+
+def test_one_is_not_many() -> None:
+    page = model_card(facts(frozen_blocks=1))
+    for words in (
+        "but the first block, 1 epoch on 1 image;",
+        "On 1 test image,",
+        "1 test image has a twin",
+        "(1 file could not be read)",
+    ):
+        assert words in page
+    assert "2 epochs on 3,000 images;" in model_card(facts(epochs=2, images=3000))
