@@ -42,11 +42,18 @@ def new_recipe(
         Overwrite that file.
     """
     from tasks.vision.drafting import draft
+    from tasks.vision.files import shown
     from tasks.vision.loading import parse_recipe
     from tasks.vision.sources import find_source
     from tasks.vision.survey import few, look
 
     file = output or Path(f"{_stem(folder)}.toml")
+    if positive == []:
+        raise BadInput(
+            "--positive: no class is named; expected one or more, as in --positive cherry"
+        )
+    if not file.name.lower().endswith(".toml"):
+        raise BadInput(f"--output {shown(file)}: expected a name that ends in .toml")
     if file.is_dir() or not file.absolute().parent.is_dir():
         raise BadInput(f"--output {file}: expected a file's name in a folder that is there")
     if file.exists() and not force:
@@ -64,8 +71,9 @@ def new_recipe(
         about = {"image_size": recipe.data.image_size, "stages": list(recipe.stages)}
         print(json.dumps({"recipe": str(file), "pictures": counts, **about, "command": command}))
         return 0
-    for label, count in few(pictures).items():
-        print(f"class {label!r} has {count} pictures in train; more would help", file=sys.stderr)
+    if poor := few(pictures):
+        counted = ", ".join(f"{shown(label)} {count}" for label, count in poor.items())
+        print(f"few pictures in train; more would help: {counted}", file=sys.stderr)
     print(
         f"{file}: {len(pictures.train)} classes, {sum(pictures.train.values())} training and "
         f"{sum(pictures.test.values())} test pictures"

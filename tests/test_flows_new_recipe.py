@@ -162,7 +162,7 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
     "too few": (
         {f"{s}/{c}/1.png": png(1) for s in ("train", "test") for c in "ab"},
         [],
-        "5 or more",
+        "class 'a' has 1 in train, all classes together 2; expected 5 or more",
     ),
     "no picture": (
         {f"{s}/{c}/1.png": b"" for s in ("train", "test") for c in "ab"},
@@ -173,7 +173,18 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
     "a choice of two": (small(), ["--positive", "a"], "--positive a: with two classes one stage"),
     "a second of two": (small(), ["--second", "b"], "--second b: with two classes one stage"),
     "a file that is there": (small(**{"../photos.toml": b"mine"}), [], "--force overwrites it"),
-    "a folder as file": (small(), ["-o", "photos"], "expected a file's name"),
+    "a class that is called only": (
+        {"train/only/1.png": png(1), "test/only/1.png": png(1)},
+        [],
+        "photos: train and test hold one class, 'only'; expected two or more: add a folder",
+    ),
+    "no class after --positive": (small(), ["--positive"], "--positive: no class is named"),
+    "an archive as file": (small(), ["-o", "x.zip"], "--output x.zip: expected a name that ends"),
+    "a folder as file": (
+        small(**{"../my.toml/1.png": png(1)}),
+        ["-o", "my.toml"],
+        "expected a file's name",
+    ),
     "a folder that is not there": (small(), ["-o", "no/such.toml"], "a folder that is there"),
 }
 
@@ -191,6 +202,20 @@ def test_what_gives_no_recipe_is_refused_in_a_line(
     assert len(done.err.splitlines()) == 1
     assert expected in done.err
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_small_classes_are_named_in_one_line(relevo: Relevo, tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", small())
+    told = relevo("new-recipe", "photos", cwd=tmp_path)
+    assert told.err == "few pictures in train; more would help: a 9, b 9\n"
+
+
+def test_a_class_with_a_line_break_leaves_the_comment_readable() -> None:
+    some = dict.fromkeys(["two\nlines", "b", "c"], 50)
+    first = draft(Pictures(some, some, 32), "x").splitlines()[0]
+    assert first.startswith(
+        "# 150 training and 150 test pictures of 3 classes: 'two\\nlines' 50, b 50"
+    )
 
 
 def test_force_overwrites_and_a_built_in_source_needs_no_recipe(

@@ -32,7 +32,7 @@ def draft(
         BadInput: a class that is not there, or too few pictures or classes to learn from.
     """
     classes = list(pictures.train)
-    _check_counts(pictures)
+    _check_counts(pictures, shown(source))
     for name in (*positive, *([second] if second else [])):
         if name not in classes:
             raise BadInput(f"class {name!r}{nearest(name, classes)}")
@@ -67,17 +67,18 @@ def draft(
     return joined(lines, schemes, _defaults(pictures), stages)
 
 
-def _check_counts(pictures: Pictures) -> None:
+def _check_counts(pictures: Pictures, given: str) -> None:
     classes, total = len(pictures.train), sum(pictures.train.values())
     if classes < 2:
         raise BadInput(
-            f"the pictures have one class, {shown(next(iter(pictures.train)))}; add another"
+            f"{given}: train and test hold one class, {next(iter(pictures.train))!r}; expected two or more: "
+            "add a folder train/CLASS and test/CLASS for another"
         )
     poor = min(pictures.train, key=lambda name: pictures.train[name])
     if pictures.train[poor] < 2 or round(total * _validation(total)) < classes:
         raise BadInput(
-            f"class {poor!r} has {pictures.train[poor]} pictures in train, all classes {total}; "
-            "expected 5 or more of each: add some"
+            f"{given}: class {poor!r} has {pictures.train[poor]} in train, all classes together "
+            f"{total}; expected 5 or more pictures of each: add some"
         )
 
 
@@ -139,14 +140,14 @@ ALONE = [
 def _head(pictures: Pictures, source: str, found: Sequence[str]) -> list[str]:
     total, tests = sum(pictures.train.values()), sum(pictures.test.values())
     size = _image_size(pictures)
-    counted = ", ".join(f"{name} {count}" for name, count in pictures.train.items())
+    counted = ", ".join(f"{shown(name)} {count}" for name, count in pictures.train.items())
     about = (
         f"{total} training and {tests} test pictures of {len(pictures.train)} classes: {counted}"
     )
     alone = len(pictures.train) == 2
     what = " or ".join(found) + (" (nothing is handed on)" if alone else ", and all classes")
     return [
-        *(f"# {line}" for line in wrap(shown(about), WIDTH)),
+        *(f"# {line}" for line in wrap(about, WIDTH)),
         "# Train it with: relevo run THIS_FILE   Look first, at what and for how long: relevo plan",
         *(ALONE if alone else COMPARED),
         f"description = {quoted('Own pictures: ' + what)}",
