@@ -149,6 +149,12 @@ def test_files_that_can_not_be_opened_are_named(tmp_path: Path) -> None:
     assert len(found.splits["train"].names) == 13
 
 
+def test_a_link_to_itself_is_to_be_removed(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "set", small_set())
+    (path / "train/loop").symlink_to(path / "train/loop")
+    refused(lambda: read(path), str(path / "train/loop"), "leads back to itself", "remove the link")
+
+
 def test_the_share_of_unreadable_images_is_per_split(tmp_path: Path) -> None:
     files = {f"train/car/{index:03}.png": png(index) for index in range(100)}
     files |= {f"test/car/{index}.png": png(index) for index in range(4)}
@@ -156,7 +162,7 @@ def test_the_share_of_unreadable_images_is_per_split(tmp_path: Path) -> None:
     assert one.unreadable == ["train/car/007.png: not an image (0 bytes)"]
     assert len(one.splits["train"].names) == 99
     path = write_folder(tmp_path / "test", files | {"test/car/2.png": b""})
-    refused(lambda: read(path), "1 of 4 images in test", "test/car/2.png")
+    refused(lambda: read(path), "1 of 4 images in test", "test/car/2.png", "data.max_unreadable")
     five = {f"train/car/{index:03}.png": b"" for index in range(5)}
     path = write_folder(tmp_path / "five", files | five)
     message = refused(lambda: read(path), "5 of 100", "car/000.png", "car/002.png", "1.00%")

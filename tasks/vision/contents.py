@@ -5,6 +5,7 @@ Folders and archives look the same from outside: see `Contents`.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,6 +59,11 @@ class Folder:
                         check_utf8(self.given, entry.name)
                         (folders if entry.is_dir() else files).append(entry.name)
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise BadInput(
+                    f"{shown(error.filename or path)} is a link that leads back to itself; expected "
+                    "a file or a folder: remove the link"
+                ) from error
             raise BadInput(
                 f"{shown(path)} can't be listed ({error.strerror or error}); expected a folder that"
                 " you may read: change its permissions"

@@ -214,7 +214,8 @@ def _pictures(
             raise BadInput(
                 f"{contents.given}: {len(bad)} of {len(rows)} images in {split} can't be decoded:"
                 f" {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}; expected at most"
-                f" {max_unreadable:.2%}, and a good one in each class: mend or remove them"
+                f" {max_unreadable:.2%} (a recipe's data.max_unreadable), and a good one in each"
+                " class: mend or remove them"
             )
         if bad:  # close the gaps in small steps: one large step would need the memory twice
             for step in range(0, len(kept), 1024):
