@@ -70,7 +70,7 @@ WORDS: dict[str, dict[str, str]] = {
         "title_confusion": "{name}: matriz de confusión",
         "title_reliability": "{name}: confianza y aciertos",
         "title_against": "{name} frente a empezar de cero",
-        "starts_from": "{name}, parte de {start}",
+        "starts_from": "{name}, a partir de {start}",
         "scratch": "desde cero, {epochs}",
         "random": "cabeza sobre una red aleatoria congelada, {epochs}",
         "other_stage": "etapa {name}, desde cero, {epochs}",
