@@ -23,10 +23,10 @@ def labelled(target: str, classes: list[str]) -> Recipe:
 
 @pytest.mark.parametrize(
     "label",
-    ["golden retriever", "a.b", " lead", 'say "x"', "back\\slash", "\N{CHERRY BLOSSOM}", "\x7f"],
+    ["golden retriever", "a.b", " lead", 'say "x"', "back\\slash", "\N{CHERRY BLOSSOM}"],
 )
 def test_a_kept_recipe_is_the_one_that_ran(label: str) -> None:
-    ran = labelled(label, [label, "other one"])
+    ran = labelled(label, [label, "\x7f"])
     again = parse_recipe(as_toml(ran), ran.name, {})
     assert again.labels == ran.labels
     assert as_toml(again) == as_toml(ran)
