@@ -10,7 +10,9 @@ from tasks.publish import as_toml
 from tasks.vision.loading import load_recipe, parse_recipe
 from tasks.vision.recipe import Recipe
 
-names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40).filter(str.strip)
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40).filter(
+    str.strip
+)
 
 
 def labelled(target: str, classes: list[str]) -> Recipe:
