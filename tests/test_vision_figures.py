@@ -6,6 +6,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -142,8 +143,49 @@ def test_a_probability_is_never_rounded_up_to_certainty() -> None:
 
 def test_long_and_odd_labels_are_shortened_and_drawn_as_they_are() -> None:
     figure = grid(labels=["$x$ costs $5 and more than that"] * 10)
-    assert r"\$x\$ costs …" in texts(figure)[1]
+    assert texts(figure)[1].startswith("\\$x\\$ costs \\$5 and\nmore than t… .91\nis ")
     sheets.png(figure)
+
+
+NAMES = [
+    *("golden retriever", "labrador retriever", "zebra\tcrossing\nat night", "maine coon"),
+    *("Straßenbahnhaltestelle", "traffic light", "W" * 30, "W W " * 20, "i", "two words"),
+]
+
+
+def test_names_of_two_words_are_drawn_whole_and_nothing_runs_over() -> None:
+    for labels in (NAMES, NAMES[::-1]):
+        figure = grid(wrong=7, labels=labels)
+        figure.draw_without_rendering()
+        captions = [axes.texts[-1].get_window_extent() for axes in figure.axes]
+        frames = [axes.get_window_extent() for axes in figure.axes]
+        for i, box in enumerate(captions):
+            assert box.y0 >= 0
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+            others = [*(other for other in captions if other is not box), *frames]
+            assert not any(box.overlaps(other) for other in others), labels[i]
+    assert texts(grid(labels=NAMES))[1] == "labrador\nretriever .91\nis golden\nretriever"
+
+
+def test_white_space_in_a_name_is_one_space() -> None:
+    odd = ["tab\tand\nnewline", "b"]
+    matrix = grids.confusion_matrix([[3, 1], [1, 3]], odd, "odd").axes[0]
+    ticks = [*matrix.get_xticklabels(), *matrix.get_yticklabels()]
+    assert [tick.get_text() for tick in ticks] == ["tab and newline", "b"] * 2
+    assert sheets.sheet(5, 1, "a\n\tb").get_suptitle() == "a b"
+
+
+def test_other_scripts_fall_back_on_the_fonts_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sheets, "FONTS", ("DejaVu Sans", "No Such Font", "STIXGeneral"))
+    sheets.fonts.cache_clear()
+    figure = sheets.sheet(3, 1, "año")
+    sheets.png(figure)
+    family = figure._suptitle.get_fontfamily()  # type: ignore[attr-defined]
+    sheets.fonts.cache_clear()
+    assert family == ["DejaVu Sans", "STIXGeneral"]
+    assert not caplog.records
 
 
 def test_the_best_epoch_is_named_and_in_the_loss_curves_by_what_it_is_best() -> None:
@@ -176,6 +218,15 @@ def test_empty_bins_are_left_out() -> None:
 def test_time_is_logarithmic_only_where_times_differ_much() -> None:
     assert against([0.2, 500.0]).axes[0].get_xscale() == "log"
     assert against([2.0, 5.0]).axes[0].get_xscale() == "linear"
+    assert against([2.0, 5.0]).axes[0].get_xlim()[0] == 0
+
+
+def test_a_rival_of_one_epoch_is_a_point_in_the_legend_too() -> None:
+    one = {"name": "scratch", "kind": "scratch", "seconds": [3.0], "accuracy": [0.5]}
+    figure = figures.transfer_against_scratch([one], "one")
+    (line,) = figure.legends[0].legend_handles
+    assert isinstance(line, Line2D)
+    assert (line.get_linestyle(), line.get_marker()) == ("None", "s")
 
 
 def curves(validation: list[float], accuracy: list[float] | None = None) -> list[dict]:

@@ -140,7 +140,8 @@ def transfer_against_scratch(
 ) -> Figure:
     """Validation accuracy over training time; `seconds` of a curve count from its start and never fall.
 
-    The time axis is logarithmic when the first epoch and the longest run differ twentyfold.
+    The time axis is logarithmic when the first epoch and the longest run differ twentyfold; else it
+    begins at 0.
     """
     words = WORDS[lang]
     figure = sheet(5.4, 3.4 + 0.2 * len(curves), title)
@@ -154,7 +155,8 @@ def transfer_against_scratch(
             curve["seconds"],
             curve["accuracy"],
             color=shades.split()[nth % 4],
-            linestyle=style,
+            # One epoch is a point, and the legend shows it as one.
+            linestyle=style if len(curve["seconds"]) > 1 else "",
             marker=mark,
             markevery=[-1] if len(curve["seconds"]) > 1 else None,
             markersize=5,
@@ -168,6 +170,8 @@ def transfer_against_scratch(
         axes.xaxis.set_major_locator(
             FixedLocator([t for t in ROUND_TIMES if min(times) * 0.7 <= t <= max(times) * 1.4])
         )
+    elif times:
+        axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, lang)))
     axes.set_xlabel(words["time"], size=SMALL, color=MUTED)
     axes.set_ylabel(words["validation_accuracy"], size=SMALL, color=MUTED)

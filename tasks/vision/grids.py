@@ -21,15 +21,19 @@ from tasks.vision.sheets import (
     SMALL,
     class_ticks,
     legend,
+    one_line,
     plain,
     quiet,
     sheet,
+    width_of,
 )
 from tasks.vision.words import WORDS
 
 RIGHT, WRONG = "#0a6b4f", "#b3261e"
 COLUMNS = 4
 WIDTH, SIDE, MARGIN, HEAD = 5.0, 1.12, 0.08, 0.38  # inches of a prediction grid
+CAPTION, LINE = 9.0, 0.16  # points, and inches from line to line
+LONGEST = 40  # characters of a name; more than two lines hold
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#bcd3ea", "#1f5fa8", "#123c6b"])
 
 
@@ -54,8 +58,14 @@ def prediction_grid(
         return figure
     guesses = np.argmax(probabilities, axis=1)
     wrong = np.zeros(len(images), bool) if truth is None else guesses != np.asarray(truth)
+    captions = []
+    for i, guess in enumerate(guesses):
+        lines = _lines(labels[guess], _probability(float(probabilities[i, guess]), lang))
+        if truth is not None and wrong[i]:
+            lines += _lines(words["is"].format(label=labels[truth[i]]))
+        captions.append(lines)
     tall = SIDE * images.shape[1] / images.shape[2]
-    pitch = tall + (0.46 if wrong.any() else 0.3)
+    pitch = tall + 0.14 + LINE * max(map(len, captions))
     height = HEAD + pitch * -(-len(images) // COLUMNS)
     figure = sheet(WIDTH, height, title, fixed=True)
     for i, image in enumerate(images):
@@ -64,19 +74,15 @@ def prediction_grid(
         bottom = height - HEAD - row * pitch - tall
         box = (left / WIDTH, bottom / height, SIDE / WIDTH, tall / height)
         axes = figure.add_axes(box)
-        guess = int(guesses[i])
         _picture(axes, image, None if truth is None else bool(wrong[i]))
-        lines = [f"{_short(labels[guess])} {_probability(float(probabilities[i, guess]), lang)}"]
-        if truth is not None and wrong[i]:
-            lines.append(words["is"].format(label=_short(labels[truth[i]])))
         axes.text(
             0.5,
             -0.06,
-            plain("\n".join(lines)),
+            plain("\n".join(captions[i])),
             transform=axes.transAxes,
             ha="center",
             va="top",
-            size=9.0,
+            size=CAPTION,
             linespacing=1.25,
             color=WRONG if wrong[i] else INK,
         )
@@ -111,8 +117,33 @@ def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool | None) -> No
     )
 
 
-def _short(label: str, most: int = 11) -> str:
-    return label if len(label) <= most else label[: most - 1] + "…"
+def _lines(name: str, after: str = "") -> list[str]:
+    """A name and what comes after it, in one line or two as wide as a picture; cut where it must be."""
+    name = _shortened(one_line(name))
+    whole = f"{name} {after}".strip()
+    if _fits(whole):
+        return [whole]
+    words = name.split(" ")
+    full = max((n for n in range(1, len(words)) if _fits(" ".join(words[:n]))), default=0)
+    if full:
+        return [" ".join(words[:full]), _cut(" ".join(words[full:]), after)]
+    return [_cut(name), *([after] if after else [])]
+
+
+def _cut(text: str, after: str = "") -> str:
+    """As much of a text as fits before what comes after it."""
+    for most in range(len(text), 0, -1):
+        if _fits(line := f"{_shortened(text, most)} {after}".strip()):
+            return line
+    return after
+
+
+def _fits(line: str) -> bool:
+    return width_of(plain(line), CAPTION) <= 72 * SIDE
+
+
+def _shortened(text: str, most: int = LONGEST) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def _probability(value: float, lang: str) -> str:
@@ -127,6 +158,7 @@ def confusion_matrix(
     """Counts and shares of each row: rows are true classes, columns predicted ones."""
     words = WORDS[lang]
     counts = np.asarray(matrix, dtype=np.int64)
+    labels = [one_line(label) for label in labels]
     n = len(labels)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)

@@ -5,29 +5,55 @@ be legible when a figure is shown 350 pixels wide, on a phone.
 """
 
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import ScalarFormatter
 
+from tasks.vision.naming import visible
 from tasks.vision.numerals import MARKS
 
 INK, MUTED, RULE = "#1b2430", "#566170", "#d9dee5"
 BLUE, ORANGE, GREY = "#1f5fa8", "#c2571a", "#6b7480"
 SMALL, NORMAL, TITLE = 9.5, 10.5, 12.0  # points
 DOTS_PER_INCH = 200
+# What draws the scripts that the first one lacks, as systems commonly have them.
+FONTS = (
+    "DejaVu Sans",
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "WenQuanYi Zen Hei"),
+    *("Hiragino Sans", "PingFang SC", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic"),
+    *("Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Bengali", "Noto Sans Tamil"),
+    *("Arial Unicode MS", "Noto Sans Symbols2", "FreeSans"),
+)
 
 
 def png(figure: Figure) -> bytes:
     """The figure as PNG bytes, without date or version: equal figures give equal bytes."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and not text.get_text().isascii():
+            text.set_fontfamily(fonts())
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
+
+
+@cache
+def fonts() -> list[str]:
+    """Those of `FONTS` that this machine has; to name another would log a warning."""
+    there = {font.name for font in fontManager.ttflist}
+    return [name for name in FONTS if name in there]
+
+
+def one_line(name: str) -> str:
+    """A class's name with single spaces for white space of any kind."""
+    return " ".join(visible(name).split())
 
 
 def plain(text: str) -> str:
@@ -39,9 +65,9 @@ def sheet(width: float, height: float, title: str, fixed: bool = False) -> Figur
     """An empty white figure, in inches, and its title; `fixed` means axes are placed by hand."""
     layout: Any = "none" if fixed else "constrained"
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
-    text = plain(title)
+    text = plain(one_line(title))
     # A long title is set smaller, so that it isn't cut off.
-    size = TITLE * min(1.0, 0.96 * 72 * width / max(1.0, _width(text, TITLE, "bold")))
+    size = TITLE * min(1.0, 0.96 * 72 * width / max(1.0, width_of(text, TITLE, "bold")))
     look: dict[str, Any] = {"size": size, "weight": "bold", "color": INK, "ha": "left", "x": 0.01}
     if fixed:
         look |= {"y": 1 - 0.07 / height, "va": "top"}
@@ -49,11 +75,13 @@ def sheet(width: float, height: float, title: str, fixed: bool = False) -> Figur
     return figure
 
 
-def _width(text: str, size: float, weight: str = "normal") -> float:
+@lru_cache(4096)
+def width_of(text: str, size: float, weight: str = "normal") -> float:
     """How wide a line of text is, in points."""
     if not text.strip():
         return 0.0
-    path = TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight))
+    look = FontProperties(family=None if text.isascii() else fonts(), weight=weight)
+    path = TextPath((0, 0), text, size=size, prop=look)
     return float(path.get_extents().width)
 
 
@@ -61,7 +89,7 @@ def legend(figure: Figure, columns: int) -> None:
     """A legend without a frame below the axes, at the left, in fewer columns if so many are too wide."""
     spaces = {"handlelength": 2.4, "handletextpad": 0.8, "columnspacing": 1.4, "borderpad": 0.4}
     texts = [text for axes in figure.axes for text in axes.get_legend_handles_labels()[1]]
-    widths = [_width(text, SMALL) + 3.2 * SMALL for text in texts]
+    widths = [width_of(text, SMALL) + 3.2 * SMALL for text in texts]
 
     def wide(n: int) -> float:  # matplotlib fills the columns as array_split does
         parts = [max(part) for part in np.array_split(widths, n) if len(part)]
@@ -100,7 +128,8 @@ def quiet(axes: Axes, lang: str, grid: str = "y") -> None:
 
 def class_ticks(axes: Axes, labels: Sequence[str], room: float) -> None:
     """Names classes along x, turned where they are longer than `room` inches for each allows."""
-    turned = max(len(label) for label in labels) * 0.09 > room
+    labels = [one_line(label) for label in labels]
+    turned = max(map(len, labels)) * 0.09 > room
     axes.set_xticks(range(len(labels)), [plain(label) for label in labels])
     for label in axes.get_xticklabels():
         label.set(rotation=40 if turned else 0, ha="right" if turned else "center")
