@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.progress import duration
+from tasks.progress import counted, duration
 from tasks.store import Ref
 from tasks.vision.dataset import Description
 from tasks.vision.meaning import LABELS
@@ -98,7 +98,7 @@ def _scores(facts: Facts) -> Iterator[str]:
     metrics = facts.scores["metrics"]
     low, high = metrics["accuracy_interval"]
     yield from ("## Scores", "")
-    yield f"On {_counted(metrics['images'], 'test image')}, which decided nothing before:"
+    yield f"On {counted(metrics['images'], 'test image')}, which decided nothing before:"
     yield from ("", "| score | value |", "|---|---|")
     yield f"| accuracy (95 % interval) | {_share(metrics['accuracy'])} ({_share(low)} to {_share(high)}) |"
     copies = "moved and mirrored copies" if facts.card.flip else "moved copies"
@@ -151,7 +151,7 @@ def _data(facts: Facts) -> Iterator[str]:
     yield from ("## Data", "")
     yield f"`{_code(facts.source)}`, {len(data.classes)} classes, {data.image_size} x {data.image_size} pixels:"
     yield ", ".join(f"{count:,} {split}" for split, count in counts.items()) + " images"
-    yield f"({_counted(len(data.unreadable), 'file')} could not be read)."
+    yield f"({counted(len(data.unreadable), 'file')} could not be read)."
     yield from ("", f"Digest: `sha256:{facts.dataset.digest}`", "")
 
 
@@ -170,8 +170,8 @@ def _lineage(facts: Facts) -> Iterator[str]:
     first = "block" if card.frozen_blocks == 1 else f"{card.frozen_blocks} blocks"
     blocks = f" but the first {first}" if card.frozen_blocks else ""
     yield (
-        f"| trains | {card.train}{blocks}, {_counted(card.epochs, 'epoch')} on "
-        f"{_counted(card.images, 'image')}; "
+        f"| trains | {card.train}{blocks}, {counted(card.epochs, 'epoch')} on "
+        f"{counted(card.images, 'image')}; "
         f"kept: {card.kept_epoch} |"
     )
     yield f"| run, seed | `{_code(facts.run)}`, {facts.seed} |"
@@ -188,10 +188,6 @@ def _tested(facts: Facts) -> dict[str, int]:
 def _count(facts: Facts, split: str, classes: list[str]) -> int:
     counts = dict(zip(facts.data.classes, facts.data.counts[split], strict=True))
     return sum(counts.get(name, 0) for name in classes)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _share(value: float) -> str:

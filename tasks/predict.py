@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tasks.places import local_data
+from tasks.progress import counted
 from tasks.runs import find_model
 from tasks.vision.ahead import ahead
 from tasks.vision.augment import evenly
@@ -109,7 +110,7 @@ class Sample:
             None,
             np.array([rows[i] for i in chosen]),
             labels,
-            f"{title}: {len(chosen):,} of {self._seen:,} pictures",
+            f"{title}: {len(chosen):,} of {counted(self._seen, 'picture')}",
         )
         return png(figure)
 

@@ -58,6 +58,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def counted(count: int, what: str) -> str:
+    """So many of a thing: 1 epoch, 2 epochs."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def tell(event: Event) -> None:
     """Pass an event on to those who listen, and what is worth a line to Prefect's run log."""
     for listener in _listeners:

@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.illustrated import inline, stage_figures
 from tasks.kept import load_evaluation, load_model, report_files
-from tasks.progress import duration
+from tasks.progress import counted, duration
 from tasks.publish import Trained
 from tasks.runs import last_runs
 from tasks.store import Ref, open_store
@@ -70,7 +70,7 @@ def show_predictions(
 ) -> None:
     """How many pictures got which label, where the table of them all is, and what could not be read."""
     lines = [
-        f"# {sum(counts.values()):,} pictures seen by {model}",
+        f"# {counted(sum(counts.values()), 'picture')} seen by {model}",
         "",
         f"Table: `{table}`",
         f"Some of them: `{grid}`",

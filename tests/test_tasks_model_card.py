@@ -8,6 +8,7 @@ import pytest
 from conftest import bare_card
 
 from tasks.model_card import Facts, model_card
+from tasks.progress import counted
 from tasks.store import Ref
 from tasks.vision.dataset import Description
 from tasks.vision.model import Architecture
@@ -71,3 +72,8 @@ def test_one_is_not_many() -> None:
     ):
         assert words in page
     assert "2 epochs on 3,000 images;" in model_card(facts(epochs=2, images=3000))
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 files"), (1, "1 file"), (1200, "1,200 files")])
+def test_counts_agree_with_their_nouns(count: int, said: str) -> None:
+    assert counted(count, "file") == said
