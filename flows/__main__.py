@@ -12,7 +12,7 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Any, Literal
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from flows.deploy import deploy
 from flows.history import compare, runs, show
@@ -28,6 +28,7 @@ from flows.options import (
     StageOption,
     StoreOption,
     all_settings,
+    strict,
 )
 from flows.scoring import evaluate, export, predict
 from flows.tables import print_run
@@ -45,6 +46,7 @@ app = App(
     "Example: relevo run digits",
     version=lambda: version("relevo"),
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(converter=strict),
 )
 app.register_install_completion_command(
     help="Let the shell complete relevo's commands and options."

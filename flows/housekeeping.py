@@ -64,7 +64,7 @@ def gc(
     if keep_last is not None and keep_last < 0:
         raise BadInput(f"--keep-last {keep_last}: expected 0 or more runs")
     where = store_address(store)
-    limit = age(older_than) if older_than else None
+    limit = None if older_than is None else age(older_than)
     if not dry_run:
         open_store(where).check()
     sweep = collect(where, keep_last=keep_last, older_than=limit, dry_run=dry_run)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import UNSET, CycloptsError, Parameter, Token, convert
 
 from tasks.vision.errors import BadInput
+
+WHOLE = re.compile(r"[+-]?[0-9]+")
 
 StoreOption = Annotated[
     str | None,
@@ -52,6 +56,22 @@ SetOption = Annotated[
     ),
 ]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+def strict(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Every command's values: none is empty, and a whole number is not made by rounding one.
+
+    Raises:
+        CycloptsError: one is.
+    """
+    for token in tokens:
+        name = token.keyword or "an argument"
+        if not token.value and token.implicit_value is UNSET:
+            mend = "leave the option out, or give a value" if token.keyword else "give a value"
+            raise CycloptsError(msg=f"{name} is empty; {mend}")
+        if kind is int and not WHOLE.fullmatch(token.value):
+            raise CycloptsError(msg=f"{name} {token.value!r}: expected a whole number, e.g. 3")
+    return convert(kind, tokens)
 
 
 def all_settings(given: list[str] | None, seed: int | None) -> dict[str, Any]:
