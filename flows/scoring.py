@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from os.path import expanduser, realpath
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.options import JsonOption, StoreOption
+from flows.options import Flag, JsonOption, StoreOption
 from tasks.places import store_address
 from tasks.vision.errors import BadInput
 from tasks.vision.formats import Format
@@ -66,6 +67,7 @@ def predict(
     *,
     csv: Path | None = None,
     grid: Path | None = None,
+    force: Flag = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -83,10 +85,14 @@ def predict(
         Write a table with every label's probability to this file.
     grid
         Draw some of the pictures with their labels into this file, NAME.png.
+    force
+        Overwrite those files.
     """
     for option, path in (("--csv", csv), ("--grid", grid)):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise BadInput(f"{option} {path}: {path.absolute().parent} is no folder; make it first")
+        if path is not None:
+            _check_target(option, path, pictures, force=force)
+    if csv and grid and realpath(csv) == realpath(grid):
+        raise BadInput(f"--csv and --grid both name {csv}; give each a file of its own")
     if grid is not None and grid.suffix.lower() != ".png":
         raise BadInput(f"--grid {grid}: expected a name that ends in .png")
     from tasks.predict import Sample, as_csv, predict_pictures, summary_of
@@ -145,6 +151,24 @@ def export(
     else:
         print(f"{folder}: {', '.join(names)}")
     return 0
+
+
+def _check_target(option: str, path: Path, pictures: list[str], *, force: bool) -> None:
+    """Refuse a file that can't be written, or in whose place something of the person's would be lost."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise BadInput(f"{option} {path}: {folder} is no folder; make it first")
+    if path.is_dir():
+        raise BadInput(f"{option} {path} is a folder; name a file")
+    target = Path(realpath(path))
+    for given in pictures:
+        source = expanduser(given)  # noqa: PTH111 (Path's own raises for the home of nobody)
+        if Path(realpath(source)) in (target, *target.parents):
+            raise BadInput(
+                f"{option} {path} is among the pictures of {given}; name a file elsewhere"
+            )
+    if path.is_file() and not force:
+        raise BadInput(f"{option} {path} is there already; --force overwrites it")
 
 
 def _write(option: str, path: Path, content: bytes) -> None:

@@ -141,6 +141,16 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "everything for validation": (["run", "--set", "data.validation=1.0"], "validation = 1.0"),
     "a GPU that is not there": (["run", "--set", "require_gpu=true"], "TensorFlow sees CPU:0"),
     "a misspelt stage": (["run", "--stage", "transfers"], "did you mean 'transfer'?"),
+    "a table in place of a picture": (
+        ["predict", "a/b", "README.md", "--csv", "tests/../README.md", "--force"],
+        "is among the pictures of README.md",
+    ),
+    "a grid among the pictures": (
+        ["predict", "a/b", "tests", "--grid", "tests/seen.png"],
+        "is among the pictures of tests",
+    ),
+    "a table that is there": (["predict", "a/b", "tests", "--csv", "README.md"], "--force overw"),
+    "one file for two": (["predict", "a/b", "tests", "--csv=s.png", "--grid=s.png"], "both name"),
     "a seed in words": (["run", "--seed", "many"], "--seed"),
     "a seed that is no whole number": (["plan", "--seed", "1.7"], "--seed '1.7': expected a whole"),
     "one and a half runs to keep": (["gc", "--keep-last", "1.5"], "--keep-last '1.5': expected a"),

@@ -47,8 +47,9 @@ def test_a_folder_becomes_a_table(
 ) -> None:
     folder, truth = scans
     table = tmp_path / "seen.csv"
+    table.write_text("an earlier one")
     words = ["predict", "latest/ten_class", str(folder), "--store", str(chain.store)]
-    done = relevo(*words, "--csv", str(table), "--json")
+    done = relevo(*words, "--csv", str(table), "--force", "--json")
     seen = {str(Path(row["file"]).relative_to(folder)): row for row in done.json["predictions"]}
     assert set(seen) == set(truth)
     labels, kept = scored(chain, "ten_class")

@@ -108,7 +108,7 @@ def main() -> None:
         contenders = {f"bare {n}": child("predict", given.archive, *alone)}
         for count in (n, 1):
             take(given.archive, count, home / f"{count}.zip")
-            words = [*relevo, home / f"{count}.zip", "--csv", home / "seen.csv"]
+            words = [*relevo, home / f"{count}.zip", "--csv", home / "seen.csv", "--force"]
             contenders[f"relevo predict {count}"] = words
         turns = interleave(contenders, given.rounds)
 
