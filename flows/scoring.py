@@ -108,7 +108,7 @@ def predict(
             f"none of {len(predictions):,} could be read as a picture; give .png or .jpg files, or such"
         )
     if csv is not None:
-        _write("--csv", csv, as_csv(read).encode())
+        _write("--csv", csv, as_csv(read).encode("utf-8", "surrogateescape"))
     if sample and grid:
         _write("--grid", grid, sample.grid(list(read[0].probabilities), model))
     if as_json:

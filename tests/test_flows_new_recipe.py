@@ -214,7 +214,7 @@ def test_a_class_with_a_line_break_leaves_the_comment_readable() -> None:
     some = dict.fromkeys(["two\nlines", "b", "c"], 50)
     first = draft(Pictures(some, some, 32), "x").splitlines()[0]
     assert first.startswith(
-        "# 150 training and 150 test pictures of 3 classes: 'two\\nlines' 50, b 50"
+        "# 150 training and 150 test pictures of 3 classes: two\\nlines 50, b 50"
     )
 
 

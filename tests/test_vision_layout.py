@@ -54,7 +54,7 @@ LAYOUT_FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], l
     ),
     "names with line breaks": (
         lambda files: files | {"test/a\nb/1.png": png(1)},
-        ["classes in test that train lacks: 'a\\nb'"],
+        ["classes in test that train lacks: a\\nb"],
     ),
 }
 

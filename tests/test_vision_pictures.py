@@ -14,6 +14,7 @@ from images import png, write_folder, write_zip
 from tasks.predict import Sample
 from tasks.vision import pictures, workers
 from tasks.vision.ahead import ahead
+from tasks.vision.files import shown
 from tasks.vision.pictures import Pictures
 
 
@@ -50,6 +51,20 @@ def test_batches_keep_their_order_across_places(
     images = np.concatenate([each.images for each in batches])
     assert (images[:9] == images[9:18]).all()
     assert (images[-1] == images[0]).all()
+
+
+def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "folder", {"a.png": png(1), "deep/c.png": png(2)})
+    (folder / "b\udcff.png").write_bytes(png(3))
+    (folder / "\udcfe").mkdir()
+    (folder / "\udcfe" / "d.png").write_bytes(png(4))
+    with Pictures([str(folder)]) as found:
+        (batch,) = found.batches(8)
+    assert batch.names == [str(folder / "a.png"), str(folder / "deep/c.png")]
+    assert batch.unreadable == {
+        str(folder / name): "its name is not UTF-8; rename it" for name in ("b\udcff.png", "\udcfe")
+    }
+    assert [shown(Path(name).name) for name in batch.unreadable] == ["b\\xff.png", "\\xfe"]
 
 
 def test_large_pictures_come_in_small_batches() -> None:

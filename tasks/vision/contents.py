@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tasks.vision.archives import refusing_damage
 from tasks.vision.errors import BadInput
-from tasks.vision.files import check_utf8, hidden, read_file, shown
+from tasks.vision.files import check_utf8, hidden, is_utf8, read_file, shown
 from tasks.vision.tars import Tar
 from tasks.vision.zips import Zip
 
@@ -33,10 +33,13 @@ class Contents(Protocol):
         """Let go of what is open."""
 
 
-def open_contents(path: Path) -> Contents:
-    """Open a folder or an archive, whatever `path` is; `BadInput` if it is damaged or unsafe."""
+def open_contents(path: Path, *, strict: bool = True) -> Contents:
+    """Open a folder or an archive, whatever `path` is; `BadInput` if it is damaged or unsafe.
+
+    A folder that isn't `strict` lists names that aren't UTF-8, too; the files can't be had.
+    """
     if path.is_dir():
-        return Folder(path)
+        return Folder(path, strict=strict)
     with refusing_damage(shown(path)):
         return Zip(path) if path.name.lower().endswith(".zip") else Tar(path)
 
@@ -44,9 +47,10 @@ def open_contents(path: Path) -> Contents:
 class Folder:
     """A folder on disk. Links are followed: who made the folder may read what they lead to."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, strict: bool = True) -> None:
         self.given = shown(path)
         self._path = os.fspath(path)
+        self._strict = strict
 
     def children(self, folder: str) -> tuple[list[str], list[str]]:
         folders: list[str] = []
@@ -56,7 +60,8 @@ class Folder:
             with os.scandir(path) as entries:
                 for entry in entries:
                     if not hidden(entry.name):
-                        check_utf8(self.given, entry.name)
+                        if self._strict:
+                            check_utf8(self.given, entry.name)
                         (folders if entry.is_dir() else files).append(entry.name)
         except OSError as error:
             if error.errno == errno.ELOOP:
@@ -72,7 +77,9 @@ class Folder:
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         for index, path in enumerate(paths):
-            yield index, read_file(f"{self._path}/{path}")
+            known = self._strict or is_utf8(path)
+            fault = "its name is not UTF-8; rename it"
+            yield index, read_file(f"{self._path}/{path}") if known else fault
 
     def close(self) -> None:
         pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import unicodedata
 from pathlib import Path
 
 from tasks.vision.errors import BadInput
@@ -19,9 +20,21 @@ def is_image(name: str) -> bool:
 
 
 def shown(name: object) -> str:
-    """A name as it can stand in a one-line message: escaped only if it has to be."""
+    r"""A name, or a line with names in it, as a terminal can show it: escaped only where it has to be.
+
+    >>> shown("a\n\x1b[2J\udcff.png")
+    'a\\n\\x1b[2J\\xff.png'
+    """
     text = str(name)
-    return text if text.isprintable() else repr(text)
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":  # other kinds of space
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def hidden(name: str) -> bool:
@@ -29,12 +42,19 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def check_utf8(given: str, name: str) -> None:
-    """`BadInput` for a name whose bytes aren't UTF-8; `given` is where it was found."""
+def is_utf8(name: str) -> bool:
+    """Whether a name's bytes are UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise not_utf8(given, name) from None
+        return False
+    return True
+
+
+def check_utf8(given: str, name: str) -> None:
+    """`BadInput` for a name whose bytes aren't UTF-8; `given` is where it was found."""
+    if not is_utf8(name):
+        raise not_utf8(given, name)
 
 
 def not_utf8(given: str, name: str | bytes) -> BadInput:

@@ -15,7 +15,7 @@ import numpy as np
 from tasks.vision.archives import ARCHIVE_SUFFIXES
 from tasks.vision.contents import Contents, open_contents
 from tasks.vision.errors import BadInput
-from tasks.vision.files import is_image, read_file, shown
+from tasks.vision.files import is_image, is_utf8, read_file, shown
 from tasks.vision.workers import Decoders
 
 BATCH = 2000  # pictures, where they are small; a multiple of what the network takes at once
@@ -121,7 +121,7 @@ def _find(given: str) -> Path:
 
 def _open(path: Path) -> Contents:
     archive = path.name.lower().endswith(ARCHIVE_SUFFIXES)
-    return open_contents(path) if archive or path.is_dir() else _File(path)
+    return open_contents(path, strict=False) if archive or path.is_dir() else _File(path)
 
 
 def _names(contents: Contents, folder: str = "") -> Iterator[str]:
@@ -132,7 +132,11 @@ def _names(contents: Contents, folder: str = "") -> Iterator[str]:
     for name in sorted(filter(is_image, files)):
         yield f"{folder}/{name}" if folder else name
     for name in sorted(folders):
-        yield from _names(contents, f"{folder}/{name}" if folder else name)
+        path = f"{folder}/{name}" if folder else name
+        if is_utf8(name):
+            yield from _names(contents, path)
+        else:
+            yield path  # can't be read, so that it is named
 
 
 class _File:
