@@ -38,6 +38,7 @@ from tasks.progress import duration
 from tasks.store import StoreError, open_store
 from tasks.store.addresses import without_secrets
 from tasks.vision.errors import BadInput
+from tasks.vision.files import shown
 from tasks.vision.recipe import Recipe
 
 app = App(
@@ -143,7 +144,8 @@ def plan(
     wide = max(len(step.name) for step in steps)
     for step in steps:
         takes = "" if step.hit or not step.seconds else f", about {duration(step.seconds)}"
-        print(f"{step.name:<{wide}}  {'hit ' if step.hit else 'miss'}  {step.reason}{takes}")
+        state = "hit " if step.hit else "miss"
+        print(shown(f"{step.name:<{wide}}  {state}  {step.reason}{takes}"))
     if all(step.hit for step in steps):
         print("nothing to train")
     elif not any(known):
@@ -223,14 +225,14 @@ def _status(words: list[str]) -> int:
         if isinstance(error, SystemExit | GeneratorExit) or os.environ.get("RELEVO_TRACEBACK"):
             raise
         line = " ".join(str(error).split()) or type(error).__name__
-        print(f"relevo: the run failed: {without_secrets(line)}", file=sys.stderr)
+        print(shown(f"relevo: the run failed: {without_secrets(line)}"), file=sys.stderr)
         print("set RELEVO_TRACEBACK=1 to see where", file=sys.stderr)
         return 1
 
 
 def _refuse(line: str) -> int:
     # Whatever is quoted here may be an address with a password in it.
-    print(f"relevo: {without_secrets(line)}", file=sys.stderr)
+    print(shown(f"relevo: {without_secrets(line)}"), file=sys.stderr)
     return 2
 
 

@@ -13,6 +13,7 @@ from flows.options import JsonOption, StoreOption
 from flows.tables import Printer, comparison_table, print_run, run_table
 from tasks.places import store_address
 from tasks.vision.errors import BadInput
+from tasks.vision.files import shown
 
 
 def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
@@ -24,7 +25,7 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
 
     found, damaged = all_runs(store_address(store))
     for line in damaged:
-        print(f"relevo: {line}", file=sys.stderr)
+        print(shown(f"relevo: {line}"), file=sys.stderr)
     if as_json:
         print(json.dumps({"runs": found}))
     elif found:

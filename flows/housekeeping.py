@@ -12,6 +12,7 @@ from flows.options import Flag, JsonOption, StoreOption
 from tasks.places import store_address
 from tasks.store import open_store
 from tasks.vision.errors import BadInput
+from tasks.vision.files import shown
 
 
 def verify(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
@@ -27,7 +28,7 @@ def verify(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
         count += 1
         if checked.fault:
             faults.append(checked)
-            print(f"{checked.key}: {checked.fault}", file=sys.stderr)
+            print(shown(f"{checked.key}: {checked.fault}"), file=sys.stderr)
     if as_json:
         listed = [{"key": checked.key, "fault": checked.fault} for checked in faults]
         print(json.dumps({"store": where, "checked": count, "faults": listed}))
@@ -78,14 +79,9 @@ def gc(
         return 0
     would = "would remove" if dry_run else "removed"
     for name in sweep.runs:
-        print(f"{would} the run {_printable(name)}")
+        print(f"{would} the run {shown(name)}")
     for entry in sweep.removed:
         if not entry.key.startswith("runs/"):
-            print(f"{would} {_printable(entry.key)} ({entry.size:,} bytes)")
-    print(f"{would} {len(sweep.removed)} files, {sweep.size / 1e6:,.1f} MB, in {where}")
+            print(f"{would} {shown(entry.key)} ({entry.size:,} bytes)")
+    print(shown(f"{would} {len(sweep.removed)} files, {sweep.size / 1e6:,.1f} MB, in {where}"))
     return 0
-
-
-def _printable(name: str) -> str:
-    """A file's name with what no terminal can show written as escapes: names may be any bytes."""
-    return name.encode("utf-8", "backslashreplace").decode()

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from flows.options import Flag, JsonOption, StoreOption
 from tasks.places import store_address
 from tasks.vision.errors import BadInput
+from tasks.vision.files import shown
 from tasks.vision.formats import Format
 
 SHOWN = 20  # rows on standard output where a file holds them all
@@ -56,7 +57,8 @@ def evaluate(
         f"balanced accuracy {metrics['balanced_accuracy']:.4f}, majority {metrics['majority']:.4f}"
     )
     for label, recall in metrics["recall"].items():
-        print(f"  {label:<20} recall {recall:.4f}  precision {metrics['precision'][label]:.4f}")
+        precision = metrics["precision"][label]
+        print(f"  {shown(label):<20} recall {recall:.4f}  precision {precision:.4f}")
     return 0
 
 
@@ -102,7 +104,7 @@ def predict(
     read = [each for each in predictions if not each.fault]
     for each in predictions:
         if each.fault:
-            print(f"left out {each.fault}", file=sys.stderr)
+            print(shown(f"left out {each.fault}"), file=sys.stderr)
     if not read:
         raise BadInput(
             f"none of {len(predictions):,} could be read as a picture; give .png or .jpg files, or such"
@@ -114,11 +116,12 @@ def predict(
     if as_json:
         print(json.dumps(summary_of(predictions)))
         return 0
-    shown = read if csv is None else read[:SHOWN]
-    for each in shown:
-        print(f"{each.label:<20} {each.probabilities[each.label]:.4f}  {each.name}")
-    if len(shown) < len(read):
-        print(f"... and {len(read) - len(shown)} more in {csv}")
+    listed = read if csv is None else read[:SHOWN]
+    for each in listed:
+        chance = each.probabilities[each.label]
+        print(f"{shown(each.label):<20} {chance:.4f}  {shown(each.name)}")
+    if len(listed) < len(read):
+        print(shown(f"... and {len(read) - len(listed):,} more in {csv}"))
     return 0
 
 
@@ -149,7 +152,7 @@ def export(
     if as_json:
         print(json.dumps({"folder": str(folder.absolute()), "format": format_, "files": names}))
     else:
-        print(f"{folder}: {', '.join(names)}")
+        print(shown(f"{folder}: {', '.join(names)}"))
     return 0
 
 

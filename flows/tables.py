@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.progress import duration
+from tasks.vision.files import shown
 
 ENDLESS = 10_000  # columns: what reads a pipe wants a row on a line, however long
 
@@ -27,6 +28,10 @@ class Printer(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A text or a table's cell; names in it come from outside."""
+        return super().render_str(shown(text), **options)
 
     def whole(self, text: str) -> None:
         """One line, however long: a path must stay whole to be copied."""
@@ -102,7 +107,7 @@ def comparison_table(comparison: dict[str, Any], letters: dict[str, str]) -> Tab
         said = row.get("reason", row["verdict"])
         for run, letter in letters.items():
             said = said.replace(run, letter)
-        verdict = Text(said, STYLES.get(row["verdict"], ""))
+        verdict = Text(shown(said), STYLES.get(row["verdict"], ""))
         table.add_row(name, *scores, difference, interval, verdict)
     return table
 

@@ -150,6 +150,10 @@ WORDS: dict[str, tuple[list[str], str]] = {
         "is among the pictures of tests",
     ),
     "a table that is there": (["predict", "a/b", "tests", "--csv", "README.md"], "--force overw"),
+    "what would clear a terminal": (
+        ["predict", "a/b", "tests", "--csv", "no\x1b[2J/x.csv"],
+        "--csv no\\x1b[2J/x.csv: ",
+    ),
     "one file for two": (["predict", "a/b", "tests", "--csv=s.png", "--grid=s.png"], "both name"),
     "a seed in words": (["run", "--seed", "many"], "--seed"),
     "a seed that is no whole number": (["plan", "--seed", "1.7"], "--seed '1.7': expected a whole"),

@@ -6,8 +6,11 @@ import io
 import re
 import time
 
+import pytest
 from rich.console import Console
+from rich.table import Table
 
+from flows.tables import Printer
 from flows.terminal import Follower
 from tasks.progress import Event
 from tasks.vision.budget import Progress
@@ -38,6 +41,22 @@ def test_a_bar_of_a_long_name_fits_into_80_columns_and_says_how_long_it_takes() 
         assert bar.startswith(LONG)
         assert bar.endswith("1,234 images/s, 5 min left")
         assert len(bar) <= 80
+
+
+def test_names_can_not_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not in lines, not in bars, not in tables; and [brackets] stay."""
+    name = "[red]\x1b[2J\nb"
+    out = io.StringIO()
+    with Follower(Console(file=out, force_terminal=True, width=80)) as follow:
+        follow(Event(name, "begins"))
+        follow(Event(name, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, ROW)))
+    table = Table("name")
+    table.add_row(name)
+    Printer().print(table)
+    Printer().whole(name)
+    written = out.getvalue() + capsys.readouterr().out
+    assert "\x1b[2J" not in written
+    assert len(re.findall(r"\[red\]\\x1b\[2J\\nb", written)) >= 4
 
 
 def test_plain_lines_stand_in_columns_whatever_their_names() -> None:
