@@ -78,19 +78,29 @@ def all_settings(given: list[str] | None, seed: int | None) -> dict[str, Any]:
     """--set and --seed as a recipe's dotted keys and values.
 
     Raises:
-        BadInput: not PATH=VALUE.
+        BadInput: not PATH=VALUE, or one path has two values.
     """
-    settings = dict(_setting(each) for each in given or [])
-    return settings if seed is None else {**settings, "seed": seed}
+    settings: dict[str, Any] = {}
+    for path, value in [*map(_setting, given or []), *([] if seed is None else [("seed", seed)])]:
+        before = settings.setdefault(path, value)
+        if repr(before) != repr(value):
+            raise BadInput(f"{path} is given as {before!r} and as {value!r}; leave one out")
+    return settings
 
 
 def _setting(given: str) -> tuple[str, Any]:
     path, equals, text = given.partition("=")
     if not equals or not path:
         raise BadInput(f"--set {given!r}: expected PATH=VALUE, e.g. stages.baseline.epochs=3")
+    many = BadInput(f"--set {given!r} is more than one value; give each a --set of its own")
     try:
-        return path, tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text}")
+        if len(table) > 1:
+            raise many
+        return path, table["value"]
     except tomllib.TOMLDecodeError as error:
         if text.lstrip()[:1] in ("{", "[", '"', "'"):
             raise BadInput(f"--set {given!r}: the value is not TOML ({error}); mend it") from None
+        if len(text.splitlines()) > 1:
+            raise many from None
         return path, text  # a bare word is a string
