@@ -59,6 +59,8 @@ def quiet_prefect(*, own_server: bool = True) -> Iterator[None]:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if not os.environ.get("PREFECT_API_URL", "unset").strip():
+        del os.environ["PREFECT_API_URL"]  # Prefect would take it for an address
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()

@@ -206,6 +206,13 @@ def test_bad_input_gets_one_line_and_status_2(
     assert files_in(store) == {}
 
 
+def test_an_empty_address_of_a_server_is_none(relevo: Relevo) -> None:
+    done = relevo("deploy", env={"PREFECT_API_URL": ""})
+    assert done.status == 2
+    assert done.err.startswith("relevo: there is no Prefect server; set PREFECT_API_URL")
+    assert len(done.err.splitlines()) == 1
+
+
 def files_in(store: Path) -> dict[Path, bytes]:
     """What a store keeps; the empty files that locks are held on don't count."""
     found = (path for path in store.rglob("*") if path.is_file())
