@@ -6,7 +6,7 @@ import json
 import sys
 from os.path import expanduser, realpath
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -23,7 +23,7 @@ def evaluate(
     model: str,
     *,
     data: str,
-    split: str = "test",
+    split: Literal["test", "train"] = "test",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -38,20 +38,26 @@ def evaluate(
     data
         digits, cifar10, or a folder or archive with test/CLASS/NAME.png.
     split
-        Which folder of the data to score: test or train.
+        Which folder of the data to score; a model knows the training images that it comes from.
     """
     from tasks.evaluate import score_images
     from tasks.runs import find_model
 
     card, tensors = find_model(store_address(store), model)
     summary = score_images(card, tensors, data, split)
+    if split == "train":
+        print(
+            "these are the model's own training images, if it comes from this data: "
+            "--split test scores what it has never seen",
+            file=sys.stderr,
+        )
     if as_json:
         print(json.dumps(summary))
         return 0
     metrics = summary["metrics"]
     low, high = metrics["accuracy_interval"]
     print(
-        f"{metrics['images']} images, accuracy {metrics['accuracy']:.4f} (95 %: {low:.4f} to {high:.4f})"
+        f"{metrics['images']:,} images, accuracy {metrics['accuracy']:.4f} (95 %: {low:.4f} to {high:.4f})"
     )
     print(
         f"balanced accuracy {metrics['balanced_accuracy']:.4f}, majority {metrics['majority']:.4f}"

@@ -179,6 +179,14 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "a misspelt command": (["runn"], "run"),
     "no run yet": (["show", "yesterday"], "no run yet"),
     "no stage of a run": (["evaluate", "baseline", "--data", "digits"], "expected RUN/STAGE"),
+    "a split that no data has": (
+        ["evaluate", "a/b", "--data=digits", "--split=validation"],
+        '"validation" for --split. Choose from: "test", "train"',
+    ),
+    "two splits": (
+        ["evaluate", "a/b", "--data=digits", "--split=train,test"],
+        '"train,test" for --split. Choose from: "test", "train"',
+    ),
     "no model yet": (["evaluate", "latest/baseline", "--data", "digits"], "no run yet"),
 }
 
@@ -233,6 +241,11 @@ def test_images_of_other_classes_than_a_model_knows(
     assert done.status == 2
     assert done.out == ""
     assert "owl" in done.err.splitlines()[-1]
+    words = ["evaluate", "latest/baseline", "--data", str(data)]
+    done = relevo(*words, "--split", "train", env=env)
+    assert done.out.startswith("40 images, ")
+    assert "the model's own training images, if it comes from this data" in done.err
+    assert "own" not in relevo(*words, env=env).err
     assert files_in(store) == before
 
 
