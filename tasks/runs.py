@@ -89,7 +89,7 @@ def find_run(store: str, run: str) -> dict[str, Any]:
     if run == "latest":
         return _read_summary(store, run_names(store)[-1])
     if run not in names:
-        raise BadInput(f"run {run!r}{nearest(run, sorted(names))}")
+        raise BadInput(f"run {run!r}{nearest(run, run_names(store)[::-1], 5, 'relevo runs')}")
     return _read_summary(store, run)
 
 

@@ -57,6 +57,17 @@ def test_the_latest_run_is_the_one_that_began_last_whatever_its_name(tmp_path: P
     assert run_names(store) == [usual, "a-first-try", "zebra"]
 
 
+def test_a_run_that_is_not_there_is_told_the_newest_alone(tmp_path: Path) -> None:
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    names = [run_name("digits", noon + timedelta(minutes=minute)) for minute in range(12)]
+    for minute, name in enumerate(names):
+        finish_run(tmp_path, name, noon + timedelta(minutes=minute))
+    with pytest.raises(BadInput) as caught:
+        find_run(str(tmp_path), "yesterday's")
+    told = ", ".join(names[:-6:-1])
+    assert str(caught.value).endswith(f"known: {told} and 7 more; `relevo runs` lists them")
+
+
 def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path: Path, relevo: Relevo) -> None:
     finish_run(tmp_path, "whole")
     finish_run(tmp_path, "spoilt")

@@ -16,9 +16,19 @@ class BadInput(ValueError):
         super().__init__(" ".join(message.split()))
 
 
-def nearest(given: str, names: Iterable[str]) -> str:
-    """' is not there; did you mean X?' for the closest of `names`, or the list of them."""
+def nearest(given: str, names: Iterable[str], most: int = 20, listing: str = "") -> str:
+    """' is not there; did you mean X?' for the closest of `names`, or the list of them.
+
+    Args:
+        most: that many are listed. listing: the command that lists all of them, if there is one.
+    """
     known = list(names)
     close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-    return f" is not there; {hint}"
+    if close:
+        return f" is not there; did you mean {close[0]!r}?"
+    told = ", ".join(known[:most])
+    if len(known) > most:
+        told += f" and {len(known) - most:,} more" + (
+            f"; `{listing}` lists them" if listing else ""
+        )
+    return f" is not there; known: {told}"
