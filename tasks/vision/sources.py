@@ -202,8 +202,7 @@ def _pictures(
     images = np.empty((len(names), image_size, image_size, 3), np.uint8)
     failed = decode_all(contents.read([root + name for name in names]), images, workers)
     unreadable = {row: f"{shown(names[row])}: {failed[row]}" for row in sorted(failed)}
-    read = {}
-    start = 0
+    read, start = {}, 0
     for split, classes in found.items():
         sizes = [len(files) for files in classes.values()]
         rows = range(start, start + sum(sizes))
