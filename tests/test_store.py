@@ -193,6 +193,13 @@ def test_changed_bytes_are_damaged_until_put_again(kept: Kept, change: bytes) ->
     assert kept.store.fetch(ref).read_bytes() == BYTES
 
 
+def test_what_cannot_be_deleted_is_told_in_one_line(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.write("runs/a/run.json", b"{}")
+    with pytest.raises(StoreError, match=re.escape(str(tmp_path))):
+        store.delete("runs/a")  # a folder; a file of another user is refused by the same call
+
+
 @pytest.mark.parametrize("change", [b"short", BYTES[:-1] + b"!"], ids=["short", "bit"])
 def test_whoever_has_the_bytes_mends_what_lies_there(kept: Kept, change: bytes) -> None:
     ref = kept.store.put("model", BYTES)

@@ -92,8 +92,10 @@ class LocalStore(Store):
         self._publish(key, content)
 
     def delete(self, key: str) -> None:
-        with suppress(FileNotFoundError):
-            self._path(key).unlink()
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def touch(self, key: str) -> None:
         try:
