@@ -52,7 +52,7 @@ SetOption = Annotated[
         name="--set",
         negative="",
         consume_multiple=False,
-        help="Change a recipe's value, e.g. stages.baseline.epochs=3; may be given again.",
+        help="Change a recipe's value, e.g. stages.baseline.epochs=3; may be given again, the last counts.",
     ),
 ]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
@@ -75,17 +75,17 @@ def strict(kind: Any, tokens: Sequence[Token]) -> Any:
 
 
 def all_settings(given: list[str] | None, seed: int | None) -> dict[str, Any]:
-    """--set and --seed as a recipe's dotted keys and values.
+    """--set and --seed as a recipe's dotted keys and values; of one path, the last value counts.
 
     Raises:
-        BadInput: not PATH=VALUE, or one path has two values.
+        BadInput: not PATH=VALUE, or --seed and --set give two seeds.
     """
-    settings: dict[str, Any] = {}
-    for path, value in [*map(_setting, given or []), *([] if seed is None else [("seed", seed)])]:
-        before = settings.setdefault(path, value)
-        if repr(before) != repr(value):
-            raise BadInput(f"{path} is given as {before!r} and as {value!r}; leave one out")
-    return settings
+    settings = dict(map(_setting, given or []))
+    if seed is None:
+        return settings
+    if (other := settings.get("seed", seed)) != seed:
+        raise BadInput(f"seed is given as {other!r} and as {seed!r}; leave one out")
+    return {**settings, "seed": seed}
 
 
 def _setting(given: str) -> tuple[str, Any]:

@@ -134,10 +134,6 @@ WORDS: dict[str, tuple[list[str], str]] = {
         "is more than one value",
     ),
     "two words in one": (["plan", "--set", "name=a\nseed=3"], "is more than one value"),
-    "two values for a setting": (
-        ["plan", "--set=stages.baseline.epochs=1", "--set=stages.baseline.epochs=2"],
-        "stages.baseline.epochs is given as 1 and as 2; leave one out",
-    ),
     "two seeds": (["plan", "--seed", "3", "--set", "seed=4"], "seed is given as 4 and as 3"),
     "a setting without a value": (["run", "--set", "epochs"], "expected PATH=VALUE"),
     "an unknown class": (["run", "--set", 'labels.car.targets={car=["11"]}'], "class '11'"),

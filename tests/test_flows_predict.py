@@ -72,8 +72,8 @@ def test_a_folder_becomes_a_table(
 def test_what_holds_no_picture_that_can_be_read_is_refused(
     chain: Chain, relevo: Relevo, tmp_path: Path
 ) -> None:
-    (tmp_path / "broken.png").write_bytes(b"x")
-    words = ["predict", "latest/ten_class", str(tmp_path), "--store", str(chain.store)]
+    folder = write_folder(tmp_path / "pictures", {"broken.png": b"x"})
+    words = ["predict", "latest/ten_class", str(folder), "--store", str(chain.store)]
     done = relevo(*words, "--csv", str(tmp_path / "seen.csv"))
     assert done.status == 2
     assert "none of 1 could be read as a picture" in done.err
