@@ -1,7 +1,8 @@
 """What a store in a bucket costs: runs against a local store, transfers against boto3 alone.
 
-python tests/benchmarks/s3.py [--rounds 5] [--megabytes 184]
+python tests/benchmarks/s3.py [--rounds 5] [--megabytes 184] [--transfers]
 The server is moto's, in a process of its own on 127.0.0.1; every turn has a bucket and a cache of its own.
+Where AWS's own command line is installed (`aws`), `aws s3 cp` takes part, its start included.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -60,11 +62,23 @@ def by_boto3(path: Path, folder: Path, checksums: str = "when_supported") -> tup
     return up - clock, time.monotonic() - up
 
 
+def by_aws(path: Path, folder: Path) -> tuple[float, float]:
+    """The same by AWS's own command line: two whole commands."""
+    there = f"s3://{new_bucket()}/x"
+    copy = ["aws", "s3", "cp", "--quiet"]
+    clock = time.monotonic()
+    subprocess.run([*copy, str(path), there], check=True)
+    up = time.monotonic()
+    subprocess.run([*copy, there, str(folder / "x")], check=True)
+    return up - clock, time.monotonic() - up
+
+
 # Servers that know no checksums but S3's oldest refuse boto3 as it comes; the store sends them none.
 WAYS: dict[str, Callable[[Path, Path], tuple[float, float]]] = {
     "relevo's store": by_the_store,
     "boto3 alone": by_boto3,
     "boto3, no checksums": partial(by_boto3, checksums="when_required"),
+    **({"aws s3 cp": by_aws} if shutil.which("aws") else {}),
 }
 
 
@@ -117,6 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=184, help="as large as CIFAR-10, prepared")
+    parser.add_argument("--transfers", action="store_true", help="leave the runs out")
     parser.add_argument("--only", nargs=2, metavar=("WAY", "FILE"), help="one transfer; says how")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -139,9 +154,8 @@ def main() -> None:
                 for way, each in seconds.items():
                     title = f"{given.megabytes} MB {what}"
                     table.add_row(title, way, spread(each, 2), f"{median(each) / alone:.2f}")
-            took = {
-                way: [t.seconds for t in each] for way, each in runs(given.rounds, folder).items()
-            }
+            both = {} if given.transfers else runs(given.rounds, folder)
+            took = {way: [t.seconds for t in each] for way, each in both.items()}
             for way, each in took.items():
                 ratio = median(each) / median(took["a folder"])
                 table.add_row("relevo run digits", f"store is {way}", spread(each), f"{ratio:.2f}")
