@@ -217,8 +217,8 @@ def test_headings_go_down_one_step_at_a_time_and_tables_have_captions() -> None:
         "for 2 epochs on .920: −42.0 points in 4 min 55 s less. A head on a frozen random network does "
         "better (.600): what was handed on was in the way. Counting what it started from (baseline, transfer)",
         "tied = neither gained nor lost clearly by its start.",
-        "+0.5 points in the same time. The difference in accuracy may be chance: on these test images its "
-        "95 % interval goes from −0.6 to +1.6 points.",
+        "+0.5 points in the same time. The difference in accuracy may be chance, all comparisons of this page "
+        "counted; alone, on these test images, its 95 % interval goes from −0.6 to +1.6 points.",
         "A head on a frozen random network gets .920; that difference may be chance, so the hand-over itself",
         "car stands for automobile",
         "Accuracy, averaged over shifted and mirrored copies",
