@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from datetime import UTC, datetime
@@ -31,7 +30,7 @@ from flows.train_stage import Setting, control_name, run_stage
 from tasks.caching import cached
 from tasks.keys import reporting, versions
 from tasks.places import store_address
-from tasks.publish import Trained, as_toml, devices_of, publish, run_name
+from tasks.publish import Trained, as_toml, devices_of, publish, run_name, toml_value
 from tasks.report import report
 from tasks.runs import check_free
 from tasks.shown import show_run
@@ -143,17 +142,7 @@ def command(
     for stage in stages:
         words += ["--stage", stage]
     for path, value in changes.items():
-        text = value if isinstance(value, str) else _toml(value)
+        text = value if isinstance(value, str) else toml_value(value)
         words += ["--seed", text] if path == "seed" else ["--set", f"{path}={text}"]
     words += ["--lang", lang] if lang != "en" else []
     return shlex.join(words)
-
-
-def _toml(value: Any) -> str:
-    """A setting's value as --set reads it; JSON but for its tables, which TOML writes otherwise."""
-    if isinstance(value, dict):
-        inside = (f"{json.dumps(key)} = {_toml(part)}" for key, part in value.items())
-        return f"{{{', '.join(inside)}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value)

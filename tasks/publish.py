@@ -57,7 +57,7 @@ def as_toml(recipe: Recipe) -> str:
         nested = {k: v for k, v in values.items() if isinstance(v, dict)}
         if path and (plain or not nested):
             lines.append(f"\n[{path}]")
-        lines.extend(f"{_quoted(key)} = {_value(value)}" for key, value in plain.items())
+        lines.extend(f"{_quoted(key)} = {toml_value(value)}" for key, value in plain.items())
         for key, value in nested.items():
             table(f"{path}.{_quoted(key)}" if path else _quoted(key), value)
 
@@ -71,11 +71,16 @@ def as_toml(recipe: Recipe) -> str:
 
 def _quoted(key: str) -> str:
     plain = key.replace("-", "_")
-    return key if plain.isascii() and plain.isidentifier() else _value(key)
+    return key if plain.isascii() and plain.isidentifier() else toml_value(key)
 
 
-def _value(value: Any) -> str:
-    # JSON's strings, numbers, booleans and lists are TOML's too, but for one character.
+def toml_value(value: Any) -> str:
+    """A value in TOML: JSON, but for its tables and one character."""
+    if isinstance(value, dict):
+        inside = (f"{toml_value(key)} = {toml_value(part)}" for key, part in value.items())
+        return f"{{{', '.join(inside)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml_value, value))}]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.publish import as_toml
+from tasks.publish import as_toml, toml_value
 from tasks.vision.loading import load_recipe, parse_recipe
 from tasks.vision.recipe import Recipe
 
@@ -41,3 +43,8 @@ def test_any_label_comes_back(target: str, classes: list[str]) -> None:
     again = parse_recipe(as_toml(ran), ran.name, {})
     assert again.labels == ran.labels
     assert as_toml(again) == as_toml(ran)
+
+
+def test_a_table_of_odd_words_is_one_value_of_toml() -> None:
+    value = {"a b": ["\N{CHERRY BLOSSOM}", {"x.y": [1, 0.5, True]}], "\x7f": "\n"}
+    assert tomllib.loads(f"value = {toml_value(value)}")["value"] == value
