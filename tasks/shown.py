@@ -105,10 +105,7 @@ def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append({"on test": metric, "value": f"{value:.4f}", "95 % interval": between})
 
     add("accuracy", metrics["accuracy"], metrics["accuracy_interval"])
-    add(
-        "accuracy, averaged over copies",
-        metrics["accuracy_tta"],
-    )
+    add("accuracy, averaged over copies", metrics["accuracy_tta"])
     add("accuracy of always saying the commonest", metrics["majority"])
     add("balanced accuracy", metrics["balanced_accuracy"])
     for i, (label, row) in enumerate(zip(summary["labels"], summary["confusion"], strict=True)):

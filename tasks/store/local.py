@@ -61,9 +61,8 @@ class LocalStore(Store):
     ) -> Ref:
         ref = ref_to(kind, content, suffix, digest, made_from)
         if self._whole(self._path(ref.uri), ref):
-            with suppress(
-                StoreError
-            ):  # gone meanwhile, or another person's: then it is written anew
+            # Gone meanwhile, or another person's: then it is written anew.
+            with suppress(StoreError):
                 self.touch(ref.uri)
                 return ref
         self._publish(ref.uri, content)
