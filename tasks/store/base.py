@@ -86,6 +86,11 @@ def checked_key(key: str) -> str:
     return key
 
 
+def stays_inside(key: str) -> bool:
+    """Whether `key` is a relative path that neither climbs nor names a folder."""
+    return not {"", ".", ".."} & {*key.split("/")} and "\0" not in key
+
+
 def listed_key(key: str) -> str:
     """`key` itself, if it stays inside a store: people put files there under names of their own.
 
@@ -94,7 +99,7 @@ def listed_key(key: str) -> str:
     Raises:
         ValueError: it is absolute or climbs out.
     """
-    if {"", ".", ".."} & set(key.split("/")) or "\0" in key:
+    if not stays_inside(key):
         raise ValueError(f"store key {key!r}: expected a relative path that stays inside the store")
     return key
 

@@ -30,6 +30,7 @@ from tasks.store.base import (
     listed_key,
     ref_to,
     sha256_of,
+    stays_inside,
 )
 from tasks.store.lease import Seen, Unsupported, leased
 from tasks.store.s3_client import CACHE, TRANSFER, cache_folder, client, patiently, transfers
@@ -112,7 +113,7 @@ class S3Store(Store):
                 for item in page.get("Contents", ())
             ]
         # S3 consoles mark an empty folder by an object whose name ends in /; .. is no name here.
-        plain = (entry for entry in found if not {"", ".", ".."} & {*entry.key.split("/")})
+        plain = (entry for entry in found if stays_inside(entry.key))
         yield from sorted(plain, key=lambda entry: entry.key)
 
     def sha256(self, key: str) -> str:
