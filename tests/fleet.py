@@ -188,9 +188,12 @@ class Fleet:
         return "\n".join(line["message"] for line in sorted(lines, key=lambda x: x["timestamp"]))
 
     def worker_of(self, run: str) -> set[str]:
-        """Names of the workers that have taken a run."""
-        log = self.log_of(run)
-        return {name for name in ("a-cpu", "a-gpu", "b-cpu", "b-gpu") if f"'{name}'" in log}
+        """Names of the workers whose processes have run it, by the machines' own logs.
+
+        Prefect's log of the run also names a worker that asked for it and was refused.
+        """
+        logs = self.folder.glob("*/*-[cg]pu.log")
+        return {log.stem for log in logs if f"/runs/flow-run/{run}" in log.read_text()}
 
     def finish(self, run: str, seconds: float = 400, state: str = "COMPLETED") -> dict[str, Any]:
         """Wait for a run's end, which must be as expected."""

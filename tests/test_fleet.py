@@ -148,18 +148,26 @@ def test_a_schedule_fires_and_one_that_is_removed_does_not(fleet: Fleet, tmp_pat
 LONG = {**SETTINGS, "stages.ten_class.epochs": 80}
 
 
-def trainer(fleet: Fleet, run: str) -> psutil.Process:
-    """The process that trains a run's stage, once it has learnt for some epochs."""
+class Training(NamedTuple):
+    """A stage that is being trained: its flow run, the worker that has it, and the process."""
+
+    stage: str
+    worker: str
+    process: psutil.Process
+
+
+def training(fleet: Fleet, run: str) -> Training:
+    """Where a run's stage is trained, once it has learnt for some epochs."""
     fleet.until(lambda: "train ten_class" in fleet.stages_of(run), 300)
     stage = fleet.stages_of(run)["train ten_class"]["id"]
     fleet.until(lambda: "all epoch 20/80" in fleet.log_of(stage), 240)
-    machine = next(iter(fleet.worker_of(stage)))
-    worker = psutil.Process(fleet.workers[machine].pid)
-    return next(
+    (worker,) = fleet.worker_of(stage)
+    process = next(
         child
-        for child in worker.children(recursive=True)
+        for child in psutil.Process(fleet.workers[worker].pid).children(recursive=True)
         if child.environ().get("PREFECT__FLOW_RUN_ID") == stage
     )
+    return Training(stage, worker, process)
 
 
 def test_a_cancelled_run_stops_training(fleet: Fleet) -> None:
@@ -167,13 +175,12 @@ def test_a_cancelled_run_stops_training(fleet: Fleet) -> None:
         "experiment/on-demand",
         **{**small(stages=["ten_class"], run="cancelled"), "settings": LONG, "seed": 1},
     )
-    process = trainer(fleet, run)
+    stage, _, process = training(fleet, run)
     clock = time.monotonic()
     fleet.prefect("flow-run", "cancel", run)
     fleet.until(lambda: not process.is_running(), 60)
     assert time.monotonic() - clock < 30
     fleet.finish(run, 60, state="CANCELLED")
-    stage = fleet.stages_of(run)["train ten_class"]["id"]
     fleet.finish(stage, 60, state="CANCELLED")
 
 
@@ -195,9 +202,7 @@ def killed(fleet: Fleet) -> Killed:
         "experiment/on-demand",
         **{**small(stages=["ten_class"], run="killed"), "settings": LONG},
     )
-    process = trainer(fleet, run)
-    stage = fleet.stages_of(run)["train ten_class"]["id"]
-    worker = next(iter(fleet.worker_of(stage)))
+    stage, worker, process = training(fleet, run)
     victim = fleet.workers.pop(worker)
     family = psutil.Process(victim.pid).children(recursive=True)
     for each in (victim, *family):
