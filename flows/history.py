@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.options import JsonOption, StoreOption
-from flows.tables import Printer, comparison_table, print_run, run_table
+from flows.tables import Printer, comparison_table, print_run, print_runs
 from tasks.places import store_address
 from tasks.vision.errors import BadInput
 from tasks.vision.files import shown
@@ -23,15 +23,16 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
     """
     from tasks.runs import all_runs
 
-    found, damaged = all_runs(store_address(store))
+    where = store_address(store)
+    found, damaged = all_runs(where)
     for line in damaged:
         print(shown(f"relevo: {line}"), file=sys.stderr)
     if as_json:
         print(json.dumps({"runs": found}))
     elif found:
-        Printer().print(run_table(found))
+        print_runs(found)
     elif not damaged:
-        print("no runs yet; try: relevo run", file=sys.stderr)
+        print(shown(f"no runs in {where} yet; try: relevo run"), file=sys.stderr)
     return 0
 
 

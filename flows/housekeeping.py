@@ -9,8 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.options import Flag, JsonOption, StoreOption
-from tasks.places import store_address
-from tasks.store import open_store
+from tasks.places import existing_store, store_address
 from tasks.vision.errors import BadInput
 from tasks.vision.files import shown
 
@@ -66,8 +65,9 @@ def gc(
         raise BadInput(f"--keep-last {keep_last}: expected 0 or more runs")
     where = store_address(store)
     limit = None if older_than is None else age(older_than)
+    home = existing_store(where)
     if not dry_run:
-        open_store(where).check()
+        home.check()
     sweep = collect(where, keep_last=keep_last, older_than=limit, dry_run=dry_run)
     if as_json:
         keys = [entry.key for entry in sweep.removed]

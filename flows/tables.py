@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from string import ascii_uppercase
 from typing import Any
 
 from rich.console import Console
@@ -77,17 +78,35 @@ def _controls(stages: dict[str, dict[str, Any]]) -> list[str]:
     )
 
 
-def run_table(summaries: list[dict[str, Any]]) -> Table:
-    """Runs, one a row: when and what, the seed, how long it took, the accuracy of each stage in order."""
+def print_runs(summaries: list[dict[str, Any]]) -> None:
+    """Runs, one a row: when and what, the seed, how long it took, the accuracy of each of its stages.
+
+    Which stages those are is said below, once for all runs that have the same; a letter tells them apart.
+    """
+    chains = list(dict.fromkeys(tuple(summary["stages"]) for summary in summaries))
     table = _table("run", "seed", "took", words=1)
     table.columns[0].no_wrap = True  # a name that is copied must be whole
     table.add_column("accuracy of each stage", overflow="fold")
     for summary in summaries:
-        scores = (f"{stage['metrics']['accuracy']:.4f}" for stage in summary["stages"].values())
-        table.add_row(
-            summary["run"], str(summary["seed"]), duration(summary["seconds"]), " ".join(scores)
-        )
-    return table
+        chain = chains.index(tuple(summary["stages"]))
+        # Not 0.9972: five stages fit a terminal of 80 columns.
+        scores = [
+            f"{stage['metrics']['accuracy']:.4f}".removeprefix("0")
+            for stage in summary["stages"].values()
+        ]
+        cell = " ".join([*_letter(chain, chains), *scores])
+        table.add_row(summary["run"], str(summary["seed"]), duration(summary["seconds"]), cell)
+    console = Printer()
+    console.print(table)
+    for i, chain in enumerate(chains):
+        console.print(f"{''.join(_letter(i, chains)) or 'stages'}: {', '.join(chain)}")
+
+
+def _letter(chain: int, chains: list[tuple[str, ...]]) -> list[str]:
+    """What a chain of stages is called where there are several."""
+    if len(chains) == 1:
+        return []
+    return [ascii_uppercase[chain] if chain < len(ascii_uppercase) else str(chain + 1)]
 
 
 def comparison_table(comparison: dict[str, Any], letters: dict[str, str]) -> Table:

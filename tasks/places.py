@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tasks.store import Store, open_store
 from tasks.store.addresses import without_secrets
 from tasks.vision.errors import BadInput
 
@@ -26,6 +27,21 @@ def store_address(given: str | None) -> str:
         raise BadInput(
             f"store {address!r}: there is no home of that name; give a folder or s3://bucket/prefix"
         ) from None
+
+
+def existing_store(address: str) -> Store:
+    """The store, where something has been written to it.
+
+    Raises:
+        BadInput: there is no such store. StoreError: it is out of reach.
+    """
+    home = open_store(address)
+    if not home.exists():
+        raise BadInput(
+            f"store {address} isn't there; expected a folder or s3://bucket/prefix that a run has "
+            "written to; correct --store or RELEVO_STORE"
+        )
+    return home
 
 
 def local_data(given: str) -> str:

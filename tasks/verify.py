@@ -11,8 +11,9 @@ from typing import Any
 
 from tasks.checkpoints import is_whole
 from tasks.keys import Work, read_record, unseal
+from tasks.places import existing_store
 from tasks.runs import read_lineage
-from tasks.store import Missing, Ref, Store, StoreError, open_store
+from tasks.store import Missing, Ref, Store, StoreError
 from tasks.store.base import Passing
 from tasks.vision.errors import BadInput
 
@@ -38,12 +39,7 @@ def check_all(store: str) -> Iterator[Checked]:
     Raises:
         BadInput: there is no such store. StoreError: it is out of reach.
     """
-    home = open_store(store)
-    if not home.exists():
-        raise BadInput(
-            f"store {store} isn't there; expected a folder or s3://bucket/prefix that a run has "
-            "written to; correct --store or RELEVO_STORE"
-        )
+    home = existing_store(store)
     sizes = {entry.key: entry.size for folder in BLOBS for entry in home.entries(folder)}
     for key in sizes:
         yield from _if_there(home, key, partial(_blob, home, key, sizes))

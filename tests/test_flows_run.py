@@ -180,6 +180,13 @@ def test_runs_and_show_find_the_run(chain: Chain, relevo: Relevo) -> None:
     listed = relevo("runs", "--store", str(chain.store), "--json").json["runs"]
     names = [entry["run"] for entry in listed]
     assert names[:2] == [chain.first.json["run"], chain.second.json["run"]]
+    table = relevo("runs", "--store", str(chain.store), env={"COLUMNS": "80"}).out
+    assert max(map(len, table.splitlines())) <= 80
+    first = next(line for line in table.splitlines() if names[0] in line)
+    stages = chain.first.json["stages"]
+    scores = [f"{stage['metrics']['accuracy']:.4f}".lstrip("0") for stage in stages.values()]
+    assert " ".join(scores) in first
+    assert ", ".join(stages) in " ".join(table.split())
     shown = relevo("show", names[0], "--store", str(chain.store)).out
     assert names[0] in shown
     for stage in STAGES:

@@ -140,8 +140,11 @@ def test_a_run_that_is_being_published_is_no_fault(
     assert faults(tmp_path) == []
 
 
-def test_a_store_that_is_not_there_is_bad_input(tmp_path: Path, relevo: Relevo) -> None:
-    told = relevo("verify", "--store", str(tmp_path / "typo"))
+@pytest.mark.parametrize("words", [["verify"], ["gc"], ["gc", "--dry-run"]])
+def test_a_store_that_is_not_there_is_bad_input(
+    tmp_path: Path, relevo: Relevo, words: list[str]
+) -> None:
+    told = relevo(*words, "--store", str(tmp_path / "typo"))
     assert (told.status, told.out) == (2, "")
     assert told.err.startswith(f"relevo: store {tmp_path}/typo isn't there; expected ")
     assert told.err.count("\n") == 1
