@@ -98,8 +98,8 @@ def print_runs(summaries: list[dict[str, Any]]) -> None:
         table.add_row(summary["run"], str(summary["seed"]), duration(summary["seconds"]), cell)
     console = Printer()
     console.print(table)
-    for i, chain in enumerate(chains):
-        console.print(f"{''.join(_letter(i, chains)) or 'stages'}: {', '.join(chain)}")
+    for i, names in enumerate(chains):
+        console.print(f"{''.join(_letter(i, chains)) or 'stages'}: {', '.join(names)}")
 
 
 def _letter(chain: int, chains: list[tuple[str, ...]]) -> list[str]:

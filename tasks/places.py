@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from tasks.store import Store, open_store
 from tasks.store.addresses import without_secrets
@@ -13,20 +12,12 @@ DEFAULT_STORE = "./artifacts"
 
 
 def store_address(given: str | None) -> str:
-    """The store as given, else $RELEVO_STORE, else a folder here; a path made absolute.
+    """The store as given, else $RELEVO_STORE, else a folder here; in its one form, a path absolute.
 
     Raises:
-        BadInput: its path begins with the home of nobody.
+        StoreError: no store can have that address.
     """
-    address = given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE
-    if "://" in address:
-        return address
-    try:
-        return str(Path(address).expanduser().absolute())
-    except RuntimeError:
-        raise BadInput(
-            f"store {address!r}: there is no home of that name; give a folder or s3://bucket/prefix"
-        ) from None
+    return open_store(given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE).uri
 
 
 def existing_store(address: str) -> Store:
