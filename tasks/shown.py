@@ -18,6 +18,7 @@ from tasks.runs import last_runs
 from tasks.store import Ref, open_store
 
 SHOWN = 50  # faults listed
+CONTROLS = {"scratch": "from scratch", "random": "random network"}  # and how a column is headed
 RUNS = 5  # earlier runs of the same recipe
 COMPARISON = "transfer_against_scratch"  # the figure of a stage that starts from another
 
@@ -137,26 +138,33 @@ def _row(name: str, stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _page(summary: dict[str, Any]) -> list[str]:
+    stages = summary["stages"]
+    kinds = [
+        kind for kind in CONTROLS if any(kind in s.get("controls", {}) for s in stages.values())
+    ]
+    columns = ["test accuracy", *(CONTROLS[kind] for kind in kinds), "seconds"]
     lines = [
         f"# {summary['run']}",
         "",
-        f"Recipe **{summary['recipe']}**, {duration(summary['seconds'])}, {summary['device']}.",
+        f"Recipe **{summary['recipe']}**, {duration(summary['seconds'])}, "
+        f"on {'a GPU' if summary['device'] == 'gpu' else 'a processor'}.",
         f"Report: `{summary['report']}`",
         "",
-        "| stage | state | test accuracy | from scratch | random network | seconds |",
-        "|---|---|---:|---:|---:|---:|",
+        f"| stage | state | {' | '.join(columns)} |",
+        "|---|---|" + "---:|" * len(columns),
     ]
-    for name, stage in summary["stages"].items():
-        controls = stage.get("controls", {})
-        scores = [f"{stage['metrics']['accuracy']:.4f}"]
-        for kind in ("scratch", "random"):
-            there = kind in controls
-            scores.append(f"{controls[kind]['metrics']['accuracy']:.4f}" if there else "")
-        lines.append(
-            f"| {name} | {stage['state']} | {' | '.join(scores)} | {stage['seconds']:.1f} |"
-        )
+    for name, stage in stages.items():
+        beside = [stage.get("controls", {}).get(kind) for kind in kinds]
+        scored = (each and f"{each['metrics']['accuracy']:.4f}" for each in [stage, *beside])
+        cells = [
+            name,
+            stage["state"],
+            *(score or "" for score in scored),
+            f"{stage['seconds']:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Models:", ""]
-    lines += [f"- {name}: `{stage['model']}`" for name, stage in summary["stages"].items()]
+    lines += [f"- {name}: `{stage['model']}`" for name, stage in stages.items()]
     return lines
 
 

@@ -107,6 +107,14 @@ def shows(store: str, run: str, stage: str) -> None:
     show_run(find_run(store, run), Ref.model_validate(refs["report"]), store)
 
 
+@flow
+def shows_alone(store: str, run: str, stage: str) -> None:
+    """As if the run had been of that stage only."""
+    summary = find_run(store, run)
+    alone = {**summary, "stages": {stage: summary["stages"][stage]}}
+    show_run(alone, Ref.model_validate(read_lineage(store, run)["report"]), store)
+
+
 def newest(key: str) -> dict[str, Any]:
     body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
     with get_client(sync_client=True) as client:
@@ -130,6 +138,11 @@ def test_a_stage_and_its_run_leave_figures_that_need_no_server(server: str, chai
     assert len(pictures(page)) == len(handed_on)
     accuracy = summary["stages"]["ten_class"]["metrics"]["accuracy"]
     assert re.search(rf"^\| {summary['run']} \|.* {accuracy:.4f} \|", page, re.M)
+    assert "| stage | state | test accuracy | from scratch | random network | seconds |" in page
+    shows_alone(str(chain.store), summary["run"], "ten_class")
+    page = newest("relevo-run")["data"]
+    assert "| stage | state | test accuracy | seconds |" in page
+    assert f"| ten_class | trained | {accuracy:.4f} |" in page
     assert len(page) < 500_000
 
 
