@@ -19,7 +19,10 @@ import tensorflow as tf
 
 halves = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
-from test_vision_trainer import CPU, DIGITS, PAIR, Parent, fit, read_scans, stage, steps, train_stage
+from scans import CPU, DIGITS, PAIR, fit, read_scans, stage
+
+from tasks.vision import steps
+from tasks.vision.learning import Parent, train_stage
 
 steps.PART = 20
 scans = read_scans()

@@ -5,84 +5,30 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from scans import CPU, DIGITS, PAIR, TINY, Notebook, fit, read_scans, stage
 
 from tasks.vision import steps
-from tasks.vision.budget import Progress
 from tasks.vision.examples import Examples
 from tasks.vision.hardware import Device
 from tasks.vision.inference import predict
-from tasks.vision.labels import Targets
-from tasks.vision.learning import Parent, train_stage
-from tasks.vision.memory import Snapshot, Stopped
-from tasks.vision.model import Card, Tensors, digest
+from tasks.vision.learning import train_stage
+from tasks.vision.memory import Stopped
+from tasks.vision.model import digest
 from tasks.vision.networks import build, initialise
 from tasks.vision.runtime import set_up
-from tasks.vision.settings import Network, Stage
-from tasks.vision.tensors import pack_arrays, unpack_arrays
+from tasks.vision.settings import Network
 from tasks.vision.trainer import Diverged
 from tasks.vision.transfer import settle_statistics
-
-CPU = Device("cpu", "test", "float32")
-DIGITS = Targets([str(i) for i in range(10)], [[str(i)] for i in range(10)], False, {})
-PAIR = Targets(["one", "rest"], [["1"], ["0"]], True, {})
-TINY = Network(widths=(8, 8), logit_scale=1 / 256)
-
-
-def stage(**settings: object) -> Stage:
-    values = {"network": TINY, "epochs": 2, "head_epochs": 3, "batch_size": 64, "flip": False}
-    return Stage.model_validate({**values, **settings})
 
 
 @pytest.fixture(scope="module")
 def scans() -> tuple[Examples, Examples]:
     return read_scans()
-
-
-def read_scans() -> tuple[Examples, Examples]:
-    """400 and 100 of scikit-learn's digits as 32x32 RGB."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    small = (digits.images[:500] * 15.9).astype(np.uint8)
-    images = np.repeat(np.kron(small, np.ones((1, 4, 4), np.uint8))[..., None], 3, 3)
-    labels = digits.target[:500].astype(np.int32)
-    return Examples(images[:400], labels[:400]), Examples(images[400:], labels[400:])
-
-
-@dataclass
-class Notebook:
-    """A memory in this process that asks to stop after so many steps; it keeps what a file would."""
-
-    steps: int = 10**9
-    pages: list[Snapshot] = field(default_factory=list)
-    asked: int = 0
-
-    def load(self) -> Snapshot | None:
-        return self.pages[-1] if self.pages else None
-
-    def save(self, snapshot: Snapshot) -> None:
-        # What comes back has been a file: bytes, as in a store, hold less than objects do.
-        values, arrays = unpack_arrays(pack_arrays(snapshot.arrays, snapshot.values))
-        self.pages.append(Snapshot(arrays, values))
-
-    def stop(self) -> bool:
-        self.asked += 1
-        return self.asked > self.steps
-
-    def wait(self) -> None:
-        """Nothing is written in the background here."""
-
-
-def fit(
-    settings: Stage, data: tuple[Examples, Examples], seed: int = 0, **more: object
-) -> tuple[Card, Tensors]:
-    return train_stage(settings, DIGITS, *data, seed=seed, device=CPU, **more)  # type: ignore[arg-type]
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(
@@ -136,66 +82,6 @@ def test_a_stop_inside_a_batch_or_while_measuring_leaves_the_same_bits_too(
         ], ask
 
 
-@pytest.mark.parametrize("steps", [2, 20, 25])
-def test_head_then_all_resumes_in_either_phase(
-    scans: tuple[Examples, Examples], steps: int
-) -> None:
-    parent = Parent(*train_stage(stage(), PAIR, *_pair(scans), seed=0, device=CPU))
-    settings = stage(start="baseline", train="head then all")
-    card, undisturbed = fit(settings, scans, parent=parent)
-    assert [row["epoch"] for row in card.history] == [1, 2, 3, 4, 5]
-    notebook = Notebook(steps)
-    with pytest.raises(Stopped):
-        fit(settings, scans, parent=parent, memory=notebook)
-    notebook.steps = 10**9
-    again, resumed = fit(settings, scans, parent=parent, memory=notebook)
-    assert digest(resumed) == digest(undisturbed)
-    assert again.resumed
-    assert [row["epoch"] for row in again.history] == [1, 2, 3, 4, 5]
-
-
-def test_a_head_that_only_begins_is_placed_by_a_few_images(
-    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    parent = Parent(*train_stage(stage(), PAIR, *_pair(scans), seed=0, device=CPU))
-    steps = {}
-    for train in ("head", "head then all"):
-        told: list[Progress] = []
-        monkeypatch.setattr("tasks.vision.learning.HEAD_START", 100)
-        fit(stage(start="baseline", train=train), scans, parent=parent, watch=told.append)
-        first = [each for each in told if each.phase == "head" and not each.row]
-        steps[train] = sum(each.epoch == 1 for each in first)
-    assert steps == {"head": 10, "head then all": 6}  # of 16 images, at least
-
-
-def _pair(scans: tuple[Examples, Examples]) -> tuple[Examples, Examples]:
-    train, check = (Examples(part.inputs, (part.targets != 1).astype(np.int32)) for part in scans)
-    return train, check
-
-
-@pytest.mark.parametrize("features", ["last layer", "every layer"])
-@pytest.mark.parametrize("kind", ["fast", "classroom"])
-def test_a_head_leaves_the_backbone_alone_and_learns(
-    scans: tuple[Examples, Examples], features: str, kind: str
-) -> None:
-    widths = {"fast": (8, 8), "classroom": (8, 8, 16)}[kind]
-    network = Network.model_validate({"kind": kind, "widths": widths})
-    optimizer = "muon" if kind == "fast" else "adam"
-    base = stage(network=network, optimizer=optimizer)
-    parent = Parent(*train_stage(base, PAIR, *_pair(scans), seed=0, device=CPU))
-    settings = stage(start="baseline", train="head", features=features, epochs=20)
-    card, tensors = fit(settings, scans, parent=parent)
-    assert card.frozen is not None
-    assert card.frozen["equal"]
-    shared = [n for n in tensors if not n.startswith(("head/", "standardise/"))]
-    assert shared
-    for name in shared:
-        assert tensors[name].tobytes() == parent.tensors[name].tobytes()
-    assert card.history[-1]["loss"] < card.history[0]["loss"]
-    if features == "every layer":
-        assert card.history[-1]["accuracy"] > 0.5
-
-
 def test_images_sorted_by_class_do_not_bias_the_statistics() -> None:
     draw = np.random.default_rng(0)
     dark = draw.integers(0, 40, (5000, 32, 32, 3), dtype=np.uint8)
@@ -209,67 +95,6 @@ def test_images_sorted_by_class_do_not_bias_the_statistics() -> None:
         settle_statistics(model, images)
         means.append(model.get_layer("norm_1a").moving_mean.numpy())
     assert means[0] == pytest.approx(means[1], rel=0.1, abs=0.1)
-
-
-def test_a_control_on_random_features_has_a_backbone_that_learnt_nothing(
-    scans: tuple[Examples, Examples],
-) -> None:
-    transfer = stage(start="baseline", train="head", features="every layer")
-    controls = transfer.controls_of(TINY)
-    random, scratch = controls["random"], controls["scratch"]
-    assert random.random_backbone
-    card, _ = fit(random, scans)
-    assert card.frozen is None
-    assert scratch.train == "all"
-    assert scratch.epochs == 1
-    assert random.epochs == transfer.epochs
-    both = transfer.model_copy(update={"train": "head then all"}).controls_of(TINY)
-    assert both["scratch"].epochs == 2
-    assert both["random"].epochs == 5, "all of its epochs, for the head"
-
-
-def test_kept_features_give_the_same_scores_as_the_whole_network(
-    scans: tuple[Examples, Examples],
-) -> None:
-    _, check = scans
-    parent = Parent(*train_stage(stage(), PAIR, *_pair(scans), seed=0, device=CPU))
-    settings = stage(start="baseline", train="head", features="every layer")
-    card, tensors = fit(settings, scans, parent=parent)
-    probabilities = predict(card, tensors, check.inputs, CPU)
-    right = (probabilities.argmax(1) == check.targets).mean()
-    assert probabilities.shape == (100, 10)
-    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
-    assert right == pytest.approx(card.history[-1]["validation_accuracy"], abs=0.021)
-
-
-def test_fine_tuning_keeps_what_the_head_knows(scans: tuple[Examples, Examples]) -> None:
-    wider = {"network": Network(widths=(16, 32)), "batch_size": 40}
-    first = stage(epochs=6, **wider)
-    parent = Parent(*train_stage(first, PAIR, *_pair(scans), seed=0, device=CPU))
-    settings = stage(start="baseline", train="head then all", head_epochs=100, **wider)
-    card, _ = fit(settings, scans, parent=parent)
-    head, tuned = card.history[99:101]  # the head's last epoch, and the first of all layers
-    assert tuned["validation_loss"] < 0.95 * head["validation_loss"]
-    assert tuned["validation_accuracy"] > head["validation_accuracy"] + 0.1
-
-
-@pytest.mark.parametrize("train", ["all", "head then all"])
-def test_frozen_blocks_stay_as_they_were_handed_on(
-    scans: tuple[Examples, Examples], train: str
-) -> None:
-    parent = Parent(*fit(stage(), scans))
-    settings = stage(start="baseline", train=train, frozen_blocks=1)
-    notebook = Notebook(steps=12 if train == "all" else 40)
-    with pytest.raises(Stopped):
-        fit(settings, scans, parent=parent, memory=notebook)
-    notebook.steps = 10**9
-    card, tensors = fit(settings, scans, parent=parent, memory=notebook)
-    assert card.resumed
-    assert card.frozen_blocks == 1
-    assert digest(tensors) == digest(fit(settings, scans, parent=parent)[1])
-    for name, value in parent.tensors.items():
-        same = np.array_equal(tensors[name], value)
-        assert same == (name.startswith("whiten/") or "_1" in name.partition("/")[0]), name
 
 
 def test_float16_learns_under_loss_scaling(scans: tuple[Examples, Examples]) -> None:
@@ -286,19 +111,6 @@ def test_a_small_data_set_takes_ten_steps_an_epoch(scans: tuple[Examples, Exampl
         stage(batch_size=2000, epochs=1), scans, watch=lambda progress: ticks.append(progress.share)
     )
     assert len(ticks) == 10 + 1  # and one for the end of the epoch
-
-
-def test_the_best_epoch_may_be_one_of_the_heads(scans: tuple[Examples, Examples]) -> None:
-    parent = Parent(*train_stage(stage(epochs=4), PAIR, *_pair(scans), seed=0, device=CPU))
-    settings = stage(
-        start="baseline", train="head then all", head_epochs=40, epochs=1, keep="best", rate=20.0
-    )
-    card, tensors = fit(settings, scans, parent=parent)
-    best = max(row["validation_accuracy"] for row in card.history)
-    assert card.kept_epoch <= 40, "fine-tuning at such a rate should have spoilt the network"
-    assert card.history[card.kept_epoch - 1]["validation_accuracy"] == best
-    right = (predict(card, tensors, scans[1].inputs, CPU).argmax(1) == scans[1].targets).mean()
-    assert right == pytest.approx(best, abs=0.021)
 
 
 def test_a_loss_that_explodes_names_the_epoch_and_the_setting(
