@@ -34,6 +34,7 @@ from tasks.publish import Trained, as_toml, devices_of, publish, run_name, toml_
 from tasks.report import report
 from tasks.runs import check_free
 from tasks.shown import show_run
+from tasks.store.outages import outlasting
 from tasks.tracking import track
 from tasks.vision.hardware import require_gpu
 from tasks.vision.settings import Stage
@@ -87,39 +88,42 @@ def experiment(
     if run:
         check_free(home, run)
 
-    images, classes = prepared(plan, data, home, refresh=refresh)
-    setting, chosen = Setting(plan, images, classes, home, refresh), plan.ordered(stages or [])
-    if dispatch == "inline":
-        done = run_here(setting, chosen)
-    else:
-        same = {"recipe": recipe, "own_recipe": own_recipe, "store": home, "settings": changes}
-        done = send_stages(setting, chosen, {**same, "max_epochs": max_epochs, "refresh": refresh})
+    with outlasting():
+        images, classes = prepared(plan, data, home, refresh=refresh)
+        setting, chosen = Setting(plan, images, classes, home, refresh), plan.ordered(stages or [])
+        if dispatch == "inline":
+            done = run_here(setting, chosen)
+        else:
+            same = {"recipe": recipe, "own_recipe": own_recipe, "store": home, "settings": changes}
+            done = send_stages(
+                setting, chosen, {**same, "max_epochs": max_epochs, "refresh": refresh}
+            )
 
-    devices, source = devices_of(done, home), data or plan.data.source
-    repeat = spelt_out(recipe, own_recipe, settings, seed, max_epochs)
-    content = {
-        "lang": lang,
-        "title": plan.name,
-        "description": plan.description,
-        "recipe_toml": as_toml(plan),
-        "command": command(
-            f"{plan.name}.toml" if own_recipe else recipe, data, repeat, stages or [], lang
-        ),
-        "seed": plan.seed,
-        "device": "; ".join(devices),
-        "versions": versions("relevo", "tensorflow", "keras", "numpy", "prefect"),
-        "source": source,
-        "dataset": images.model_dump(mode="json"),
-        "stages": {name: trained.refs() for name, trained in done.items()},
-    }
-    work = reporting(content)
-    draw = cached(report, work, home, "write report", refresh=refresh, minutes=60)
-    page, _ = draw(content, work.ingredients, home)
-    name = run or run_name(plan.name, started)
-    summary = publish(name, plan, source, images, done, page, home, started, devices)
-    show_run(summary, page, home)
-    track(summary, plan, done, home, started)
-    return summary
+        devices, source = devices_of(done, home), data or plan.data.source
+        repeat = spelt_out(recipe, own_recipe, settings, seed, max_epochs)
+        content = {
+            "lang": lang,
+            "title": plan.name,
+            "description": plan.description,
+            "recipe_toml": as_toml(plan),
+            "command": command(
+                f"{plan.name}.toml" if own_recipe else recipe, data, repeat, stages or [], lang
+            ),
+            "seed": plan.seed,
+            "device": "; ".join(devices),
+            "versions": versions("relevo", "tensorflow", "keras", "numpy", "prefect"),
+            "source": source,
+            "dataset": images.model_dump(mode="json"),
+            "stages": {name: trained.refs() for name, trained in done.items()},
+        }
+        work = reporting(content)
+        draw = cached(report, work, home, "write report", refresh=refresh, minutes=60)
+        page, _ = draw(content, work.ingredients, home)
+        name = run or run_name(plan.name, started)
+        summary = publish(name, plan, source, images, done, page, home, started, devices)
+        show_run(summary, page, home)
+        track(summary, plan, done, home, started)
+        return summary
 
 
 def run_here(setting: Setting, stages: dict[str, Stage]) -> dict[str, Trained]:

@@ -18,6 +18,7 @@ from tasks.keys import preparation
 from tasks.places import local_data, store_address
 from tasks.prepare import prepare_images
 from tasks.store import Ref
+from tasks.store.outages import outlasting
 from tasks.vision.labels import apply_scheme
 from tasks.vision.recipe import Recipe
 from tasks.vision.sources import find_source
@@ -59,6 +60,7 @@ def prepare_data(
             left out.
     """
     home = store_address(store)
-    ref, _ = prepared(find_recipe(recipe, own_recipe), data, home)
-    about = load_dataset(ref, home).description.model_dump(mode="json")
+    with outlasting():
+        ref, _ = prepared(find_recipe(recipe, own_recipe), data, home)
+        about = load_dataset(ref, home).description.model_dump(mode="json")
     return {"dataset": ref.model_dump(mode="json"), **about}

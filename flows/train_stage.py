@@ -32,6 +32,7 @@ from tasks.places import store_address
 from tasks.publish import Trained
 from tasks.shown import show_stage
 from tasks.store import Ref, open_store
+from tasks.store.outages import outlasting
 from tasks.train import train
 from tasks.vision.hardware import require_gpu
 from tasks.vision.labels import apply_scheme
@@ -142,20 +143,21 @@ def train_stage(
     if plan.require_gpu:
         require_gpu()
     order = plan.ordered([stage])
-    if given:
-        setting = Setting(
-            plan, given.dataset, load_dataset(given.dataset, home).classes, home, refresh
-        )
-        trained = _sent(setting, stage, order[stage], given)
-    else:
-        setting = Setting(plan, *prepared(plan, data, home), home, refresh)
-        done: dict[str, Trained] = {}
-        for name, step in order.items():
-            start = done[step.start].model if step.start else None
-            done[name] = run_stage(setting, name, step, start)
-        trained = done[stage]
-    if flow_run.id:
-        keep_outcome(home, flow_run.id, trained)
+    with outlasting():
+        if given:
+            setting = Setting(
+                plan, given.dataset, load_dataset(given.dataset, home).classes, home, refresh
+            )
+            trained = _sent(setting, stage, order[stage], given)
+        else:
+            setting = Setting(plan, *prepared(plan, data, home), home, refresh)
+            done: dict[str, Trained] = {}
+            for name, step in order.items():
+                start = done[step.start].model if step.start else None
+                done[name] = run_stage(setting, name, step, start)
+            trained = done[stage]
+        if flow_run.id:
+            keep_outcome(home, flow_run.id, trained)
     return {"state": trained.state, "model": trained.model.model_dump(mode="json")}
 
 

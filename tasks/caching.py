@@ -19,6 +19,7 @@ from tasks.keys import Done, Work, read_record, seal, unseal
 from tasks.progress import Event, tell
 from tasks.store import Missing, Ref, StoreError, open_store
 from tasks.store.base import Passing
+from tasks.store.outages import outlasting
 
 
 class Shelf(WritableFileSystem):
@@ -37,7 +38,12 @@ class Shelf(WritableFileSystem):
 
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
         """The record under this key. Raises ValueError (a miss to Prefect) if it is no hit."""
-        store, key = open_store(self.store), f"cache/{path}.json"
+        # Prefect takes whatever is raised here for a miss: a store out of reach must be waited for.
+        with outlasting():
+            return self._whole_record(f"cache/{path}.json", path)
+
+    def _whole_record(self, key: str, path: str) -> bytes:
+        store = open_store(self.store)
         content = store.read(key)
         try:
             record = unseal(content)
@@ -64,7 +70,7 @@ class Shelf(WritableFileSystem):
 
     def holds(self, path: str) -> bool:
         """Whether there is a record under this key."""
-        with suppress(Missing):
+        with suppress(Missing), outlasting():
             return bool(open_store(self.store).read(f"cache/{path}.json"))
         return False
 
@@ -73,7 +79,8 @@ class Shelf(WritableFileSystem):
     ) -> None:
         """Point to finished work; a failure is told, since Prefect would only log it."""
         try:
-            open_store(self.store).write(f"cache/{path}.json", seal(content))
+            with outlasting():
+                open_store(self.store).write(f"cache/{path}.json", seal(content))
         except StoreError as error:
             tell(Event("cache", f"the result is not cached: {error}"))
             raise

@@ -16,6 +16,7 @@ from types import FrameType
 
 from tasks.progress import Event, tell
 from tasks.store import Missing, Store
+from tasks.store.base import Passing
 from tasks.vision.memory import Snapshot
 from tasks.vision.tensors import pack_arrays, unpack_arrays
 
@@ -84,10 +85,13 @@ class Checkpoints:
         self._pending = self._writer.submit(self._write, slot, Snapshot(snapshot.arrays, values))
 
     def wait(self) -> None:
-        """Return when what was saved is down; raise what its writing raised."""
-        if self._pending:
-            self._pending.result()
-            self._pending = None
+        """Return when what was saved is down; raise what its writing raised, but for what passes."""
+        pending, self._pending = self._pending, None
+        try:
+            if pending:
+                pending.result()
+        except Passing as error:
+            tell(Event("checkpoint", f"no checkpoint this time: {error}"))
 
     def clear(self) -> None:
         """Remove this work's checkpoints: it is done."""

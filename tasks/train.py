@@ -48,6 +48,7 @@ def train(
     what = {"all": "all layers", "head": "a head", "head then all": "a head, then all layers"}
     tell(Event(name, f"{len(learn):,} images train {what[parameters.train]}"))
     checkpoints = Checkpoints(home, Work("train", work).key)
+    checkpoints.load()  # while a signal still ends the waiting for a store that is out of reach
     with checkpoints.heeding_signals():
         card, tensors = train_stage(
             parameters,

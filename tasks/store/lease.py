@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tasks.store.base import StoreError
+from tasks.store.outages import outlasting
 
 BEAT = 10.0  # seconds between two rewrites
 PATIENCE = 40.0  # seconds without one after which the holder counts as dead
@@ -70,7 +71,8 @@ def leased(slot: Slot, waiting: Callable[[], None]) -> Iterator[None]:
     finally:
         done.set()
         beat.join()
-        with suppress(StoreError):  # the work is done; what stays of the claim grows old
+        # The work is done, or this process is to leave; what stays of the claim grows old.
+        with suppress(StoreError), outlasting(0):
             if (seen := slot.look()) and seen.content.startswith(me):
                 slot.clear()
 

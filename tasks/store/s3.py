@@ -33,6 +33,7 @@ from tasks.store.base import (
     stays_inside,
 )
 from tasks.store.lease import Seen, Unsupported, leased
+from tasks.store.outages import lasting
 from tasks.store.s3_client import CACHE, TRANSFER, cache_folder, client, patiently, transfers
 from tasks.store.s3_slot import S3Slot
 from tasks.store.s3_words import NO_CONDITIONS, code_of, in_words, status_of
@@ -50,6 +51,7 @@ class S3Store(Store):
         self._bucket, self._prefix = _bucket_and_prefix(address)
         self.uri = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
+    @lasting
     def put(
         self,
         kind: Kind,
@@ -64,6 +66,7 @@ class S3Store(Store):
         self._upload(ref, content)
         return ref
 
+    @lasting
     def fetch(self, ref: Ref) -> Path:
         if self._size(ref.uri) != ref.size:
             raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
@@ -83,10 +86,12 @@ class S3Store(Store):
             ) from None
         return kept
 
+    @lasting
     def read(self, key: str) -> bytes:
         with self._in_words(key):
             return patiently(lambda: bytes(self._get(key)["Body"].read()))
 
+    @lasting
     def write(self, key: str, content: bytes) -> None:
         # A browser shows a report only if it is told that it is HTML.
         kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
@@ -98,11 +103,16 @@ class S3Store(Store):
                 ContentType=kind,
             )
 
+    @lasting
     def delete(self, key: str) -> None:
         with suppress(Missing), self._in_words(key):
             client().delete_object(Bucket=self._bucket, Key=self._name(key))
 
     def entries(self, prefix: str) -> Iterator[Entry]:
+        yield from self._listed(prefix)
+
+    @lasting
+    def _listed(self, prefix: str) -> list[Entry]:
         below = f"{self._name(prefix)}/"
         start = len(below) - len(prefix) - 1
         with self._in_words(prefix):
@@ -114,8 +124,9 @@ class S3Store(Store):
             ]
         # S3 consoles mark an empty folder by an object whose name ends in /; .. is no name here.
         plain = (entry for entry in found if stays_inside(entry.key))
-        yield from sorted(plain, key=lambda entry: entry.key)
+        return sorted(plain, key=lambda entry: entry.key)
 
+    @lasting
     def sha256(self, key: str) -> str:
         def digest() -> str:
             total = hashlib.sha256()
@@ -126,6 +137,7 @@ class S3Store(Store):
         with self._in_words(key):
             return patiently(digest)
 
+    @lasting
     def exists(self) -> bool:
         below = f"{self._prefix}/".lstrip("/")
         with self._in_words("runs"):
@@ -140,6 +152,7 @@ class S3Store(Store):
         with leased(S3Slot(self, f"locks/{key}"), waiting):
             yield
 
+    @lasting
     def write_if(self, key: str, content: bytes, **condition: str) -> bool:
         """Put a document under `key` if S3's condition holds (IfMatch, IfNoneMatch): did it?
 
@@ -158,6 +171,7 @@ class S3Store(Store):
                 raise
         return True
 
+    @lasting
     def look(self, key: str) -> Seen | None:
         """A document with its version (S3's ETag); None if there is none."""
 
@@ -184,6 +198,7 @@ class S3Store(Store):
     def _size(self, key: str) -> int:
         return self.entry(key).size
 
+    @lasting
     def entry(self, key: str) -> Entry:
         with self._in_words(key):
             try:
