@@ -18,7 +18,7 @@ from tasks.vision.hardware import Device
 from tasks.vision.inference import predict
 from tasks.vision.learning import train_stage
 from tasks.vision.memory import Stopped
-from tasks.vision.model import digest
+from tasks.vision.model import best_epoch, digest
 from tasks.vision.networks import build, initialise
 from tasks.vision.runtime import set_up
 from tasks.vision.settings import Network
@@ -41,6 +41,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(
     assert [[row[k] for k in kept] for row in first[0].history] == [
         [row[k] for k in kept] for row in again[0].history
     ]
+
+
+def test_of_epochs_with_the_same_accuracy_the_one_with_the_least_loss_is_best() -> None:
+    rows = [(0.9, 0.4), (1.0, 0.5), (1.0, 0.2), (1.0, 0.2), (1.0, 0.3)]
+    history = [{"validation_accuracy": a, "validation_loss": loss} for a, loss in rows]
+    assert best_epoch(history) == 3
 
 
 @pytest.mark.parametrize("steps", [1, 6, 11])

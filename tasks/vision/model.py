@@ -79,8 +79,15 @@ def digest(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
-    """The first epoch with the best validation accuracy (1-based)."""
-    return 1 + int(np.argmax([row["validation_accuracy"] for row in history]))
+    """The epoch (1-based) with the best validation accuracy, and of several the one with the least loss.
+
+    On few images several have the same accuracy, the first perhaps by chance.
+    """
+
+    def worth(index: int) -> tuple[float, float]:
+        return history[index]["validation_accuracy"], -history[index]["validation_loss"]
+
+    return 1 + max(range(len(history)), key=worth)
 
 
 def pack(card: Card, tensors: Tensors) -> bytes:

@@ -114,7 +114,7 @@ class Fit:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch with the best validation accuracy, earlier phases counted (1-based)."""
+        """The epoch that is best on validation, earlier phases counted (1-based)."""
         return best_epoch((*self.before.history, *self.history))
 
     def _batches(
