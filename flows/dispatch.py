@@ -7,15 +7,18 @@ automation `relevo-resume` schedules again; it counts as lost only when nobody t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
+from httpx import TransportError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
 from flows.parameters import Given
@@ -23,12 +26,17 @@ from flows.train_stage import Setting, control_name
 from tasks.outcomes import read_outcome
 from tasks.progress import Event, tell
 from tasks.publish import Trained
+from tasks.store.base import Passing
+from tasks.store.outages import outlasting
 from tasks.vision.errors import BadInput
 from tasks.vision.settings import Stage
 
 DEPLOYMENT = "train-stage/worker"
 POLL = 2.0  # seconds
 TAKEN_UP = 180.0  # seconds in which a crashed run is scheduled again, or never
+OUTAGE = 1800.0  # seconds for which a server may be away
+UNWANTED = "whoever sent it has ended"
+T = TypeVar("T")
 
 
 class StageFailed(RuntimeError):
@@ -58,7 +66,8 @@ def send_stages(
         parameters: of `train-stage`, the same for all: recipe, settings, seed, store.
 
     Raises:
-        BadInput: there is no such deployment. StageFailed: a stage failed.
+        BadInput: there is no such deployment. StageFailed: a stage failed. What the server or the store
+        raises, once it has been out of reach for `OUTAGE`.
         Those under way are then cancelled, as they are when this run itself is.
     """
     waiting = _nodes(setting, stages)
@@ -66,29 +75,33 @@ def send_stages(
     done: dict[str, Trained] = {}
     with get_client(sync_client=True) as client:
         _check_deployment(client)
-        attempt = _attempt(client)
+        attempt, well = _attempt(client), _Reach()
         try:
             while waiting or under_way:
-                ready = [node for node in waiting if node.waits_for in {None, *done}]
-                for node in ready:
-                    waiting.remove(node)
+                for node in [node for node in waiting if node.waits_for in {None, *done}]:
                     given = Given(
                         control=node.control,
                         dataset=setting.data,
                         start=done[node.waits_for].model if node.waits_for else None,
                     )
-                    under_way[node] = _Sent(node.title, _send(node, given, parameters, attempt))
+                    if run := well.ask(partial(_send, node, given, parameters, attempt)):
+                        waiting.remove(node)
+                        under_way[node] = _Sent(node.title, run)
                 time.sleep(POLL)
                 for node, sent in list(under_way.items()):
-                    if trained := sent.look(client, setting.store):
+                    with outlasting(0):  # asked again in a moment, with the others' turn between
+                        trained = well.ask(partial(sent.look, client, setting.store))
+                    if trained:
                         done[node.title] = trained
                         del under_way[node]
         except BaseException as error:
             with suppress(Exception):  # what went wrong first is what must be told
-                # Prefect's server would hand a cancellation on too, up to 20 s later.
-                if isinstance(error, StageFailed) or _is_cancelled(client):
+                # A worker that shuts down leaves its stages to go on; Prefect's server would hand a
+                # cancellation on too, up to 20 s later.
+                if isinstance(error, Exception) or _is_cancelled(client):
                     for sent in under_way.values():
-                        sent.cancel(client)
+                        with suppress(Exception):
+                            sent.cancel(client)
             raise
     for node in _nodes(setting, stages):
         if node.control:
@@ -142,6 +155,35 @@ def _send(node: Node, given: Given, parameters: dict[str, Any], attempt: int) ->
     return sent
 
 
+class _Reach:
+    """Prefect's server and the store may be out of reach for a while: the stages train on meanwhile."""
+
+    def __init__(self) -> None:
+        self._well = time.monotonic()
+
+    def ask(self, look: Callable[[], T | None]) -> T | None:
+        """What `look` returns, or None while it fails by what may pass.
+
+        Raises:
+            what `look` raises, if it can't pass or has lasted for `OUTAGE`.
+        """
+        try:
+            answer = look()
+        except (Passing, TransportError, PrefectHTTPStatusError) as error:
+            if isinstance(error, PrefectHTTPStatusError) and not _passes(error):
+                raise
+            if time.monotonic() - self._well > OUTAGE:
+                raise
+            return None
+        self._well = time.monotonic()
+        return answer
+
+
+def _passes(error: PrefectHTTPStatusError) -> bool:
+    status = error.response.status_code
+    return status >= 500 or status in {408, 429}
+
+
 class _Sent:
     """One stage's flow run, watched from afar."""
 
@@ -181,9 +223,13 @@ class _Sent:
 
     def cancel(self, client: SyncPrefectClient) -> None:
         """Ask its worker to stop; what it has learnt stays in its checkpoint."""
-        from prefect.states import Cancelling
+        from prefect.states import Cancelled, Cancelling
 
         client.set_flow_run_state(self._run.id, Cancelling())
+        state = client.read_flow_run(self._run.id).state
+        # Prefect doesn't cancel what has crashed, and somebody might take it up.
+        if state and state.is_crashed():
+            client.set_flow_run_state(self._run.id, Cancelled(message=UNWANTED), force=True)
 
     def _may_go_on(self) -> bool:
         """Whether somebody may still take the crashed run up."""
