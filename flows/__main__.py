@@ -83,7 +83,11 @@ def run(
     from flows.local_server import quiet_prefect
 
     where, settings = store_address(store), all_settings(set_, seed)
-    _check(recipe, data, stage, settings)
+    asked = _check(recipe, data, stage, settings)
+    if asked.require_gpu and dispatch == "inline":
+        from tasks.vision.hardware import require_gpu
+
+        require_gpu()
     open_store(where).check()
     with quiet_prefect(own_server=dispatch == "inline"), Follower() as follower:
         from flows.experiment import experiment
@@ -160,14 +164,11 @@ def _check(
     recipe: str, data: str | None, stages: list[str] | None, settings: dict[str, Any]
 ) -> Recipe:
     """Refuse what can be refused before Prefect is imported and its server started."""
-    from tasks.vision.hardware import require_gpu
     from tasks.vision.loading import load_recipe
     from tasks.vision.sources import find_source
 
     asked = load_recipe(recipe, settings)
     asked.ordered(stages or [])
-    if asked.require_gpu:
-        require_gpu()
     find_source(local_data(data or asked.data.source))
     return asked
 

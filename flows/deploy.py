@@ -145,9 +145,14 @@ def _known(
 
 def _drop_schedules(client: SyncPrefectClient, deployments: list[dict[str, Any]]) -> None:
     """Prefect replaces a deployment's schedules by those of the file, but leaves them where it has none."""
-    timed = {_name(each) for each in deployments if each.get("schedules")}
-    for name, there in _known(client, deployments).items():
-        for each in there.schedules if name not in timed else ():
+    # By what the server keeps: a flow's name may be another than its function's.
+    timed = {
+        (each["entrypoint"], each["name"])
+        for each in deployments
+        if each.get("schedules") or each.get("schedule")
+    }
+    for there in _known(client, deployments).values():
+        for each in there.schedules if (there.entrypoint, there.name) not in timed else ():
             client.delete_deployment_schedule(there.id, each.id)
 
 
@@ -217,5 +222,6 @@ def _remove(client: SyncPrefectClient, values: dict[str, Any]) -> bool:
 
 def _same(client: SyncPrefectClient, values: dict[str, Any]) -> list[str]:
     """The ids of the server's automations of the same name."""
-    there = client.request("POST", "/automations/filter", json={}).json()
-    return [each["id"] for each in there if each["name"] == values["name"]]
+    named = {"automations": {"name": {"any_": [values["name"]]}}}
+    there = client.request("POST", "/automations/filter", json=named).json()
+    return [each["id"] for each in there]

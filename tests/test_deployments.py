@@ -60,6 +60,19 @@ def test_a_form_says_what_every_field_is_for_and_bounds_it() -> None:
     assert (whole["minimum"], whole["maximum"]) == (1, 1000)
 
 
+@pytest.mark.parametrize("name", ["crashed", "failed", "late"])
+def test_a_notification_is_json_whatever_its_run_is_called(name: str) -> None:
+    """Prefect's form takes any name for a run."""
+    from prefect.server.utilities.user_templates import render_user_template_sync
+
+    automation = yaml.safe_load((FOLDER / f"automations/{name}.yaml").read_text())
+    run = {"name": 'a "night"\\n', "id": "1", "state": {"name": "Failed"}}
+    said = render_user_template_sync(
+        automation["actions"][0]["payload"], {"flow": {"name": "experiment"}, "flow_run": run}
+    )
+    assert json.loads(said)["text"].startswith('relevo: experiment a "night"\\n ')
+
+
 def test_the_yaml_is_tidy() -> None:
     rules = (
         "{extends: default, rules: {line-length: {max: 112}, comments: {min-spaces-from-content: 1},"

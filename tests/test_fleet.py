@@ -82,7 +82,9 @@ def test_deploying_again_doubles_nothing(fleet: Fleet) -> None:
     assert sorted(names) == ["automatic", "nightly", *["on-demand"] * 3, "weekly", "worker"]
     assert sorted(pool["name"] for pool in fleet.find("work_pools")) == ["relevo-cpu", "relevo-gpu"]
     made = sorted(each["name"] for each in fleet.find("automations"))
-    assert made == [f"relevo-{n}" for n in ("crashed", "dead", "failed", "late", "resume")]
+    assert made == [
+        f"relevo-{n}" for n in ("crashed", "dead", "failed", "late", "resume", "unstarted")
+    ]
     schedules = [s for each in fleet.find("deployments") for s in each["schedules"]]
     assert len(schedules) == 2
     fleet.prefect("deploy", "--all", "--prefect-file", str(ROOT / "deployments/prefect.yaml"))

@@ -146,6 +146,10 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "a rate that is no number": (["run", "--set", "stages.baseline.rate=nan"], "rate = nan"),
     "everything for validation": (["run", "--set", "data.validation=1.0"], "validation = 1.0"),
     "a GPU that is not there": (["run", "--set", "require_gpu=true"], "TensorFlow sees CPU:0"),
+    "a GPU that only workers need": (
+        ["run", "--set", "require_gpu=true", "--dispatch", "workers"],
+        "the server has no deployment train-stage/worker",
+    ),
     "a misspelt stage": (["run", "--stage", "transfers"], "did you mean 'transfer'?"),
     "a table in place of a picture": (
         ["predict", "a/b", "README.md", "--csv", "tests/../README.md", "--force"],

@@ -59,6 +59,32 @@ def test_what_a_second_deploy_no_longer_names_is_silent(
     assert "removed" not in again.out
 
 
+def test_a_schedule_of_the_file_stays_however_its_flow_is_called(
+    relevo: Relevo, server: str, folder: Path
+) -> None:
+    (folder / "own.py").write_text(
+        "from prefect import flow\n\n\n@flow(name='My thing')\ndef work():\n    pass\n"
+    )
+    content = yaml.safe_load((folder / "prefect.yaml").read_text())
+    like = next(each for each in content["deployments"] if each["name"] == "weekly")
+    own = {**like, "name": "own", "entrypoint": "own.work", "parameters": {}}
+    own["schedules"] = [{"cron": "0 3 * * *"}]
+    once = {key: value for key, value in own.items() if key != "schedules"}
+    once |= {"name": "once", "schedule": {"cron": "0 4 * * *"}}
+    content["deployments"] += [own, once]
+    (folder / "prefect.yaml").write_text(yaml.safe_dump(content))
+    env = {"PREFECT_API_URL": server, "PYTHONPATH": f"{ROOT}:{folder}"}
+    done = relevo("deploy", "--files", str(folder), env=env)
+    assert done.status == 0, done.err
+    clocks = {
+        each["name"]: [clock["schedule"]["cron"] for clock in each["schedules"]]
+        for each in find(server, "deployments")
+    }
+    assert clocks["own"] == ["0 3 * * *"]
+    assert clocks["once"] == ["0 4 * * *"]
+    assert "removed" not in done.out
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
