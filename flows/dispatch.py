@@ -66,15 +66,14 @@ def send_stages(
         parameters: of `train-stage`, the same for all: recipe, settings, seed, store.
 
     Raises:
-        BadInput: there is no such deployment. StageFailed: a stage failed. What the server or the store
-        raises, once it has been out of reach for `OUTAGE`.
+        StageFailed: a stage failed. What the server or the store raises, once it has been out of reach
+        for `OUTAGE`.
         Those under way are then cancelled, as they are when this run itself is.
     """
     waiting = _nodes(setting, stages)
     under_way: dict[Node, _Sent] = {}
     done: dict[str, Trained] = {}
     with get_client(sync_client=True) as client:
-        _check_deployment(client)
         attempt, well = _attempt(client), _Reach()
         try:
             while waiting or under_way:
@@ -123,9 +122,15 @@ def _is_cancelled(client: SyncPrefectClient) -> bool:
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
-def _check_deployment(client: SyncPrefectClient) -> None:
+def check_deployment() -> None:
+    """Refuse to send stages where nobody would take them.
+
+    Raises:
+        BadInput: the server has no such deployment.
+    """
     try:
-        client.read_deployment_by_name(DEPLOYMENT)
+        with get_client(sync_client=True) as client:
+            client.read_deployment_by_name(DEPLOYMENT)
     except ObjectNotFound:
         raise BadInput(
             f"dispatch = 'workers', and the server has no deployment {DEPLOYMENT}; "

@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.dispatch import send_stages
+from flows.dispatch import check_deployment, send_stages
 from flows.parameters import (
     Address,
     Dispatch,
@@ -83,7 +83,9 @@ def experiment(
     started = datetime.now(UTC)
     home, changes = store_address(store), all_changes(settings, seed)
     plan = find_recipe(recipe, own_recipe, settings, seed, max_epochs)
-    if plan.require_gpu and dispatch == "inline":
+    if dispatch == "workers":
+        check_deployment()
+    elif plan.require_gpu:
         require_gpu()
     if run:
         check_free(home, run)
