@@ -69,8 +69,18 @@ def new_recipe(
     if as_json:
         counts = {"train": pictures.train, "test": pictures.test}
         about = {"image_size": recipe.data.image_size, "stages": list(recipe.stages)}
-        print(json.dumps({"recipe": str(file), "pictures": counts, **about, "command": command}))
+        found = {"pictures": counts, "unread": pictures.unread}
+        print(json.dumps({"recipe": str(file), **found, **about, "command": command}))
         return 0
+    if pictures.unread:
+        counted = ", ".join(
+            f"{count:,} {suffix}" for suffix, count in sorted(pictures.unread.items())
+        )
+        print(
+            f"left out, since no such picture can be read: {counted}; convert them to JPEG or move them "
+            "away, or the run stops where they are more than data.max_unreadable",
+            file=sys.stderr,
+        )
     if poor := few(pictures):
         counted = ", ".join(f"{shown(label)} {count}" for label, count in poor.items())
         print(f"few pictures in train; more would help: {counted}", file=sys.stderr)

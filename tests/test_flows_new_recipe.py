@@ -169,6 +169,15 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
         [],
         "none of 2",
     ),
+    "photos that nothing reads": (
+        {
+            f"{s}/{c}/1.{'heic' if c == 'b' else 'png'}": png(1)
+            for s in ("train", "test")
+            for c in "ab"
+        },
+        [],
+        "no picture that can be read in train/b, only such as 1.heic; expected .png, .jpg or such: ",
+    ),
     "a misspelt class": (small(), ["--positive", "A"], "class 'A' is not there"),
     "a choice of two": (small(), ["--positive", "a"], "--positive a: with two classes one stage"),
     "a second of two": (small(), ["--second", "b"], "--second b: with two classes one stage"),
@@ -208,6 +217,19 @@ def test_small_classes_are_named_in_one_line(relevo: Relevo, tmp_path: Path) -> 
     write_folder(tmp_path / "photos", small())
     told = relevo("new-recipe", "photos", cwd=tmp_path)
     assert told.err == "few pictures in train; more would help: a 9, b 9\n"
+
+
+def test_photos_of_formats_that_nothing_reads_are_counted_apart(
+    relevo: Relevo, tmp_path: Path
+) -> None:
+    photos = {"train/a/x.HEIC": b"photo", "test/b/x.heic": b"photo", "train/b/x.cr2": b"photo"}
+    write_folder(tmp_path / "photos", small(**photos))
+    told = relevo("new-recipe", "photos", cwd=tmp_path)
+    assert told.err.startswith("left out, since no such picture can be read: 1 .cr2, 2 .heic; ")
+    assert "18 training and 18 test pictures" in told.out
+    done = relevo("new-recipe", "photos", "--force", "--json", cwd=tmp_path).json
+    assert done["unread"] == {".cr2": 1, ".heic": 2}
+    assert done["pictures"]["train"] == {"a": 9, "b": 9}
 
 
 def test_a_class_with_a_line_break_leaves_the_comment_readable() -> None:

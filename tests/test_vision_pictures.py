@@ -67,6 +67,19 @@ def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path: Path) -> None:
     assert [shown(Path(name).name) for name in batch.unreadable] == ["b\\xff.png", "\\xfe"]
 
 
+def test_photos_of_formats_that_nothing_reads_are_left_out_and_named(tmp_path: Path) -> None:
+    files = {"a.heic": b"photo", "b.png": png(1), "c.txt": b"passed over"}
+    folder = write_folder(tmp_path / "folder", files)
+    archive = write_zip(tmp_path / "a.zip", {"only.avif": b"photo"})
+    with Pictures([str(folder), str(archive), str(folder / "a.heic")]) as found:
+        (batch,) = found.batches(8)
+    assert batch.names == [str(folder / "b.png")]
+    assert batch.unreadable == {
+        str(folder / "a.heic"): "HEIC can't be read; convert it to JPEG",
+        str(archive / "only.avif"): "AVIF can't be read; convert it to JPEG",
+    }
+
+
 def test_large_pictures_come_in_small_batches() -> None:
     assert pictures.batch_size(32) == 2000
     assert 1 <= pictures.batch_size(1024) <= 22

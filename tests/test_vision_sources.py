@@ -175,6 +175,21 @@ def test_a_class_of_unreadable_images_is_refused(tmp_path: Path) -> None:
     refused(lambda: read(path, max_unreadable=0.5), "train/dog/1.png", "one in each class")
 
 
+@pytest.mark.parametrize("name", ["set", "set.zip", "set.tar.gz"])
+def test_photos_of_formats_that_nothing_reads_are_named(name: str, tmp_path: Path) -> None:
+    """By their names: of a raw photo, which begins as a TIFF, a thumbnail would be read."""
+    thumbnail = encoded(Image.new("RGB", (16, 12)), "TIFF")
+    photos = {"train/car/a.HEIC": b"photo", "train/car/b.nef": thumbnail}
+    path = write_any(tmp_path / name, small_set() | photos)
+    found = read(path, max_unreadable=0.5)
+    assert found.unreadable == [
+        "train/car/a.HEIC: HEIC can't be read; convert it to JPEG",
+        "train/car/b.nef: NEF can't be read; convert it to JPEG",
+    ]
+    assert len(found.splits["train"].names) == 13
+    refused(lambda: read(path), "2 of 15 images in train", "a.HEIC: HEIC", "convert it to JPEG")
+
+
 # Digits
 
 

@@ -11,12 +11,26 @@ from pathlib import Path
 from tasks.vision.errors import BadInput
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# Photos that nothing here reads. Of a raw one that begins as a TIFF, a thumbnail would be read.
+PHOTO_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 MAX_FILE_BYTES = 64 * 2**20
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name ends like an image's."""
+    """Whether a file name ends like an image's that can be read."""
     return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file name ends like a picture's, one that can be read or not."""
+    return name.lower().endswith((*IMAGE_SUFFIXES, *PHOTO_SUFFIXES))
+
+
+def foreign(name: str) -> str:
+    """Why a photo can't be read whatever its bytes are; "" for all other names."""
+    if not name.lower().endswith(PHOTO_SUFFIXES):
+        return ""
+    return f"{name.rpartition('.')[2].upper()} can't be read; convert it to JPEG"
 
 
 def shown(name: object) -> str:
@@ -64,6 +78,8 @@ def not_utf8(given: str, name: str | bytes) -> BadInput:
 
 def read_file(path: str) -> bytes | str:
     """An image file's bytes, or why they can't be had; never raises."""
+    if fault := foreign(path):
+        return fault
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path for each small file would double the time)
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tasks.vision.contents import Contents
 from tasks.vision.errors import BadInput
-from tasks.vision.files import is_image, shown
+from tasks.vision.files import is_picture, shown
 
 SPLITS = ("train", "test")
 LAYOUT = "train/<class>/<image> and test/<class>/<image>"
@@ -29,12 +29,12 @@ def find_root(contents: Contents, splits: Sequence[str]) -> str:
 
 
 def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[str]]:
-    """The image names of each class of a split; both in alphabetical order."""
+    """The picture names of each class of a split; both in alphabetical order."""
     folders, files = contents.children(root.rstrip("/"))
     if split not in folders:
         raise _no_split(contents, split, folders + files)
     labels, files = contents.children(root + split)
-    misplaced = [f"{split}/{name}" for name in filter(is_image, files)]
+    misplaced = [f"{split}/{name}" for name in filter(is_picture, files)]
     if not labels and not misplaced:
         raise BadInput(f"{contents.given} has no class folders in {split}; expected {LAYOUT}")
     classes = {}
@@ -42,9 +42,9 @@ def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[st
         folder = f"{split}/{label}"
         deeper, files = contents.children(root + folder)
         for name in deeper:
-            images = filter(is_image, contents.children(f"{root}{folder}/{name}")[1])
+            images = filter(is_picture, contents.children(f"{root}{folder}/{name}")[1])
             misplaced += [f"{folder}/{name}/{image}" for image in images]
-        classes[label] = sorted(filter(is_image, files))
+        classes[label] = sorted(filter(is_picture, files))
         if not classes[label] and not misplaced:
             raise BadInput(
                 f"{contents.given} has no images in {shown(folder)}; expected some .png or .jpg:"

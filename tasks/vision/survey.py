@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from statistics import median
 
 from PIL import Image
 
 from tasks.vision.contents import Contents, open_contents
 from tasks.vision.errors import BadInput
+from tasks.vision.files import is_image, shown
 from tasks.vision.layout import LAYOUT, SPLITS, check_same_classes, find_classes, find_root
 
 LOOKED_AT = 200  # pictures whose size is read
@@ -26,11 +28,13 @@ class Pictures:
     Attributes:
         train, test: class -> how many pictures.
         side: median of the shorter sides, in pixels; of it a square is cut.
+        unread: suffix -> how many photos of a format that can't be read; the others don't count them.
     """
 
     train: dict[str, int]
     test: dict[str, int]
     side: int
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 def look(path: Path) -> Pictures:
@@ -44,6 +48,12 @@ def look(path: Path) -> Pictures:
         root = find_root(contents, SPLITS)
         train, test = (find_classes(contents, root, split) for split in SPLITS)
         check_same_classes(contents.given, train, test)
+        every = [name for split in (train, test) for files in split.values() for name in files]
+        unread = Counter(PurePosixPath(name).suffix.lower() for name in every if not is_image(name))
+        train, test = (
+            _readable(contents, name, split)
+            for name, split in zip(SPLITS, (train, test), strict=True)
+        )
         names = [f"{root}train/{label}/{name}" for label in train for name in train[label]]
         some = names[:: max(1, len(names) // LOOKED_AT)]
         sides = [side for _, file in contents.read(some) if (side := _shorter_side(file))]
@@ -52,7 +62,21 @@ def look(path: Path) -> Pictures:
                 f"{contents.given}: none of {len(some)} files looked at is a picture; "
                 "expected .png, .jpg or such"
             )
-    return Pictures(_counts(train), _counts(test), int(median(sides)))
+    return Pictures(_counts(train), _counts(test), int(median(sides)), dict(unread))
+
+
+def _readable(
+    contents: Contents, split: str, classes: dict[str, list[str]]
+) -> dict[str, list[str]]:
+    """The classes of a split without the photos of formats that can't be read."""
+    kept = {label: list(filter(is_image, names)) for label, names in classes.items()}
+    if empty := [label for label, names in kept.items() if not names]:
+        folder = f"{split}/{empty[0]}"
+        raise BadInput(
+            f"{contents.given} has no picture that can be read in {shown(folder)}, only such as "
+            f"{shown(classes[empty[0]][0])}; expected .png, .jpg or such: convert them to JPEG"
+        )
+    return kept
 
 
 def _counts(files: dict[str, list[str]]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.vision.archives import FREE_INFLATION, Archive, refusing_damage
-from tasks.vision.files import MAX_FILE_BYTES
+from tasks.vision.files import MAX_FILE_BYTES, foreign
 
 
 class Tar(Archive):
@@ -55,6 +55,9 @@ class Tar(Archive):
         places = [self._places[path] for path in paths]
         with refusing_damage(self.given), closing(self._stream()) as stream:
             for index in sorted(range(len(places)), key=places.__getitem__):
+                if fault := foreign(paths[index]):
+                    yield index, fault
+                    continue
                 offset, size = places[index]
                 stream.seek(offset)
                 data = stream.read(size)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.vision.archives import Archive, refusing_damage
+from tasks.vision.files import foreign
 
 
 class Zip(Archive):
@@ -38,7 +39,7 @@ class Zip(Archive):
         order = sorted(range(len(infos)), key=lambda index: infos[index].header_offset)
         with refusing_damage(self.given), self._path.open("rb") as file:
             for index in order:
-                yield index, _zip_member(file, infos[index])
+                yield index, foreign(paths[index]) or _zip_member(file, infos[index])
 
 
 def _zip_member(file: IO[bytes], info: zipfile.ZipInfo) -> bytes:
