@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from flows.options import Flag, JsonOption, StoreOption
 from tasks.places import store_address
 from tasks.vision.errors import BadInput
-from tasks.vision.files import shown
+from tasks.vision.files import is_picture, shown
 from tasks.vision.formats import Format
 
 SHOWN = 20  # rows on standard output where a file holds them all
@@ -172,9 +172,16 @@ def _check_target(option: str, path: Path, pictures: list[str], *, force: bool) 
     target = Path(realpath(path))
     for given in pictures:
         source = expanduser(given)  # noqa: PTH111 (Path's own raises for the home of nobody)
-        if Path(realpath(source)) in (target, *target.parents):
+        place = Path(realpath(source))
+        inside = place in target.parents and is_picture(target.name)
+        if place == target or (inside and target.exists()):
             raise BadInput(
                 f"{option} {path} is among the pictures of {given}; name a file elsewhere"
+            )
+        if inside:
+            raise BadInput(
+                f"{option} {path} would be taken for a picture of {given} the next time; name a file "
+                "elsewhere"
             )
     if path.is_file() and not force:
         raise BadInput(f"{option} {path} is there already; --force overwrites it")

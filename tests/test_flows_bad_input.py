@@ -157,7 +157,11 @@ WORDS: dict[str, tuple[list[str], str]] = {
     ),
     "a grid among the pictures": (
         ["predict", "a/b", "tests", "--grid", "tests/seen.png"],
-        "is among the pictures of tests",
+        "would be taken for a picture of tests the next time",
+    ),
+    "a table beside the pictures": (
+        ["predict", "a/b", "tests", "--csv", "tests/seen.csv"],
+        "no run yet",
     ),
     "a table that is there": (["predict", "a/b", "tests", "--csv", "README.md"], "--force overw"),
     "what would clear a terminal": (

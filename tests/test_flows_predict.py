@@ -110,6 +110,17 @@ def test_a_grid_shows_the_pictures_and_what_they_are_taken_for(
     assert np.ptp(shades, axis=2).max() < 60
 
 
+def test_no_picture_is_overwritten_though_a_table_may_lie_beside_it(
+    relevo: Relevo, tmp_path: Path
+) -> None:
+    """What is checked of the files comes before the store, which holds no run here."""
+    write_folder(tmp_path, {"a.png": b"mine", "seen.csv": b"an earlier one"})
+    words = ["predict", "latest/ten_class", ".", "--store", str(tmp_path / "none"), "--force"]
+    refused = relevo(*words, "--grid", "a.png", cwd=tmp_path)
+    assert "--grid a.png is among the pictures of .; name a file elsewhere" in refused.err
+    assert "no run yet" in relevo(*words, "--csv", "seen.csv", cwd=tmp_path).err
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
