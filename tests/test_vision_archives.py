@@ -17,6 +17,7 @@ from images import (
     png,
     read,
     refused,
+    same,
     small_set,
     write_any,
     write_folder,
@@ -91,6 +92,10 @@ def zip_with_latin1_name(path: Path) -> Path:
     return path
 
 
+def backslashed(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name.replace("/", "\\"): data for name, data in files.items()}
+
+
 def write_text(path: Path) -> Path:
     path.write_text("This is no archive.")
     return path
@@ -141,6 +146,26 @@ ARCHIVE_FAULTS: dict[str, tuple[str, Callable[[Path], Path], list[str]]] = {
         "a.zip",
         lambda path: write_zip(path, small_set() | {"/etc/passwd": b""}),
         ["'/etc/passwd'"],
+    ),
+    "zip, up with backslashes alone": (
+        "a.zip",
+        lambda path: write_zip(path, backslashed(small_set() | {"train/../../x.png": b""})),
+        ["x.png", "outside of it"],
+    ),
+    "zip, absolute with backslashes alone": (
+        "a.zip",
+        lambda path: write_zip(path, backslashed(small_set() | {"/x.png": b""})),
+        ["/x.png", "outside of it"],
+    ),
+    "zip, drive with backslashes alone": (
+        "a.zip",
+        lambda path: write_zip(path, backslashed(small_set() | {"C:/x.png": b""})),
+        ["C:/x.png", "outside of it"],
+    ),
+    "zip, twice with backslashes alone": (
+        "a.zip",
+        lambda path: write_zip(path, backslashed(small_set() | {"train//car/0é.png": b""})),
+        ["there twice"],
     ),
     "zip, drive": (
         "a.zip",
@@ -254,6 +279,15 @@ def test_an_unsafe_or_damaged_archive_is_refused(fault: str, tmp_path: Path) -> 
     path = make(tmp_path / name)
     refused(lambda: read(path), str(path), *expected)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+def test_a_zip_with_backslashes_alone_has_folders(tmp_path: Path) -> None:
+    """As old programs on Windows wrote it; with a "/" in any name they are part of the names."""
+    files = {"train/": b"", **small_set()}
+    plain = read(write_zip(tmp_path / "a.zip", files))
+    assert same(read(write_zip(tmp_path / "b.zip", backslashed(files))), plain)
+    mixed = write_zip(tmp_path / "c.zip", {**backslashed(small_set()), "notes/a.txt": b""})
+    refused(lambda: read(mixed), "no folder train")
 
 
 def test_a_member_that_yields_more_than_it_claims_is_not_inflated(tmp_path: Path) -> None:

@@ -23,14 +23,18 @@ class Zip(Archive):
         self._infos: dict[str, zipfile.ZipInfo] = {}
         # Names without the UTF-8 flag are often UTF-8 too; to guess a code page would be a lottery.
         with zipfile.ZipFile(path, metadata_encoding="utf-8") as file:
-            for info in file.infolist():
+            infos = file.infolist()
+            # Old programs on Windows wrote a backslash for "/", against the format; nobody mixes the two.
+            backslashed = not any("/" in info.filename for info in infos)
+            for info in infos:
+                name = info.filename.replace("\\", "/") if backslashed else info.filename
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise self.bad_member(info.filename, "a link or device", "plain files")
                 if info.flag_bits & 1:
                     raise self.bad_member(info.filename, "encrypted", "no password")
                 size = max(info.file_size, info.compress_size)
-                clean = self.add(info.filename, size, folder=info.is_dir())
+                clean = self.add(name, size, folder=name.endswith("/"))
                 if clean is not None:
                     self._infos[clean] = info
 
