@@ -67,6 +67,28 @@ def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path: Path) -> None:
     assert [shown(Path(name).name) for name in batch.unreadable] == ["b\\xff.png", "\\xfe"]
 
 
+@pytest.mark.parametrize("target", [".", "..", "../..", "link", "../other"])
+def test_a_link_that_leads_back_is_left_out_and_named_once(target: str, tmp_path: Path) -> None:
+    """To a folder that it lies in, to itself, or to one with a link to its own; a broken one beside it."""
+    folder = write_folder(tmp_path / "top", {"in/a.png": png(1), "z.png": png(2)})
+    (folder / "in/link").symlink_to(target)
+    (folder / "in/gone.png").symlink_to("nowhere")
+    if target == "../other":
+        (folder / "other").mkdir()
+        (folder / "other/link").symlink_to("../in")
+    with Pictures([str(folder)]) as found:
+        (batch,) = found.batches(8)
+    kept = [str(folder / "z.png"), str(folder / "in/a.png")]
+    back = "a link that leads back to where it lies; remove the link"
+    left = [name for name, reason in batch.unreadable.items() if reason == back]
+    assert str(folder / "in/gone.png") in batch.unreadable
+    if target == "../other":  # each is seen from the other, once
+        assert left == [str(folder / name) for name in ("in/link/link", "other/link/link")]
+    else:
+        assert batch.names == kept
+        assert left == [str(folder / "in/link")]
+
+
 def test_photos_of_formats_that_nothing_reads_are_left_out_and_named(tmp_path: Path) -> None:
     files = {"a.heic": b"photo", "b.png": png(1), "c.txt": b"passed over"}
     folder = write_folder(tmp_path / "folder", files)

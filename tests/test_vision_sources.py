@@ -151,8 +151,12 @@ def test_files_that_can_not_be_opened_are_named(tmp_path: Path) -> None:
 
 def test_a_link_to_itself_is_to_be_removed(tmp_path: Path) -> None:
     path = write_folder(tmp_path / "set", small_set())
-    (path / "train/loop").symlink_to(path / "train/loop")
-    refused(lambda: read(path), str(path / "train/loop"), "leads back to itself", "remove the link")
+    (path / "train/gone").symlink_to(tmp_path / "nowhere")
+    for target in ("loop", ".", "../.."):
+        (path / "train/loop").symlink_to(target)
+        link = str(path / "train/loop")
+        refused(lambda: read(path), f"{link} is a link", "leads back to itself", "remove the link")
+        (path / "train/loop").unlink()
 
 
 def test_the_share_of_unreadable_images_is_per_split(tmp_path: Path) -> None:

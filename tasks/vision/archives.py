@@ -46,6 +46,9 @@ class Archive:
         folders, files = self._tree.get(folder, ((), ()))
         return list(folders), list(files)
 
+    def leads_back(self, path: str) -> bool:
+        return False  # a link in an archive is refused
+
     def close(self) -> None:
         pass
 

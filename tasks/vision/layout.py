@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from tasks.vision.contents import Contents
+from tasks.vision.contents import Contents, leading_back
 from tasks.vision.errors import BadInput
 from tasks.vision.files import is_picture, shown
 
@@ -40,6 +40,8 @@ def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[st
     classes = {}
     for label in sorted(labels):
         folder = f"{split}/{label}"
+        if contents.leads_back(root + folder):
+            raise leading_back(f"{contents.given}/{root}{folder}")
         deeper, files = contents.children(root + folder)
         for name in deeper:
             images = filter(is_picture, contents.children(f"{root}{folder}/{name}")[1])

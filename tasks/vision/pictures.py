@@ -133,7 +133,7 @@ def _names(contents: Contents, folder: str = "") -> Iterator[str]:
         yield f"{folder}/{name}" if folder else name
     for name in sorted(folders):
         path = f"{folder}/{name}" if folder else name
-        if is_utf8(name):
+        if is_utf8(name) and not contents.leads_back(path):
             yield from _names(contents, path)
         else:
             yield path  # can't be read, so that it is named
@@ -148,6 +148,9 @@ class _File:
 
     def children(self, folder: str) -> tuple[list[str], list[str]]:
         return [], [""]
+
+    def leads_back(self, path: str) -> bool:
+        return False
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         for index in range(len(paths)):
