@@ -27,7 +27,7 @@ def predict(
 
     Args:
         pictures: a folder or archive of pictures, s3:// too.
-        model: RUN/STAGE, or an exported model's folder.
+        model: RUN/STAGE, or the path of a run's folder models/STAGE.
         store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
             left out.
     """

@@ -34,7 +34,7 @@ def evaluate(
     Parameters
     ----------
     model
-        RUN/STAGE, e.g. latest/transfer, or the path of an exported model folder.
+        RUN/STAGE, e.g. latest/transfer, or the path of a run's folder models/STAGE.
     data
         digits, cifar10, or a folder or archive with test/CLASS/NAME.png.
     split
@@ -86,7 +86,7 @@ def predict(
     Parameters
     ----------
     model
-        RUN/STAGE, e.g. latest/transfer, or the path of an exported model folder.
+        RUN/STAGE, e.g. latest/transfer, or the path of a run's folder models/STAGE.
     pictures
         Files, folders or archives; what can't be read is named and left out.
     csv
@@ -139,14 +139,14 @@ def export(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Write a trained model to a folder, in a format that other programs open.
+    """Write a trained model to a folder, in a format that other programs open and relevo doesn't.
 
     Example: relevo export latest/ten_class for-the-phone --format tflite
 
     Parameters
     ----------
     model
-        RUN/STAGE, e.g. latest/transfer, or the path of an exported model folder.
+        RUN/STAGE, e.g. latest/transfer, or the path of a run's folder models/STAGE.
     folder
         A new or empty folder.
     format_

@@ -11,7 +11,7 @@ from tasks.vision.formats import Format, check_format, write_format
 
 
 def export_model(store: str, model: str, folder: Path, kind: Format) -> list[str]:
-    """Write a model of the store, or of an exported folder, to `folder`; returns the files' names.
+    """Write a model of the store, or of a run's folder models/STAGE, to `folder`; returns the files' names.
 
     The folder is there whole or not at all.
 

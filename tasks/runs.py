@@ -15,6 +15,7 @@ from tasks.store.base import sha256_of
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.model import Card, Tensors, unpack
 
+FOR_OTHERS = (KERAS_FILE, "saved_model.pb", "model.tflite", "model.onnx")  # what `export` writes
 STAMP = re.compile(r"\d{8}-\d{6}-\d{3}(?=-)")
 
 
@@ -94,7 +95,7 @@ def find_run(store: str, run: str) -> dict[str, Any]:
 
 
 def find_model(store: str, given: str) -> tuple[Card, Tensors]:
-    """Card and tensors of `RUN/STAGE`, or of an exported model folder by its path or URI.
+    """Card and tensors of `RUN/STAGE`, or of a run's folder models/STAGE by its path or URI.
 
     Raises:
         BadInput: there is no such run, stage or folder, or its file is no model.
@@ -105,21 +106,21 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
     except OSError as error:
         raise BadInput(
             f"model {given!r} can't be a path ({error.strerror}); expected RUN/STAGE, e.g. "
-            "latest/baseline, or an exported folder"
+            "latest/baseline, or a run's folder models/STAGE"
         ) from None
     if here:
         return unpack((folder / MODEL_FILE).read_bytes(), str(folder / MODEL_FILE))
     if given.startswith("s3://"):
         return unpack(open_store(given).read(MODEL_FILE), given)
-    if (folder / KERAS_FILE).is_file():
+    if other := next((name for name in FOR_OTHERS if (folder / name).is_file()), None):
         raise BadInput(
-            f"model {given!r}: {KERAS_FILE} is for other programs, and {MODEL_FILE} isn't beside it; "
-            "give RUN/STAGE, e.g. latest/baseline, or a run's own folder models/STAGE"
+            f"model {given!r}: {other} is for other programs, and {MODEL_FILE} isn't beside it; "
+            "give RUN/STAGE, e.g. latest/baseline, or a run's folder models/STAGE"
         )
     run, slash, stage = given.rpartition("/")
     if not slash or folder.is_absolute() or folder.exists():
         raise BadInput(
-            f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, or an exported folder"
+            f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, or a run's folder models/STAGE"
         )
     name, home = find_run(store, run)["run"], open_store(store)
     models = read_lineage(store, name)["models"]

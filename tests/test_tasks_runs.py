@@ -17,7 +17,7 @@ from stores import finish_run
 
 from tasks.garbage import collect
 from tasks.publish import run_name
-from tasks.runs import find_run, run_names
+from tasks.runs import find_model, find_run, run_names
 from tasks.vision.errors import BadInput
 from tasks.vision.model import unpack
 
@@ -66,6 +66,17 @@ def test_a_run_that_is_not_there_is_told_the_newest_alone(tmp_path: Path) -> Non
         find_run(str(tmp_path), "yesterday's")
     told = ", ".join(names[:-6:-1])
     assert str(caught.value).endswith(f"known: {told} and 7 more; `relevo runs` lists them")
+
+
+@pytest.mark.parametrize("name", ["model.keras", "saved_model.pb", "model.tflite", "model.onnx"])
+def test_what_export_wrote_is_for_other_programs(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    with pytest.raises(BadInput, match=r"expected RUN/STAGE, .*or a run's folder models/STAGE$"):
+        find_model(str(tmp_path / "store"), str(folder))
+    (folder / name).write_bytes(b"a model")
+    with pytest.raises(BadInput, match=rf": {name} is for other programs, .* models/STAGE$"):
+        find_model(str(tmp_path / "store"), str(folder))
 
 
 def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path: Path, relevo: Relevo) -> None:

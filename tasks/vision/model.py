@@ -112,5 +112,5 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
         return card, tensors
     except ValueError:  # pydantic's ValidationError is one
         raise BadInput(
-            f"{origin} is not a relevo model; give RUN/STAGE or an exported folder"
+            f"{origin} is not a relevo model; give RUN/STAGE or a run's folder models/STAGE"
         ) from None
