@@ -78,6 +78,14 @@ def test_each_line_is_explained_and_each_setting_has_an_effect() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "steps"), [(4, 1), (19, 3), (50, 10), (100, 14), (500, 15), (50_000, 90)]
+)
+def test_the_draft_says_how_many_steps_an_epoch_has(count: int, steps: int) -> None:
+    text = draft(Pictures(dict.fromkeys("ab", count), {"a": 9, "b": 9}, 32), "x")
+    assert f"# pictures a step, so that an epoch has {steps}\n" in text
+
+
+@pytest.mark.parametrize(
     ("classes", "given", "stages"),
     [
         (2, {}, ["all_classes"]),

@@ -7,6 +7,7 @@ validation; large pictures more pixels and one block of layers more.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from textwrap import wrap
 
 from tasks.vision.commented import Line, commented, joined, quoted, quoted_list, stage
@@ -122,6 +123,11 @@ def _batch_size(total: int) -> int:
     return max(8, min(1000, round(total * (1 - _validation(total)) / 15)))
 
 
+def _steps(total: int) -> int:
+    """How many full batches there are in an epoch, of what validation leaves."""
+    return max(1, (total - ceil(total * _validation(total))) // _batch_size(total))
+
+
 # The lines, each a setting and what it means
 
 SMOOTHED: list[Line] = [
@@ -193,7 +199,7 @@ def _defaults(pictures: Pictures) -> list[str]:
         ),
         (
             f"batch_size = {_batch_size(total)}",
-            "pictures a step, so that an epoch has some 15",
+            f"pictures a step, so that an epoch has {_steps(total)}",
         ),
         ("flip = true", "learn mirror images too; false for letters, digits, signs"),
         (f"shift = {_image_size(pictures) // 16}", "pixels that pictures are moved by at random"),
