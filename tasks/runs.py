@@ -90,6 +90,9 @@ def find_run(store: str, run: str) -> dict[str, Any]:
     if run == "latest":
         return _read_summary(store, run_names(store)[-1])
     if run not in names:
+        alone = run.partition("/")[0]
+        if alone != run and alone in (*names, "latest"):
+            raise BadInput(f"run {run!r}: expected the name of a run without a stage; give {alone}")
         raise BadInput(f"run {run!r}{nearest(run, run_names(store)[::-1], 5, 'relevo runs')}")
     return _read_summary(store, run)
 
@@ -100,6 +103,7 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
     Raises:
         BadInput: there is no such run, stage or folder, or its file is no model.
     """
+    given = given.rstrip("/") or given  # as a shell completes a folder's name
     folder = Path(given)
     try:
         here = (folder / MODEL_FILE).is_file()

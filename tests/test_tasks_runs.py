@@ -79,6 +79,22 @@ def test_what_export_wrote_is_for_other_programs(name: str, tmp_path: Path) -> N
         find_model(str(tmp_path / "store"), str(folder))
 
 
+def test_a_stage_is_no_run_to_show(tmp_path: Path, relevo: Relevo) -> None:
+    finish_run(tmp_path, "mine")
+    for given in ("latest", "mine"):
+        told = relevo("show", f"{given}/baseline", "--store", str(tmp_path))
+        assert told.status == 2
+        assert told.err == (
+            f"relevo: run '{given}/baseline': expected the name of a run without a stage; give {given}\n"
+        )
+
+
+def test_a_slash_after_a_models_name_is_nothing(tmp_path: Path) -> None:
+    finish_run(tmp_path, "mine")
+    with pytest.raises(BadInput, match="stage 'all_classes' of run mine is not there"):
+        find_model(str(tmp_path), "latest/all_classes/")
+
+
 def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path: Path, relevo: Relevo) -> None:
     finish_run(tmp_path, "whole")
     finish_run(tmp_path, "spoilt")
