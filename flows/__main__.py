@@ -215,7 +215,9 @@ def _status(words: list[str]) -> int:
     except CycloptsError as error:
         return _refuse(" ".join(str(error).split()))
     except (KeyboardInterrupt, Terminated) as stop:
-        print("relevo: stopped; the same command goes on from here", file=sys.stderr)
+        # Only what trains keeps how far it came.
+        then = "; the same command goes on from here" if words[:1] == ["run"] else ""
+        print(f"relevo: stopped{then}", file=sys.stderr)
         return 128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
     except BrokenPipeError:  # whoever read the output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

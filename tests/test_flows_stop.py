@@ -13,6 +13,7 @@ import psutil
 import pytest
 from conftest import ROOT, SMALL, Chain, Relevo, environment, started
 
+import flows.__main__ as command_line
 from tasks.checkpoints import Checkpoints
 from tasks.store import open_store
 
@@ -56,6 +57,24 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
     assert stage["state"] == "resumed"
     assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
     assert not list((tmp_path / "s" / "checkpoints").iterdir()), "a finished stage keeps none"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("run", "relevo: stopped; the same command goes on from here\n"),
+        ("predict", "relevo: stopped\n"),
+    ],
+)
+def test_only_a_stopped_run_goes_on(
+    command: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "app", stopped)
+    assert command_line._status([command, "latest/ten_class"]) == 128 + signal.SIGINT
+    assert capsys.readouterr().err == said
 
 
 KILLED = """
