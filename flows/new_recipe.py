@@ -42,12 +42,15 @@ def new_recipe(
         Overwrite that file.
     """
     from tasks.vision.drafting import draft
-    from tasks.vision.files import shown
+    from tasks.vision.files import is_utf8, shown
     from tasks.vision.loading import parse_recipe
     from tasks.vision.sources import find_source
     from tasks.vision.survey import few, look
 
     file = output or Path(f"{_stem(folder)}.toml")
+    for name in (folder, str(file)):
+        if not is_utf8(name):
+            raise BadInput(f"'{shown(name)}': expected a name in UTF-8, as a recipe is: rename it")
     if positive == []:
         raise BadInput(
             "--positive: no class is named; expected one or more, as in --positive cherry"

@@ -196,6 +196,11 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
         "photos: train and test hold one class, 'only'; expected two or more: add a folder",
     ),
     "no class after --positive": (small(), ["--positive"], "--positive: no class is named"),
+    "a name that is not UTF-8": (
+        small(**{"train/a/caf\udce9.png": png(1)}),
+        [],
+        "photos/train/a holds the name 'caf\\xe9.png'; expected names in UTF-8: rename it",
+    ),
     "an archive as file": (small(), ["-o", "x.zip"], "--output x.zip: expected a name that ends"),
     "a folder as file": (
         small(**{"../my.toml/1.png": png(1)}),
@@ -219,6 +224,17 @@ def test_what_gives_no_recipe_is_refused_in_a_line(
     assert len(done.err.splitlines()) == 1
     assert expected in done.err
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("words", [["caf\udce9"], ["photos", "-o", "caf\udce9.toml"]])
+def test_a_place_whose_name_is_not_utf8_is_refused(
+    words: list[str], relevo: Relevo, tmp_path: Path
+) -> None:
+    write_folder(tmp_path, {f"{words[0]}/{name}": data for name, data in small().items()})
+    done = relevo("new-recipe", *words, cwd=tmp_path)
+    assert done.status == 2
+    told = words[-1].replace("\udce9", "\\xe9")
+    assert done.err == f"relevo: '{told}': expected a name in UTF-8, as a recipe is: rename it\n"
 
 
 def test_small_classes_are_named_in_one_line(relevo: Relevo, tmp_path: Path) -> None:

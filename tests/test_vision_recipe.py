@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -300,3 +303,20 @@ def test_fine_tuning_sees_the_last_layer_alone() -> None:
 def test_a_network_too_deep_for_its_images_is_refused() -> None:
     deep = {"stages.baseline.network.kind": "fast", "stages.baseline.network.widths": [4] * 5}
     assert "too small for the network fast 4/4/4/4/4, which needs 33" in refused(GOOD, **deep)
+
+
+def test_a_recipe_that_may_not_be_read_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(BadInput, match="give a UTF-8 TOML file"):
+        load_recipe(str(path))
+
+    def refuse(*_: object) -> str:  # whoever runs the tests as root may read everything
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    expected = r"can't be read \(Permission denied\); expected .* change its permissions$"
+    with pytest.raises(BadInput, match=expected):
+        load_recipe(str(path))

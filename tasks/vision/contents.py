@@ -66,7 +66,7 @@ class Folder:
                 for entry in entries:
                     if not hidden(entry.name):
                         if self._strict:
-                            check_utf8(self.given, entry.name)
+                            check_utf8(shown(path), entry.name)
                         (folders if self._is_folder(entry, folder) else files).append(entry.name)
         except OSError as error:
             raise BadInput(

@@ -73,7 +73,8 @@ def check_utf8(given: str, name: str) -> None:
 
 def not_utf8(given: str, name: str | bytes) -> BadInput:
     """The refusal of such a name."""
-    return BadInput(f"{given} holds the name {name!r}; expected names in UTF-8: rename it")
+    told = shown(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
+    return BadInput(f"{given} holds the name '{told}'; expected names in UTF-8: rename it")
 
 
 def read_file(path: str) -> bytes | str:

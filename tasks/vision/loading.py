@@ -42,7 +42,12 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
     if is_file and not given.lower().endswith(ARCHIVE_SUFFIXES):
         try:
             text, name = Path(given).read_text("utf-8"), Path(given).stem
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise BadInput(
+                f"recipe {given!r} can't be read ({error.strerror or error}); expected a file that you "
+                "may read: change its permissions"
+            ) from None
+        except UnicodeDecodeError as error:
             raise BadInput(
                 f"recipe {given!r} can't be read: {error}; give a UTF-8 TOML file"
             ) from None
