@@ -161,6 +161,11 @@ def small(**more: bytes) -> dict[str, bytes]:
 
 REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
     "no train and no test": ({"a/1.png": png(1)}, [], "no folder train and no folder test"),
+    "capitals": (
+        {f"{split}/{label}/1.png": png(1) for split in ("Train", "Test") for label in "ab"},
+        [],
+        "<image>: did you mean train? rename Train; did you mean test? rename Test\n",
+    ),
     "no test": (
         {"train/a/1.png": png(1)},
         [],

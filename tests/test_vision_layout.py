@@ -20,7 +20,15 @@ def test_a_folder_one_too_high_is_accepted(tmp_path: Path) -> None:
 LAYOUT_FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], list[str]]] = {
     "no train": (
         lambda files: {f"Train{name[5:]}": data for name, data in files.items() if "train" in name},
-        ["no folder train", "found: Train"],
+        ["no folder train", "found: Train: did you mean train? rename Train"],
+    ),
+    "capitals one folder down": (
+        lambda files: {f"set/{name[0].upper()}{name[1:]}": data for name, data in files.items()},
+        ["no folder train", "found: set: did you mean train? rename Train"],
+    ),
+    "a test by another name": (
+        lambda files: {name.replace("test/", "TESTING/"): data for name, data in files.items()},
+        ["no folder test", "found: TESTING, train: did you mean test? rename TESTING"],
     ),
     "nothing at all": (lambda _: {"notes.txt": b""}, ["no folder train", "found: notes.txt"]),
     "no test": (

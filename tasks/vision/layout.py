@@ -24,7 +24,8 @@ def find_root(contents: Contents, splits: Sequence[str]) -> str:
             f"{contents.given} holds several data sets: {_listed(inner)}; expected one: name it"
         )
     if not inner:
-        raise _no_split(contents, splits[0], folders + files)
+        below = [each for name in folders for each in contents.children(name)[0]]
+        raise _no_split(contents, splits[0], folders + files, folders + below)
     return f"{inner[0]}/"
 
 
@@ -32,7 +33,7 @@ def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[st
     """The picture names of each class of a split; both in alphabetical order."""
     folders, files = contents.children(root.rstrip("/"))
     if split not in folders:
-        raise _no_split(contents, split, folders + files)
+        raise _no_split(contents, split, folders + files, folders)
     labels, files = contents.children(root + split)
     misplaced = [f"{split}/{name}" for name in filter(is_picture, files)]
     if not labels and not misplaced:
@@ -59,10 +60,19 @@ def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[st
     return classes
 
 
-def _no_split(contents: Contents, split: str, top: list[str]) -> BadInput:
+def _no_split(contents: Contents, split: str, top: list[str], folders: list[str]) -> BadInput:
+    mend = meant(split, folders)
     return BadInput(
         f"{contents.given} has no folder {split}; expected {LAYOUT}; found: {_listed(top)}"
+        f"{': ' if mend else ''}{mend}"
     )
+
+
+def meant(split: str, folders: list[str]) -> str:
+    """What to do where one of the `folders` is called nearly as a split that isn't there; else ""."""
+    near = {name.lower(): name for name in folders if name not in SPLITS}
+    close = difflib.get_close_matches(split, near, n=1, cutoff=0.7)
+    return f"did you mean {split}? rename {shown(near[close[0]])}" if close else ""
 
 
 def check_same_classes(given: str, train: dict[str, list[str]], test: dict[str, list[str]]) -> None:

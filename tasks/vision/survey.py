@@ -14,7 +14,7 @@ from PIL import Image
 from tasks.vision.contents import Contents, open_contents
 from tasks.vision.errors import BadInput
 from tasks.vision.files import is_image, shown
-from tasks.vision.layout import LAYOUT, SPLITS, check_same_classes, find_classes, find_root
+from tasks.vision.layout import LAYOUT, SPLITS, check_same_classes, find_classes, find_root, meant
 
 LOOKED_AT = 200  # pictures whose size is read
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # no others: some start programs
@@ -87,11 +87,15 @@ def _check_splits(contents: Contents) -> None:
     folders, _ = contents.children("")
     there = set(folders)
     if not there & set(SPLITS):
-        there = {name for folder in folders for name in contents.children(folder)[0]}
+        below = {name for folder in folders for name in contents.children(folder)[0]}
+        there = below if below & set(SPLITS) else there | below
     if missing := [split for split in SPLITS if split not in there]:
+        mends = [mend for split in missing if (mend := meant(split, sorted(there)))]
+        mend = "; ".join(mends) or (
+            "move about a fifth of each class's pictures into test/<class> and the others into train/<class>"
+        )
         raise BadInput(
-            f"{contents.given} has no folder {' and no folder '.join(missing)}; expected {LAYOUT}: move "
-            "about a fifth of each class's pictures into test/<class> and the others into train/<class>"
+            f"{contents.given} has no folder {' and no folder '.join(missing)}; expected {LAYOUT}: {mend}"
         )
 
 
