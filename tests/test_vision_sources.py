@@ -194,6 +194,14 @@ def test_photos_of_formats_that_nothing_reads_are_named(name: str, tmp_path: Pat
     refused(lambda: read(path), "2 of 15 images in train", "a.HEIC: HEIC", "convert it to JPEG")
 
 
+def test_a_raw_photo_beside_the_same_as_png_is_passed_over(tmp_path: Path) -> None:
+    """As cameras write them, two files a picture."""
+    raw = {f"{name.rpartition('.')[0]}.NEF": b"raw" for name in small_set()}
+    found = read(write_folder(tmp_path / "set", small_set() | raw))
+    assert found.unreadable == []
+    assert len(found.splits["train"].names) == 13
+
+
 # Digits
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.vision.errors import BadInput
@@ -24,6 +25,17 @@ def is_image(name: str) -> bool:
 def is_picture(name: str) -> bool:
     """Whether a file name ends like a picture's, one that can be read or not."""
     return name.lower().endswith((*IMAGE_SUFFIXES, *PHOTO_SUFFIXES))
+
+
+def pictures(names: Iterable[str]) -> list[str]:
+    """Names of pictures in one folder, sorted, without raw photos that lie there as JPEG or such too.
+
+    >>> pictures(["b.JPG", "b.NEF", "a.heic", "notes.txt"])
+    ['a.heic', 'b.JPG']
+    """
+    found = sorted(filter(is_picture, names))
+    read = {name.rpartition(".")[0] for name in found if is_image(name)}
+    return [name for name in found if is_image(name) or name.rpartition(".")[0] not in read]
 
 
 def foreign(name: str) -> str:

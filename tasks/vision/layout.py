@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tasks.vision.contents import Contents, leading_back
 from tasks.vision.errors import BadInput
-from tasks.vision.files import is_picture, shown
+from tasks.vision.files import is_picture, pictures, shown
 
 SPLITS = ("train", "test")
 LAYOUT = "train/<class>/<image> and test/<class>/<image>"
@@ -47,7 +47,7 @@ def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[st
         for name in deeper:
             images = filter(is_picture, contents.children(f"{root}{folder}/{name}")[1])
             misplaced += [f"{folder}/{name}/{image}" for image in images]
-        classes[label] = sorted(filter(is_picture, files))
+        classes[label] = pictures(files)
         if not classes[label] and not misplaced:
             raise BadInput(
                 f"{contents.given} has no images in {shown(folder)}; expected some .png or .jpg:"

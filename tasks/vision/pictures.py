@@ -15,7 +15,7 @@ import numpy as np
 from tasks.vision.archives import ARCHIVE_SUFFIXES
 from tasks.vision.contents import Contents, open_contents
 from tasks.vision.errors import BadInput
-from tasks.vision.files import is_picture, is_utf8, read_file, shown
+from tasks.vision.files import is_utf8, pictures, read_file, shown
 from tasks.vision.workers import Decoders
 
 BATCH = 2000  # pictures, where they are small; a multiple of what the network takes at once
@@ -129,7 +129,7 @@ def _names(contents: Contents, folder: str = "") -> Iterator[str]:
         yield ""
         return
     folders, files = contents.children(folder)
-    for name in sorted(filter(is_picture, files)):
+    for name in pictures(files):
         yield f"{folder}/{name}" if folder else name
     for name in sorted(folders):
         path = f"{folder}/{name}" if folder else name

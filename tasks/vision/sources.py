@@ -23,7 +23,7 @@ from tasks.vision import cifar10
 from tasks.vision.archives import ARCHIVE_SUFFIXES
 from tasks.vision.contents import Contents, open_contents
 from tasks.vision.errors import BadInput
-from tasks.vision.files import file_digest, is_picture, shown
+from tasks.vision.files import file_digest, pictures, shown
 from tasks.vision.layout import LAYOUT, SPLITS, check_same_classes, find_classes, find_root
 from tasks.vision.workers import decode_all
 
@@ -98,7 +98,7 @@ def fingerprint(source: Source) -> str:
             f"{split}/{label}/{name}"
             for split in set(SPLITS) & set(folder.children(root)[0])
             for label in folder.children(root + split)[0]
-            for name in filter(is_picture, folder.children(f"{root}{split}/{label}")[1])
+            for name in pictures(folder.children(f"{root}{split}/{label}")[1])
         )
 
         def digests(start: int) -> list[bytes]:
