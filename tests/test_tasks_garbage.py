@@ -79,6 +79,36 @@ def test_a_removed_run_takes_what_only_it_needed(store: Path) -> None:
     assert files(store) == set()
 
 
+def test_no_empty_folder_stays_of_a_removed_run(tmp_path: Path) -> None:
+    home = open_store(str(tmp_path / "store"))
+    for path in ("figures/a/b.svg", "report.html", "run.json"):
+        home.write(f"runs/gone/{path}", b"{}")
+        home.write(f"runs/busy/{path}", b"{}")
+    write_old(tmp_path / "store/runs/busy/figures/.partial-new", 0)
+    collect(home.uri, keep_last=0)
+    assert [path.name for path in (tmp_path / "store/runs").iterdir()] == ["busy"]
+    assert (tmp_path / "store/runs/busy/figures/.partial-new").exists()
+
+
+def test_a_write_makes_its_folder_again_if_it_is_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch = Path.touch
+    seen: list[Path] = []
+
+    def removed_first(path: Path, mode: int = 0o666, exist_ok: bool = True) -> None:
+        if not seen:
+            seen.append(path)
+            path.parent.rmdir()
+        touch(path, mode, exist_ok)
+
+    monkeypatch.setattr(Path, "touch", removed_first)
+    home = open_store(str(tmp_path / "store"))
+    home.write("runs/one/run.json", b"{}")
+    assert seen
+    assert home.read("runs/one/run.json") == b"{}"
+
+
 def test_what_a_running_job_may_use_stays(store: Path) -> None:
     runs = run_names(str(store))
     lineage = json.loads((store / "runs" / runs[-1] / "lineage.json").read_text())

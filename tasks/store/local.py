@@ -29,6 +29,7 @@ from tasks.store.base import (
 )
 
 PARTIAL = ".partial-"
+BEGINNINGS = 20  # times that a folder is made which vanishes at once
 
 
 class LocalStore(Store):
@@ -91,10 +92,15 @@ class LocalStore(Store):
         self._publish(key, content)
 
     def delete(self, key: str) -> None:
+        path = self._path(key)
         try:
-            self._path(key).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise self._unwritable(error) from None
+        # Folders that this leaves empty go too; one that a job writes into isn't empty, and stays.
+        with suppress(OSError):
+            for folder in path.relative_to(self.folder).parents[:-2]:
+                (self.folder / folder).rmdir()
 
     def touch(self, key: str) -> None:
         try:
@@ -205,7 +211,7 @@ class LocalStore(Store):
         path = self._path(checked_key(key))
         temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._begin(temporary)
             if isinstance(content, bytes):
                 temporary.write_bytes(content)
             else:
@@ -217,3 +223,14 @@ class LocalStore(Store):
             with suppress(OSError):
                 temporary.unlink()
             raise self._unwritable(error) from None
+
+    def _begin(self, temporary: Path) -> None:
+        """Make an empty file and its folder, which `delete` may take away until the file is in it."""
+        for left in reversed(range(BEGINNINGS)):
+            try:
+                temporary.parent.mkdir(parents=True, exist_ok=True)
+                temporary.touch()
+                return
+            except (FileNotFoundError, FileExistsError):
+                if not left:
+                    raise
