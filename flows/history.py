@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from string import ascii_uppercase
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from flows.options import JsonOption, StoreOption
 from flows.tables import Printer, comparison_table, print_run, print_runs
 from tasks.places import store_address
+from tasks.store import Store, open_store
 from tasks.vision.errors import BadInput
 from tasks.vision.files import shown
 
@@ -25,6 +26,8 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
 
     where = store_address(store)
     found, damaged = all_runs(where)
+    home = open_store(where)
+    found = [placed(summary, home) for summary in found]
     for line in damaged:
         print(shown(f"relevo: {line}"), file=sys.stderr)
     if as_json:
@@ -48,12 +51,24 @@ def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption 
     """
     from tasks.runs import find_run
 
-    summary = find_run(store_address(store), run)
+    where = store_address(store)
+    summary = placed(find_run(where, run), open_store(where))
     if as_json:
         print(json.dumps(summary))
     else:
         print_run(summary)
     return 0
+
+
+def placed(summary: dict[str, Any], home: Store) -> dict[str, Any]:
+    """A run's summary with the addresses that it has in this store, which may be a copy, or moved."""
+    folder = f"runs/{summary['run']}"
+    stages = {
+        name: {**stage, "model": home.address(f"{folder}/models/{name}")}
+        for name, stage in summary["stages"].items()
+    }
+    report = home.address(f"{folder}/report.html")
+    return {**summary, "store": home.uri, "report": report, "stages": stages}
 
 
 def compare(

@@ -15,9 +15,10 @@ import pytest
 from conftest import ROOT, Chain, Outcome, Relevo
 from stores import finish_run
 
+from flows.history import runs, show
 from tasks.garbage import collect
 from tasks.publish import run_name
-from tasks.runs import find_model, find_run, run_names
+from tasks.runs import find_model, find_run, run_names, seal
 from tasks.vision.errors import BadInput
 from tasks.vision.model import unpack
 
@@ -55,6 +56,29 @@ def test_the_latest_run_is_the_one_that_began_last_whatever_its_name(tmp_path: P
     # A copied store is written at another time; and a damaged summary says no time at all.
     (tmp_path / "runs" / "zebra" / "run.json").write_text("[" * 200_000)
     assert run_names(store) == [usual, "a-first-try", "zebra"]
+
+
+def test_a_moved_store_names_the_places_where_it_is_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = finish_run(tmp_path / "old", "one")
+    summary = find_run(str(tmp_path / "old"), "one")
+    scores = {"accuracy": 0.5, "balanced_accuracy": 0.5}
+    stage = {"state": "trained", "seconds": 1.0, "metrics": scores}
+    there = {"store": str(tmp_path / "old"), "report": str(folder / "report.html"), "seed": 0}
+    stages = {"baseline": {**stage, "model": str(folder / "models/baseline")}}
+    summary |= {**there, "stages": stages}
+    (folder / "run.json").write_text(json.dumps({**summary, "sha256": seal(summary)}))
+    store = (tmp_path / "old").rename(tmp_path / "new")
+    show(store=str(store))
+    assert f"report: {store}/runs/one/report.html" in capsys.readouterr().out
+    show(store=str(store), as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["store"] == str(store)
+    assert shown["report"] == f"{store}/runs/one/report.html"
+    assert shown["stages"] == {"baseline": {**stage, "model": f"{store}/runs/one/models/baseline"}}
+    runs(store=str(store), as_json=True)
+    assert json.loads(capsys.readouterr().out)["runs"] == [shown]
 
 
 def test_a_run_that_is_not_there_is_told_the_newest_alone(tmp_path: Path) -> None:
