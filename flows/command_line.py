@@ -237,7 +237,3 @@ def _refuse(line: str) -> int:
     # Whatever is quoted here may be an address with a password in it.
     print(shown(f"relevo: {without_secrets(line)}"), file=sys.stderr)
     return 2
-
-
-if __name__ == "__main__":
-    main()

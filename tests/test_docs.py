@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Relevo
 
-from flows.__main__ import app
+from flows.command_line import app
 from tasks.vision.recipe import Recipe
 from tasks.vision.settings import Data, Early, LabelScheme, Network, Stage
 

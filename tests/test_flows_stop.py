@@ -124,3 +124,29 @@ def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
             assert not checkpoints.stop()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+HURRIED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "flows.command_line":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from flows.__main__ import main
+main()
+"""
+
+
+def test_a_stop_before_anything_is_imported_is_one_line(prefect_home: Path) -> None:
+    stopped = subprocess.run(
+        [sys.executable, "-c", HURRIED, "runs"],
+        cwd=ROOT,
+        env=environment(prefect_home),
+        capture_output=True,
+        text=True,
+    )
+    assert stopped.returncode == 130
+    assert stopped.stderr == "relevo: stopped\n"
