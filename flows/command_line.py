@@ -31,7 +31,7 @@ from flows.options import (
     strict,
 )
 from flows.scoring import evaluate, export, predict
-from flows.tables import print_run
+from flows.tables import Output, print_run
 from flows.terminal import Follower
 from tasks.places import local_data, store_address
 from tasks.progress import duration
@@ -207,7 +207,13 @@ def main() -> None:
 
 def _status(words: list[str]) -> int:
     try:
-        result = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        result = app(
+            words,
+            console=Output(),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (BadInput, StoreError) as error:

@@ -20,15 +20,20 @@ ENDLESS = 10_000  # columns: what reads a pipe wants a row on a line, however lo
 STYLES = {"better": "green", "worse": "red"}
 
 
-class Printer(Console):
+class Output(Console):
     """Standard output. It leaves what a closed pipe means to the caller; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Have the caller end the command."""
+        raise BrokenPipeError
+
+
+class Printer(Output):
+    """Standard output for what commands find; text in it comes from outside."""
 
     def __init__(self) -> None:
         bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
         super().__init__(highlight=False, markup=False, width=None if bounded else ENDLESS)
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A text or a table's cell; names in it come from outside."""

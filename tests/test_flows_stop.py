@@ -150,3 +150,15 @@ def test_a_stop_before_anything_is_imported_is_one_line(prefect_home: Path) -> N
     )
     assert stopped.returncode == 130
     assert stopped.stderr == "relevo: stopped\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_that_nobody_reads_on_ends_as_every_command_does(
+    words: list[str], prefect_home: Path
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = started(words, prefect_home, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    _, said = ended.communicate(timeout=60)
+    assert (ended.returncode, said) == (128 + signal.SIGPIPE, "")
