@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from flows.options import JsonOption, StoreOption
-from flows.tables import Printer, comparison_table, print_run, print_runs
+from flows.tables import Printer, print_comparison, print_run, print_runs
 from tasks.places import store_address
 from tasks.store import Store, open_store
 from tasks.vision.errors import BadInput
@@ -104,7 +104,7 @@ def compare(
         console.whole(f"{letter}: {name}")
     for each in found["comparisons"]:
         console.print()
-        console.print(comparison_table(each, letters))
+        print_comparison(each, letters, console)
     rows = [row for each in found["comparisons"] for row in each["stages"].values()]
     if count := sum("p" in row for row in rows):
         console.print()

@@ -1,13 +1,19 @@
-"""What commands print about runs: tables that fit 80 columns, and plain text where no terminal is."""
+"""What commands print about runs: tables that fit 80 columns, and plain text where no terminal is.
+
+On a narrower terminal a table's least important columns go; where that isn't enough, its lines run over.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +21,6 @@ from tasks.progress import duration
 from tasks.vision.files import shown
 
 ENDLESS = 10_000  # columns: what reads a pipe wants a row on a line, however long
-
 
 STYLES = {"better": "green", "worse": "red"}
 
@@ -43,6 +48,23 @@ class Printer(Output):
         """One line, however long: a path must stay whole to be copied."""
         self.print(text, soft_wrap=True)
 
+    def table(self, make: Callable[[Sequence[str]], Table], spare: Sequence[str]) -> Sequence[str]:
+        """Print what `make` makes without those of the `spare` columns, in order, that don't fit.
+
+        Returns:
+            The columns that were left out.
+        """
+        for most in range(len(spare) + 1):
+            table = make(spare[:most])
+            needed = Measurement.get(self, self.options.update(width=ENDLESS), table).minimum
+            if needed <= self.width:
+                break
+        usual = self.width
+        self.width = max(needed, usual)  # print() takes no width beyond it
+        self.print(table)
+        self.width = usual
+        return spare[:most]
+
 
 def print_run(summary: dict[str, Any]) -> None:
     """One run: its stages, states, scores and seconds, what its starts were worth, its report."""
@@ -52,8 +74,11 @@ def print_run(summary: dict[str, Any]) -> None:
         f"{summary['run']}: recipe {summary['recipe']}{seed}, {duration(summary['seconds'])}, "
         f"on {'a GPU' if summary['device'] == 'gpu' else 'a processor'}"
     )
-    console.print(stage_table(summary["stages"]))
-    if _controls(summary["stages"]):
+    stages = summary["stages"]
+    controls = _controls(stages)
+    spare = ["seconds", "balanced", *controls[::-1]]
+    left_out = console.table(lambda without: stage_table(stages, without), spare)
+    if not set(controls) <= set(left_out):
         console.print(
             "scratch: the same network without its start, for as many epochs of all layers"
         )
@@ -63,17 +88,18 @@ def print_run(summary: dict[str, Any]) -> None:
     console.whole(f"report: {summary['report']}")
 
 
-def stage_table(stages: dict[str, dict[str, Any]]) -> Table:
+def stage_table(stages: dict[str, dict[str, Any]], without: Sequence[str] = ()) -> Table:
     """Stages with their states and seconds, their scores, and those of their controls if there are any."""
     controls = _controls(stages)
-    table = _table("stage", "state", "accuracy", "balanced", *controls, "seconds")
+    rows = []
     for name, stage in stages.items():
         scores = [stage["metrics"]["accuracy"], stage["metrics"]["balanced_accuracy"]]
         beside = [stage.get("controls", {}).get(kind) for kind in controls]
         scores += [control and control["metrics"]["accuracy"] for control in beside]
         shown = ["" if score is None else f"{score:.4f}" for score in scores]
-        table.add_row(name, stage["state"], *shown, f"{stage['seconds']:,.1f}")
-    return table
+        rows.append([name, stage["state"], *shown, f"{stage['seconds']:,.1f}"])
+    columns = ["stage", "state", "accuracy", "balanced", *controls, "seconds"]
+    return _table(columns, rows, without)
 
 
 def _controls(stages: dict[str, dict[str, Any]]) -> list[str]:
@@ -89,9 +115,7 @@ def print_runs(summaries: list[dict[str, Any]]) -> None:
     Which stages those are is said below, once for all runs that have the same; a letter tells them apart.
     """
     chains = list(dict.fromkeys(tuple(summary["stages"]) for summary in summaries))
-    table = _table("run", "seed", "took", words=1)
-    table.columns[0].no_wrap = True  # a name that is copied must be whole
-    table.add_column("accuracy of each stage", overflow="fold")
+    rows = []
     for summary in summaries:
         chain = chains.index(tuple(summary["stages"]))
         # Not 0.9972: five stages fit a terminal of 80 columns.
@@ -100,9 +124,13 @@ def print_runs(summaries: list[dict[str, Any]]) -> None:
             for stage in summary["stages"].values()
         ]
         cell = " ".join([*_letter(chain, chains), *scores])
-        table.add_row(summary["run"], str(summary["seed"]), duration(summary["seconds"]), cell)
+        rows.append([summary["run"], str(summary["seed"]), duration(summary["seconds"]), cell])
+    columns = ["run", "seed", "took", "accuracy of each stage"]
     console = Printer()
-    console.print(table)
+    console.table(
+        lambda without: _table(columns, rows, without, words=1, wrapped=columns[-1]),
+        ["seed", "took"],
+    )
     for i, names in enumerate(chains):
         console.print(f"{''.join(_letter(i, chains)) or 'stages'}: {', '.join(names)}")
 
@@ -114,7 +142,7 @@ def _letter(chain: int, chains: list[tuple[str, ...]]) -> list[str]:
     return [ascii_uppercase[chain] if chain < len(ascii_uppercase) else str(chain + 1)]
 
 
-def comparison_table(comparison: dict[str, Any], letters: dict[str, str]) -> Table:
+def print_comparison(comparison: dict[str, Any], letters: dict[str, str], console: Printer) -> None:
     """Stages of two runs: accuracies, their difference with its interval, the verdict.
 
     Args:
@@ -122,8 +150,7 @@ def comparison_table(comparison: dict[str, Any], letters: dict[str, str]) -> Tab
         letters: what the runs are called in the table, by their names.
     """
     a, b = letters[comparison["against"]], letters[comparison["run"]]
-    table = _table("stage", a, b, f"{b} - {a}", "95 % interval", words=1)
-    table.add_column("verdict", overflow="fold")
+    rows: list[list[str | Text]] = []
     for name, row in comparison["stages"].items():
         scores = ["" if score is None else f"{score:.4f}" for score in row["accuracies"]]
         interval = " to ".join(f"{end:+.4f}" for end in row.get("interval", ()))
@@ -132,21 +159,36 @@ def comparison_table(comparison: dict[str, Any], letters: dict[str, str]) -> Tab
         for run, letter in letters.items():
             said = said.replace(run, letter)
         verdict = Text(shown(said), STYLES.get(row["verdict"], ""))
-        table.add_row(name, *scores, difference, interval, verdict)
-    return table
+        rows.append([name, *scores, difference, interval, verdict])
+    columns = ["stage", a, b, f"{b} - {a}", "95 % interval", "verdict"]
+    console.table(
+        lambda without: _table(columns, rows, without, words=1, wrapped="verdict"),
+        ["95 % interval", f"{b} - {a}"],
+    )
 
 
-def _table(*columns: str, words: int = 2) -> Table:
-    """A table without lines. Its first `words` columns are words, to the left; the rest are numbers."""
+def _table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    without: Sequence[str],
+    words: int = 2,
+    wrapped: str | None = None,
+) -> Table:
+    """A table without lines. Its first `words` columns are words, to the left; the rest are numbers.
+
+    One column may be `wrapped`, between words. A cell of the others is never cut: half a number would be
+    another number, and a name that is copied must be whole.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for i, name in enumerate(columns):
-        # Names are folded where they must be; half a number would be another number.
-        left = i < words
-        table.add_column(
-            name,
-            justify="left" if left else "right",
-            overflow="fold",
-            no_wrap=not left,
-            min_width=12 if not i else None,
-        )
+    kept = [i for i, name in enumerate(columns) if name not in without]
+    for i in kept:
+        name = columns[i]
+        if name == wrapped:
+            table.add_column(name, overflow="fold")
+            continue
+        wide = max([cell_len(shown(str(row[i]))) for row in rows] + [cell_len(name)])
+        justify: Literal["left", "right"] = "left" if i < words else "right"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=wide)
+    for row in rows:
+        table.add_row(*(row[i] for i in kept))
     return table

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import re
 import time
+from typing import Any
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from flows.tables import Printer
+from flows.tables import Printer, print_comparison, print_run, print_runs
 from flows.terminal import Follower
 from tasks.progress import Event
 from tasks.vision.budget import Progress
@@ -67,3 +68,48 @@ def test_plain_lines_stand_in_columns_whatever_their_names() -> None:
         "accuracy 0.875; 1,234 images/s, 5 min left",
         "train transfer:                         begins",
     ]
+
+
+STAGES = ["baseline", "ten_class_from_transfer", "a_name_that_is_as_long_as_forty_columns"]
+
+
+def summary() -> dict[str, Any]:
+    """A run with three stages, the last with controls."""
+    scored = {"metrics": {"accuracy": 0.9876, "balanced_accuracy": 0.8765}}
+    stage = {**scored, "state": "trained", "seconds": 1234.5}
+    controls = {kind: {"metrics": {"accuracy": 0.1234}} for kind in ("scratch", "random")}
+    stages = {name: dict(stage) for name in STAGES}
+    stages[STAGES[-1]]["controls"] = controls
+    about = {"run": "20260301-120000-000-digits", "recipe": "digits", "seed": 7, "device": "cpu"}
+    return {**about, "seconds": 60.0, "report": "/tmp/report.html", "stages": stages}
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60])
+def test_a_narrow_terminal_costs_no_name_state_or_accuracy(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_run(summary())
+    told = capsys.readouterr().out
+    rows = [line.split()[:3] for line in told.splitlines()]
+    assert all([name, "trained", "0.9876"] in rows for name in STAGES), told
+    assert "1,234.5" not in told
+    assert ("random:" in told) == ("0.1234" in told)
+    print_runs([summary()])
+    told = capsys.readouterr().out
+    assert "20260301-120000-000-digits" in told
+    assert told.split().count(".9876") == 3, told
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60])
+def test_a_narrow_terminal_costs_no_verdict(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    row = {"accuracies": [0.9, 0.95], "difference": 0.05, "interval": [0.01, 0.09]}
+    stages = {name: {**row, "verdict": "better"} for name in STAGES}
+    comparison = {"against": "one", "run": "two", "stages": stages}
+    print_comparison(comparison, {"one": "A", "two": "B"}, Printer())
+    told = capsys.readouterr().out
+    rows = [(line.split()[:3], line.split()[-1]) for line in told.splitlines()]
+    assert all(([name, "0.9000", "0.9500"], "better") in rows for name in STAGES), told
