@@ -167,6 +167,25 @@ def test_names_of_two_words_are_drawn_whole_and_nothing_runs_over() -> None:
     assert texts(grid(labels=NAMES))[1] == "labrador\nretriever .91\nis golden\nretriever"
 
 
+@pytest.mark.parametrize("name", ["a class of birds " * 4, "W" * 60, "$" * 60, "short"])
+def test_the_longest_names_at_an_axis_leave_room_for_what_it_shows(name: str) -> None:
+    counts = {split: [10, 20, 30] for split in ("train", "validation", "test")}
+    names = [f"{i} {name}"[:60] for i in range(3)]
+    bars = figures.class_distribution(names, counts, "images")
+    cells = grids.confusion_matrix([[1, 2, 3]] * 3, names, "confusion")
+    for figure in (bars, cells):
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        assert axes.get_window_extent().height > 0.3 * figure.bbox.height
+        ticks = [*axes.get_xticklabels(), *axes.get_yticklabels()]
+        for box in (tick.get_window_extent() for tick in ticks if tick.get_text()):
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+            assert box.y0 >= 0
+        assert all(tick.get_text().endswith("…") for tick in axes.get_xticklabels()) == (
+            name != "short"
+        )
+
+
 def test_white_space_in_a_name_is_one_space() -> None:
     odd = ["tab\tand\nnewline", "b"]
     matrix = grids.confusion_matrix([[3, 1], [1, 3]], odd, "odd").axes[0]

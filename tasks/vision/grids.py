@@ -25,6 +25,8 @@ from tasks.vision.sheets import (
     plain,
     quiet,
     sheet,
+    shortened,
+    tick_name,
     width_of,
 )
 from tasks.vision.words import WORDS
@@ -119,7 +121,7 @@ def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool | None) -> No
 
 def _lines(name: str, after: str = "") -> list[str]:
     """A name and what comes after it, in one line or two as wide as a picture; cut where it must be."""
-    name = _shortened(one_line(name))
+    name = shortened(one_line(name), LONGEST)
     whole = f"{name} {after}".strip()
     if _fits(whole):
         return [whole]
@@ -133,17 +135,13 @@ def _lines(name: str, after: str = "") -> list[str]:
 def _cut(text: str, after: str = "") -> str:
     """As much of a text as fits before what comes after it."""
     for most in range(len(text), 0, -1):
-        if _fits(line := f"{_shortened(text, most)} {after}".strip()):
+        if _fits(line := f"{shortened(text, most)} {after}".strip()):
             return line
     return after
 
 
 def _fits(line: str) -> bool:
     return width_of(plain(line), CAPTION) <= 72 * SIDE
-
-
-def _shortened(text: str, most: int = LONGEST) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def _probability(value: float, lang: str) -> str:
@@ -158,7 +156,7 @@ def confusion_matrix(
     """Counts and shares of each row: rows are true classes, columns predicted ones."""
     words = WORDS[lang]
     counts = np.asarray(matrix, dtype=np.int64)
-    labels = [one_line(label) for label in labels]
+    labels = [tick_name(label) for label in labels]
     n = len(labels)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)

@@ -4,6 +4,7 @@ Nothing here touches matplotlib's global state, so that tasks may draw in thread
 be legible when a figure is shown 350 pixels wide, on a phone.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from io import BytesIO
@@ -24,6 +25,7 @@ INK, MUTED, RULE = "#1b2430", "#566170", "#d9dee5"
 BLUE, ORANGE, GREY = "#1f5fa8", "#c2571a", "#6b7480"
 SMALL, NORMAL, TITLE = 9.5, 10.5, 12.0  # points
 DOTS_PER_INCH = 200
+TICK = 130.0  # points that a class's name at an axis may be long, about 25 characters
 # What draws the scripts that the first one lacks, as systems commonly have them.
 FONTS = (
     "DejaVu Sans",
@@ -85,6 +87,22 @@ def width_of(text: str, size: float, weight: str = "normal") -> float:
     return float(path.get_extents().width)
 
 
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters, the last of them three dots where some are left out."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def tick_name(name: str) -> str:
+    """A class's name in one line, as much of it as an axis has room for."""
+    name = one_line(name)
+    if width_of(plain(name), SMALL) <= TICK:
+        return name
+    # The first number of characters that is too many is one more than what fits.
+    counts = range(2, len(name))
+    many = bisect_right(counts, TICK, key=lambda n: width_of(plain(shortened(name, n)), SMALL))
+    return shortened(name, max(2, many + 1))
+
+
 def legend(figure: Figure, columns: int) -> None:
     """A legend without a frame below the axes, at the left, in fewer columns if so many are too wide."""
     spaces = {"handlelength": 2.4, "handletextpad": 0.8, "columnspacing": 1.4, "borderpad": 0.4}
@@ -128,7 +146,7 @@ def quiet(axes: Axes, lang: str, grid: str = "y") -> None:
 
 def class_ticks(axes: Axes, labels: Sequence[str], room: float) -> None:
     """Names classes along x, turned where they are longer than `room` inches for each allows."""
-    labels = [one_line(label) for label in labels]
+    labels = [tick_name(label) for label in labels]
     turned = max(map(len, labels)) * 0.09 > room
     axes.set_xticks(range(len(labels)), [plain(label) for label in labels])
     for label in axes.get_xticklabels():
