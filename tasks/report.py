@@ -48,6 +48,9 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
             stages[name]["controls"][kind], theirs = _numbers(control, store, lang)
             answers[f"{name}, {kind}"] = answers_of(theirs)
         pictures.update(_stage_figures(name, numbers, arrays, data, lang))
+    _say_undrawn(
+        [*data.classes, *(label for stage in stages.values() for label in stage["labels"])]
+    )
     for name, found in differences(stages, answers).items():
         stages[name]["differences"] = found
         pictures.update(_comparison(name, stages[name], stages, lang))
@@ -62,6 +65,15 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
     files = {"report.html": html.encode(), **_figure_files(pictures)}
     ref = open_store(store).put("report", _zip(files), ".zip", made_from=())
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
+
+
+def _say_undrawn(names: list[str]) -> None:
+    from tasks.vision.sheets import undrawn
+
+    if lacking := undrawn("".join(names)):
+        some = lacking if len(lacking) <= 20 else f"{lacking[:20]}…"
+        line = f"figures show boxes for {some}, which no font here has; install e.g. fonts-noto-cjk or -core"
+        tell(Event("write report", line))
 
 
 def _figure_files(pictures: dict[str, bytes]) -> dict[str, bytes]:

@@ -11,6 +11,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tasks.progress import Event, listening
+from tasks.report import _say_undrawn
 from tasks.vision import figures, grids, sheets
 from tasks.vision.curves import overfitting
 
@@ -205,6 +207,27 @@ def test_other_scripts_fall_back_on_the_fonts_that_are_there(
     sheets.fonts.cache_clear()
     assert family == ["DejaVu Sans", "STIXGeneral"]
     assert not caplog.records
+
+
+def test_characters_that_no_font_has_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sheets, "FONTS", ("DejaVu Sans",))
+    sheets.fonts.cache_clear()
+    lacking = sheets.undrawn("año, Ж\n犬と犬")
+    sheets.fonts.cache_clear()
+    assert lacking == "犬と"
+
+
+def test_the_report_says_once_what_its_figures_can_not_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Event] = []
+    monkeypatch.setattr(sheets, "fonts", lambda: ["DejaVu Sans"])
+    with listening(told.append):
+        _say_undrawn(["cat", "犬", "犬"])
+        _say_undrawn(["cat", "niño"])
+    assert [event.message for event in told] == [
+        "figures show boxes for 犬, which no font here has; install e.g. fonts-noto-cjk or -core"
+    ]
 
 
 def test_the_best_epoch_is_named_and_in_the_loss_curves_by_what_it_is_best() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import ScalarFormatter
@@ -51,6 +51,14 @@ def fonts() -> list[str]:
     """Those of `FONTS` that this machine has; to name another would log a warning."""
     there = {font.name for font in fontManager.ttflist}
     return [name for name in FONTS if name in there]
+
+
+def undrawn(text: str) -> str:
+    """Those characters of a text, each once, that no font here has: figures show boxes for them."""
+    drawn: set[int] = set()
+    for name in fonts():
+        drawn |= get_font(findfont(name)).get_charmap().keys()
+    return "".join(dict.fromkeys(c for c in text if c.isprintable() and ord(c) not in drawn))
 
 
 def one_line(name: str) -> str:
