@@ -34,7 +34,7 @@ from flows.scoring import evaluate, export, predict
 from flows.tables import Output, print_run
 from flows.terminal import Follower
 from tasks.places import local_data, store_address
-from tasks.progress import duration
+from tasks.progress import Event, duration
 from tasks.store import StoreError, open_store
 from tasks.store.addresses import without_secrets
 from tasks.vision.errors import BadInput
@@ -89,7 +89,11 @@ def run(
 
         require_gpu()
     open_store(where).check()
-    with quiet_prefect(own_server=dispatch == "inline"), Follower() as follower:
+    follower, begins = Follower(), Event("prefect", "starting")
+    with (
+        quiet_prefect(own_server=dispatch == "inline", starting=lambda: follower(begins)),
+        follower,
+    ):
         from flows.experiment import experiment
         from flows.parameters import recipe_parameters
         from tasks.progress import listening

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,10 +48,13 @@ uvicorn.run(
 
 
 @contextmanager
-def quiet_prefect(*, own_server: bool = True) -> Iterator[None]:
+def quiet_prefect(
+    *, own_server: bool = True, starting: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Import Prefect and start its temporary server, if it needs one, without a word from either.
 
-    What goes wrong in a run still reaches the caller as an exception.
+    What goes wrong in a run still reaches the caller as an exception. `starting` is called first
+    where nobody names a server, since a server takes a while to start.
 
     Raises:
         BadInput: the server that the settings name does not answer, or Prefect's home can't be written;
@@ -61,6 +64,9 @@ def quiet_prefect(*, own_server: bool = True) -> Iterator[None]:
         os.environ.setdefault(name, value)
     if not os.environ.get("PREFECT_API_URL", "unset").strip():
         del os.environ["PREFECT_API_URL"]  # Prefect would take it for an address
+    if own_server and "PREFECT_API_URL" not in os.environ:
+        os.environ.setdefault("DO_NOT_TRACK", "1")  # else it says on a terminal what it would track
+        starting()
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()

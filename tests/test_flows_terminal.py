@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT, environment
 from rich.console import Console
 from rich.table import Table
 
@@ -68,6 +72,31 @@ def test_plain_lines_stand_in_columns_whatever_their_names() -> None:
         "accuracy 0.875; 1,234 images/s, 5 min left",
         "train transfer:                         begins",
     ]
+
+
+STARTED = """
+import os
+from flows import local_server
+
+local_server._start_server = lambda: print("started")
+local_server._check_server = print
+with local_server.quiet_prefect(starting=lambda: print("starting")):
+    print("DO_NOT_TRACK" in os.environ)
+"""
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [("", ["starting", "started", "True"]), ("http://x/api", ["http://x/api", "False"])],
+)
+def test_only_the_own_server_is_announced_and_kept_from_tracking(
+    server: str, said: list[str], prefect_home: Path
+) -> None:
+    there = environment(prefect_home) | {"PREFECT_API_URL": server}
+    there.pop("DO_NOT_TRACK", None)
+    words = [sys.executable, "-c", STARTED]
+    done = subprocess.run(words, cwd=ROOT, env=there, capture_output=True, text=True)
+    assert done.stdout.split() == said, done.stderr
 
 
 STAGES = ["baseline", "ten_class_from_transfer", "a_name_that_is_as_long_as_forty_columns"]
