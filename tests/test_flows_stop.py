@@ -13,7 +13,7 @@ import psutil
 import pytest
 from conftest import ROOT, SMALL, Chain, Relevo, environment, started
 
-import flows.__main__ as command_line
+from flows import command_line
 from tasks.checkpoints import Checkpoints
 from tasks.store import open_store
 
