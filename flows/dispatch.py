@@ -105,7 +105,7 @@ def send_stages(
     for node in _nodes(setting, stages):
         if node.control:
             done[node.stage].controls[node.control] = done.pop(node.title)
-    return done
+    return {name: done[name] for name in stages}  # not in the order in which they ended
 
 
 def _nodes(setting: Setting, stages: dict[str, Stage]) -> list[Node]:

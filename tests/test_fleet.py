@@ -110,6 +110,7 @@ def test_on_another_machine_all_of_it_is_cached(fleet: Fleet) -> None:
     fleet.kill_machine("a")
     run = fleet.order("experiment/on-demand", **small(stages=STAGES, run="second"))
     fleet.finish(run)
+    fleet.start_machine("a")
     takers = [fleet.worker_of(stage["id"]) for stage in fleet.stages_of(run).values()]
     assert takers == [{"b-gpu"}] * len(NODES)
     first, second = fleet.summary("first")["stages"], fleet.summary("second")["stages"]
@@ -117,7 +118,6 @@ def test_on_another_machine_all_of_it_is_cached(fleet: Fleet) -> None:
     assert [s["model_digest"] for s in first.values()] == [
         s["model_digest"] for s in second.values()
     ]
-    fleet.start_machine("a")
 
 
 def test_a_schedule_fires_and_one_that_is_removed_does_not(fleet: Fleet, tmp_path: Path) -> None:

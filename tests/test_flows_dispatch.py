@@ -17,6 +17,7 @@ from prefect.states import Cancelled, Crashed, Failed, Running, Scheduled
 from flows import dispatch
 from flows.parameters import Given
 from flows.train_stage import Setting
+from tasks.publish import Trained
 from tasks.store import Ref
 from tasks.store.base import Passing
 from tasks.vision.loading import load_recipe
@@ -115,13 +116,37 @@ def test_what_may_pass_is_outlasted_for_a_while(what: str, monkeypatch: pytest.M
         reach.ask(fail)
 
 
+REF = Ref.model_validate(
+    {"kind": "dataset", "uri": "x", "size": 1, "sha256": "0" * 64, "digest": "0" * 64}
+)
+
+
+def test_stages_stand_in_the_recipes_order_whichever_ends_first(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = client.create_flow_run(sender, state=Running())
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run.id))
+    monkeypatch.setattr(dispatch, "POLL", 0.0)
+    ended: list[str] = []
+
+    def look(self: dispatch._Sent, *_: object) -> Trained | None:
+        if self._title == "baseline" and not ended:
+            return None
+        ended.append(self._title)
+        return Trained(None, "trained", REF, REF)
+
+    monkeypatch.setattr(dispatch._Sent, "look", look)
+    recipe = load_recipe("digits")
+    stages = {name: recipe.stages[name] for name in ("baseline", "ten_class")}
+    done = dispatch.send_stages(Setting(recipe, REF, [], "nowhere", False), stages, {})
+    assert ended == ["ten_class", "baseline"]
+    assert list(done) == ["baseline", "ten_class"]
+
+
 def test_whatever_ends_the_sender_ends_its_stages(
     client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for a signal: whoever goes on with the run finds them."""
-    ref = Ref.model_validate(
-        {"kind": "dataset", "uri": "x", "size": 1, "sha256": "0" * 64, "digest": "0" * 64}
-    )
     recipe = load_recipe("digits")
     run = client.create_flow_run(sender, state=Running())
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run.id))
@@ -134,7 +159,7 @@ def test_whatever_ends_the_sender_ends_its_stages(
             raise ZeroDivisionError
 
     monkeypatch.setattr(dispatch._Sent, "look", look)
-    setting = Setting(recipe, ref, [], "nowhere", False)
+    setting = Setting(recipe, REF, [], "nowhere", False)
     stages = {name: recipe.stages[name] for name in ("baseline", "ten_class")}
     with pytest.raises(ZeroDivisionError):
         dispatch.send_stages(setting, stages, {})
