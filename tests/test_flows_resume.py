@@ -110,7 +110,8 @@ def test_a_run_whose_heart_beats_again_is_left_alone(
             "resource": {"prefect.resource.id": of},
         }
         client.request("POST", "/events", json=[event])
-        asked = {"filter": {"resource": {"id": [of]}}}
+        # by its name: the run's states are events of the same resource
+        asked = {"filter": {"event": {"name": [event["event"]]}, "resource": {"id": [of]}}}
         end = time.monotonic() + 60  # the server writes events in batches
         while not client.request("POST", "/events/filter", json=asked).json()["events"]:
             assert time.monotonic() < end
