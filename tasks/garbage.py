@@ -108,6 +108,7 @@ def collect(
         remove(home.entries(folder), IN_USE)
     remove(home.entries("damaged"), CUT_OFF)
     remove(home.unfinished(), CUT_OFF)
+    sweep.removed += home.drop_uploads(now - CUT_OFF, dry_run=dry_run)
     return sweep
 
 

@@ -31,7 +31,7 @@ HEAVY = {
     "transfer",
     "variables",
 }
-HEAVY |= {"s3", "s3_client", "s3_data", "s3_words"}
+HEAVY |= {"s3", "s3_client", "s3_data", "s3_uploads", "s3_words"}
 
 
 def imports_of(path: Path) -> set[str]:

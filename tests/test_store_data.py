@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ def test_an_archive_is_brought_once_and_again_when_it_changes(
     assert watch.count("GET") == got
     upload(s3, bucket, {"x.zip": b"another"})
     assert Path(local_data(f"s3://{bucket}/x.zip")).read_bytes() == b"another"
+
+
+def test_what_is_long_unused_makes_room(bucket: str, s3: Any) -> None:
+    upload(s3, bucket, {f"{name}/train/a/1.png": b"x" for name in ("used", "unused", "new")})
+    brought = [Path(local_data(f"s3://{bucket}/{name}")) for name in ("used", "unused")]
+    for path in brought:
+        os.utime(path.parent, (0, 0))
+    local_data(f"s3://{bucket}/used")
+    local_data(f"s3://{bucket}/new")
+    assert [path.exists() for path in brought] == [True, False]
+    assert len(list(brought[0].parents[1].iterdir())) == 2
 
 
 def test_an_answer_that_breaks_off_leaves_nothing_half_brought(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +17,10 @@ import pytest
 from relay import SECRETS, Fault, FaultOf, Relay
 from test_store import bucket, s3, s3_settings, s3_url
 
+from tasks.garbage import collect
 from tasks.store import Damaged, Missing, StoreError, open_store
 from tasks.store.base import Passing
-from tasks.store.s3_client import cache_folder
+from tasks.store.s3_cache import cache_folder
 
 __all__ = ["bucket", "s3", "s3_settings", "s3_url"]  # the fixtures that both files use
 
@@ -108,6 +111,56 @@ def test_the_cache_is_where_the_environment_says(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache/relevo/blobs"
+
+
+def test_what_is_long_unused_leaves_the_cache(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    used, unused, new = (store.put("dataset", content) for content in (b"used", b"unused", b"new"))
+    kept = [store.fetch(used), store.fetch(unused)]
+    kept += [cache_folder() / name for name in (f".partial-{'0' * 32}", "somebody's notes")]
+    for path in kept:
+        path.touch()
+        os.utime(path, (0, 0))
+    store.fetch(used)
+    store.fetch(new)
+    names = {used.sha256, new.sha256, "somebody's notes"}
+    assert {path.name for path in cache_folder().iterdir()} == names
+
+
+def test_uploads_that_were_cut_off_are_garbage(bucket: str, s3: Any, relay: StartRelay) -> None:
+    def cut_off(key: str) -> None:
+        which = {"Bucket": bucket, "Key": key}
+        which["UploadId"] = s3.create_multipart_upload(**which)["UploadId"]
+        s3.upload_part(**which, PartNumber=1, Body=b"pixels")
+
+    def left() -> list[str]:
+        return [each["Key"] for each in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+
+    blob = "0" * 64
+    others = [f"datasets/{blob}.npz", "x/other/program", f"y/datasets/{blob}.npz"]
+    for key in (f"x/datasets/{blob}.npz", *others):
+        cut_off(key)
+    store = f"s3://{bucket}/x"
+    began = s3.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["Initiated"]  # moto: in 2010
+    later = began + timedelta(hours=25)
+    assert collect(store, now=began + timedelta(hours=23)).removed == []
+    dry = collect(store, now=later, dry_run=True)
+    assert len(left()) == 4
+    assert collect(store, now=later).removed == dry.removed
+    assert [(entry.key, entry.size) for entry in dry.removed] == [(f"datasets/.partial-{blob}", 6)]
+    assert sorted(left()) == sorted(others)
+    assert collect(store, now=later).removed == []
+
+
+def test_a_key_that_may_not_see_uploads_collects_the_rest(
+    bucket: str, relay: StartRelay, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    store.put("dataset", b"pixels")
+    relay(lambda name: (403, "AccessDenied") if "?uploads" in name else None)
+    later = datetime.now(UTC) + timedelta(days=15)
+    assert len(collect(store.uri, now=later).removed) == 1
+    assert "takes s3:ListBucketMultipartUploads" in caplog.text
 
 
 def test_an_unusable_cache_folder_is_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +281,7 @@ def test_a_lost_answer_to_the_last_step_of_an_upload_does_no_harm(
 def test_bytes_that_the_way_has_changed_are_fetched_again(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tasks.store.s3 as module
+    import tasks.store.s3_cache as module
 
     store = open_store(f"s3://{bucket}")
     ref = store.put("model", b"pixels")

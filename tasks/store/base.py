@@ -180,6 +180,10 @@ class Store(ABC):
         """What a killed writer left behind, under a name that no one reads."""
         yield from ()
 
+    def drop_uploads(self, before: datetime, *, dry_run: bool) -> list[Entry]:
+        """Drop what uploads left that began before then and were cut off; says what."""
+        return []
+
     @contextmanager
     def claim(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
         """Hold the work named `key` for oneself; while another process does, wait.

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import mimetypes
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,14 @@ from tasks.store.base import (
     checked_key,
     listed_key,
     ref_to,
-    sha256_of,
     stays_inside,
 )
 from tasks.store.lease import Seen, Unsupported, leased
 from tasks.store.outages import lasting
-from tasks.store.s3_client import CACHE, TRANSFER, cache_folder, client, patiently, transfers
+from tasks.store.s3_cache import kept_copy
+from tasks.store.s3_client import TRANSFER, client, patiently, transfers
 from tasks.store.s3_slot import S3Slot
+from tasks.store.s3_uploads import drop_uploads
 from tasks.store.s3_words import NO_CONDITIONS, code_of, in_words, status_of
 
 
@@ -68,23 +69,11 @@ class S3Store(Store):
 
     @lasting
     def fetch(self, ref: Ref) -> Path:
-        if self._size(ref.uri) != ref.size:
-            raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
-        folder = cache_folder()
-        kept = folder / ref.sha256
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if kept.exists():
-                if sha256_of(kept) == (ref.sha256, ref.size):
-                    return kept
-                kept.unlink(missing_ok=True)
-            self._download(ref, kept)
-        except OSError as error:
-            reason = error.strerror or error
-            raise StoreError(
-                f"the cache folder {folder} can't be used ({reason}); free space or set {CACHE}"
-            ) from None
-        return kept
+        if self._size(ref.uri) == ref.size:
+            kept = kept_copy(ref, lambda file: self._download(ref, file))
+            if kept:
+                return kept
+        raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
 
     @lasting
     def read(self, key: str) -> bytes:
@@ -146,6 +135,12 @@ class S3Store(Store):
 
     def unfinished(self) -> Iterator[Entry]:
         yield from self.entries("locks")
+
+    @lasting
+    def drop_uploads(self, before: datetime, *, dry_run: bool) -> list[Entry]:
+        below = f"{self._prefix}/".lstrip("/")
+        with self._in_words("uploads"):
+            return drop_uploads(self._bucket, below, before, dry_run=dry_run)
 
     @contextmanager
     def claim(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
@@ -227,25 +222,14 @@ class S3Store(Store):
                 if code_of(error) != "NoSuchUpload" or not self._holds(ref):
                     raise
 
-    def _download(self, ref: Ref, kept: Path) -> None:
-        partial = kept.with_name(f".partial-{uuid.uuid4().hex}")
-
+    def _download(self, ref: Ref, to: Path) -> None:
         def download() -> None:
-            with partial.open("wb") as file:
+            with to.open("wb") as file:
                 name = self._name(ref.uri)
                 client().download_fileobj(self._bucket, name, file, Config=TRANSFER)
 
-        # A second look before the store is blamed: the way here may damage bytes too.
-        for _ in range(2):
-            try:
-                with self._in_words(ref.uri):
-                    patiently(download)
-                if sha256_of(partial) == (ref.sha256, ref.size):
-                    partial.replace(kept)
-                    return
-            finally:
-                partial.unlink(missing_ok=True)
-        raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
+        with self._in_words(ref.uri):
+            patiently(download)
 
 
 def _bucket_and_prefix(address: str) -> tuple[str, str]:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
@@ -22,7 +21,6 @@ from tasks.store.base import StoreError
 from tasks.store.s3_words import NO_URL, code_of, status_of
 
 T = TypeVar("T")
-CACHE = "RELEVO_BLOB_CACHE"
 ATTEMPTS = 6
 # boto3's own transfers: the optional native ones raise other errors.
 TRANSFER = TransferConfig(preferred_transfer_client="classic")
@@ -49,19 +47,6 @@ def transfers() -> AbstractContextManager[Any]:
     """boto3's transfer manager: parts of large objects, and several objects, at a time."""
     manager: AbstractContextManager[Any] = create_transfer_manager(client(), TRANSFER)
     return manager
-
-
-def cache_folder() -> Path:
-    """Where blobs are kept on this machine: $RELEVO_BLOB_CACHE, or below the user's cache folder.
-
-    Raises:
-        StoreError: there is no home folder to put it in.
-    """
-    try:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        raise StoreError(f"there is no home folder to cache data in; set {CACHE}") from None
-    return Path(os.environ.get(CACHE) or Path(home, "relevo", "blobs"))
 
 
 def client() -> Any:

@@ -17,7 +17,8 @@ from botocore import exceptions as boto
 
 from tasks.store.addresses import bucket_and_key
 from tasks.store.base import Missing, StoreError
-from tasks.store.s3_client import cache_folder, client, transfers
+from tasks.store.s3_cache import cache_folder, drop_unused, use
+from tasks.store.s3_client import client, transfers
 from tasks.store.s3_words import in_words, status_of
 
 
@@ -47,7 +48,9 @@ def bring(address: str) -> Path:
         digest = hashlib.sha256(f"{address}\0{versions}".encode()).hexdigest()
         name = PurePosixPath(key).name or bucket
         place = cache_folder().with_name("data") / digest[:32] / name
-        if not place.exists():
+        if place.exists():
+            use(place.parent)
+        else:
             _download(bucket, found, place)
     return place
 
@@ -84,6 +87,8 @@ def _below(bucket: str, key: str) -> Iterator[_Object]:
 def _download(bucket: str, objects: list[_Object], place: Path) -> None:
     partial = place.parent.with_name(f".partial-{uuid.uuid4().hex}") / place.name
     try:
+        place.parents[1].mkdir(parents=True, exist_ok=True)
+        drop_unused(place.parents[1])
         paths = [partial / each.path if each.path else partial for each in objects]
         for folder in {path.parent for path in paths}:
             folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +103,6 @@ def _download(bucket: str, objects: list[_Object], place: Path) -> None:
             if path.stat().st_size != each.size:
                 raise StoreError(f"s3://{bucket}/{each.key} changed while it was read; try again")
         if not place.exists():
-            place.parent.parent.mkdir(parents=True, exist_ok=True)
             partial.parent.rename(place.parent)
     except OSError as error:
         if not place.exists():  # else another process was faster
