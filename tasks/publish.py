@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from prefect.runtime import flow_run
+
 from tasks.environment import describe
 from tasks.exported import model_files
 from tasks.kept import load_evaluation, load_model, report_files
@@ -152,6 +154,7 @@ def publish(
         "started": started.isoformat(),
         "seed": plan.seed,
         "lineage": sha256_of(origins)[0],
+        "flow_run": flow_run.id,
     }
     full = {**summary, **more}
     home.write(f"{folder}/run.json", _json({**full, "sha256": seal(full)}))

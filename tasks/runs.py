@@ -58,6 +58,11 @@ def check_free(store: str, name: str) -> None:
         )
 
 
+def find_attempt(store: str, flow_run: str) -> dict[str, Any] | None:
+    """The summary that this very flow run has published, if it got so far before it crashed."""
+    return next((each for each in all_runs(store)[0] if each.get("flow_run") == flow_run), None)
+
+
 def all_runs(store: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Summaries of all finished runs, the newest last; and for each damaged one what is wrong."""
     found, damaged = [], []

@@ -5,15 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from conftest import Chain
 from prefect import flow, task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import State
+from prefect.flow_engine import run_flow_sync
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Running, Scheduled
 
+from flows.experiment import experiment
 from flows.resume_crashed import resume_crashed
+from tasks.runs import run_names
 
 
 @flow(name="train-stage")
@@ -121,3 +126,30 @@ def test_a_run_whose_heart_beats_again_is_left_alone(
     said = resume_crashed(run)
     assert said == ("lives" if beats else "resumed")
     assert state_of(client, run).is_running() == beats
+
+
+def test_an_experiment_that_crashed_when_all_was_done_is_published_once(
+    chain: Chain, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "stages": ["baseline"],
+        "settings": {"stages.baseline.epochs": 3, "defaults.network.widths": [8, 16, 16]},
+        "store": str(chain.store),
+        "run": "only-once",
+    }
+    run = client.create_flow_run(experiment, parameters=given).id
+
+    def attempt() -> dict[str, Any]:
+        client.set_flow_run_state(run, Scheduled(), force=True)
+        done = run_flow_sync(experiment, client.read_flow_run(run), parameters=given)
+        assert isinstance(done, dict)
+        return done
+
+    with monkeypatch.context() as crash:
+        crash.setattr("flows.experiment.show_run", lambda *what: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            attempt()
+    names = run_names(str(chain.store))
+    assert attempt()["run"] == "only-once"
+    assert run_names(str(chain.store)) == names
+    assert state_of(client, run).is_completed()
