@@ -93,14 +93,12 @@ def deploy(
 
 def _make_pool(client: SyncPrefectClient, name: str, about: str, limit: int | None) -> None:
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import ObjectAlreadyExists
 
     try:
-        client.read_work_pool(name)
-    except ObjectNotFound:
         pool = WorkPoolCreate(name=name, type="process", description=about, concurrency_limit=limit)
         client.create_work_pool(pool)
-    else:
+    except ObjectAlreadyExists:  # or a worker that starts has just made it
         client.update_work_pool(name, WorkPoolUpdate(description=about, concurrency_limit=limit))
 
 

@@ -122,7 +122,7 @@ def _check_server(url: str) -> None:
 
     for knock in range(1, KNOCKS + 1):
         try:
-            httpx.get(f"{url.rstrip('/')}/health", timeout=5)  # any answer will do
+            httpx.get(f"{url.rstrip('/')}/health", timeout=20)  # any answer will do
             return
         except (httpx.TransportError, httpx.InvalidURL, ValueError) as error:
             if knock == KNOCKS:

@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 from tasks.environment import describe
 from tasks.exported import model_files
 from tasks.kept import load_evaluation, load_model, report_files
-from tasks.runs import seal, stamp
+from tasks.runs import as_json, sealed, stamp
 from tasks.store import Ref, open_store
 from tasks.store.base import sha256_of
 from tasks.vision.events import event_file
@@ -135,7 +135,7 @@ def publish(
             for kind, control in trained.controls.items()
         },
     }
-    origins = _json(lineage)
+    origins = as_json(lineage)
     home.write(f"{folder}/lineage.json", origins)
     summary = {
         "run": name,
@@ -157,7 +157,7 @@ def publish(
         "flow_run": flow_run.id,
     }
     full = {**summary, **more}
-    home.write(f"{folder}/run.json", _json({**full, "sha256": seal(full)}))
+    home.write(f"{folder}/run.json", sealed(full))
     return summary
 
 
@@ -191,7 +191,3 @@ def _numbers(trained: Trained, store: str) -> dict[str, Any]:
     if trained.controls:
         numbers["controls"] = {kind: _numbers(c, store) for kind, c in trained.controls.items()}
     return numbers
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -161,14 +161,26 @@ def read_lineage(store: str, name: str) -> dict[str, Any]:
 
 def _read_summary(store: str, name: str) -> dict[str, Any]:
     try:
-        summary: dict[str, Any] = json.loads(open_store(store).read(f"runs/{name}/run.json"))
-        if summary.pop("sha256") != seal(summary):
+        content = open_store(store).read(f"runs/{name}/run.json")
+        summary: dict[str, Any] = json.loads(content)
+        # A changed digit may leave a number the same, so the bytes count too.
+        if summary.pop("sha256") != seal(summary) or content != sealed(summary):
             raise ValueError("its hash is another")
     except (Missing, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise BadInput(
             f"run {name!r}: its run.json is damaged; remove the folder runs/{name}"
         ) from None
     return summary
+
+
+def as_json(value: Any) -> bytes:
+    """A document for people to read."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def sealed(summary: dict[str, Any]) -> bytes:
+    """run.json: the summary and its hash."""
+    return as_json({**summary, "sha256": seal(summary)})
 
 
 def seal(summary: dict[str, Any]) -> str:

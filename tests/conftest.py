@@ -114,7 +114,11 @@ def environment(prefect_home: Path) -> dict[str, str]:
     """This process' environment without a server or a store of the person's."""
     strange = ("PREFECT_", "RELEVO_", "AWS_", "MLFLOW_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
-    return {**kept, "PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT)}
+    patience = {
+        "PREFECT_API_REQUEST_TIMEOUT": "300",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
+    }
+    return {**kept, **patience, "PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +126,7 @@ def server(prefect_home: Path) -> Iterator[str]:
     """One Prefect server for the whole session: starting one per command would cost seconds each."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=600):
         from prefect.settings import PREFECT_API_URL
 
         yield str(PREFECT_API_URL.value())

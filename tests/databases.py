@@ -39,7 +39,7 @@ def postgresql() -> Iterator[str]:
         )
     ready = [f"{PROGRAMS[-1]}/pg_isready", "--host", "127.0.0.1", "--port", str(port)]
     try:
-        Fleet.until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 60)
+        Fleet.until(lambda: subprocess.run(ready, capture_output=True).returncode == 0, 300)
         yield f"postgresql+asyncpg://relevo@127.0.0.1:{port}/postgres"
     finally:
         server.send_signal(signal.SIGINT)  # don't wait for clients

@@ -69,13 +69,15 @@ class Fleet:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             "PREFECT_SERVER_SERVICES_SCHEDULER_INSERT_BATCH_SIZE": "50",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT30S",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "5",
         }
         if database:
             settings["PREFECT_API_DATABASE_CONNECTION_URL"] = database
         command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         self._server = self._start("server", command, settings)
         try:
-            self.until(self._healthy, 120)
+            self.until(self._healthy, 600)
         except AssertionError:
             self.stop()
             raise
@@ -92,7 +94,8 @@ class Fleet:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
         home = self.folder / machine
         home.mkdir(parents=True, exist_ok=True)
-        return {**kept, "HOME": str(home), "PREFECT_HOME": str(home / "p"), "PYTHONPATH": str(ROOT)}
+        own = {"HOME": str(home), "PREFECT_HOME": str(home / "p"), "PYTHONPATH": str(ROOT)}
+        return {**kept, **own, "PREFECT_API_REQUEST_TIMEOUT": "300"}
 
     def _start(
         self, machine: str, words: list[str], more: dict[str, str], log: str = "log"
@@ -130,7 +133,8 @@ class Fleet:
             family = psutil.Process(worker.pid).children(recursive=True)
             worker.kill()
             for child in family:
-                child.kill()
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
             worker.wait()
 
     def prefect(self, *words: str) -> str:
@@ -142,7 +146,7 @@ class Fleet:
             cwd=self.folder / "operator",
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -155,7 +159,7 @@ class Fleet:
             cwd=self.folder / "operator",
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
 
     def order(self, deployment: str, **parameters: Any) -> str:
@@ -167,7 +171,10 @@ class Fleet:
         # A server on SQLite may stand still for a minute, on a slow machine.
         for patience in (60, 60, 180):
             with suppress(httpx.TransportError):
-                return httpx.request(method, f"{self.api}/{path}", timeout=patience, **body).json()
+                answer = httpx.request(method, f"{self.api}/{path}", timeout=patience, **body)
+                if answer.status_code < 500:
+                    return answer.json()
+            time.sleep(2)
         raise AssertionError(f"the server doesn't answer: {path}")
 
     def run(self, run: str) -> dict[str, Any]:
@@ -195,7 +202,7 @@ class Fleet:
         logs = self.folder.glob("*/*-[cg]pu.log")
         return {log.stem for log in logs if f"/runs/flow-run/{run}" in log.read_text()}
 
-    def finish(self, run: str, seconds: float = 400, state: str = "COMPLETED") -> dict[str, Any]:
+    def finish(self, run: str, seconds: float = 1000, state: str = "COMPLETED") -> dict[str, Any]:
         """Wait for a run's end, which must be as expected."""
         over = ("COMPLETED", "FAILED", "CANCELLED") + (("CRASHED",) if state == "CRASHED" else ())
         self.until(lambda: self.run(run)["state_type"] in over, seconds)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.keys import Done, Work
 from tasks.keys import seal as sealed
-from tasks.runs import seal
+from tasks.runs import sealed as run_file
 from tasks.store import Ref, open_store
 from tasks.store.base import sha256_of
 
@@ -49,7 +49,7 @@ def finish_run(
         "started": (started or datetime.now(UTC)).isoformat(),
         "lineage": sha256_of(origins)[0],
     }
-    home.write(f"runs/{name}/run.json", json.dumps({**summary, "sha256": seal(summary)}).encode())
+    home.write(f"runs/{name}/run.json", run_file(summary))
     return store / "runs" / name
 
 

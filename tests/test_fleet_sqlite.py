@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fleet import SETTINGS, Fleet
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 def test_a_server_on_sqlite_is_deployed_to_and_runs_a_stage(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_run_whose_heart_beats_again_is_left_alone(
         client.request("POST", "/events", json=[event])
         # by its name: the run's states are events of the same resource
         asked = {"filter": {"event": {"name": [event["event"]]}, "resource": {"id": [of]}}}
-        end = time.monotonic() + 60  # the server writes events in batches
+        end = time.monotonic() + 300  # the server writes events in batches
         while not client.request("POST", "/events/filter", json=asked).json()["events"]:
             assert time.monotonic() < end
             time.sleep(0.5)

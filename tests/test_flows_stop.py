@@ -33,24 +33,26 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
     for line in running.stderr:
         if "all epoch 1/3" in line:
             break
-    time.sleep(0.5)
     children = psutil.Process(running.pid).children(recursive=True)
     assert any("prefect.server" in word for child in children for word in child.cmdline())
-    asked = time.monotonic()
+    end = time.monotonic() + 60
+    while not any((tmp_path / "s" / "checkpoints").glob("train-*")):
+        assert time.monotonic() < end
+        time.sleep(0.02)
     if number == signal.SIGINT:
         os.killpg(running.pid, number)  # as a terminal sends it: to the whole process group
     else:
         running.send_signal(number)
     rest = running.stderr.read()
-    status = running.wait(timeout=30)
+    status = running.wait(timeout=120)
     if number == signal.SIGKILL:
         assert status == -signal.SIGKILL
     else:
         assert status == 128 + number, rest
-        assert time.monotonic() - asked < 10
+        assert "all epoch 3/3" not in rest
         assert "the same command goes on from here" in rest
         assert "Traceback" not in rest
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive, "the run's own server outlives it"
     again = relevo(*words, "--json", env={"PREFECT_API_URL": server}).json
     stage = again["stages"]["ten_class"]
@@ -160,5 +162,5 @@ def test_help_that_nobody_reads_on_ends_as_every_command_does(
     os.close(reading)
     ended = started(words, prefect_home, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
-    _, said = ended.communicate(timeout=60)
+    _, said = ended.communicate(timeout=300)
     assert (ended.returncode, said) == (128 + signal.SIGPIPE, "")

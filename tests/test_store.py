@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,8 +32,17 @@ BYTES = bytes(range(256)) * 40
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     """moto's server on a free port."""
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
+    # S3 looks at a condition and writes in one step; moto in two.
+    one, put_object = threading.RLock(), S3Response.put_object
+
+    def alone(self: S3Response) -> Any:
+        with one:
+            return put_object(self)
+
+    S3Response.put_object = alone
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -19,9 +19,9 @@ __all__ = ["bucket", "kept", "relay", "s3", "s3_settings", "s3_url", "store", "t
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A beat of a tenth of a second, and two seconds' patience."""
+    """A beat of a tenth of a second, and five seconds' patience."""
     monkeypatch.setattr(leases, "BEAT", 0.1)
-    monkeypatch.setattr(leases, "PATIENCE", 2.0)
+    monkeypatch.setattr(leases, "PATIENCE", 5.0)
     monkeypatch.setattr(leases, "POLL", 0.05)
 
 
@@ -53,9 +53,8 @@ def test_five_at_once_take_turns(store: Store) -> None:
         list(pool.map(work.do, [0.3] * 5))
     assert work.most == 1
     assert work.waited >= 1
-    clock = time.monotonic()
-    work.do(0)
-    assert time.monotonic() - clock < 2, "nobody holds it any more"
+    with store.claim("some-work", pytest.fail):
+        pass
 
 
 def test_other_work_does_not_wait(store: Store) -> None:
@@ -66,7 +65,7 @@ def test_other_work_does_not_wait(store: Store) -> None:
 def test_a_holder_that_lives_keeps_its_claim(store: Store) -> None:
     work = Work(store)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(work.do, [4.0, 0]))  # longer than the patience for a dead one
+        list(pool.map(work.do, [10.0, 0]))  # longer than the patience for a dead one
     assert work.most == 1
 
 
@@ -83,7 +82,7 @@ def test_a_dead_holder_in_a_bucket_is_replaced(bucket: str) -> None:
     waited = []
     clock = time.monotonic()
     with store.claim("some-work", lambda: waited.append(1)):
-        assert 2.0 < time.monotonic() - clock < 10
+        assert time.monotonic() - clock > leases.PATIENCE
     assert waited == [1]
     assert list(store.keys("locks")) == []
 
@@ -120,6 +119,5 @@ def test_a_claim_whose_answer_was_lost_is_ones_own(
         return False
 
     monkeypatch.setattr(S3Store, "write_if", lost)
-    clock = time.monotonic()
     with store.claim("some-work", pytest.fail):
-        assert time.monotonic() - clock < 2
+        pass

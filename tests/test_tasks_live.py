@@ -51,10 +51,19 @@ def trains() -> list[Any]:
         tell(Event("train another", detail=at(0.9).detail))
         for share in (0.25, 0.5):
             tell(at(share))
-            time.sleep(0.5)
-            seen += [each.data for each in artifacts()[:1]]
+            seen.append(awaited(100 * share))
         tell(at(1.0))
     return seen
+
+
+def awaited(percent: float) -> float | None:
+    """What the newest shows once it shows that, or at last."""
+    end = time.monotonic() + 60
+    while not (found := artifacts()[:1]) or found[0].data != percent:
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.1)
+    return percent
 
 
 def artifacts() -> list[Artifact]:
@@ -69,6 +78,7 @@ def artifacts() -> list[Artifact]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.live, "EVERY", 0.05)
+    monkeypatch.setattr(tasks.live, "LAST", 120.0)
 
 
 def test_progress_moves_under_one_key_and_ends_where_the_training_ends(

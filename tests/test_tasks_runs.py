@@ -18,7 +18,7 @@ from stores import finish_run
 from flows.history import runs, show
 from tasks.garbage import collect
 from tasks.publish import run_name
-from tasks.runs import find_model, find_run, run_names, seal
+from tasks.runs import find_model, find_run, run_names, sealed
 from tasks.vision.errors import BadInput
 from tasks.vision.model import unpack
 
@@ -68,7 +68,7 @@ def test_a_moved_store_names_the_places_where_it_is_now(
     there = {"store": str(tmp_path / "old"), "report": str(folder / "report.html"), "seed": 0}
     stages = {"baseline": {**stage, "model": str(folder / "models/baseline")}}
     summary |= {**there, "stages": stages}
-    (folder / "run.json").write_text(json.dumps({**summary, "sha256": seal(summary)}))
+    (folder / "run.json").write_bytes(sealed(summary))
     store = (tmp_path / "old").rename(tmp_path / "new")
     show(store=str(store))
     assert f"report: {store}/runs/one/report.html" in capsys.readouterr().out
@@ -79,6 +79,17 @@ def test_a_moved_store_names_the_places_where_it_is_now(
     assert shown["stages"] == {"baseline": {**stage, "model": f"{store}/runs/one/models/baseline"}}
     runs(store=str(store), as_json=True)
     assert json.loads(capsys.readouterr().out)["runs"] == [shown]
+
+
+def test_a_changed_digit_is_damage_though_the_number_is_the_same(tmp_path: Path) -> None:
+    file = finish_run(tmp_path, "one") / "run.json"
+    summary = find_run(str(tmp_path), "one")
+    file.write_bytes(sealed({**summary, "seconds": 0.1 + 0.2}))
+    assert find_run(str(tmp_path), "one")["seconds"] == 0.30000000000000004
+    file.write_text(file.read_text().replace("0.30000000000000004", "0.30000000000000005"))
+    assert json.loads(file.read_text())["seconds"] == 0.30000000000000004
+    with pytest.raises(BadInput, match="damaged"):
+        find_run(str(tmp_path), "one")
 
 
 def test_a_run_that_is_not_there_is_told_the_newest_alone(tmp_path: Path) -> None:
