@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.progress import duration
+from tasks.summaries import control_kinds, took
 from tasks.vision.files import shown
 
 ENDLESS = 10_000  # columns: what reads a pipe wants a row on a line, however long
@@ -70,12 +71,9 @@ def print_run(summary: dict[str, Any]) -> None:
     """One run: its stages, states, scores and seconds, what its starts were worth, its report."""
     console = Printer()
     seed = f", seed {summary['seed']}" if "seed" in summary else ""
-    console.whole(
-        f"{summary['run']}: recipe {summary['recipe']}{seed}, {duration(summary['seconds'])}, "
-        f"on {'a GPU' if summary['device'] == 'gpu' else 'a processor'}"
-    )
+    console.whole(f"{summary['run']}: recipe {summary['recipe']}{seed}, {took(summary)}")
     stages = summary["stages"]
-    controls = _controls(stages)
+    controls = control_kinds(stages)
     spare = ["seconds", "balanced", *controls[::-1]]
     left_out = console.table(lambda without: stage_table(stages, without), spare)
     if not set(controls) <= set(left_out):
@@ -90,7 +88,7 @@ def print_run(summary: dict[str, Any]) -> None:
 
 def stage_table(stages: dict[str, dict[str, Any]], without: Sequence[str] = ()) -> Table:
     """Stages with their states and seconds, their scores, and those of their controls if there are any."""
-    controls = _controls(stages)
+    controls = control_kinds(stages)
     rows = []
     for name, stage in stages.items():
         scores = [stage["metrics"]["accuracy"], stage["metrics"]["balanced_accuracy"]]
@@ -100,13 +98,6 @@ def stage_table(stages: dict[str, dict[str, Any]], without: Sequence[str] = ()) 
         rows.append([name, stage["state"], *shown, f"{stage['seconds']:,.1f}"])
     columns = ["stage", "state", "accuracy", "balanced", *controls, "seconds"]
     return _table(columns, rows, without)
-
-
-def _controls(stages: dict[str, dict[str, Any]]) -> list[str]:
-    """The kinds of controls that some stage has, in their usual order."""
-    return list(
-        dict.fromkeys(kind for stage in stages.values() for kind in stage.get("controls", {}))
-    )
 
 
 def print_runs(summaries: list[dict[str, Any]]) -> None:

@@ -12,13 +12,14 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.illustrated import inline, stage_figures
 from tasks.kept import load_evaluation, load_model, report_files
-from tasks.progress import counted, duration
+from tasks.progress import counted
 from tasks.publish import Trained
 from tasks.runs import last_runs
 from tasks.store import Ref, open_store
+from tasks.summaries import control_kinds, took
 
 SHOWN = 50  # faults listed
-CONTROLS = {"scratch": "from scratch", "random": "random network"}  # and how a column is headed
+CONTROLS = {"scratch": "from scratch", "random": "random network"}  # how a column is headed
 RUNS = 5  # earlier runs of the same recipe
 COMPARISON = "transfer_against_scratch"  # the figure of a stage that starts from another
 
@@ -139,15 +140,12 @@ def _row(name: str, stage: dict[str, Any]) -> dict[str, Any]:
 
 def _page(summary: dict[str, Any]) -> list[str]:
     stages = summary["stages"]
-    kinds = [
-        kind for kind in CONTROLS if any(kind in s.get("controls", {}) for s in stages.values())
-    ]
+    kinds = control_kinds(stages)
     columns = ["test accuracy", *(CONTROLS[kind] for kind in kinds), "seconds"]
     lines = [
         f"# {summary['run']}",
         "",
-        f"Recipe **{summary['recipe']}**, {duration(summary['seconds'])}, "
-        f"on {'a GPU' if summary['device'] == 'gpu' else 'a processor'}.",
+        f"Recipe **{summary['recipe']}**, {took(summary)}.",
         f"Report: `{summary['report']}`",
         "",
         f"| stage | state | {' | '.join(columns)} |",
