@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tasks.vision.model import Architecture, Card
 
@@ -143,9 +145,25 @@ class Chain:
 
 @pytest.fixture(scope="session")
 def chain(relevo: Relevo, server: str, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """The small digits chain, run twice on a fresh store, first with a server of its own."""
-    store = tmp_path_factory.mktemp("chain") / "store"
-    command = ["run", "digits", "--store", str(store), "--json", *SMALL]
-    first = relevo(*command)
-    second = relevo(*command, env={"PYTHONPROFILEIMPORTTIME": "1", "PREFECT_API_URL": server})
-    return Chain(store, first, second)
+    """The small digits chain, run twice on a fresh store, first with a server of its own.
+
+    It is trained once; each process of pytest-xdist has a copy.
+    """
+    own = tmp_path_factory.mktemp("chain") / "store"
+    apart = "PYTEST_XDIST_WORKER" not in os.environ
+    shared = own.parent if apart else tmp_path_factory.getbasetemp().parent
+    made, said = shared / "chain-made", shared / "chain-said.json"
+    with FileLock(shared / "chain-lock"):
+        if not said.exists():
+            command = ["run", "digits", "--store", str(made), "--json", *SMALL]
+            first = relevo(*command)
+            second = relevo(
+                *command, env={"PYTHONPROFILEIMPORTTIME": "1", "PREFECT_API_URL": server}
+            )
+            said.write_text(json.dumps([asdict(first), asdict(second)]))
+    shutil.copytree(made, own)
+    first, second = (
+        Outcome(each["status"], each["out"].replace(str(made), str(own)), each["err"])
+        for each in json.loads(said.read_text())
+    )
+    return Chain(own, first, second)

@@ -23,7 +23,7 @@ from tasks.runs import find_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
 
-KILLS = int(os.environ.get("RELEVO_KILLS", "5"))
+KILLS = int(os.environ.get("RELEVO_KILLS", "3"))
 FLIPS = int(os.environ.get("RELEVO_FLIPS", "4"))
 
 Run = Callable[[Path], Outcome]
