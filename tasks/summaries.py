@@ -7,8 +7,6 @@ from typing import Any
 
 from tasks.progress import duration
 
-KINDS = ("scratch", "random")  # of controls, as they stand beside their stage
-
 
 def took(summary: Mapping[str, Any]) -> str:
     """How long a run took, and on what."""
@@ -17,5 +15,5 @@ def took(summary: Mapping[str, Any]) -> str:
 
 
 def control_kinds(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The kinds of controls that some stage has."""
-    return [kind for kind in KINDS if any(kind in s.get("controls", {}) for s in stages.values())]
+    """The kinds of controls that some stage has, in the order in which they stand beside it."""
+    return [*dict.fromkeys(kind for stage in stages.values() for kind in stage.get("controls", {}))]

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,6 +93,14 @@ def started(
         env={**environment(prefect_home), **there},
         **options,
     )
+
+
+def wait_for_training(store: Path) -> None:
+    """Until a stage has a checkpoint."""
+    end = time.monotonic() + 600
+    while not any((store / "checkpoints").glob("train-*")):
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def bare_card(architecture: Architecture, labels: list[str], classes: list[list[str]]) -> Card:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, SMALL, Chain, Relevo, environment, started
+from conftest import ROOT, SMALL, Chain, Relevo, environment, started, wait_for_training
 
 from flows import command_line
 from tasks.checkpoints import Checkpoints
@@ -35,10 +35,7 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
             break
     children = psutil.Process(running.pid).children(recursive=True)
     assert any("prefect.server" in word for child in children for word in child.cmdline())
-    end = time.monotonic() + 60
-    while not any((tmp_path / "s" / "checkpoints").glob("train-*")):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_for_training(tmp_path / "s")
     if number == signal.SIGINT:
         os.killpg(running.pid, number)  # as a terminal sends it: to the whole process group
     else:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, started
+from conftest import SMALL, started, wait_for_training
 
 pytestmark = pytest.mark.slow
 
@@ -27,13 +26,6 @@ WORDS = [
 def start(store: Path, prefect_home: Path, server: str) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return started([*WORDS, "--store", str(store)], prefect_home, server, **pipes)
-
-
-def wait_for_training(store: Path) -> None:
-    end = time.monotonic() + 600
-    while not any((store / "checkpoints").glob("train-*")):
-        assert time.monotonic() < end
-        time.sleep(0.2)
 
 
 def test_one_trains_and_the_other_waits_for_it(

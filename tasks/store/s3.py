@@ -128,9 +128,8 @@ class S3Store(Store):
 
     @lasting
     def exists(self) -> bool:
-        below = f"{self._prefix}/".lstrip("/")
         with self._in_words("runs"):
-            found = client().list_objects_v2(Bucket=self._bucket, Prefix=below, MaxKeys=1)
+            found = client().list_objects_v2(Bucket=self._bucket, Prefix=self._below(), MaxKeys=1)
         return bool(found.get("Contents"))
 
     def unfinished(self) -> Iterator[Entry]:
@@ -138,9 +137,8 @@ class S3Store(Store):
 
     @lasting
     def drop_uploads(self, before: datetime, *, dry_run: bool) -> list[Entry]:
-        below = f"{self._prefix}/".lstrip("/")
         with self._in_words("uploads"):
-            return drop_uploads(self._bucket, below, before, dry_run=dry_run)
+            return drop_uploads(self._bucket, self._below(), before, dry_run=dry_run)
 
     @contextmanager
     def claim(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
@@ -185,7 +183,11 @@ class S3Store(Store):
         return in_words(self.uri, lambda: str(client().meta.endpoint_url), key)
 
     def _name(self, key: str) -> str:
-        return f"{self._prefix}/{listed_key(key)}".lstrip("/")
+        return self._below() + listed_key(key)
+
+    def _below(self) -> str:
+        """What the names of all objects of the store begin with."""
+        return f"{self._prefix}/".lstrip("/")
 
     def _get(self, key: str) -> dict[str, Any]:
         return dict(client().get_object(Bucket=self._bucket, Key=self._name(key)))

@@ -59,11 +59,16 @@ def kept_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
             finally:
                 partial.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or error
-        raise StoreError(
-            f"the cache folder {folder} can't be used ({reason}); free space or set {CACHE}"
-        ) from None
+        raise unusable(folder, error) from None
     return None
+
+
+def unusable(folder: Path, error: OSError) -> StoreError:
+    """What is said of a folder that nothing can be kept in."""
+    reason = error.strerror or error
+    return StoreError(
+        f"the cache folder {folder} can't be used ({reason}); free space or set {CACHE}"
+    )
 
 
 def use(path: Path) -> None:

@@ -17,7 +17,7 @@ from botocore import exceptions as boto
 
 from tasks.store.addresses import bucket_and_key
 from tasks.store.base import Missing, StoreError
-from tasks.store.s3_cache import cache_folder, drop_unused, use
+from tasks.store.s3_cache import cache_folder, drop_unused, unusable, use
 from tasks.store.s3_client import client, transfers
 from tasks.store.s3_words import in_words, status_of
 
@@ -106,9 +106,6 @@ def _download(bucket: str, objects: list[_Object], place: Path) -> None:
             partial.parent.rename(place.parent)
     except OSError as error:
         if not place.exists():  # else another process was faster
-            raise StoreError(
-                f"the cache folder {place.parents[1]} can't be used ({error.strerror or error}); "
-                "free space or set RELEVO_BLOB_CACHE"
-            ) from None
+            raise unusable(place.parents[1], error) from None
     finally:
         shutil.rmtree(partial.parent, ignore_errors=True)
