@@ -23,6 +23,7 @@ HEAVY = {
     "layers",
     "learning",
     "networks",
+    "on_gpu",
     "optimizers",
     "portable",
     "runtime",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tasks.vision import augment
+from tasks.vision.on_gpu import GpuFeatures, GpuImages
 
 
 def test_an_epoch_has_its_own_order_whatever_came_before() -> None:
@@ -40,3 +42,22 @@ def test_the_images_themselves_are_left_alone() -> None:
     before = images.copy()
     augment.batch(images, np.arange(4), np.ones(4, bool), augment.shifts(0, 1, 4, 2), 2)
     assert (images == before).all()
+
+
+@pytest.mark.parametrize("reach", [0, 2, 3])
+@pytest.mark.parametrize("flip", [False, True])
+def test_what_a_gpu_cuts_is_the_same_bytes(reach: int, flip: bool) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 9, 9, 3), dtype=np.uint8)
+    chosen = augment.order(0, 1, 40)[:30]
+    flips = augment.mirrored(0, 1, 40) if flip else None
+    moves = augment.shifts(0, 1, 40, reach) if reach else None
+    cut = GpuImages(images)(chosen, flips, moves, reach).numpy()
+    assert (cut == augment.batch(images, chosen, flips, moves, reach)).all()
+
+
+def test_features_on_a_gpu_are_picked_and_widened() -> None:
+    features = np.random.default_rng(0).normal(size=(40, 7)).astype(np.float16)
+    chosen = augment.order(0, 1, 40)[:30]
+    picked = GpuFeatures(features)(chosen, None, None, 0).numpy()
+    assert picked.dtype == np.float32
+    assert (picked == features[chosen]).all()

@@ -72,3 +72,9 @@ def test_silu_in_bfloat16_has_the_gradient_of_float32() -> None:
     near = tape.gradient(z, half, tf.cast(above, tf.bfloat16))
     assert near.dtype == tf.bfloat16
     np.testing.assert_allclose(tf.cast(near, tf.float32), exact, rtol=0.02, atol=0.02)
+
+
+def test_nobody_who_trains_is_told_how_to_write_functions(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(6):  # from the fifth on, TensorFlow finds that too often
+        tf.function(lambda x: x + 1)(tf.constant(0))
+    assert "retracing" not in caplog.text

@@ -115,7 +115,7 @@ def silu(x: tf.Tensor) -> tf.Tensor:
     """x * sigmoid(x) (Elfwing et al., arXiv 1702.03118), in one pass forward and one backward.
 
     TensorFlow's own gradient passes over bfloat16 activations six times, each slower than oneDNN's
-    whole forward pass. GPUs compile whole steps anyway.
+    whole forward pass. GPUs keep TensorFlow's.
     """
     cpu = not tf.config.get_visible_devices("GPU")
     return _silu(x) if x.dtype == tf.bfloat16 and cpu else tf.nn.silu(x)

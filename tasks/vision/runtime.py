@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import keras
 import tensorflow as tf
 
@@ -22,6 +24,8 @@ def set_up(device: Device) -> None:
         if device.kind == "cpu" and device.policy == "mixed_bfloat16":
             # XLA announces itself at its first function, which is this one.
             silu_gradient(tf.zeros((1,), tf.bfloat16), tf.zeros((1,), tf.bfloat16))
+    # Its warnings are for who writes functions: five stages are five functions, "traced too often".
+    tf.get_logger().setLevel(logging.ERROR)
     keras.config.set_dtype_policy(device.policy)
 
 
@@ -36,8 +40,8 @@ def _use(device: Device) -> None:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_op_determinism()
-        # Off on processors, where XLA's convolutions take twice as long as oneDNN's.
-        tf.config.optimizer.set_jit(True)
+        # XLA stays off: it has no deterministic gradient of pooling, so that every step would be
+        # compiled in vain; on processors its convolutions take twice as long as oneDNN's.
     else:
         tf.config.set_visible_devices([], "GPU")
         # One operation at a time: two that share the threads would split their sums by chance.

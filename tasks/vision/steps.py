@@ -8,6 +8,7 @@ over the parts; each part is normalised by its own statistics, as in ghost batch
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -104,7 +105,7 @@ class Steps:
 
     def learn(
         self,
-        inputs: np.ndarray,
+        inputs: np.ndarray | tf.Tensor,
         targets: np.ndarray,
         progress: float,
         memory: Memory | None = None,
@@ -120,7 +121,7 @@ class Steps:
         """
         devices = self._strategy.num_replicas_in_sync
         parts = devices * max(1, round(len(targets) / (PART * devices)))
-        x, y = np.array_split(_widened(inputs), parts), np.array_split(targets, parts)
+        x, y = _split(_widened(inputs), parts), _split(targets, parts)
         seen: list[tuple[tf.Tensor, tf.Tensor]] = []
         for start in range(0, parts, devices):
             if seen and memory and memory.stop():
@@ -137,6 +138,13 @@ class Steps:
         return float(loss), int(right)
 
 
-def _widened(inputs: np.ndarray) -> np.ndarray:
+def _split(values: Any, parts: int) -> list[Any]:
+    """An array or tensor in so many parts of sizes that differ by one at most."""
+    least, more = divmod(len(values), parts)
+    edges = [i * least + min(i, more) for i in range(parts + 1)]
+    return [values[start:end] for start, end in pairwise(edges)]
+
+
+def _widened(inputs: Any) -> Any:
     """Kept features as float32: oneDNN complains on standard error about the float16 they are kept in."""
     return inputs.astype(np.float32) if inputs.dtype == np.float16 else inputs

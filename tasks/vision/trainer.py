@@ -8,22 +8,26 @@ as long as TensorFlow's inter-op parallelism is 1.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from typing import Any
 
 import keras
 import numpy as np
 
 from tasks.vision import augment
+from tasks.vision.ahead import ahead
 from tasks.vision.budget import Budget, Past, Progress
 from tasks.vision.examples import Examples
 from tasks.vision.memory import Memory, Snapshot, Stopped, heed
 from tasks.vision.model import Tensors, best_epoch
+from tasks.vision.on_gpu import Cut, cutter
 from tasks.vision.optimizers import Rule
 from tasks.vision.steps import Steps
 from tasks.vision.variables import assign, tensors_of
 
 SAVE_EVERY = 30.0  # seconds between checkpoints inside an epoch
 PREDICT_BATCH = 1000
+AHEAD = 2  # batches cut while the one before is learnt, for which a GPU would wait
 EXPLODED = 1000.0  # nats an image: a guess at random costs the logarithm of the number of labels
 STEPS = 10  # in an epoch, at least, unless batches would become smaller than ...
 SMALL_BATCH = 16
@@ -87,24 +91,28 @@ class Fit:
         steps = len(train) // size
         started, saved = time.monotonic(), time.monotonic()
         before, done_before, rate = self.seconds, self._done(steps), 1.0
-        early = self._epoch <= budget.early_epochs
-        small = augment.smaller(train.inputs, budget.early_size) if early else train.inputs
+        cut = None
         for epoch in range(self._epoch, budget.epochs + 1):
-            images = small if epoch <= budget.early_epochs else train.inputs
-            for step, chosen, inputs in self._batches(images, epoch, size, steps):
-                progress = self._done(steps) / (budget.epochs * steps)
-                loss, right = self._steps.learn(inputs, train.targets[chosen], progress, memory)
-                self._loss, self._right = self._loss + loss, self._right + right
-                self._step = step + 1
-                self._check(epoch, size)
-                now = time.monotonic()
-                self.seconds = before + now - started
-                rate = (self._done(steps) - done_before) / (now - started)
-                watch(self._progress(steps, size, rate))
-                heed(memory)
-                if memory and now - saved > SAVE_EVERY and self._step < steps:
-                    memory.save(self._snapshot())
-                    saved = now
+            if not cut or epoch == budget.early_epochs + 1:
+                early = epoch <= budget.early_epochs
+                cut = cutter(
+                    augment.smaller(train.inputs, budget.early_size) if early else train.inputs
+                )
+            with ahead(self._batches(cut, len(train), epoch, size, steps), AHEAD) as batches:
+                for step, chosen, inputs in batches:
+                    progress = self._done(steps) / (budget.epochs * steps)
+                    loss, right = self._steps.learn(inputs, train.targets[chosen], progress, memory)
+                    self._loss, self._right = self._loss + loss, self._right + right
+                    self._step = step + 1
+                    self._check(epoch, size)
+                    now = time.monotonic()
+                    self.seconds = before + now - started
+                    rate = (self._done(steps) - done_before) / (now - started)
+                    watch(self._progress(steps, size, rate))
+                    heed(memory)
+                    if memory and now - saved > SAVE_EVERY and self._step < steps:
+                        memory.save(self._snapshot())
+                        saved = now
             measured = self._measure(validation, memory)
             self._close_epoch(steps * size, *measured, before + time.monotonic() - started)
             watch(self._progress(steps, size, rate, self.history[-1]))
@@ -118,15 +126,15 @@ class Fit:
         return best_epoch((*self.before.history, *self.history))
 
     def _batches(
-        self, inputs: np.ndarray, epoch: int, size: int, steps: int
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        n, budget = len(inputs), self.budget
+        self, cut: Cut, n: int, epoch: int, size: int, steps: int
+    ) -> Generator[tuple[int, np.ndarray, Any], None, None]:
+        budget = self.budget
         order = augment.order(self.seed, epoch, n)
         flips = augment.mirrored(self.seed, epoch, n) if budget.flip else None
         moves = augment.shifts(self.seed, epoch, n, budget.shift) if budget.shift else None
         for step in range(self._step, steps):
             chosen = order[step * size : (step + 1) * size]
-            yield step, chosen, augment.batch(inputs, chosen, flips, moves, budget.shift)
+            yield step, chosen, cut(chosen, flips, moves, budget.shift)
 
     def _measure(self, validation: Examples, memory: Memory | None) -> tuple[float, float]:
         """Mean loss and accuracy on the validation images."""

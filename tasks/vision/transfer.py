@@ -73,7 +73,8 @@ def compute_features(
 ) -> np.ndarray:
     """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
     frozen = head_inputs(model)
-    forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float32))
+    any_number = [tf.TensorSpec((None, *images.shape[1:]), tf.uint8)]  # traced once, the rest too
+    forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float32), any_number)
     out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
     for start in range(0, len(images), PREDICT_BATCH):
         heed(memory)
