@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from photos import read
 from torch import Tensor, nn
 
+PLACE = "cuda" if torch.cuda.is_available() else "cpu"
 MEAN, STD = (0.49140, 0.48216, 0.44653), (0.24703, 0.24349, 0.26159)
 SMOOTHING, DECAY = 0.2, 0.004
 KERNEL_RATE, KERNEL_MOMENTUM = 0.24, 0.6
@@ -122,13 +123,11 @@ class Updates:
 def crops(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
     """A random 32x32 crop of each image, padded by reflection."""
     padded = F.pad(images, (reach,) * 4, mode="reflect")
-    moves = torch.randint(0, 2 * reach + 1, (len(images), 2), generator=generator)
-    out = torch.empty_like(images)
-    for row in range(2 * reach + 1):
-        for column in range(2 * reach + 1):
-            same = (moves[:, 0] == row) & (moves[:, 1] == column)
-            out[same] = padded[same, :, row : row + 32, column : column + 32]
-    return out
+    rows, columns = torch.randint(
+        0, 2 * reach + 1, (2, len(images)), generator=generator, device=PLACE
+    )
+    windows = padded.unfold(2, 32, 1).unfold(3, 32, 1)
+    return windows[torch.arange(len(images), device=PLACE), :, rows, columns]
 
 
 def accuracy(model: Network, images: Tensor, labels: Tensor, average: bool) -> float:
@@ -162,30 +161,33 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="stop after so many steps: throughput alone")
     given = parser.parse_args()
     torch.manual_seed(given.seed)
-    generator = torch.Generator().manual_seed(given.seed)
+    generator = torch.Generator(PLACE).manual_seed(given.seed)
     dtype = getattr(torch, given.dtype)
 
     def prepared(split: str) -> tuple[Tensor, Tensor]:
         images, labels, _ = read(given.archive, split)
         x = ((images / 255 - np.array(MEAN)) / np.array(STD)).astype(np.float32)
-        return torch.from_numpy(x).permute(0, 3, 1, 2), torch.from_numpy(labels)
+        return (
+            torch.from_numpy(x).permute(0, 3, 1, 2).to(PLACE),
+            torch.from_numpy(labels).to(PLACE),
+        )
 
     x, y = prepared("train")
     test_x, test_y = prepared("test")
     model = Network(given.widths)
-    model.set_whitening(x[:5000])
-    model = model.to(memory_format=torch.channels_last)
+    model.set_whitening(x[:5000].cpu())
+    model = model.to(PLACE, memory_format=torch.channels_last)
     updates = Updates(model, dtype)
-    flipped = torch.rand(len(x), generator=generator) < 0.5
+    flipped = torch.rand(len(x), generator=generator, device=PLACE) < 0.5
     steps = len(x) // given.batch
     seconds, step = 0.0, 0
 
     def autocast() -> torch.autocast:
-        return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+        return torch.autocast(PLACE, dtype, enabled=dtype != torch.float32)
 
     for epoch in range(given.epochs):
         clock = time.monotonic()
-        order = torch.randperm(len(x), generator=generator)
+        order = torch.randperm(len(x), generator=generator, device=PLACE)
         for chosen in order[: steps * given.batch].split(given.batch):
             inputs = x[chosen]
             mirror = flipped[chosen] ^ bool(epoch % 2)
@@ -201,12 +203,14 @@ def main() -> None:
             updates.step(step / (given.epochs * steps), step / steps)
             step += 1
             if given.steps and step % given.steps == 0:
+                loss.item()  # a GPU is asked, and does it later
                 took = seconds + time.monotonic() - clock
                 print(
                     json.dumps({"images_per_second": step * given.batch / took, "seconds": took}),
                     flush=True,
                 )
                 return
+        loss.item()
         seconds += time.monotonic() - clock
         last = epoch + 1 == given.epochs
         with autocast():
@@ -214,7 +218,7 @@ def main() -> None:
                 "epoch": epoch + 1,
                 "seconds": seconds,
                 "images_per_second": step * given.batch / seconds,
-                "loss": float(loss) / given.batch,
+                "loss": loss.item() / given.batch,
                 "accuracy": accuracy(model, test_x, test_y, False),
             }
             if last:
