@@ -129,13 +129,19 @@ class Fleet:
     def kill_machine(self, machine: str) -> None:
         """As if its plug were pulled: the workers and all that they have started."""
         for name in [name for name in self.workers if name.startswith(f"{machine}-")]:
-            worker = self.workers.pop(name)
-            family = psutil.Process(worker.pid).children(recursive=True)
-            worker.kill()
-            for child in family:
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
-            worker.wait()
+            self.kill_worker(name)
+
+    def kill_worker(self, name: str) -> list[psutil.Process]:
+        """Kill a worker and all that it has started, which is what is returned."""
+        worker = self.workers.pop(name)
+        process = psutil.Process(worker.pid)
+        process.suspend()  # it starts nothing more
+        family = process.children(recursive=True)
+        for each in (worker, *family):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        worker.wait()
+        return family
 
     def prefect(self, *words: str) -> str:
         """Prefect's own command line, as an operator uses it."""

@@ -223,12 +223,7 @@ def killed(fleet: Fleet) -> Killed:
         **{**small(stages=["ten_class"], run="killed"), "settings": LONG},
     )
     stage, worker, process = training(fleet, run)
-    victim = fleet.workers.pop(worker)
-    family = psutil.Process(victim.pid).children(recursive=True)
-    for each in (victim, *family):
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
-    victim.wait()
+    family = fleet.kill_worker(worker)
     assert process in family
     return Killed(run, stage, worker)
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tasks.vision import augment
 
-ROOM = 2**31  # bytes, beside the network and its activations, that a GPU that trains has
+ROOM = 2**30  # bytes, beside the network and its activations, that any GPU that trains has
 
 Cut = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None, int], Any]
 
