@@ -94,10 +94,7 @@ class Fit:
         cut = None
         for epoch in range(self._epoch, budget.epochs + 1):
             if not cut or epoch == budget.early_epochs + 1:
-                early = epoch <= budget.early_epochs
-                cut = cutter(
-                    augment.smaller(train.inputs, budget.early_size) if early else train.inputs
-                )
+                cut = self._cutter(train.inputs, epoch)
             with ahead(self._batches(cut, len(train), epoch, size, steps), AHEAD) as batches:
                 for step, chosen, inputs in batches:
                     progress = self._done(steps) / (budget.epochs * steps)
@@ -124,6 +121,11 @@ class Fit:
     def best_epoch(self) -> int:
         """The epoch that is best on validation, earlier phases counted (1-based)."""
         return best_epoch((*self.before.history, *self.history))
+
+    def _cutter(self, inputs: np.ndarray, epoch: int) -> Cut:
+        """What makes an epoch's batches; those of early epochs are of smaller images."""
+        early = epoch <= self.budget.early_epochs
+        return cutter(augment.smaller(inputs, self.budget.early_size) if early else inputs)
 
     def _batches(
         self, cut: Cut, n: int, epoch: int, size: int, steps: int
