@@ -113,6 +113,38 @@ def test_a_training_that_is_over_is_not_lost_before_the_cache_knows(
     assert not list((tmp_path / "s/checkpoints").iterdir())
 
 
+SLOW = """
+import time
+from tasks.store.local import LocalStore
+
+write = LocalStore.write
+
+def late(self, key, *rest):
+    if key.startswith("checkpoints/"):
+        time.sleep(2)
+    return write(self, key, *rest)
+
+LocalStore.write = late
+from flows.__main__ import main
+main()
+"""
+
+
+def test_a_checkpoint_that_is_written_late_is_gone_with_the_others(
+    server: str, prefect_home: Path, tmp_path: Path
+) -> None:
+    words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW, *words],
+        cwd=ROOT,
+        env={**environment(prefect_home), "PREFECT_API_URL": server},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "s/checkpoints").iterdir())
+
+
 def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
     checkpoints = Checkpoints(open_store(tmp_path), "train-1")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and a shell's & leave it

@@ -75,6 +75,8 @@ class Fit:
             memory.save(self._snapshot())
             memory.wait()
             raise
+        if memory:
+            memory.wait()  # else the last snapshot may come down after the others were removed
         if self._best:
             assign(self.model, self._best)
 
