@@ -76,6 +76,19 @@ def test_only_a_stopped_run_goes_on(
     assert capsys.readouterr().err == said
 
 
+def run_changed(
+    change: str, words: list[str], home: Path, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """The command line, in a process that has run the lines of `change` first."""
+    return subprocess.run(
+        [sys.executable, "-c", f"{change}\nfrom flows.__main__ import main\nmain()", *words],
+        cwd=ROOT,
+        env={**environment(home), **more},
+        capture_output=True,
+        text=True,
+    )
+
+
 KILLED = """
 import os, signal, sys
 from tasks.caching import Shelf
@@ -88,8 +101,6 @@ def write_path(self, path, content, _sync=True):
     write(self, path, content)
 
 Shelf.write_path = write_path
-from flows.__main__ import main
-main()
 """
 
 
@@ -98,12 +109,7 @@ def test_a_training_that_is_over_is_not_lost_before_the_cache_knows(
 ) -> None:
     words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
     there = {"PREFECT_API_URL": server}
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *words],
-        cwd=ROOT,
-        env={**environment(prefect_home), **there},
-        capture_output=True,
-    )
+    killed = run_changed(KILLED, words, prefect_home, **there)
     assert killed.returncode == -signal.SIGKILL
     again = relevo(*words, "--json", env=there)
     stage = again.json["stages"]["ten_class"]
@@ -125,8 +131,6 @@ def late(self, key, *rest):
     return write(self, key, *rest)
 
 LocalStore.write = late
-from flows.__main__ import main
-main()
 """
 
 
@@ -134,13 +138,7 @@ def test_a_checkpoint_that_is_written_late_is_gone_with_the_others(
     server: str, prefect_home: Path, tmp_path: Path
 ) -> None:
     words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
-    done = subprocess.run(
-        [sys.executable, "-c", SLOW, *words],
-        cwd=ROOT,
-        env={**environment(prefect_home), "PREFECT_API_URL": server},
-        capture_output=True,
-        text=True,
-    )
+    done = run_changed(SLOW, words, prefect_home, PREFECT_API_URL=server)
     assert done.returncode == 0, done.stderr
     assert not list((tmp_path / "s/checkpoints").iterdir())
 
@@ -166,19 +164,11 @@ class Finder:
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Finder())
-from flows.__main__ import main
-main()
 """
 
 
 def test_a_stop_before_anything_is_imported_is_one_line(prefect_home: Path) -> None:
-    stopped = subprocess.run(
-        [sys.executable, "-c", HURRIED, "runs"],
-        cwd=ROOT,
-        env=environment(prefect_home),
-        capture_output=True,
-        text=True,
-    )
+    stopped = run_changed(HURRIED, ["runs"], prefect_home)
     assert stopped.returncode == 130
     assert stopped.stderr == "relevo: stopped\n"
 
