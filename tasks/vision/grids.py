@@ -141,7 +141,7 @@ def _cut(text: str, after: str = "") -> str:
 
 
 def _fits(line: str) -> bool:
-    return width_of(plain(line), CAPTION) <= 72 * SIDE
+    return width_of(line, CAPTION) <= 72 * SIDE
 
 
 def _probability(value: float, lang: str) -> str:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Text
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import ScalarFormatter
 
 from tasks.vision.naming import visible
@@ -75,13 +75,13 @@ def sheet(width: float, height: float, title: str, fixed: bool = False) -> Figur
     """An empty white figure, in inches, and its title; `fixed` means axes are placed by hand."""
     layout: Any = "none" if fixed else "constrained"
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
-    text = plain(one_line(title))
+    text = one_line(title)
     # A long title is set smaller, so that it isn't cut off.
     size = TITLE * min(1.0, 0.96 * 72 * width / max(1.0, width_of(text, TITLE, "bold")))
     look: dict[str, Any] = {"size": size, "weight": "bold", "color": INK, "ha": "left", "x": 0.01}
     if fixed:
         look |= {"y": 1 - 0.07 / height, "va": "top"}
-    figure.suptitle(text, **look)
+    figure.suptitle(plain(text), **look)
     return figure
 
 
@@ -90,9 +90,9 @@ def width_of(text: str, size: float, weight: str = "normal") -> float:
     """How wide a line of text is, in points."""
     if not text.strip():
         return 0.0
-    look = FontProperties(family=None if text.isascii() else fonts(), weight=weight)
-    path = TextPath((0, 0), text, size=size, prop=look)
-    return float(path.get_extents().width)
+    look = FontProperties(family=None if text.isascii() else fonts(), weight=weight, size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, look, ismath=False)
+    return float(width)
 
 
 def shortened(text: str, most: int) -> str:
@@ -103,11 +103,11 @@ def shortened(text: str, most: int) -> str:
 def tick_name(name: str) -> str:
     """A class's name in one line, as much of it as an axis has room for."""
     name = one_line(name)
-    if width_of(plain(name), SMALL) <= TICK:
+    if width_of(name, SMALL) <= TICK:
         return name
     # The first number of characters that is too many is one more than what fits.
     counts = range(2, len(name))
-    many = bisect_right(counts, TICK, key=lambda n: width_of(plain(shortened(name, n)), SMALL))
+    many = bisect_right(counts, TICK, key=lambda n: width_of(shortened(name, n), SMALL))
     return shortened(name, max(2, many + 1))
 
 
