@@ -79,7 +79,7 @@ def train_stage(
     # A head alone learns in seconds, on one device.
     with strategy_for(device, 1 if stage.train == "head" else stage.devices).scope():
         model = build_model(architecture)
-        initialise(model, train.inputs, seed)
+        initialise(model, None if parent else train.inputs, seed)
         if parent:
             hand_on(model, parent.tensors)
         elif stage.random_backbone:

@@ -97,16 +97,19 @@ def freeze_blocks(model: keras.Model, count: int) -> None:
             layer.trainable = False
 
 
-def initialise(model: keras.Model, images: np.ndarray, seed: int) -> None:
+def initialise(model: keras.Model, images: np.ndarray | None, seed: int) -> None:
     """Set every weight from `seed`, and the whitening layer from `images` (n, size, size, 3) uint8.
 
     3x3 kernels start as a partial identity, U(+-1/sqrt(fan in)) elsewhere; the whitening kernel
     holds the eigenvectors of the uncentred second moment of 2x2 patches and their negatives
-    (arXiv 2404.00498, sec. 3.1-3.2). Classroom layers keep Keras' own Glorot uniform.
+    (arXiv 2404.00498, sec. 3.1-3.2). Classroom layers keep Keras' own Glorot uniform. Without images
+    the whitening kernel stays as it is: another model's is about to be handed on.
     """
     draw = np.random.default_rng([seed, 0x1217])
     for layer in model.layers:
         if layer.name == WHITEN:
+            if images is None:
+                continue
             sample = images[evenly(len(images), 5000)]
             normalised = model.get_layer("normalise")(sample).numpy()
             layer.kernel.assign(_whitening_kernel(normalised))
