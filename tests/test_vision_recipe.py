@@ -129,6 +129,14 @@ def test_blocks_that_stay_frozen_leave_some_to_train() -> None:
     assert "can keep 2 of its blocks frozen" in text
 
 
+def test_what_stays_as_handed_on_is_not_perturbed() -> None:
+    both = GOOD.replace('train = "head"', "frozen_blocks = 1\nperturb = 0.5")
+    assert "leave one of them out" in refused(both)
+    one = parse_recipe(both.replace("frozen_blocks = 1", ""), "mine", {}).stages["transfer"]
+    assert one.perturb == 0.5
+    assert all(control.perturb == 0 for control in one.controls_of(one.network).values())
+
+
 def test_a_head_needs_a_start() -> None:
     assert "needs a start" in refused(GOOD.replace('start = "baseline"\n', ""))
 
@@ -165,6 +173,7 @@ def test_a_stage_is_measured_against_the_network_that_was_handed_on() -> None:
         ("stages.transfer.head_epochs", 3, "head_epochs has no effect"),
         ("stages.transfer.frozen_blocks", 1, "frozen_blocks has no effect"),
         ("stages.baseline.frozen_blocks", 1, "frozen_blocks has no effect"),
+        ("stages.transfer.perturb", 0.5, "perturb has no effect"),
         ("stages.transfer.shift", 1, "starts from 'baseline' and trains 'head'; remove it"),
         ("stages.transfer.network.widths", [4], "network has no effect"),
         ("stages.baseline.features", "every layer", "features has no effect"),

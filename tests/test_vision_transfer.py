@@ -12,7 +12,10 @@ from tasks.vision.inference import predict
 from tasks.vision.learning import Parent, train_stage
 from tasks.vision.memory import Stopped
 from tasks.vision.model import digest
+from tasks.vision.networks import initialise
 from tasks.vision.settings import Network
+from tasks.vision.transfer import backbone_of, build_model, hand_on
+from tasks.vision.variables import tensors_of
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +137,37 @@ def test_frozen_blocks_stay_as_they_were_handed_on(
     for name, value in parent.tensors.items():
         same = np.array_equal(tensors[name], value)
         assert same == (name.startswith("whiten/") or "_1" in name.partition("/")[0]), name
+
+
+def test_kernels_handed_on_may_be_mixed_with_new_ones(scans: tuple[Examples, Examples]) -> None:
+    card, tensors = fit(stage(), scans)
+    model = build_model(card.architecture)
+    initialise(model, None, seed=1)
+    new = tensors_of(model)
+    hand_on(model, tensors, perturb=0.25)
+    mixed = tensors_of(model)
+    for name, value in backbone_of(tensors).items():
+        if not name.startswith("conv_"):
+            assert np.array_equal(mixed[name], value), name
+            continue
+        length = np.linalg.norm(value)
+        assert np.linalg.norm(mixed[name]) == pytest.approx(length, rel=1e-5)
+        expected = 0.75 * value + 0.25 * length / np.linalg.norm(new[name]) * new[name]
+        expected *= length / np.linalg.norm(expected)
+        assert np.allclose(mixed[name], expected, atol=1e-6), name
+
+
+def test_a_perturbed_start_resumes_with_the_same_bits(scans: tuple[Examples, Examples]) -> None:
+    parent = Parent(*fit(stage(), scans))
+    settings = stage(start="baseline", train="head then all", perturb=0.5)
+    notebook = Notebook(steps=3)  # in the head, whose checkpoint doesn't hold the backbone
+    with pytest.raises(Stopped):
+        fit(settings, scans, parent=parent, memory=notebook)
+    notebook.steps = 10**9
+    resumed = digest(fit(settings, scans, parent=parent, memory=notebook)[1])
+    assert resumed == digest(fit(settings, scans, parent=parent)[1])
+    plain = settings.model_copy(update={"perturb": 0.0})
+    assert resumed != digest(fit(plain, scans, parent=parent)[1])
 
 
 def test_the_best_epoch_may_be_one_of_the_heads(scans: tuple[Examples, Examples]) -> None:

@@ -81,7 +81,7 @@ def train_stage(
         model = build_model(architecture)
         initialise(model, None if parent else train.inputs, seed)
         if parent:
-            hand_on(model, parent.tensors)
+            hand_on(model, parent.tensors, stage.perturb if stage.train != "head" else 0.0)
         elif stage.random_backbone:
             settle_statistics(model, train.inputs, memory)
         budget = _budget(stage, prior_shift)

@@ -136,6 +136,9 @@ class Stage(Strict):
     frozen_blocks: int = Field(
         0, ge=0, le=5, strict=True, description="first blocks handed on that stay as they are"
     )
+    perturb: float = Field(
+        0.0, ge=0, lt=1, description="share of new random weights mixed into kernels handed on"
+    )
     batch_size: Positive = Field(2000, description="images a step; at most a tenth of the data")
     devices: int = Field(
         1, ge=1, le=64, strict=True, description="GPUs of one machine that share each batch"
@@ -172,7 +175,8 @@ class Stage(Strict):
         """
         if self.start is None or not self.controls:
             return {}
-        same = self.model_copy(update={"start": None, "network": network, "frozen_blocks": 0})
+        without = {"start": None, "network": network, "frozen_blocks": 0, "perturb": 0.0}
+        same = self.model_copy(update=without)
         passes = 1 if self.train == "head" else self.epochs
         scratch = same.model_copy(update={"train": "all", "epochs": passes})
         passes = self.epochs + (self.head_epochs if self.train == "head then all" else 0)
@@ -186,14 +190,16 @@ class Stage(Strict):
 
     def idle(self) -> set[str]:
         """The settings that say nothing about what this stage trains."""
-        idle = {"controls", "frozen_blocks"} if self.start is None else {"network"}
+        idle = {"network"}
+        if self.start is None:
+            idle = {"controls", "frozen_blocks", "perturb"}
         if self.train == "all":
             idle |= {"head_rate"}
         if self.train != "head":  # fine-tuning moves the layers that such features come from
             idle |= {"features"}
         if self.train == "head":
             # Its flip says whether answers may be averaged over mirror images.
-            idle |= {"rate", "optimizer", "shift", "devices", "early", "frozen_blocks"}
+            idle |= {"rate", "optimizer", "shift", "devices", "early", "frozen_blocks", "perturb"}
         if self.train != "head then all":
             idle |= {"head_epochs"}
         return idle

@@ -124,12 +124,27 @@ def backbone_of(tensors: Tensors) -> Tensors:
     return {name: value for name, value in tensors.items() if not name.startswith(own)}
 
 
-def hand_on(model: keras.Model, parent: Tensors) -> None:
-    """Set the backbone of `model` to the parent's, leaving the head as it is."""
+def hand_on(model: keras.Model, parent: Tensors, perturb: float = 0.0) -> None:
+    """Set the backbone of `model` to the parent's, leaving the head as it is.
+
+    Args:
+        perturb: share of the random weights that `model` was drawn with in every kernel that
+            learns, once both have the same length: "shrink and perturb" (Ash and Adams,
+            arXiv 1910.08475, sec. 4). The mix gets the length of the parent's kernel.
+    """
     backbone = backbone_of(parent)
     for name, variable in named_variables(model):
         if name in backbone:
-            variable.assign(backbone[name])
+            value = backbone[name]
+            if perturb and variable.trainable and value.ndim > 1:
+                value = _mixed(value, variable.numpy(), perturb)
+            variable.assign(value)
+
+
+def _mixed(kernel: np.ndarray, fresh: np.ndarray, share: float) -> np.ndarray:
+    length = np.linalg.norm(kernel)
+    mix = (1 - share) * kernel + share * length / np.linalg.norm(fresh) * fresh
+    return (length / np.linalg.norm(mix) * mix).astype(np.float32)
 
 
 def settle_statistics(
