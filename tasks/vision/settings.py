@@ -190,9 +190,7 @@ class Stage(Strict):
 
     def idle(self) -> set[str]:
         """The settings that say nothing about what this stage trains."""
-        idle = {"network"}
-        if self.start is None:
-            idle = {"controls", "frozen_blocks", "perturb"}
+        idle = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
         if self.train == "all":
             idle |= {"head_rate"}
         if self.train != "head":  # fine-tuning moves the layers that such features come from
