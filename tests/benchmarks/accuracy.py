@@ -28,7 +28,8 @@ STAGES = ("baseline", "transfer", "ten_class_from_baseline", "ten_class")
 
 def rows_of(peer: str, archive: str, store: str | None, **options: object) -> list[dict]:
     """Every JSON line that a peer prints, or printed in an earlier call."""
-    name = "-".join([peer, *(f"{key}={value}" for key, value in options.items())])
+    settings = [f"{key}={value}" for key, value in options.items()]
+    name = "-".join([peer, Path(archive).stem, *settings])
     kept = Path(f"{store}-peers", f"{name}.jsonl") if store else None
     if kept and kept.exists():
         told = kept.read_text()
