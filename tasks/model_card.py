@@ -165,6 +165,8 @@ def _lineage(facts: Facts) -> Iterator[str]:
         if card.frozen:
             same = "equal byte by byte" if card.frozen["equal"] else "NOT equal"
             yield f"| frozen tensors | {card.frozen['tensors']}, {same} to those |"
+        if card.perturb:
+            yield f"| drawn anew | {card.perturb:.0%} of each kernel handed on, before all layers learnt |"
     else:
         yield "| starts from | scratch |"
     first = "block" if card.frozen_blocks == 1 else f"{card.frozen_blocks} blocks"

@@ -106,6 +106,7 @@ def _numbers(
         "start": entry["start"],
         "trains": card.train,
         "frozen_blocks": card.frozen_blocks,
+        "perturb": card.perturb,
         "network": network,
         "epochs": card.epochs,
         "seconds": card.seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,14 @@ def facts(**card: Any) -> Facts:
         start=None,
         versions={},
     )
+
+
+def test_what_was_drawn_anew_of_what_was_handed_on_is_said() -> None:
+    start = ("baseline", facts().model)
+    assert "| drawn anew | 50% of each kernel" in model_card(
+        replace(facts(perturb=0.5), start=start)
+    )
+    assert "drawn anew" not in model_card(replace(facts(), start=start))
 
 
 @pytest.mark.parametrize("train", ["all", "head", "head then all"])

@@ -62,6 +62,7 @@ def stage(accuracy: float, seconds: float, labels: list[str], start: str | None)
         "model_digest": SHA,
         "frozen": None,
         "frozen_blocks": 0,
+        "perturb": 0.0,
         "metrics": scores(accuracy, labels, binary=len(labels) == 2),
         "confusion": [[1] * len(labels)] * len(labels),
         "confused": [[labels[0], labels[1], 57]],
@@ -88,6 +89,7 @@ def report(word: Callable[[str], str] = str) -> dict:
         "random": stage(0.865, 5.2, three, None),
     }
     stages[names[4]]["frozen_blocks"] = 1
+    stages[names[3]]["perturb"] = 0.5
     stages[names[3]]["controls"] = {"random": stage(0.6, 6.0, ten, None)}
     stages[names[4]]["controls"] = {"random": stage(0.92, 200.0, ten, None)}
     for name, each in stages.items():
@@ -228,6 +230,7 @@ def test_headings_go_down_one_step_at_a_time_and_tables_have_captions() -> None:
         "network .865",
         "✓ equal",
         "✗ different: the layers were not frozen",
+        "of each kernel handed on, this share was drawn anew: .50",
         "3 pictures stand in both train and test. A model may have learnt them by heart. The first "
         "1 are: train/1.png = test/2.png",
         "2 files could not be read as pictures and were left out: train/broken.png train/empty.png",

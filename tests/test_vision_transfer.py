@@ -164,7 +164,9 @@ def test_a_perturbed_start_resumes_with_the_same_bits(scans: tuple[Examples, Exa
     with pytest.raises(Stopped):
         fit(settings, scans, parent=parent, memory=notebook)
     notebook.steps = 10**9
-    resumed = digest(fit(settings, scans, parent=parent, memory=notebook)[1])
+    card, tensors = fit(settings, scans, parent=parent, memory=notebook)
+    assert card.perturb == 0.5
+    resumed = digest(tensors)
     assert resumed == digest(fit(settings, scans, parent=parent)[1])
     plain = settings.model_copy(update={"perturb": 0.0})
     assert resumed != digest(fit(plain, scans, parent=parent)[1])

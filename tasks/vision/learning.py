@@ -80,8 +80,9 @@ def train_stage(
     with strategy_for(device, 1 if stage.train == "head" else stage.devices).scope():
         model = build_model(architecture)
         initialise(model, None if parent else train.inputs, seed)
+        perturb = stage.perturb if parent and stage.train != "head" else 0.0
         if parent:
-            hand_on(model, parent.tensors, stage.perturb if stage.train != "head" else 0.0)
+            hand_on(model, parent.tensors, perturb)
         elif stage.random_backbone:
             settle_statistics(model, train.inputs, memory)
         budget = _budget(stage, prior_shift)
@@ -99,6 +100,7 @@ def train_stage(
             classes=targets.classes,
             train=stage.train,
             frozen_blocks=stage.frozen_blocks if parent and stage.train != "head" else 0,
+            perturb=perturb,
             epochs=len(history),
             kept_epoch=kept,
             seconds=seconds,

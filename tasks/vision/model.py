@@ -41,6 +41,7 @@ class Card(Strict):
     )
     train: str
     frozen_blocks: int = 0
+    perturb: float = Field(0.0, description="share of new weights in what was handed on")
     epochs: int
     kept_epoch: int
     seconds: float

@@ -39,7 +39,9 @@ def rows_of(peer: str, archive: str, store: str | None, **options: object) -> li
         told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(told)
+            whole = kept.with_suffix(".part")
+            whole.write_text(told)
+            whole.replace(kept)  # at once, so that what is kept was told to its end
     return [json.loads(line) for line in told.splitlines()]
 
 
