@@ -50,6 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _processor() -> None:
+    """Set TensorFlow up before any test computes with it, since it can be set up only once."""
+    if "tensorflow" in sys.modules:  # imported by a file of tests that were collected
+        from tasks.vision.hardware import Device
+        from tasks.vision.runtime import set_up
+
+        set_up(Device("cpu", "tests", "float32"))
+
+
 @dataclass
 class Outcome:
     """What a finished command left behind."""

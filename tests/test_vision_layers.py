@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import ROOT
 
-from tasks.vision.hardware import Device
 from tasks.vision.layers import Convolution, convolve, silu, silu_gradient
-from tasks.vision.runtime import set_up
 
 DRAW = np.random.default_rng(3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _processor() -> None:
-    """Whichever file of tests comes first, TensorFlow can be set up only once."""
-    set_up(Device("cpu", "tests", "float32"))
 
 
 def noise(*shape: int) -> tf.Tensor:
@@ -78,3 +74,20 @@ def test_nobody_who_trains_is_told_how_to_write_functions(caplog: pytest.LogCapt
     for _ in range(6):  # from the fifth on, TensorFlow finds that too often
         tf.function(lambda x: x + 1)(tf.constant(0))
     assert "retracing" not in caplog.text
+
+
+def test_a_process_where_tensorflow_has_computed_otherwise_is_refused_in_one_line() -> None:
+    asked = (
+        "import tensorflow as tf\n"
+        "tf.config.threading.set_inter_op_parallelism_threads(2)\n"
+        "tf.constant(0.0)\n"
+        "from tasks.vision.errors import BadInput\n"
+        "from tasks.vision.hardware import Device\n"
+        "from tasks.vision.runtime import set_up\n"
+        "try:\n"
+        "    set_up(Device('cpu', 'tests', 'float32'))\n"
+        "except BadInput as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, cwd=ROOT)
+    assert "begin a fresh process" in done.stdout, done.stderr

@@ -17,10 +17,16 @@ def set_up(device: Device) -> None:
     """Make TensorFlow compute as `device` says; once per process, before anything else uses it.
 
     Raises:
-        BadInput: the device is a GPU and TensorFlow sees none.
+        BadInput: the device is a GPU and TensorFlow sees none, or it has computed otherwise before.
     """
     with quiet_output():
-        _use(device)
+        try:
+            _use(device)
+        except RuntimeError as error:  # its settings are fixed by its first computation
+            raise BadInput(
+                f"TensorFlow has computed in this process before, set up otherwise ({error}); "
+                "begin a fresh process, or let relevo be the first to use it"
+            ) from error
         if device.kind == "cpu" and device.policy == "mixed_bfloat16":
             # XLA announces itself at its first function, which is this one.
             silu_gradient(tf.zeros((1,), tf.bfloat16), tf.zeros((1,), tf.bfloat16))
