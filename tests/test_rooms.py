@@ -20,6 +20,7 @@ MODULES = sorted(
 HEAVY = {
     "devices",
     "inference",
+    "compiled",
     "layers",
     "learning",
     "networks",

@@ -21,10 +21,10 @@ halves = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
 from scans import CPU, DIGITS, PAIR, fit, read_scans, stage
 
-from tasks.vision import steps
+from tasks.vision import layers
 from tasks.vision.learning import Parent, train_stage
 
-steps.PART = 20
+layers.PART = 20
 scans = read_scans()
 out = {}
 for name, settings in {

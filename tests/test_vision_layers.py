@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 
+from tasks.vision.compiled import max_pool, normalise
 from tasks.vision.layers import Convolution, convolve, silu, silu_gradient
 
 DRAW = np.random.default_rng(3)
@@ -68,6 +69,48 @@ def test_silu_in_bfloat16_has_the_gradient_of_float32() -> None:
     near = tape.gradient(z, half, tf.cast(above, tf.bfloat16))
     assert near.dtype == tf.bfloat16
     np.testing.assert_allclose(tf.cast(near, tf.float32), exact, rtol=0.02, atol=0.02)
+
+
+def test_compiled_normalisation_is_tensorflows_of_each_part() -> None:
+    images, offset, above = 3 + 2 * noise(8, 3, 5, 6), noise(6), noise(8, 3, 5, 6)
+    with tf.GradientTape() as tape:
+        tape.watch([images, offset])
+        y, *sums = normalise(images, offset, 1e-3, 2)
+    own = tape.gradient(y, [images, offset], above)
+    with tf.GradientTape() as tape:
+        tape.watch([images, offset])
+        parts = [
+            tf.raw_ops.FusedBatchNormV3(
+                x=part,
+                scale=tf.ones(6),
+                offset=offset,
+                mean=tf.constant([]),
+                variance=tf.constant([]),
+                epsilon=1e-3,
+            )
+            for part in tf.split(images, 2)
+        ]
+        whole = tf.concat([part.y for part in parts], 0)
+    theirs = tape.gradient(whole, [images, offset], above)
+    means = sum(part.batch_mean for part in parts)
+    variances = sum(part.batch_variance for part in parts)
+    for a, b in zip((y, *sums, *own), (whole, means, variances, *theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 6, 7])
+def test_compiled_pooling_is_tensorflows(size: int) -> None:
+    images = noise(3, size, size, 4)
+    images = tf.where(images > 0, images, 0.0)  # with windows of equals, as after a ReLU
+    above = noise(3, size // 2, size // 2, 4)
+    results = []
+    for pool in (max_pool, lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID")):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            y = pool(images)
+        results.append((y, tape.gradient(y, images, above)))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_nobody_who_trains_is_told_how_to_write_functions(caplog: pytest.LogCaptureFixture) -> None:

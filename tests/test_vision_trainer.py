@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from scans import CPU, DIGITS, PAIR, TINY, Notebook, fit, read_scans, stage
 
-from tasks.vision import steps
+from tasks.vision import layers, steps
 from tasks.vision.examples import Examples
 from tasks.vision.hardware import Device
 from tasks.vision.inference import predict
@@ -69,7 +69,7 @@ def test_a_stop_inside_a_batch_or_while_measuring_leaves_the_same_bits_too(
     scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch asks within each of its ten batches, after each, and once in measuring."""
-    monkeypatch.setattr(steps, "PART", 20)
+    monkeypatch.setattr(layers, "PART", 20)
     settings = stage(epochs=2, batch_size=40)
     counting = Notebook()
     _, undisturbed = fit(settings, scans, memory=counting)
@@ -161,11 +161,37 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
         network=Network(kind="classroom", widths=(8, 8, 16)), optimizer="sgd", rate=0.01, shift=0
     )
     whole, _ = train_stage(classroom, DIGITS, *scans, seed=1, device=CPU)
-    monkeypatch.setattr(steps, "PART", 20)
+    monkeypatch.setattr(layers, "PART", 20)
     parts, _ = train_stage(classroom, DIGITS, *scans, seed=1, device=CPU)
     assert [row["loss"] for row in parts.history] == pytest.approx(
         [row["loss"] for row in whole.history], rel=1e-4
     )
+
+
+def test_what_is_compiled_for_a_gpu_learns_what_a_processor_does(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several parts in one call, each normalised by its own statistics; also where they don't divide."""
+    monkeypatch.setattr(layers, "PART", 10)
+    for batch in (40, 33):
+        settings = stage(batch_size=batch)
+        with monkeypatch.context() as context:
+            plain, tensors = fit(settings, scans)
+            for module in (layers, steps):
+                context.setattr(module, "on_gpu", lambda: True)
+            compiled, others = fit(settings, scans)
+        for key in ("loss", "validation_loss"):
+            assert [row[key] for row in compiled.history] == pytest.approx(
+                [row[key] for row in plain.history], rel=1e-3
+            )
+        assert digest(others) != digest(tensors), "other kernels add up in another order"
+
+
+def test_a_gpu_is_given_what_its_memory_holds() -> None:
+    small, large = 500 * 32 * 32 * 3, 500 * 96 * 96 * 3
+    assert steps._together(4, small) == 4
+    assert steps._together(6, small) == 3
+    assert steps._together(4, large) == 1
 
 
 @pytest.mark.parametrize(

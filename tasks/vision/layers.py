@@ -1,8 +1,9 @@
-"""Layers of the fast network: Keras' own results, by the kernels that are fastest on a processor.
+"""Layers of the fast network: Keras' own results, by the kernels that are fastest where they run.
 
 What they replace is what a profile of a training step showed beside the convolutions: batch
-normalisation in many passes, an activation whose gradient takes as long as a convolution, and, on
-processors with a matrix unit (AMX), the kernel gradients of wide convolutions over small images.
+normalisation in many passes, an activation whose gradient takes as long as a convolution, on
+processors with a matrix unit (AMX) the kernel gradients of wide convolutions over small images, and
+on GPUs what `compiled` says.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tasks.vision.compiled import max_pool, normalise, on_gpu
 from tasks.vision.devices import accumulator, clear
 from tasks.vision.hardware import has_matrix_unit
 
+PART = 500  # images that are normalised together
 SMALL = 8  # pixels of an image's side, up to which ...
 WIDE = 128  # channels on both sides, from which nine matrix products are the faster gradient
 
@@ -26,6 +29,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     Same weights and the same result as the parent class without a scale. While training, the
     layer's own version makes several passes over the activations; the kernel makes two. The moving
     statistics change once a batch, however many parts and devices it passes through: `learn_statistics`.
+    On a GPU several parts come in one call, and each is normalised by its own statistics all the same.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -40,6 +44,13 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         learn = bool(training) and self.trainable
+        if learn and on_gpu():
+            parts = parts_of(inputs.shape[0])
+            y, mean, variance = normalise(
+                inputs, tf.convert_to_tensor(self.beta), self.epsilon, parts
+            )
+            self._see(mean, variance, float(parts))
+            return y
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.ones_like(self.beta),
@@ -50,9 +61,13 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             is_training=learn,
         )
         if learn:
-            for total, value in zip(self._seen, (mean, variance, 1.0), strict=True):
-                total.assign_add(value)
+            self._see(mean, variance, 1.0)
         return y
+
+    def _see(self, mean: tf.Tensor, variance: tf.Tensor, parts: float) -> None:
+        """Add the sums of means and variances over so many parts to what this batch has shown."""
+        for total, value in zip(self._seen, (mean, variance, parts), strict=True):
+            total.assign_add(value)
 
     def learn_statistics(self, keep: float) -> None:
         """Move the statistics, by 1 - `keep`, towards the mean over the parts seen since the last call."""
@@ -60,6 +75,22 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * (mean / parts))
         self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * (variance / parts))
         clear(self._seen)
+
+
+def parts_of(images: int | None) -> int:
+    """How many parts of about `PART` images, all of one size, so many images come in; 1 if there are none."""
+    parts = max(1, round((images or 0) / PART))
+    return parts if images and images % parts == 0 else 1
+
+
+class Pooling(keras.layers.MaxPooling2D):
+    """Keras' max pooling of 2x2 windows; on a GPU the gradient is one pass over the images."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(2, **options)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return max_pool(inputs) if training and on_gpu() else super().call(inputs)
 
 
 class Convolution(keras.layers.Conv2D):
@@ -114,11 +145,11 @@ def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[
 def silu(x: tf.Tensor) -> tf.Tensor:
     """x * sigmoid(x) (Elfwing et al., arXiv 1702.03118), in one pass forward and one backward.
 
-    TensorFlow's own gradient passes over bfloat16 activations six times, each slower than oneDNN's
-    whole forward pass. GPUs keep TensorFlow's.
+    TensorFlow's own gradient passes over the activations six times, on a processor in bfloat16 each of
+    them slower than oneDNN's whole forward pass.
     """
-    cpu = not tf.config.get_visible_devices("GPU")
-    return _silu(x) if x.dtype == tf.bfloat16 and cpu else tf.nn.silu(x)
+    slow = x.dtype == tf.bfloat16 and not tf.config.get_visible_devices("GPU")
+    return _silu(x) if slow or on_gpu() else tf.nn.silu(x)
 
 
 @tf.custom_gradient

@@ -76,11 +76,12 @@ def train_stage(
     """
     set_up(device)
     architecture = _architecture(stage, targets, train.inputs, parent)
+    tuned = parent is not None and stage.train != "head"
+    perturb = stage.perturb if tuned else 0.0
     # A head alone learns in seconds, on one device.
     with strategy_for(device, 1 if stage.train == "head" else stage.devices).scope():
         model = build_model(architecture)
         initialise(model, None if parent else train.inputs, seed)
-        perturb = stage.perturb if parent and stage.train != "head" else 0.0
         if parent:
             hand_on(model, parent.tensors, perturb)
         elif stage.random_backbone:
@@ -99,7 +100,7 @@ def train_stage(
             labels=targets.labels,
             classes=targets.classes,
             train=stage.train,
-            frozen_blocks=stage.frozen_blocks if parent and stage.train != "head" else 0,
+            frozen_blocks=stage.frozen_blocks if tuned else 0,
             perturb=perturb,
             epochs=len(history),
             kept_epoch=kept,

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from tasks.vision.augment import evenly
-from tasks.vision.layers import Convolution, FusedBatchNormalization, silu
+from tasks.vision.layers import Convolution, FusedBatchNormalization, Pooling, silu
 from tasks.vision.settings import Network
 
 HEAD = "head"
@@ -67,7 +67,7 @@ def _fast(x: Any, widths: tuple[int, ...]) -> Any:
             name = f"{block}{half}"
             x = Convolution(width, name=f"conv_{name}")(x)
             if half == "a":
-                x = layers.MaxPooling2D(2, name=f"pool_{name}")(x)
+                x = Pooling(name=f"pool_{name}")(x)
             x = FusedBatchNormalization(momentum=0.6, epsilon=1e-5, name=f"norm_{name}")(x)
             x = layers.Activation(silu, name=f"{FEATURE_PREFIX}{name}")(x)
     return layers.GlobalMaxPooling2D(name="pool")(x)

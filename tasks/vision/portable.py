@@ -17,7 +17,7 @@ from typing import Any
 import keras
 
 from tasks.vision.hardware import Device
-from tasks.vision.layers import Convolution, FusedBatchNormalization, silu
+from tasks.vision.layers import Convolution, FusedBatchNormalization, Pooling, silu
 from tasks.vision.meaning import meaning_of
 from tasks.vision.model import Card, Tensors
 from tasks.vision.networks import FEATURE_PREFIX, HEAD
@@ -70,7 +70,8 @@ def _stock(layer: Any) -> Any:
         )
     if isinstance(layer, keras.layers.Activation) and layer.activation is silu:
         return keras.layers.Activation("silu", **common)
-    kind = keras.layers.Conv2D if isinstance(layer, Convolution) else type(layer)
+    kinds = {Convolution: keras.layers.Conv2D, Pooling: keras.layers.MaxPooling2D}
+    kind = kinds.get(type(layer), type(layer))
     return kind.from_config({**layer.get_config(), **common})
 
 

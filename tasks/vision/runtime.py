@@ -7,6 +7,7 @@ import logging
 import keras
 import tensorflow as tf
 
+from tasks.vision.compiled import on_gpu
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import Device, cores
 from tasks.vision.layers import silu_gradient
@@ -28,8 +29,9 @@ def set_up(device: Device) -> None:
                 "begin a fresh process, or let relevo be the first to use it"
             ) from error
         if device.kind == "cpu" and device.policy == "mixed_bfloat16":
-            # XLA announces itself at its first function, which is this one.
+            # XLA announces itself at its first function, which is this one or that of `on_gpu`.
             silu_gradient(tf.zeros((1,), tf.bfloat16), tf.zeros((1,), tf.bfloat16))
+        on_gpu()
     # Its warnings are for who writes functions: five stages are five functions, "traced too often".
     tf.get_logger().setLevel(logging.ERROR)
     keras.config.set_dtype_policy(device.policy)
@@ -46,8 +48,10 @@ def _use(device: Device) -> None:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_op_determinism()
-        # XLA stays off: it has no deterministic gradient of pooling, so that every step would be
-        # compiled in vain; on processors its convolutions take twice as long as oneDNN's.
+        # It takes bfloat16 for a type without matrix units and turns images to the slower layout.
+        tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
+        # XLA compiles single layers, not steps: those took a tenth longer on an H100; on processors its
+        # convolutions take twice as long as oneDNN's.
     else:
         tf.config.set_visible_devices([], "GPU")
         # One operation at a time: two that share the threads would split their sums by chance.

@@ -4,10 +4,12 @@ A batch passes in parts whose activations fit the processor's caches: operations
 memory (activations, pooling, normalisation) are then several times as fast. Gradients are summed
 over the parts; each part is normalised by its own statistics, as in ghost batch normalisation
 (Hoffer et al., arXiv 1705.08741, sec. 4). Where several devices train, they take a part each at a time.
+A GPU takes several parts in one call, of which starting the kernels is most.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -15,13 +17,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tasks.vision import layers
+from tasks.vision.compiled import on_gpu
 from tasks.vision.devices import accumulator, clear, hand_out
 from tasks.vision.memory import Memory, Stopped
 from tasks.vision.networks import normalisations
 from tasks.vision.optimizers import LossScale, Rule
 
-PART = 500  # images
 REFERENCE_BATCH = 2000
+AT_ONCE = REFERENCE_BATCH * 32 * 32 * 3  # values that a GPU is given in one call, at most
 
 
 def loss_of(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
@@ -120,7 +124,9 @@ class Steps:
             Stopped: `memory` said so within the batch, of which nothing is left in the model.
         """
         devices = self._strategy.num_replicas_in_sync
-        parts = devices * max(1, round(len(targets) / (PART * devices)))
+        parts = devices * max(1, round(len(targets) / (layers.PART * devices)))
+        if on_gpu() and len(targets) % parts == 0:
+            parts //= _together(parts // devices, math.prod(inputs.shape) // parts)
         x, y = _split(_widened(inputs), parts), _split(targets, parts)
         seen: list[tuple[tf.Tensor, tf.Tensor]] = []
         for start in range(0, parts, devices):
@@ -136,6 +142,11 @@ class Steps:
         """Summed loss, and how many are classified right, of (n, ...) inputs; nothing is learnt."""
         loss, right = self._measure(_widened(inputs), tf.constant(targets))
         return float(loss), int(right)
+
+
+def _together(parts: int, size: int) -> int:
+    """How many of so many parts, of `size` values each, a GPU is given in one call; it divides them."""
+    return max(n for n in range(1, parts + 1) if parts % n == 0 and (n == 1 or n * size <= AT_ONCE))
 
 
 def _split(values: Any, parts: int) -> list[Any]:
