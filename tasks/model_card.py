@@ -166,7 +166,7 @@ def _lineage(facts: Facts) -> Iterator[str]:
             same = "equal byte by byte" if card.frozen["equal"] else "NOT equal"
             yield f"| frozen tensors | {card.frozen['tensors']}, {same} to those |"
         if card.perturb:
-            yield f"| drawn anew | {card.perturb:.0%} of each kernel handed on, before all layers learnt |"
+            yield f"| drawn anew | {card.perturb:.0%} of each kernel that learns, before it did |"
     else:
         yield "| starts from | scratch |"
     first = "block" if card.frozen_blocks == 1 else f"{card.frozen_blocks} blocks"

@@ -230,7 +230,7 @@ def test_headings_go_down_one_step_at_a_time_and_tables_have_captions() -> None:
         "network .865",
         "✓ equal",
         "✗ different: the layers were not frozen",
-        "of each kernel handed on, this share was drawn anew: .50",
+        "of each kernel that learns, this share was drawn anew: .50",
         "3 pictures stand in both train and test. A model may have learnt them by heart. The first "
         "1 are: train/1.png = test/2.png",
         "2 files could not be read as pictures and were left out: train/broken.png train/empty.png",

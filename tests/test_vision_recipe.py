@@ -129,11 +129,10 @@ def test_blocks_that_stay_frozen_leave_some_to_train() -> None:
     assert "can keep 2 of its blocks frozen" in text
 
 
-def test_what_stays_as_handed_on_is_not_perturbed() -> None:
-    both = GOOD.replace('train = "head"', "frozen_blocks = 1\nperturb = 0.5")
-    assert "leave one of them out" in refused(both)
-    one = parse_recipe(both.replace("frozen_blocks = 1", ""), "mine", {}).stages["transfer"]
-    assert one.perturb == 0.5
+def test_what_trains_from_scratch_is_not_perturbed() -> None:
+    tuned = GOOD.replace('train = "head"', "frozen_blocks = 1\nperturb = 0.5")
+    one = parse_recipe(tuned, "mine", {}).stages["transfer"]
+    assert (one.perturb, one.frozen_blocks) == (0.5, 1)
     assert all(control.perturb == 0 for control in one.controls_of(one.network).values())
 
 

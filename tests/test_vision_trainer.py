@@ -178,7 +178,7 @@ def test_what_is_compiled_for_a_gpu_learns_what_a_processor_does(
         with monkeypatch.context() as context:
             plain, tensors = fit(settings, scans)
             for module in (layers, steps):
-                context.setattr(module, "on_gpu", lambda: True)
+                context.setattr(module, "gpu_compiles", lambda: True)
             compiled, others = fit(settings, scans)
         for key in ("loss", "validation_loss"):
             assert [row[key] for row in compiled.history] == pytest.approx(

@@ -120,12 +120,14 @@ def test_fine_tuning_keeps_what_the_head_knows(scans: tuple[Examples, Examples])
     assert tuned["validation_accuracy"] > head["validation_accuracy"] + 0.1
 
 
-@pytest.mark.parametrize("train", ["all", "head then all"])
+@pytest.mark.parametrize(
+    ("train", "perturb"), [("all", 0.0), ("head then all", 0.0), ("head then all", 0.5)]
+)
 def test_frozen_blocks_stay_as_they_were_handed_on(
-    scans: tuple[Examples, Examples], train: str
+    scans: tuple[Examples, Examples], train: str, perturb: float
 ) -> None:
     parent = Parent(*fit(stage(), scans))
-    settings = stage(start="baseline", train=train, frozen_blocks=1)
+    settings = stage(start="baseline", train=train, frozen_blocks=1, perturb=perturb)
     notebook = Notebook(steps=12 if train == "all" else 40)
     with pytest.raises(Stopped):
         fit(settings, scans, parent=parent, memory=notebook)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 
 @cache
-def on_gpu() -> bool:
+def gpu_compiles() -> bool:
     """Whether this process trains on a GPU that XLA can compile for (it needs CUDA's libdevice)."""
     if not tf.config.get_visible_devices("GPU"):
         return False

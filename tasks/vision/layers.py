@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tasks.vision.compiled import max_pool, normalise, on_gpu
+from tasks.vision.compiled import gpu_compiles, max_pool, normalise
 from tasks.vision.devices import accumulator, clear
 from tasks.vision.hardware import has_matrix_unit
 
@@ -44,7 +44,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         learn = bool(training) and self.trainable
-        if learn and on_gpu():
+        if learn and gpu_compiles():
             parts = parts_of(inputs.shape[0])
             y, mean, variance = normalise(
                 inputs, tf.convert_to_tensor(self.beta), self.epsilon, parts
@@ -90,7 +90,7 @@ class Pooling(keras.layers.MaxPooling2D):
         super().__init__(2, **options)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return max_pool(inputs) if training and on_gpu() else super().call(inputs)
+        return max_pool(inputs) if training and gpu_compiles() else super().call(inputs)
 
 
 class Convolution(keras.layers.Conv2D):
@@ -149,7 +149,7 @@ def silu(x: tf.Tensor) -> tf.Tensor:
     them slower than oneDNN's whole forward pass.
     """
     slow = x.dtype == tf.bfloat16 and not tf.config.get_visible_devices("GPU")
-    return _silu(x) if slow or on_gpu() else tf.nn.silu(x)
+    return _silu(x) if slow or gpu_compiles() else tf.nn.silu(x)
 
 
 @tf.custom_gradient

@@ -77,11 +77,12 @@ def train_stage(
     set_up(device)
     architecture = _architecture(stage, targets, train.inputs, parent)
     tuned = parent is not None and stage.train != "head"
-    perturb = stage.perturb if tuned else 0.0
+    perturb, frozen = (stage.perturb, stage.frozen_blocks) if tuned else (0.0, 0)
     # A head alone learns in seconds, on one device.
     with strategy_for(device, 1 if stage.train == "head" else stage.devices).scope():
         model = build_model(architecture)
         initialise(model, None if parent else train.inputs, seed)
+        freeze_blocks(model, frozen)
         if parent:
             hand_on(model, parent.tensors, perturb)
         elif stage.random_backbone:
@@ -100,7 +101,7 @@ def train_stage(
             labels=targets.labels,
             classes=targets.classes,
             train=stage.train,
-            frozen_blocks=stage.frozen_blocks if tuned else 0,
+            frozen_blocks=frozen,
             perturb=perturb,
             epochs=len(history),
             kept_epoch=kept,
@@ -148,7 +149,6 @@ class _Job:
     def _all(self, past: Past) -> Fit:
         """Train every layer, and settle the statistics of the network that is kept."""
         stage = self.stage
-        freeze_blocks(self.model, stage.frozen_blocks)
         rule = make_rule(stage.optimizer, self.model, stage.rate, head_knows=stage.train != "all")
         fit = Fit("all", self.model, rule, self.budget, self.seed, past)
         fit.run(self.train, self.validation, self.watch, self.memory)

@@ -26,6 +26,7 @@ from tasks.vision.transfer import GRID, STANDARDISE, build_model
 from tasks.vision.variables import assign
 
 FLOAT = "float32"
+STOCK = {Convolution: keras.layers.Conv2D, Pooling: keras.layers.MaxPooling2D}
 
 
 def stock_model(card: Card, tensors: Tensors) -> keras.Model:
@@ -70,8 +71,7 @@ def _stock(layer: Any) -> Any:
         )
     if isinstance(layer, keras.layers.Activation) and layer.activation is silu:
         return keras.layers.Activation("silu", **common)
-    kinds = {Convolution: keras.layers.Conv2D, Pooling: keras.layers.MaxPooling2D}
-    kind = kinds.get(type(layer), type(layer))
+    kind = STOCK.get(type(layer), type(layer))
     return kind.from_config({**layer.get_config(), **common})
 
 

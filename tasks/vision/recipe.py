@@ -71,11 +71,6 @@ class Recipe(Strict):
             if stage.early and stage.train != "head":
                 self._check_early(name, stage.early, network)
             if (frozen := stage.frozen_blocks) and "frozen_blocks" not in stage.idle():
-                if stage.perturb:
-                    raise ValueError(
-                        f"stages.{name}: frozen_blocks keeps what is handed on as it is, and perturb "
-                        "changes it; leave one of them out"
-                    )
                 blocks = len(network.widths) if network.kind == "fast" else 1
                 if frozen >= blocks:
                     raise ValueError(

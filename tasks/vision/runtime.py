@@ -7,7 +7,7 @@ import logging
 import keras
 import tensorflow as tf
 
-from tasks.vision.compiled import on_gpu
+from tasks.vision.compiled import gpu_compiles
 from tasks.vision.errors import BadInput
 from tasks.vision.hardware import Device, cores
 from tasks.vision.layers import silu_gradient
@@ -29,9 +29,9 @@ def set_up(device: Device) -> None:
                 "begin a fresh process, or let relevo be the first to use it"
             ) from error
         if device.kind == "cpu" and device.policy == "mixed_bfloat16":
-            # XLA announces itself at its first function, which is this one or that of `on_gpu`.
+            # XLA announces itself at its first function, which is this one or that of `gpu_compiles`.
             silu_gradient(tf.zeros((1,), tf.bfloat16), tf.zeros((1,), tf.bfloat16))
-        on_gpu()
+        gpu_compiles()
     # Its warnings are for who writes functions: five stages are five functions, "traced too often".
     tf.get_logger().setLevel(logging.ERROR)
     keras.config.set_dtype_policy(device.policy)

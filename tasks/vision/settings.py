@@ -137,7 +137,7 @@ class Stage(Strict):
         0, ge=0, le=5, strict=True, description="first blocks handed on that stay as they are"
     )
     perturb: float = Field(
-        0.0, ge=0, lt=1, description="share of new random weights mixed into kernels handed on"
+        0.0, ge=0, lt=1, description="share of new random weights mixed into the kernels that learn"
     )
     batch_size: Positive = Field(2000, description="images a step; at most a tenth of the data")
     devices: int = Field(

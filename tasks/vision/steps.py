@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision import layers
-from tasks.vision.compiled import on_gpu
+from tasks.vision.compiled import gpu_compiles
 from tasks.vision.devices import accumulator, clear, hand_out
 from tasks.vision.memory import Memory, Stopped
 from tasks.vision.networks import normalisations
@@ -125,7 +125,7 @@ class Steps:
         """
         devices = self._strategy.num_replicas_in_sync
         parts = devices * max(1, round(len(targets) / (layers.PART * devices)))
-        if on_gpu() and len(targets) % parts == 0:
+        if gpu_compiles() and len(targets) % parts == 0:
             parts //= _together(parts // devices, math.prod(inputs.shape) // parts)
         x, y = _split(_widened(inputs), parts), _split(targets, parts)
         seen: list[tuple[tf.Tensor, tf.Tensor]] = []

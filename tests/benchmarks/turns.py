@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -63,10 +63,14 @@ def interleave(
     return turns
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """The median, and in brackets the least and the most."""
-    least, most = min(values), max(values)
-    return f"{median(values):.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
+def spread(
+    values: Sequence[float],
+    digits: int = 1,
+    middle: Callable[[Sequence[float]], float] = median,
+) -> str:
+    """The median (or another `middle`), and in brackets the least and the most of several values."""
+    told = [f"{value:.{digits}f}" for value in (middle(values), min(values), max(values))]
+    return f"{told[0]} ({told[1]} to {told[2]})" if len(values) > 1 else told[0]
 
 
 def peak_memory() -> float:
@@ -75,6 +79,6 @@ def peak_memory() -> float:
     return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
 
 
-def show(table: Table) -> None:
+def show(table: Table, width: int = 100) -> None:
     """Print a table, as wide on every terminal."""
-    Console(width=100).print(table)
+    Console(width=width).print(table)
