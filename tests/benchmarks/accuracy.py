@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import mean
 
 from rich.table import Table
-from turns import child, show, spread
+from turns import child, show
 
 SCORES = {
     "accuracy": "accuracy",
@@ -81,7 +81,8 @@ def recall(stage: dict) -> dict[str, float]:
 
 def cell(values: list[float], digits: int) -> str:
     """The mean over seeds, and its spread below."""
-    return spread(values, digits, mean).replace(" (", "\n").rstrip(")")
+    told = [f"{value:.{digits}f}" for value in (mean(values), min(values), max(values))]
+    return f"{told[0]}\n{told[1]} to {told[2]}" if len(values) > 1 else told[0]
 
 
 def main() -> None:

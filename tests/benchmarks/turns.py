@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -63,14 +63,10 @@ def interleave(
     return turns
 
 
-def spread(
-    values: Sequence[float],
-    digits: int = 1,
-    middle: Callable[[Sequence[float]], float] = median,
-) -> str:
-    """The median (or another `middle`), and in brackets the least and the most of several values."""
-    told = [f"{value:.{digits}f}" for value in (middle(values), min(values), max(values))]
-    return f"{told[0]} ({told[1]} to {told[2]})" if len(values) > 1 else told[0]
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """The median, and in brackets the least and the most."""
+    least, most = min(values), max(values)
+    return f"{median(values):.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
 
 
 def peak_memory() -> float:
