@@ -246,3 +246,24 @@ def test_early_epochs_see_smaller_images_and_resume_there_too(
     assert digest(resumed) == digest(undisturbed)
     assert digest(undisturbed) != digest(fit(stage(epochs=3), scans)[1])
     assert predict(card, undisturbed, scans[1].inputs, CPU).shape == (100, 10)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_an_averaged_answer_weighs_an_image_as_much_as_its_copies_moved_to_two_corners(
+    scans: tuple[Examples, Examples], flip: bool
+) -> None:
+    card, tensors = fit(stage(flip=flip), scans)
+    images = scans[1].inputs
+
+    def look(x: np.ndarray) -> np.ndarray:
+        views = [x, x[:, :, ::-1]] if flip else [x]
+        # Logits but for a number of each image, which a softmax doesn't see.
+        return np.mean([np.log(predict(card, tensors, view, CPU)) for view in views], 0)
+
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    corners = [padded[:, at : at + 32, at : at + 32] for at in (0, 2)]
+    expected = np.exp(0.5 * look(images) + 0.5 * np.mean([look(each) for each in corners], 0))
+    expected /= expected.sum(1, keepdims=True)
+    averaged = predict(card, tensors, images, CPU, average=True)
+    np.testing.assert_allclose(averaged, expected, atol=1e-5)
+    assert np.abs(averaged - predict(card, tensors, images, CPU)).max() > 0.01
