@@ -34,7 +34,9 @@ def gflop_per_image(widths: list[int], size: int = 31, channels: int = 24) -> fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("archive")
-    parser.add_argument("--widths", type=int, nargs="+", default=[48, 256, 256], help="as ten_class")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[48, 256, 256], help="as ten_class"
+    )
     parser.add_argument("--batch", type=int, default=2000)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
