@@ -14,6 +14,7 @@ from rich.table import Table
 from turns import child, interleave, show, spread
 
 from tasks.vision.hardware import find_device
+from tasks.vision.loading import load_recipe
 
 
 def gflop_per_image(widths: list[int], size: int = 31, channels: int = 24) -> float:
@@ -32,11 +33,10 @@ def gflop_per_image(widths: list[int], size: int = 31, channels: int = 24) -> fl
 
 
 def main() -> None:
+    widths = list(load_recipe("cifar10").stages["ten_class"].network.widths)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("archive")
-    parser.add_argument(
-        "--widths", type=int, nargs="+", default=[48, 256, 256], help="as ten_class"
-    )
+    parser.add_argument("--widths", type=int, nargs="+", default=widths, help="as ten_class")
     parser.add_argument("--batch", type=int, default=2000)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
