@@ -1,10 +1,10 @@
 """The compiled part of training: one step on a batch, and the measure of a model.
 
-A batch passes in parts whose activations fit the processor's caches: operations that only pass over
-memory (activations, pooling, normalisation) are then several times as fast. Gradients are summed
-over the parts; each part is normalised by its own statistics, as in ghost batch normalisation
-(Hoffer et al., arXiv 1705.08741, sec. 4). Where several devices train, they take a part each at a time.
-A GPU takes several parts in one call, of which starting the kernels is most.
+A batch passes in parts, of which a processor's caches hold more: operations that only pass over memory
+(activations, pooling, normalisation) are then faster. Gradients are summed over the parts; each is
+normalised by its own statistics, as in ghost batch normalisation (Hoffer et al., arXiv 1705.08741, sec. 4).
+Where several devices train, they take a part each at a time. A GPU takes several parts in one call, of
+which starting the kernels is most.
 """
 
 from __future__ import annotations
