@@ -48,7 +48,9 @@ def train(
     what = {"all": "all layers", "head": "a head", "head then all": "a head, then all layers"}
     tell(Event(name, f"{len(learn):,} images train {what[parameters.train]}"))
     checkpoints = Checkpoints(home, Work("train", work).key)
-    checkpoints.load()  # while a signal still ends the waiting for a store that is out of reach
+    # While a signal still ends the waiting for a store that is out of reach.
+    if checkpoints.load():
+        tell(Event(name, "goes on from its last checkpoint"))
     with checkpoints.heeding_signals():
         card, tensors = train_stage(
             parameters,

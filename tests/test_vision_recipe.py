@@ -197,6 +197,10 @@ def test_a_built_in_recipe_may_be_cut_short(epochs: int) -> None:
     ("early", "expected"),
     [
         ({"epochs": 0, "image_size": 24}, "stages.baseline.early.epochs = 0"),
+        (
+            {"epochs": 2, "image_size": 32},
+            "expected 16 or more for the network fast 64/256/256, and less",
+        ),
         ({"epochs": 2, "image_size": 32}, "less than the images' 32"),
         ({"epochs": 2, "image_size": 8}, "stages.baseline.early.image_size = 8"),
         ({"epochs": 2, "size": 24}, "stages.baseline.early.size is not there"),
@@ -205,6 +209,11 @@ def test_a_built_in_recipe_may_be_cut_short(epochs: int) -> None:
 )
 def test_early_epochs_that_cannot_be_are_refused(early: dict[str, int], expected: str) -> None:
     assert expected in refused(GOOD, **{"stages.baseline.early": early})
+
+
+def test_a_layer_too_wide_for_any_memory_is_refused() -> None:
+    widths = {"stages.baseline.network.widths": [32, 64, 100_000]}
+    assert "less than or equal to 8192" in refused(GOOD, **widths)
 
 
 def test_a_network_for_one_size_of_image_takes_no_smaller_ones() -> None:

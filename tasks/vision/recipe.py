@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.naming import ALLOWED, LONGEST, clipped, is_good_name
-from tasks.vision.settings import Data, Early, LabelScheme, Network, Stage, Strict
+from tasks.vision.settings import SMALLEST, Data, Early, LabelScheme, Network, Stage, Strict
 
 
 class Recipe(Strict):
@@ -84,7 +84,7 @@ class Recipe(Strict):
             raise ValueError(
                 f"stages.{name}.early: the network {network} takes images of one size alone; remove it"
             )
-        least, full = network.least_size, self.data.image_size
+        least, full = max(network.least_size, SMALLEST), self.data.image_size
         if not least <= early.image_size < full:
             raise ValueError(
                 f"stages.{name}.early.image_size = {early.image_size}: expected {least} or more for "

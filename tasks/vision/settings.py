@@ -13,7 +13,9 @@ from tasks.vision.errors import nearest
 from tasks.vision.naming import ALLOWED, clipped, is_good_name
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
-Pixels = Annotated[int, Field(ge=16, le=512, strict=True)]
+SMALLEST = 16  # pixels of an image's side
+Pixels = Annotated[int, Field(ge=SMALLEST, le=512, strict=True)]
+Width = Annotated[int, Field(ge=1, le=8192, strict=True)]  # a kernel between two of these is 2.4 GB
 Rate = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
 
 
@@ -86,7 +88,7 @@ class Network(Strict):
     """Which network a stage that starts from scratch builds."""
 
     kind: Literal["fast", "classroom"] = "fast"
-    widths: tuple[Positive, ...] = Field((64, 256, 256), min_length=1, max_length=6)
+    widths: tuple[Width, ...] = Field((64, 256, 256), min_length=1, max_length=6)
     logit_scale: float = Field(1 / 256, gt=0, description="factor on the fast network's logits")
 
     @property

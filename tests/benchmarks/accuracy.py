@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import mean
 
 from rich.table import Table
-from turns import child, show
+from turns import check, child, show
 
 SCORES = {
     "accuracy": "accuracy",
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16", help="PyTorch's")
     parser.add_argument("--torch-epochs", type=int, default=8)
     given = parser.parse_args()
+    check(parser, given.archive, *(["torch"] if "torch" in given.peers else []))
     scores: dict[tuple[str, str], list[dict]] = defaultdict(list)
     reached = []
     for seed in range(given.seeds):

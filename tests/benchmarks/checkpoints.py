@@ -16,7 +16,7 @@ from statistics import median
 import numpy as np
 from photos import read
 from rich.table import Table
-from turns import child, interleave, show, spread
+from turns import check, child, interleave, show, spread
 
 
 def train(way: str, archive: str, count: int, widths: list[int]) -> dict[str, float]:
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
     parser.add_argument("--only", choices=["with", "without"])
     given = parser.parse_args()
+    check(parser, given.archive)
     if given.only:
         print(json.dumps(train(given.only, given.archive, given.images, given.widths)))
         return

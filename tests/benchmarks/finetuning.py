@@ -19,7 +19,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from rich.table import Table
-from turns import show
+from turns import check, show
 
 STAGE = "ten_class_from_transfer"
 WAYS = ("handed on", "from scratch")
@@ -76,6 +76,7 @@ def main() -> None:
     parser.add_argument("--store", help="keep what is trained here; forgotten when left out")
     parser.add_argument("--set", action="append", default=[], help="as relevo's own")
     given = parser.parse_args()
+    check(parser, given.archive)
     means: dict[int, dict[str, Trained]] = {}
     table = Table("epochs of all layers", *WAYS)
     with tempfile.TemporaryDirectory() as passing:

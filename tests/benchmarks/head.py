@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 from photos import read
 from rich.table import Table
-from turns import child, interleave, show, spread
+from turns import check, child, interleave, show, spread
 
 
 def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["kept features", "frozen fit"])
     given = parser.parse_args()
+    check(parser, given.archive)
     if given.only:
         print(json.dumps(train(given.only, given.archive, given.images, given.epochs)))
         return

@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 from photos import read
 from rich.table import Table
-from turns import Turn, child, interleave, show, spread
+from turns import Turn, check, child, interleave, show, spread
 
 from tasks.vision.hardware import find_device, loading_tensorflow
 from tasks.vision.model import Architecture, Card, pack, unpack
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
     parser.add_argument("--bare", metavar="FOLDER", help="run the network alone and say how long")
     given = parser.parse_args()
+    check(parser, given.archive)
     if given.bare:
         print(json.dumps(bare(given.bare, given.images)))
         return

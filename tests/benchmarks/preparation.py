@@ -21,7 +21,7 @@ import numpy as np
 from photos import read
 from PIL import Image
 from rich.table import Table
-from turns import ask, child, peak_memory, show
+from turns import ask, check, child, peak_memory, show
 
 
 def prepare_in_this_process(archive: str, folder: str) -> dict[str, float]:
@@ -76,6 +76,7 @@ def main() -> None:
     if given.only:
         print(json.dumps(prepare_in_this_process(given.archive, given.only)))
         return
+    check(parser, given.archive)
     table = Table("images", "seconds", "images/s", "peak MiB", "bytes an image")
     with tempfile.TemporaryDirectory() as folder:
 

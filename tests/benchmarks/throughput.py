@@ -11,7 +11,7 @@ import argparse
 from statistics import median
 
 from rich.table import Table
-from turns import child, interleave, show, spread
+from turns import check, child, interleave, show, spread
 
 from tasks.vision.hardware import find_device
 from tasks.vision.loading import load_recipe
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
+    check(parser, given.archive, "torch")
     device = find_device()
     # Emulated bfloat16 would be a straw man: both compute in what the machine has natively.
     dtype = "bfloat16" if device.policy == "mixed_bfloat16" else "float32"

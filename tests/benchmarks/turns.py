@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +27,15 @@ class Turn:
 
     seconds: float
     answer: dict[str, Any]
+
+
+def check(parser: argparse.ArgumentParser, archive: str, *packages: str) -> None:
+    """End with a line and status 2, before anything is timed, where the archive or a package is not there."""
+    if not zipfile.is_zipfile(archive):
+        parser.error(f"{archive}: expected a zip of train/CLASS/*.png and test/CLASS/*.png")
+    for name in packages:
+        if not find_spec(name):
+            parser.error(f"{name} is not installed; pip install -c constraints.txt -e '.[bench]'")
 
 
 def ask(command: Sequence[object], **environment: str) -> Turn:

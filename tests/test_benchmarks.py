@@ -1,0 +1,18 @@
+"""What a benchmark says before it times anything."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).with_name("benchmarks")
+
+
+@pytest.mark.parametrize("name", ["accuracy", "finetuning", "head", "preparation", "throughput"])
+def test_an_archive_that_is_not_there_is_one_line_and_status_2(name: str) -> None:
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "nowhere.zip"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "nowhere.zip: expected a zip of" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
