@@ -89,7 +89,7 @@ def test_a_mutated_model_is_refused_or_bounded_by_its_file(content: bytes) -> No
 
 def test_a_model_whose_card_claims_a_larger_network_is_refused() -> None:
     card, tensors = MODEL
-    huge = Network(widths=(1_000_000, 1_000_000))
+    huge = Network(widths=(8192,) * 6)
     architecture = card.architecture.model_copy(update={"network": huge})
     with pytest.raises(BadInput, match="not a relevo model"):
         unpack(pack(card.model_copy(update={"architecture": architecture}), tensors), "file")
