@@ -57,10 +57,10 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
     parser.add_argument("--only", choices=["with", "without"])
     given = parser.parse_args()
-    check(parser, given.archive)
     if given.only:
         print(json.dumps(train(given.only, given.archive, given.images, given.widths)))
         return
+    check(parser, given.archive)
     options = [given.archive, "--images", given.images, "--widths", *given.widths]
     ways = ("without", "with")
     turns = interleave(

@@ -93,10 +93,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["kept features", "frozen fit"])
     given = parser.parse_args()
-    check(parser, given.archive)
     if given.only:
         print(json.dumps(train(given.only, given.archive, given.images, given.epochs)))
         return
+    check(parser, given.archive)
     options = [given.archive, "--images", given.images, "--epochs", given.epochs]
     ways = ("frozen fit", "kept features")
     turns = interleave({way: child("head", *options, "--only", way) for way in ways}, given.rounds)

@@ -94,10 +94,10 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
     parser.add_argument("--bare", metavar="FOLDER", help="run the network alone and say how long")
     given = parser.parse_args()
-    check(parser, given.archive)
     if given.bare:
         print(json.dumps(bare(given.bare, given.images)))
         return
+    check(parser, given.archive)
     with tempfile.TemporaryDirectory() as folder:
         home, n = Path(folder), given.images
         images, _, _ = read(given.archive, "test")
