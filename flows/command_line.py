@@ -37,6 +37,7 @@ from tasks.places import local_data, store_address
 from tasks.progress import Event, duration
 from tasks.store import StoreError, open_store
 from tasks.store.addresses import without_secrets
+from tasks.store.own import begin
 from tasks.vision.errors import BadInput
 from tasks.vision.files import shown
 from tasks.vision.recipe import Recipe
@@ -88,7 +89,9 @@ def run(
         from tasks.vision.hardware import require_gpu
 
         require_gpu()
-    open_store(where).check()
+    home = open_store(where)
+    home.check()
+    begin(home)
     follower, begins = Follower(), Event("prefect", "starting")
     with (
         quiet_prefect(own_server=dispatch == "inline", starting=lambda: follower(begins)),

@@ -34,7 +34,9 @@ from tasks.publish import Trained, as_toml, devices_of, publish, run_name, toml_
 from tasks.report import report
 from tasks.runs import check_free, find_attempt
 from tasks.shown import show_run
+from tasks.store import open_store
 from tasks.store.outages import outlasting
+from tasks.store.own import begin
 from tasks.tracking import track
 from tasks.vision.hardware import require_gpu
 from tasks.vision.settings import Stage
@@ -94,6 +96,7 @@ def experiment(
         check_free(home, run)
 
     with outlasting():
+        begin(open_store(home))
         images, classes = prepared(plan, data, home, refresh=refresh)
         setting, chosen = Setting(plan, images, classes, home, refresh), plan.ordered(stages or [])
         if dispatch == "inline":

@@ -44,7 +44,7 @@ def gc(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Remove old runs and what no run left needs; never what a running job may use.
+    """Remove old runs and what no run left needs; never what a running job may use, or is not relevo's.
 
     Models, data sets and checkpoints that were written or used within the last 14 days stay.
 
@@ -57,7 +57,7 @@ def gc(
     older_than
         Keep runs younger than this: 12h, 30d, 4w. With --keep-last, a run must fail both to go.
     dry_run
-        Say what would be removed, and remove nothing.
+        Say what would be removed and what is left alone, and remove nothing.
     """
     from tasks.garbage import age, collect
 
@@ -73,7 +73,13 @@ def gc(
         keys = [entry.key for entry in sweep.removed]
         print(
             json.dumps(
-                {"dry_run": dry_run, "runs": sweep.runs, "removed": keys, "bytes": sweep.size}
+                {
+                    "dry_run": dry_run,
+                    "runs": sweep.runs,
+                    "removed": keys,
+                    "bytes": sweep.size,
+                    "left_alone": sweep.foreign,
+                }
             )
         )
         return 0
@@ -83,5 +89,9 @@ def gc(
     for entry in sweep.removed:
         if not entry.key.startswith("runs/"):
             print(f"{would} {shown(entry.key)} ({entry.size:,} bytes)")
+    if sweep.foreign:
+        for key in sweep.foreign if dry_run else []:
+            print(f"leaves alone {shown(key)}: relevo did not write it")
+        print(f"{len(sweep.foreign)} files that relevo did not write are left alone")
     print(shown(f"{would} {len(sweep.removed)} files, {sweep.size / 1e6:,.1f} MB, in {where}"))
     return 0

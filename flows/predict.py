@@ -13,6 +13,7 @@ from tasks.places import store_address
 from tasks.predict import Sample, as_csv, predict_pictures
 from tasks.shown import show_predictions
 from tasks.store import open_store
+from tasks.store.own import begin
 
 
 @flow(name="predict", flow_run_name="predict {pictures}", persist_result=False)
@@ -35,7 +36,8 @@ def predict(
     sample = Sample()
     predictions = list(predict_pictures(home, model, [pictures], sample))
     read = [each for each in predictions if not each.fault]
-    left, labels = open_store(home), list(read[0].probabilities) if read else []
+    begin(left := open_store(home))
+    labels = list(read[0].probabilities) if read else []
     name = f"predictions/{flow_run.id}"
     left.write(f"{name}.csv", as_csv(read).encode())
     left.write(f"{name}.png", sample.grid(labels, model))

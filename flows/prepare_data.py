@@ -17,8 +17,9 @@ from tasks.kept import load_dataset
 from tasks.keys import preparation
 from tasks.places import local_data, store_address
 from tasks.prepare import prepare_images
-from tasks.store import Ref
+from tasks.store import Ref, open_store
 from tasks.store.outages import outlasting
+from tasks.store.own import begin
 from tasks.vision.labels import apply_scheme
 from tasks.vision.recipe import Recipe
 from tasks.vision.sources import find_source
@@ -61,6 +62,7 @@ def prepare_data(
     """
     home = store_address(store)
     with outlasting():
+        begin(open_store(home))
         ref, _ = prepared(find_recipe(recipe, own_recipe), data, home)
         about = load_dataset(ref, home).description.model_dump(mode="json")
     return {"dataset": ref.model_dump(mode="json"), **about}

@@ -33,6 +33,7 @@ from tasks.publish import Trained
 from tasks.shown import show_stage
 from tasks.store import Ref, open_store
 from tasks.store.outages import outlasting
+from tasks.store.own import begin
 from tasks.train import train
 from tasks.vision.hardware import require_gpu
 from tasks.vision.labels import apply_scheme
@@ -144,6 +145,7 @@ def train_stage(
         require_gpu()
     order = plan.ordered([stage])
     with outlasting():
+        begin(open_store(home))
         if given:
             setting = Setting(
                 plan, given.dataset, load_dataset(given.dataset, home).classes, home, refresh

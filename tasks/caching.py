@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect import State, Task, task
 from prefect.filesystems import WritableFileSystem
+from prefect.results import ResultRecord, ResultRecordMetadata  # type: ignore[attr-defined]
 from prefect.serializers import JSONSerializer
 from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
@@ -21,12 +22,16 @@ from tasks.store import Missing, Ref, StoreError, open_store
 from tasks.store.base import Passing
 from tasks.store.outages import outlasting
 
+SERIALIZER = JSONSerializer(object_encoder=None, object_decoder=None)
+
 
 class Shelf(WritableFileSystem):
-    """Prefect's result records, kept in the project's store under `cache/`.
+    """Prefect's result records, kept in the project's store under `cache/`, in a form of our own.
 
     A record is a hit only if it is as it was written, a plain JSON ref of the key that was asked
-    for, whose bytes are there and whole; any other is set aside and counts as a miss.
+    for, whose bytes are there and whole; any other is set aside and counts as a miss. Prefect never
+    sees bytes of the store: it unpickles what a record tells it to, so what it gets is made here, of
+    values that were checked.
     """
 
     _block_type_slug = "relevo-shelf"
@@ -40,14 +45,15 @@ class Shelf(WritableFileSystem):
         """The record under this key. Raises ValueError (a miss to Prefect) if it is no hit."""
         # Prefect takes whatever is raised here for a miss: a store out of reach must be waited for.
         with outlasting():
-            return self._whole_record(f"cache/{path}.json", path)
+            done = self._whole_record(f"cache/{path}.json", path)
+        metadata = ResultRecordMetadata(storage_key=path, serializer=SERIALIZER)
+        return ResultRecord(metadata=metadata, result=done.model_dump(mode="json")).serialize()
 
-    def _whole_record(self, key: str, path: str) -> bytes:
+    def _whole_record(self, key: str, path: str) -> Done:
         store = open_store(self.store)
         content = store.read(key)
         try:
-            record = unseal(content)
-            done = read_record(record)
+            done = read_record(unseal(content))
             if Work(path.rsplit("-", 1)[0], done.ingredients).key != path:
                 raise ValueError("it belongs to another key")
         except ValueError as error:
@@ -66,7 +72,7 @@ class Shelf(WritableFileSystem):
             tell(Event("cache", f"{error}; moved to {aside}, computing again"))
             raise
         store.touch(key)  # what is in use is not garbage
-        return record
+        return done
 
     def holds(self, path: str) -> bool:
         """Whether there is a record under this key."""
@@ -78,9 +84,11 @@ class Shelf(WritableFileSystem):
         self, path: str, content: bytes, _sync: bool = True
     ) -> None:
         """Point to finished work; a failure is told, since Prefect would only log it."""
+        done = Done.model_validate(ResultRecord.deserialize(content).result)  # of this process
         try:
             with outlasting():
-                open_store(self.store).write(f"cache/{path}.json", seal(content))
+                record = seal(done.model_dump_json().encode())
+                open_store(self.store).write(f"cache/{path}.json", record)
         except StoreError as error:
             tell(Event("cache", f"the result is not cached: {error}"))
             raise
@@ -102,7 +110,7 @@ def step(function: Callable[..., Any]) -> Task[..., Any]:
         retry_condition_fn=worth_a_retry,
         persist_result=True,
         cache_result_in_memory=False,
-        result_serializer=JSONSerializer(object_encoder=None, object_decoder=None),
+        result_serializer=SERIALIZER,
         log_prints=False,
     )
     return make(function)

@@ -1,8 +1,10 @@
-"""What no kept run reaches leaves the store; what may be in use stays.
+"""What no kept run reaches leaves the store; what may be in use stays, and what is not relevo's own.
 
 In use is whatever was written, or found by a run as a cached result, within the last 14 days, and all that
 it was made from: a stage may take a day, its run several, and one that waits for a worker still longer.
 Pointers are removed before the bytes that they point to, so that a stop at any instant leaves a whole store.
+A folder or a bucket may be shared: only what has a name of relevo's own form is removed, from a store that
+has relevo's marker, and from a bucket only what has relevo's mark.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tasks.keys import read_record, unseal
-from tasks.runs import read_lineage, run_names
+from tasks.runs import UNFINISHED, is_run, is_whole, read_lineage, run_names
 from tasks.store import Missing, Ref, Store, StoreError, open_store
 from tasks.store.base import Entry, Passing
+from tasks.store.own import FOLDERS, MARKER, is_marked, is_own
 from tasks.vision.errors import BadInput
 
 IN_USE = timedelta(days=14)  # a training that was stopped may be taken up again until then, too
@@ -28,10 +31,11 @@ UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 @dataclass
 class Sweep:
-    """What was removed, or would be."""
+    """What was removed, or would be; and the keys of what relevo has not written, which stays."""
 
     runs: list[str] = field(default_factory=list)
     removed: list[Entry] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
 
     @property
     def size(self) -> int:
@@ -63,21 +67,36 @@ def collect(
         keep_last: keep this many of the newest runs. older_than: keep what is younger. A run goes only
             if every rule given lets it go; with none, every finished run stays. Tables of predictions
             belong to no run, and go by their age alone.
+
+    Raises:
+        BadInput: the store has no marker, so that nothing in it can be proven to be relevo's.
     """
     home, sweep = open_store(store), Sweep()
     now = now or datetime.now(UTC)
+    if not is_marked(home):
+        raise BadInput(
+            f"store {home.uri}: it has no {MARKER}, so that what lies there may be other people's; "
+            "nothing is removed. If it is a store of relevo 0.1.0, `relevo run` on it writes the file"
+        )
 
-    def remove(entries: Iterable[Entry], least: timedelta | None = None) -> None:
-        """Delete what is at least so old, and is so still when its turn comes."""
+    def remove(entries: Iterable[Entry], least: timedelta = timedelta()) -> None:
+        """Delete what is relevo's own and at least so old, and is so still when its turn comes."""
         for entry in entries:
-            if least is not None and not _old_still(home, entry, now - least, look=not dry_run):
+            if not is_own(entry.key) or entry.modified >= now - least:
                 continue
-            if not dry_run:
-                home.delete(entry.key)
-            sweep.removed.append(entry)
+            with suppress(Missing):
+                seen = home.entry(entry.key)
+                if not seen.marked:
+                    sweep.foreign.append(entry.key)
+                elif seen.modified < now - least:
+                    if not dry_run:
+                        home.delete(entry.key)
+                    sweep.removed.append(entry)
 
-    names = run_names(store)
-    sweep.runs = _old(home, names, keep_last, older_than, now)
+    sweep.foreign += [key for folder in FOLDERS for key in home.keys(folder) if not is_own(key)]
+    names = [name for name in run_names(store) if is_run(store, name)]
+    sound = [name for name in names if is_whole(store, name)]
+    sweep.runs = _old(home, sound, keep_last, older_than, now)
     for name in sweep.runs:
         # What makes it a run goes first.
         files = sorted(
@@ -85,7 +104,7 @@ def collect(
         )
         remove(files)
     kept = [name for name in names if name not in sweep.runs]
-    remove(_halves(home, {*names}), CUT_OFF)
+    remove(_halves(home), CUT_OFF)
 
     reached = _reached_by_runs(store, kept)
     records = {entry.key: entry for entry in home.entries("cache")}
@@ -112,15 +131,6 @@ def collect(
     return sweep
 
 
-def _old_still(home: Store, entry: Entry, limit: datetime, *, look: bool) -> bool:
-    """Whether it is older than `limit`; with `look`, now too: a job may use it since it was listed."""
-    if entry.modified >= limit:
-        return False
-    with suppress(Missing):
-        return not look or home.entry(entry.key).modified < limit
-    return False
-
-
 def _old(
     home: Store,
     names: list[str],
@@ -143,12 +153,18 @@ def _finished(home: Store, name: str) -> datetime:
     return max(found, default=datetime.now(UTC))
 
 
-def _halves(home: Store, finished: set[str]) -> Iterator[Entry]:
-    """Files of run folders whose writing was cut off, or is not done."""
+def _halves(home: Store) -> Iterator[Entry]:
+    """Files of run folders whose writing was cut off, or is not done: they say so themselves."""
+    files: dict[str, list[Entry]] = {}
     for entry in home.entries("runs"):
         _, name, *below = entry.key.split("/")
-        if below and name not in finished:
-            yield entry
+        if below:
+            files.setdefault(name, []).append(entry)
+    for name, entries in files.items():
+        paths = {entry.key.removeprefix(f"runs/{name}/") for entry in entries}
+        if UNFINISHED in paths and "run.json" not in paths:
+            # What says that the rest is half a run goes last.
+            yield from sorted(entries, key=lambda entry: entry.key.endswith(UNFINISHED))
 
 
 def _ref_in(home: Store, key: str) -> Ref | None:

@@ -13,7 +13,7 @@ from prefect.runtime import flow_run
 from tasks.environment import describe
 from tasks.exported import model_files
 from tasks.kept import load_evaluation, load_model, report_files
-from tasks.runs import as_json, sealed, stamp
+from tasks.runs import UNFINISHED, as_json, sealed, stamp
 from tasks.store import Ref, open_store
 from tasks.store.base import sha256_of
 from tasks.vision.events import event_file
@@ -108,6 +108,7 @@ def publish(
         files[path] = sha256_of(content)[0]
         home.write(f"{folder}/{path}", content)
 
+    home.write(f"{folder}/{UNFINISHED}", as_json({"run": name, "since": started.isoformat()}))
     for path, content in report_files(page, store):
         write(path, content)
     write("recipe.toml", as_toml(plan).encode())
@@ -158,6 +159,7 @@ def publish(
     }
     full = {**summary, **more}
     home.write(f"{folder}/run.json", sealed(full))
+    home.delete(f"{folder}/{UNFINISHED}")
     return summary
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from tasks.vision.curves import overfitting
 from tasks.vision.dataset import Dataset
 from tasks.vision.model import Card, best_epoch
 from tasks.vision.words import WORDS, epochs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN = 20  # pictures in a grid
 
@@ -60,11 +63,24 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
         "dataset": _data_numbers(run, data),
         "stages": stages,
     }
-    pictures = {"class_distribution": _distribution(data, lang), **pictures}
+    pictures = {**dict(_distribution(data, lang)), **pictures}
     html = render(page_data, pictures, lang)
     files = {"report.html": html.encode(), **_figure_files(pictures)}
     ref = open_store(store).put("report", _zip(files), ".zip", made_from=())
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
+
+
+def _drawn(name: str, draw: Callable[[], Figure]) -> Iterator[tuple[str, bytes]]:
+    """A figure under its name, as PNG; one that can't be drawn is named, and the report does without."""
+    from tasks.vision.sheets import png
+
+    try:
+        content = png(draw())
+    except Exception as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        tell(Event("write report", f"the figure {name} can't be drawn and is left out ({why})"))
+        return
+    yield name, content
 
 
 def _say_undrawn(names: list[str]) -> None:
@@ -144,12 +160,13 @@ def _data_numbers(run: dict[str, Any], data: Dataset) -> dict[str, Any]:
     }
 
 
-def _distribution(data: Dataset, lang: str) -> bytes:
+def _distribution(data: Dataset, lang: str) -> Iterator[tuple[str, bytes]]:
     from tasks.vision.figures import class_distribution
-    from tasks.vision.sheets import png
 
-    title = WORDS[lang]["title_counts"]
-    return png(class_distribution(data.classes, data.description.counts, title, lang))
+    counts, title = data.description.counts, WORDS[lang]["title_counts"]
+    return _drawn(
+        "class_distribution", lambda: class_distribution(data.classes, counts, title, lang)
+    )
 
 
 def _stage_figures(
@@ -157,7 +174,6 @@ def _stage_figures(
 ) -> Iterator[tuple[str, bytes]]:
     from tasks.vision.figures import accuracy_curves, loss_curves
     from tasks.vision.grids import confusion_matrix, prediction_grid, reliability_diagram
-    from tasks.vision.sheets import png
 
     def title(kind: str, **values: str) -> str:
         return WORDS[lang][f"title_{kind}"].format(name=name, **values)
@@ -166,35 +182,37 @@ def _stage_figures(
     truth, probabilities, labels = arrays["truth"], arrays["probabilities"], numbers["labels"]
     history, best = numbers["history"], numbers["best_epoch"]
 
-    def grid(kind: str, chosen: np.ndarray, title: str) -> tuple[str, bytes]:
-        figure = prediction_grid(
-            images[chosen], truth[chosen].tolist(), probabilities[chosen], labels, title, lang
-        )
-        return f"{name}/{kind}", png(figure)
+    def grid(kind: str, chosen: np.ndarray, title: str) -> Iterator[tuple[str, bytes]]:
+        asked = (images[chosen], truth[chosen].tolist(), probabilities[chosen], labels, title, lang)
+        return _drawn(f"{name}/{kind}", lambda: prediction_grid(*asked))
 
-    yield f"{name}/loss", png(loss_curves(history, title("loss"), best, lang))
-    yield f"{name}/accuracy", png(accuracy_curves(history, title("accuracy"), best, lang))
+    yield from _drawn(f"{name}/loss", lambda: loss_curves(history, title("loss"), best, lang))
+    yield from _drawn(
+        f"{name}/accuracy", lambda: accuracy_curves(history, title("accuracy"), best, lang)
+    )
     if numbers["positive"]:
         for target, label in enumerate(labels):
             chosen = _spread(np.flatnonzero(truth == target))
-            yield grid(f"predictions_{label}", chosen, title("label", label=label))
+            yield from grid(f"predictions_{label}", chosen, title("label", label=label))
     else:
-        # The same share of every label, so that a rare one is seen too.
-        per_label = [
-            _spread(np.flatnonzero(truth == t), SHOWN // len(labels)) for t in range(len(labels))
-        ]
+        # The same share of every label, so that a rare one is seen too; of many labels, some.
+        some = _spread(np.unique(truth))
+        per_label = [_spread(np.flatnonzero(truth == t), SHOWN // len(some)) for t in some]
         chosen = np.sort(np.concatenate(per_label))
-        yield grid("predictions_all", chosen, title("images"))
+        yield from grid("predictions_all", chosen, title("images"))
     guess = probabilities.argmax(1)
     wrong = np.flatnonzero(guess != truth)
     if len(wrong):
         sure = wrong[np.argsort(-probabilities[wrong, guess[wrong]], kind="stable")]
-        yield grid("mistakes", sure[:SHOWN], title("mistakes"))
-    matrix = confusion_matrix(numbers["confusion"], labels, title("confusion"), lang)
-    yield f"{name}/confusion", png(matrix)
-    ece = numbers["metrics"]["ece"]
-    diagram = reliability_diagram(numbers["reliability"], ece, title("reliability"), lang)
-    yield f"{name}/reliability", png(diagram)
+        yield from grid("mistakes", sure[:SHOWN], title("mistakes"))
+    confusion, bins, ece = numbers["confusion"], numbers["reliability"], numbers["metrics"]["ece"]
+    yield from _drawn(
+        f"{name}/confusion", lambda: confusion_matrix(confusion, labels, title("confusion"), lang)
+    )
+    yield from _drawn(
+        f"{name}/reliability",
+        lambda: reliability_diagram(bins, ece, title("reliability"), lang),
+    )
 
 
 def _spread(positions: np.ndarray, most: int = SHOWN) -> np.ndarray:
@@ -207,7 +225,6 @@ def _comparison(
 ) -> Iterator[tuple[str, bytes]]:
     """Validation accuracy over time of a stage that starts from another, and of what it is measured against."""
     from tasks.vision.figures import transfer_against_scratch
-    from tasks.vision.sheets import png
 
     if not numbers["start"]:
         return
@@ -235,8 +252,10 @@ def _comparison(
         }
         for kind, title, rival in rivals
     ]
-    figure = transfer_against_scratch(curves, words["title_against"].format(name=name), lang)
-    yield f"{name}/transfer_against_scratch", png(figure)
+    title = words["title_against"].format(name=name)
+    yield from _drawn(
+        f"{name}/transfer_against_scratch", lambda: transfer_against_scratch(curves, title, lang)
+    )
 
 
 def _zip(files: dict[str, bytes]) -> bytes:

@@ -16,6 +16,7 @@ from tasks.vision.errors import BadInput, nearest
 from tasks.vision.model import Card, Tensors, unpack
 
 FOR_OTHERS = (KERAS_FILE, "saved_model.pb", "model.tflite", "model.onnx")  # what `export` writes
+UNFINISHED = "unfinished.json"  # in a run's folder until its summary is written
 STAMP = re.compile(r"\d{8}-\d{6}-\d{3}(?=-)")
 
 
@@ -43,6 +44,24 @@ def _began(store: str, name: str, published: datetime) -> str:
     with suppress(BadInput, KeyError, TypeError, ValueError):
         return stamp(datetime.fromisoformat(_read_summary(store, name)["started"]).astimezone(UTC))
     return stamp(published)
+
+
+def is_whole(store: str, name: str) -> bool:
+    """Whether the run's summary is as relevo wrote it."""
+    try:
+        _read_summary(store, name)
+    except BadInput:
+        return False
+    return True
+
+
+def is_run(store: str, name: str) -> bool:
+    """Whether a folder with a file run.json is a run, be it a damaged one: others may use that name too."""
+    if is_whole(store, name):
+        return True
+    with suppress(Missing):
+        return bool(open_store(store).entry(f"runs/{name}/lineage.json"))
+    return False
 
 
 def check_free(store: str, name: str) -> None:

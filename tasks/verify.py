@@ -12,9 +12,10 @@ from typing import Any
 from tasks.checkpoints import is_whole
 from tasks.keys import Work, read_record, unseal
 from tasks.places import existing_store
-from tasks.runs import read_lineage
+from tasks.runs import UNFINISHED, is_run, read_lineage
 from tasks.store import Missing, Ref, Store, StoreError
-from tasks.store.base import Passing
+from tasks.store.base import Entry, Passing
+from tasks.store.own import MARKER, is_marked, is_own
 from tasks.vision.errors import BadInput
 
 BLOBS = ("datasets", "models", "evaluations", "exports", "reports", "downloads")
@@ -34,20 +35,26 @@ def check_all(store: str) -> Iterator[Checked]:
 
     Jobs and `gc` may be at work meanwhile: what appears to be wrong is looked at again, and what has
     gone since it was listed is passed over. What was set aside before (`damaged/`) is out of use and
-    not looked at.
+    not looked at, nor is what relevo has not written.
 
     Raises:
         BadInput: there is no such store. StoreError: it is out of reach.
     """
     home = existing_store(store)
-    sizes = {entry.key: entry.size for folder in BLOBS for entry in home.entries(folder)}
+    if home.top() and not is_marked(home):
+        yield Checked(MARKER, "it is missing or damaged; the next run on this store writes it")
+    sizes = {entry.key: entry.size for folder in BLOBS for entry in _own(home, folder)}
     for key in sizes:
         yield from _if_there(home, key, partial(_blob, home, key, sizes))
-    for key in home.keys("cache"):
-        yield from _if_there(home, key, partial(_record, home, key, sizes))
-    for key in home.keys("checkpoints"):
-        yield from _if_there(home, key, partial(_checkpoint, home, key))
+    for entry in _own(home, "cache"):
+        yield from _if_there(home, entry.key, partial(_record, home, entry.key, sizes))
+    for entry in _own(home, "checkpoints"):
+        yield from _if_there(home, entry.key, partial(_checkpoint, home, entry.key))
     yield from _runs(home, store)
+
+
+def _own(home: Store, folder: str) -> Iterator[Entry]:
+    return (entry for entry in home.entries(folder) if is_own(entry.key))
 
 
 def _if_there(home: Store, key: str, fault_of: Callable[[], str | None]) -> Iterator[Checked]:
@@ -108,16 +115,18 @@ def _missing(home: Store, ref: Ref, sizes: dict[str, int]) -> str | None:
 
 def _runs(home: Store, store: str) -> Iterator[Checked]:
     youngest: dict[str, datetime] = {}
-    finished = set()
+    finished, begun = set(), set()
     for entry in home.entries("runs"):
         _, name, *below = entry.key.split("/", 2)
         if below:
             youngest[name] = max(youngest.get(name, entry.modified), entry.modified)
             finished |= {name} if below == ["run.json"] else set()
+            begun |= {name} if below == [UNFINISHED] else set()
     for name, written in youngest.items():
         if name in finished or _is_there(home, f"runs/{name}/run.json"):
-            yield from _run(home, store, name)
-        elif datetime.now(UTC) - written > PUBLISHING and any(home.keys(f"runs/{name}")):
+            if is_run(store, name):
+                yield from _run(home, store, name)
+        elif name in begun and datetime.now(UTC) - written > PUBLISHING:
             yield Checked(f"runs/{name}", "it was never finished: it has no run.json")
 
 

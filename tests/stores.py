@@ -11,19 +11,24 @@ from typing import Any
 from tasks.keys import Done, Work
 from tasks.keys import seal as sealed
 from tasks.runs import sealed as run_file
-from tasks.store import Ref, open_store
+from tasks.store import Ref, Store, open_store
 from tasks.store.base import sha256_of
+from tasks.store.own import MARKED, MARKER
+
+
+def mark(store: Path) -> Store:
+    """The store, with relevo's marker."""
+    home = open_store(store)
+    home.write(MARKER, MARKED)
+    return home
 
 
 def keep(store: Path, ref: Ref, task: str = "train", **ingredients: Any) -> str:
-    """A cache record that points to `ref`, as Prefect would have it written; returns its key."""
+    """A cache record that points to `ref`, as a run would have it written; returns its key."""
     done = Done(ref=ref, ingredients=ingredients)
-    record = {
-        "metadata": {"serializer": {"type": "json", "object_decoder": None}},
-        "result": done.model_dump_json(),
-    }
     key = f"cache/{Work(task, ingredients).key}.json"
-    open_store(store).write(key, sealed(json.dumps(record).encode()))
+    home = mark(store)
+    home.write(key, sealed(done.model_dump_json().encode()))
     return key
 
 
@@ -31,7 +36,7 @@ def finish_run(
     store: Path, name: str, started: datetime | None = None, models: dict[str, Ref] | None = None
 ) -> Path:
     """A run folder with a summary, lineage and one page; returns the folder."""
-    home = open_store(store)
+    home = mark(store)
     page = b"<html></html>"
     home.write(f"runs/{name}/report.html", page)
     lineage = {

@@ -19,6 +19,7 @@ from test_store import bucket, s3, s3_settings, s3_url
 from tasks.garbage import collect
 from tasks.store import Damaged, Missing, StoreError, open_store
 from tasks.store.base import Passing
+from tasks.store.own import begin
 
 __all__ = ["bucket", "s3", "s3_settings", "s3_url"]  # the fixtures that both files use
 
@@ -70,10 +71,11 @@ def test_uploads_that_were_cut_off_are_garbage(bucket: str, s3: Any, relay: Star
         return [each["Key"] for each in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
 
     blob = "0" * 64
-    others = [f"datasets/{blob}.npz", "x/other/program", f"y/datasets/{blob}.npz"]
-    for key in (f"x/datasets/{blob}.npz", *others):
+    others = [f"datasets/{blob}.safetensors", "x/other/program", f"y/datasets/{blob}.safetensors"]
+    for key in (f"x/datasets/{blob}.safetensors", *others):
         cut_off(key)
     store = f"s3://{bucket}/x"
+    begin(open_store(store))
     began = s3.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["Initiated"]  # moto: in 2010
     later = began + timedelta(hours=25)
     assert collect(store, now=began + timedelta(hours=23)).removed == []
@@ -89,6 +91,7 @@ def test_a_key_that_may_not_see_uploads_collects_the_rest(
     bucket: str, relay: StartRelay, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(f"s3://{bucket}/x")
+    begin(store)
     store.put("dataset", b"pixels")
     relay(lambda name: (403, "AccessDenied") if "?uploads" in name else None)
     later = datetime.now(UTC) + timedelta(days=15)

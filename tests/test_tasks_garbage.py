@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tasks.runs import find_model, run_names
 from tasks.store import open_store
 from tasks.store.base import sha256_of
 from tasks.store.local import LocalStore
+from tasks.store.own import MARKER, begin
 from tasks.verify import check_all
 from tasks.vision.errors import BadInput
 
@@ -30,11 +32,12 @@ def store(chain: Chain, tmp_path: Path) -> Path:
 
 def files(store: Path) -> set[str]:
     found = (path for path in store.rglob("*") if path.is_file() and path.parent.name != "locks")
+    found = (path for path in found if path.name != MARKER)
     return {path.relative_to(store).as_posix() for path in found}
 
 
 def write_old(path: Path, days: float, content: bytes = b"x") -> str:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     then = (datetime.now(UTC) - timedelta(days=days)).timestamp()
     os.utime(path, (then, then))
@@ -56,7 +59,7 @@ def test_without_a_rule_every_run_keeps_all_it_needs(store: Path) -> None:
 
 
 def test_tables_of_predictions_go_by_their_age(store: Path) -> None:
-    old, young = (write_old(store / f"predictions/{days}.csv", days) for days in (40, 20))
+    old, young = (write_old(store / f"predictions/{uuid.uuid4()}.csv", days) for days in (40, 20))
     collect(str(store), keep_last=0)
     assert {old, young} <= files(store)
     collect(str(store), older_than=timedelta(days=30))
@@ -80,14 +83,15 @@ def test_a_removed_run_takes_what_only_it_needed(store: Path) -> None:
 
 
 def test_no_empty_folder_stays_of_a_removed_run(tmp_path: Path) -> None:
-    home = open_store(str(tmp_path / "store"))
-    for path in ("figures/a/b.svg", "report.html", "run.json"):
-        home.write(f"runs/gone/{path}", b"{}")
-        home.write(f"runs/busy/{path}", b"{}")
-    write_old(tmp_path / "store/runs/busy/figures/.partial-new", 0)
-    collect(home.uri, keep_last=0)
-    assert [path.name for path in (tmp_path / "store/runs").iterdir()] == ["busy"]
-    assert (tmp_path / "store/runs/busy/figures/.partial-new").exists()
+    store = tmp_path / "store"
+    for name in ("gone", "busy"):
+        finish_run(store, name)
+        open_store(store).write(f"runs/{name}/figures/a.png", b"")
+    writing = store / f"runs/busy/figures/.partial-{'0' * 32}"
+    write_old(writing, 0)
+    collect(str(store), keep_last=0)
+    assert [path.name for path in (store / "runs").iterdir()] == ["busy"]
+    assert writing.exists()
 
 
 def test_a_write_makes_its_folder_again_if_it_is_removed_meanwhile(
@@ -163,16 +167,31 @@ def test_what_a_run_finds_while_garbage_is_collected_stays(
     assert removed & files(tmp_path) == set()
 
 
-def test_a_persons_notes_in_a_run_folder_go_with_it(tmp_path: Path) -> None:
+def test_a_persons_notes_in_a_run_folder_stay(tmp_path: Path) -> None:
     folder = finish_run(tmp_path, "R")
     (folder / "my notes.txt").write_text("the best one")
     (folder / "mi año").mkdir()
     (folder / "mi año" / "ideas, more.md").write_text("")
-    assert collect(str(tmp_path), keep_last=0).runs == ["R"]
-    assert files(tmp_path) == set()
+    sweep = collect(str(tmp_path), keep_last=0)
+    assert sweep.runs == ["R"]
+    assert files(tmp_path) == {"runs/R/my notes.txt", "runs/R/mi año/ideas, more.md"}
+    assert {*sweep.foreign} == files(tmp_path)
+
+
+def test_half_a_run_goes_when_it_is_old_enough(tmp_path: Path) -> None:
+    finish_run(tmp_path, "whole")
+    for name, days in (("old", 2), ("new", 0.5)):
+        for file in ("unfinished.json", "report.html"):
+            write_old(tmp_path / "runs" / name / file, days)
+    assert {entry.key for entry in collect(str(tmp_path)).removed} == {
+        "runs/old/unfinished.json",
+        "runs/old/report.html",
+    }
+    assert "runs/new/report.html" in files(tmp_path)
 
 
 def test_what_lies_beside_the_run_folders_is_no_run(tmp_path: Path) -> None:
+    begin(open_store(tmp_path))
     write_old(tmp_path / "runs" / "run.json", 3)
     write_old(tmp_path / "runs" / "read me.txt", 3)
     assert run_names(str(tmp_path)) == []
@@ -181,14 +200,14 @@ def test_what_lies_beside_the_run_folders_is_no_run(tmp_path: Path) -> None:
 
 def test_leftovers_go_when_they_are_old_enough(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    store.mkdir()
+    begin(open_store(store))
     young = write_old(store / "models" / f"{'0' * 64}.safetensors", 13)
     old = write_old(store / "models" / f"{'1' * 64}.safetensors", 15)
-    partial = write_old(store / "models" / ".partial-1", 2)
-    writing = write_old(store / "models" / ".partial-2", 0.1)
-    stopped = write_old(store / "checkpoints" / "train-1.a", 2)
-    given_up = write_old(store / "checkpoints" / "train-2.a", 15)
-    aside = write_old(store / "damaged" / "models~x", 2)
+    partial = write_old(store / "models" / f".partial-{'1' * 32}", 2)
+    writing = write_old(store / "models" / f".partial-{'2' * 32}", 0.1)
+    stopped = write_old(store / "checkpoints" / f"train-{'1' * 64}.a", 2)
+    given_up = write_old(store / "checkpoints" / f"train-{'2' * 64}.a", 15)
+    aside = write_old(store / "damaged" / f"models~{'3' * 64}", 2)
     removed = {entry.key for entry in collect(str(store)).removed}
     assert {old, partial, given_up, aside} <= removed
     assert not {young, writing, stopped} & removed

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tasks.progress import Event, listening
-from tasks.report import _say_undrawn
+from tasks.report import _drawn, _say_undrawn
 from tasks.vision import figures, grids, sheets
 from tasks.vision.curves import overfitting
 
@@ -248,6 +248,30 @@ def test_one_epoch_is_shown_as_points() -> None:
 def test_the_confusion_matrix_says_counts_and_row_shares() -> None:
     figure = grids.confusion_matrix([[880, 120], [0, 0]], ["car", "other"], "confusion")
     assert texts(figure) == ["880", "88\xa0%", "120", "12\xa0%", "0", "0"]
+
+
+@pytest.mark.parametrize("labels", [25, 200])
+def test_a_figure_of_many_labels_stays_small(labels: int) -> None:
+    """Each number in a cell costs memory: with those of 200 labels it took 8.8 GB."""
+    names = [f"label {i}" for i in range(labels)]
+    matrix = grids.confusion_matrix(np.eye(labels, dtype=int).tolist(), names, "confusion")
+    assert texts(matrix) == []
+    counts = figures.class_distribution(names, {"train": [1] * labels}, "images")
+    for figure in (matrix, counts):
+        axes = figure.axes[0]
+        assert 12 < len(axes.get_xticklabels()) <= 60
+        with Image.open(BytesIO(sheets.png(figure))) as picture:
+            assert max(picture.size) <= 3200
+
+
+def test_a_figure_that_cannot_be_drawn_is_left_out() -> None:
+    told: list[Event] = []
+    with listening(told.append):
+        drawn = dict(_drawn("a/loss", lambda: figures.loss_curves([], "loss", 1)))
+        drawn |= dict(_drawn("b/loss", lambda: figures.loss_curves(epochs(2), "loss", 1)))
+    assert list(drawn) == ["b/loss"]
+    assert len(told) == 1
+    assert told[0].message.startswith("the figure a/loss can't be drawn and is left out (")
 
 
 def test_empty_bins_are_left_out() -> None:

@@ -66,11 +66,15 @@ class Ref(BaseModel):
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in a store: its key, its size in bytes, when it was last written or touched."""
+    """One thing in a store: its key, its size in bytes, when it was last written or touched.
+
+    `marked` is False for an object in a bucket that lacks relevo's mark; a listing doesn't look.
+    """
 
     key: str
     size: int
     modified: datetime
+    marked: bool = True
 
 
 def checked_key(key: str) -> str:
@@ -165,7 +169,14 @@ class Store(ABC):
 
     @abstractmethod
     def entry(self, key: str) -> Entry:
-        """What lies under `key`, as it is now. Raises Missing."""
+        """What lies under `key`, as it is now, its mark included. Raises Missing."""
+
+    @abstractmethod
+    def top(self) -> list[str]:
+        """What lies at the store's address itself: names of files and of folders, sorted.
+
+        In a bucket the first thousand.
+        """
 
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys below the folder `prefix`, sorted."""

@@ -27,6 +27,7 @@ from tasks.store.base import (
     ref_to,
     sha256_of,
 )
+from tasks.store.own import FOLDERS
 
 PARTIAL = ".partial-"
 BEGINNINGS = 20  # times that a folder is made which vanishes at once
@@ -121,8 +122,19 @@ class LocalStore(Store):
         except OSError as error:
             raise self._unreadable(error) from None
 
+    def top(self) -> list[str]:
+        try:
+            return sorted(path.name for path in self.folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            raise self._no_folder() from None
+        except OSError as error:
+            raise self._unreadable(error) from None
+
     def unfinished(self) -> Iterator[Entry]:
-        yield from self._files(None, partial=True)
+        for folder in FOLDERS:
+            yield from self._files(folder, partial=True)
 
     def sha256(self, key: str) -> str:
         path = self._path(key)
@@ -178,15 +190,18 @@ class LocalStore(Store):
             "make it a folder that you may read, or give another --store"
         )
 
+    def _no_folder(self) -> StoreError:
+        return StoreError(f"store {self.uri} is a file; give a folder or s3://bucket/prefix")
+
     def _path(self, key: str) -> Path:
         return self.folder / listed_key(key)
 
-    def _files(self, prefix: str | None, partial: bool) -> Iterator[Entry]:
-        root = self.folder if prefix is None else self._path(prefix)
+    def _files(self, prefix: str, partial: bool) -> Iterator[Entry]:
+        root = self._path(prefix)
         found = []
         try:
             if self.folder.exists() and not self.folder.is_dir():
-                raise StoreError(f"store {self.uri} is a file; give a folder or s3://bucket/prefix")
+                raise self._no_folder()
             for path in root.rglob("*"):
                 with suppress(FileNotFoundError):  # another process may delete it meanwhile
                     if path.is_file() and (PARTIAL in path.name) == partial:

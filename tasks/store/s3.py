@@ -34,7 +34,7 @@ from tasks.store.base import (
 from tasks.store.lease import Seen, Unsupported, leased
 from tasks.store.outages import lasting
 from tasks.store.s3_cache import kept_copy
-from tasks.store.s3_client import TRANSFER, client, patiently, transfers
+from tasks.store.s3_client import MARK, TRANSFER, client, patiently, transfers
 from tasks.store.s3_slot import S3Slot
 from tasks.store.s3_uploads import drop_uploads
 from tasks.store.s3_words import NO_CONDITIONS, code_of, in_words, status_of
@@ -90,6 +90,7 @@ class S3Store(Store):
                 Key=self._name(checked_key(key)),
                 Body=content,
                 ContentType=kind,
+                Metadata=MARK,
             )
 
     @lasting
@@ -132,6 +133,17 @@ class S3Store(Store):
             found = client().list_objects_v2(Bucket=self._bucket, Prefix=self._below(), MaxKeys=1)
         return bool(found.get("Contents"))
 
+    @lasting
+    def top(self) -> list[str]:
+        with self._in_words("runs"):
+            found = client().list_objects_v2(
+                Bucket=self._bucket, Prefix=self._below(), Delimiter="/"
+            )
+        names = [item["Key"] for item in found.get("Contents", ())]
+        names += [item["Prefix"] for item in found.get("CommonPrefixes", ())]
+        plain = (name.removeprefix(self._below()).rstrip("/") for name in names)
+        return sorted(name for name in plain if name)
+
     def unfinished(self) -> Iterator[Entry]:
         yield from self.entries("locks")
 
@@ -155,7 +167,9 @@ class S3Store(Store):
         name = self._name(checked_key(key))
         with self._in_words(key):
             try:
-                client().put_object(Bucket=self._bucket, Key=name, Body=content, **condition)
+                client().put_object(
+                    Bucket=self._bucket, Key=name, Body=content, Metadata=MARK, **condition
+                )
             except boto.ClientError as error:
                 if status_of(error) in {409, 412} or code_of(error) == "NoSuchKey":
                     return False
@@ -206,7 +220,8 @@ class S3Store(Store):
                 # A HEAD's answer has no body: only a GET's says what is wrong.
                 answer = patiently(lambda: self._get(key))
                 answer["Body"].close()
-            return Entry(key, int(answer["ContentLength"]), answer["LastModified"])
+            marked = MARK.items() <= answer.get("Metadata", {}).items()
+            return Entry(key, int(answer["ContentLength"]), answer["LastModified"], marked)
 
     def _holds(self, ref: Ref) -> bool:
         with suppress(Missing):
@@ -218,7 +233,8 @@ class S3Store(Store):
         with self._in_words(ref.uri):
             try:
                 with transfers() as manager:
-                    manager.upload(source, self._bucket, self._name(ref.uri)).result()
+                    extra = {"Metadata": MARK}
+                    manager.upload(source, self._bucket, self._name(ref.uri), extra).result()
             except boto.ClientError as error:
                 # If the answer to "complete" is lost, asking again finds no upload under way.
                 if code_of(error) != "NoSuchUpload" or not self._holds(ref):

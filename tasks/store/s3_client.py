@@ -22,6 +22,7 @@ from tasks.store.s3_words import NO_URL, code_of, status_of
 
 T = TypeVar("T")
 ATTEMPTS = 6
+MARK = {"relevo": "1"}  # metadata of every object that relevo writes
 # boto3's own transfers: the optional native ones raise other errors.
 TRANSFER = TransferConfig(preferred_transfer_client="classic")
 

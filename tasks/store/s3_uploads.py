@@ -11,10 +11,11 @@ from typing import Any
 from botocore import exceptions as boto
 
 from tasks.store.base import Entry
+from tasks.store.own import is_own
 from tasks.store.s3_client import client
 from tasks.store.s3_words import code_of
 
-BLOB = re.compile(r"([a-z]+)/([0-9a-f]{64})[\w.-]*")  # a bucket may be used by others too
+BLOB = re.compile(r"([a-z]+)/([0-9a-f]{64}).*")
 RIGHTS = "s3:ListBucketMultipartUploads, s3:ListMultipartUploadParts and s3:AbortMultipartUpload"
 REFUSED = {"AccessDenied", "NotImplemented", "403", "405", "501"}
 
@@ -43,8 +44,10 @@ def drop_uploads(bucket: str, below: str, before: datetime, *, dry_run: bool) ->
 
 def _dropping(bucket: str, below: str, before: datetime, dry_run: bool) -> Iterator[Entry]:
     for upload in _paged("list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=below):
-        blob = BLOB.fullmatch(upload["Key"].removeprefix(below))
-        if not blob or upload["Initiated"] >= before:
+        key = upload["Key"].removeprefix(below)
+        blob = BLOB.fullmatch(key)
+        # A bucket may be used by others too.
+        if not blob or not is_own(key) or upload["Initiated"] >= before:
             continue
         which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
         try:

@@ -20,6 +20,7 @@ from tasks.vision.sheets import (
     RULE,
     SMALL,
     class_ticks,
+    evenly_named,
     legend,
     one_line,
     plain,
@@ -36,6 +37,7 @@ COLUMNS = 4
 WIDTH, SIDE, MARGIN, HEAD = 5.0, 1.12, 0.08, 0.38  # inches of a prediction grid
 CAPTION, LINE = 9.0, 0.16  # points, and inches from line to line
 LONGEST = 40  # characters of a name; more than two lines hold
+MANY, WIDEST = 24, 12.0  # labels whose counts are written out; inches of a matrix of more
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#bcd3ea", "#1f5fa8", "#123c6b"])
 
 
@@ -160,24 +162,28 @@ def confusion_matrix(
     n = len(labels)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    cell = 0.95 if n <= 3 else 0.7 if n <= 6 else 0.58
+    # Numbers in the cells of very many labels can't be read, and to draw them takes minutes and gigabytes.
+    many = n > MANY
+    cell = 0.95 if n <= 3 else 0.7 if n <= 6 else WIDEST / n if many else 0.58
     margin = 0.5 + 0.09 * max(len(label) for label in labels)
     figure = sheet(max(3.4, n * cell + margin), max(2.6, n * cell * 0.82 + margin + 0.2), title)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
     quiet(axes, lang, "")
     axes.spines["bottom"].set_visible(False)
-    axes.set_xticks(np.arange(n - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(n - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color=RULE, linewidth=0.8)
-    axes.tick_params(which="minor", length=0)
+    if not many:
+        axes.set_xticks(np.arange(n - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(n - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color=RULE, linewidth=0.8)
+        axes.tick_params(which="minor", length=0)
     class_ticks(axes, labels, room=cell)
-    axes.set_yticks(range(n), [plain(label) for label in labels])
+    named = evenly_named(n)
+    axes.set_yticks(named, [plain(labels[i]) for i in named])
     axes.tick_params(labelcolor=INK)
     axes.set_xlabel(words["predicted"], size=SMALL, color=MUTED)
     axes.set_ylabel(words["truth"], size=SMALL, color=MUTED)
     big, small = (12.0, 9.5) if n <= 3 else (9.0, 7.5)
-    for (row, column), count in np.ndenumerate(counts):
+    for (row, column), count in np.ndenumerate(counts) if not many else ():
         part = float(shares[row, column])
         colour = "white" if part > 0.45 else INK if count else "#8b939c"
         where: dict[str, Any] = {"ha": "center", "color": colour}

@@ -25,6 +25,7 @@ INK, MUTED, RULE = "#1b2430", "#566170", "#d9dee5"
 BLUE, ORANGE, GREY = "#1f5fa8", "#c2571a", "#6b7480"
 SMALL, NORMAL, TITLE = 9.5, 10.5, 12.0  # points
 DOTS_PER_INCH = 200
+NAMED = 60  # classes that an axis names at most
 TICK = 130.0  # points that a class's name at an axis may be long, about 25 characters
 # What draws the scripts that the first one lacks, as systems commonly have them.
 FONTS = (
@@ -152,11 +153,20 @@ def quiet(axes: Axes, lang: str, grid: str = "y") -> None:
         axes.grid(axis=grid, color=RULE, linewidth=0.6)  # type: ignore[arg-type]
 
 
+def evenly_named(count: int) -> range:
+    """Which of so many classes an axis has room to name: all, or every n-th."""
+    return range(0, count, -(-count // NAMED))
+
+
 def class_ticks(axes: Axes, labels: Sequence[str], room: float) -> None:
-    """Names classes along x, turned where they are longer than `room` inches for each allows."""
-    labels = [tick_name(label) for label in labels]
+    """Names classes along x, turned where they are longer than `room` inches for each allows.
+
+    Of very many, some are named.
+    """
+    named = evenly_named(len(labels))
+    labels = [tick_name(labels[i]) for i in named]
     turned = max(map(len, labels)) * 0.09 > room
-    axes.set_xticks(range(len(labels)), [plain(label) for label in labels])
+    axes.set_xticks(named, [plain(label) for label in labels])
     for label in axes.get_xticklabels():
         label.set(rotation=40 if turned else 0, ha="right" if turned else "center")
         label.set_rotation_mode("anchor" if turned else "default")
