@@ -22,7 +22,7 @@ def main() -> None:
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's & ignores it
     if usual:
         signal.signal(signal.SIGINT, _stop)
-    from flows.command_line import main as run
+    from flows.cli.app import main as run
 
     if usual:
         signal.signal(signal.SIGINT, signal.default_int_handler)

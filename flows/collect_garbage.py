@@ -10,8 +10,8 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from flows.parameters import Address
-from tasks.garbage import collect
-from tasks.places import store_address
+from tasks.io.locations import store_address
+from tasks.runs.gc import collect
 
 
 @flow(name="collect-garbage", persist_result=False)

@@ -23,13 +23,12 @@ from prefect.runtime import flow_run
 
 from flows.parameters import Given
 from flows.train_stage import Setting, control_name
-from tasks.outcomes import read_outcome
 from tasks.progress import Event, tell
-from tasks.publish import Trained
+from tasks.runs.stage_result import Trained, read_outcome
 from tasks.store.base import Passing
 from tasks.store.outages import outlasting
 from tasks.vision.errors import BadInput
-from tasks.vision.settings import Stage
+from tasks.vision.recipe.schema import Stage
 
 DEPLOYMENT = "train-stage/worker"
 POLL = 2.0  # seconds

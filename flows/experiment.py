@@ -27,19 +27,21 @@ from flows.parameters import (
 )
 from flows.prepare_data import prepared
 from flows.train_stage import Setting, control_name, run_stage
-from tasks.caching import cached
-from tasks.keys import reporting, versions
-from tasks.places import store_address
-from tasks.publish import Trained, as_toml, devices_of, publish, run_name, toml_value
+from tasks.cache.cached_task import cached
+from tasks.cache.keys import reporting, versions
+from tasks.io.locations import store_address
+from tasks.monitoring.mlflow import track
+from tasks.monitoring.prefect_ui import show_run
 from tasks.report import report
-from tasks.runs import check_free, find_attempt
-from tasks.shown import show_run
-from tasks.store import open_store
+from tasks.runs.lookup import check_free, find_attempt
+from tasks.runs.publish import devices_of, publish, run_name
+from tasks.runs.stage_result import Trained
+from tasks.store.opening import open_store
 from tasks.store.outages import outlasting
 from tasks.store.own import begin
-from tasks.tracking import track
-from tasks.vision.hardware import require_gpu
-from tasks.vision.settings import Stage
+from tasks.vision.device import require_gpu
+from tasks.vision.recipe.schema import Stage
+from tasks.vision.recipe.to_toml import as_toml, toml_value
 
 
 def _run_name() -> str:

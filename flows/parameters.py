@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.store import Ref
+from flows.recipes.load import load_recipe
+from tasks.store.base import Ref
 from tasks.vision.errors import BadInput
-from tasks.vision.loading import load_recipe, parse_recipe
-from tasks.vision.recipe import Recipe
+from tasks.vision.recipe.parse import parse_recipe
+from tasks.vision.recipe.recipe import Recipe
 
 # Prefect takes descriptions from a flow's docstring, and bounds from here.
 RecipeChoice = Literal["digits", "cifar10", "classroom"]

@@ -9,10 +9,10 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.parameters import Address
-from tasks.places import store_address
-from tasks.predict import Sample, as_csv, predict_pictures
-from tasks.shown import show_predictions
-from tasks.store import open_store
+from tasks.inference.predict import Sample, as_csv, predict_pictures
+from tasks.io.locations import store_address
+from tasks.monitoring.prefect_ui import show_predictions
+from tasks.store.opening import open_store
 from tasks.store.own import begin
 
 

@@ -6,23 +6,19 @@ from typing import Any
 
 from prefect import flow
 
-from flows.parameters import (
-    Address,
-    OwnRecipe,
-    RecipeChoice,
-    find_recipe,
-)
-from tasks.caching import cached
-from tasks.kept import load_dataset
-from tasks.keys import preparation
-from tasks.places import local_data, store_address
+from flows.parameters import Address, OwnRecipe, RecipeChoice, find_recipe
+from tasks.cache.cached_task import cached
+from tasks.cache.keys import preparation
+from tasks.io.load import load_dataset
+from tasks.io.locations import local_data, store_address
 from tasks.prepare import prepare_images
-from tasks.store import Ref, open_store
+from tasks.store.base import Ref
+from tasks.store.opening import open_store
 from tasks.store.outages import outlasting
 from tasks.store.own import begin
-from tasks.vision.labels import apply_scheme
-from tasks.vision.recipe import Recipe
-from tasks.vision.sources import find_source
+from tasks.vision.data.sources import find_source
+from tasks.vision.data.targets import apply_scheme
+from tasks.vision.recipe.recipe import Recipe
 
 
 def prepared(

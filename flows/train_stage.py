@@ -20,25 +20,25 @@ from flows.parameters import (
     find_recipe,
 )
 from flows.prepare_data import prepared
-from tasks.caching import cached
-from tasks.checkpoints import Checkpoints
+from tasks.cache.cached_task import cached
+from tasks.cache.keys import evaluation, exporting, training
 from tasks.evaluate import evaluate
 from tasks.export import export
-from tasks.kept import load_dataset, load_model
-from tasks.keys import evaluation, exporting, training
-from tasks.live import shown_live
-from tasks.outcomes import keep_outcome
-from tasks.places import store_address
-from tasks.publish import Trained
-from tasks.shown import show_stage
-from tasks.store import Ref, open_store
+from tasks.io.checkpoints import Checkpoints
+from tasks.io.load import load_dataset, load_model
+from tasks.io.locations import store_address
+from tasks.monitoring.live import shown_live
+from tasks.monitoring.prefect_ui import show_stage
+from tasks.runs.stage_result import Trained, keep_outcome
+from tasks.store.base import Ref
+from tasks.store.opening import open_store
 from tasks.store.outages import outlasting
 from tasks.store.own import begin
 from tasks.train import train
-from tasks.vision.hardware import require_gpu
-from tasks.vision.labels import apply_scheme
-from tasks.vision.recipe import Recipe
-from tasks.vision.settings import Stage
+from tasks.vision.data.targets import apply_scheme
+from tasks.vision.device import require_gpu
+from tasks.vision.recipe.recipe import Recipe
+from tasks.vision.recipe.schema import Stage
 
 
 @dataclass(frozen=True)

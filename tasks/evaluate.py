@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.caching import step
-from tasks.kept import load_dataset, load_model
-from tasks.keys import Done
-from tasks.places import local_data
+from tasks.cache.cached_task import step
+from tasks.cache.records import Done
+from tasks.io.load import load_dataset, load_model
 from tasks.progress import Event, tell
-from tasks.store import Ref, open_store
-from tasks.vision.model import Card, Tensors
-from tasks.vision.scoring import match, score
-from tasks.vision.sources import find_source, read_source
-from tasks.vision.tensors import pack_arrays
+from tasks.store.base import Ref
+from tasks.store.opening import open_store
+from tasks.vision.evaluation.score import match, score
+from tasks.vision.trained_model import pack_arrays
 
 
 @step
@@ -36,17 +34,3 @@ def evaluate(
         made_from=(model_ref, data_ref),
     )
     return Done(ref=ref, ingredients=work).model_dump(mode="json")
-
-
-def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[str, Any]:
-    """Score a model on the images of a source, decoded to the size that it was built for.
-
-    Raises:
-        BadInput: the source can't be read, lacks the split, or has classes that the model doesn't know.
-    """
-    source = find_source(local_data(given))
-    found = read_source(source, card.architecture.image_size, splits=(split,))
-    part = found.splits[split]
-    positions, truth = match(card, found.classes, part.labels, foreign=True)
-    summary, _ = score(card, tensors, part.images[positions], truth)
-    return {**summary, "unreadable": found.unreadable}

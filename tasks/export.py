@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.caching import step
-from tasks.kept import load_model
-from tasks.keys import Done
+from tasks.cache.cached_task import step
+from tasks.cache.records import Done
+from tasks.io.load import load_model
 from tasks.progress import Event, tell
-from tasks.store import Ref, open_store
-from tasks.vision.hardware import find_device, loading_tensorflow
+from tasks.store.base import Ref
+from tasks.store.opening import open_store
+from tasks.vision.device import find_device, loading_tensorflow
 
 
 @step
@@ -18,7 +19,7 @@ def export(name: str, model: dict[str, Any], work: dict[str, Any], store: str) -
     model_ref = Ref.model_validate(model)
     card, tensors = load_model(model_ref, store)
     with loading_tensorflow():
-        from tasks.vision.portable import keras_file
+        from tasks.vision.export.keras_file import keras_file
 
     content = keras_file(card, tensors, find_device())
     tell(Event(name, f"model.keras, {len(content) / 1e6:.1f} MB"))

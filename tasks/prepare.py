@@ -6,17 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tasks.caching import step
-from tasks.keys import Done
+from tasks.cache.cached_task import step
+from tasks.cache.records import Done
 from tasks.progress import Event, tell
-from tasks.store import Damaged, Missing, Ref, Store, open_store
-from tasks.vision import cifar10
+from tasks.store.base import Damaged, Missing, Ref, Store
+from tasks.store.opening import open_store
+from tasks.vision.data import cifar10
+from tasks.vision.data.prepare import prepare
+from tasks.vision.data.sources import find_source, fingerprint, read_source
+from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
-from tasks.vision.files import shown
-from tasks.vision.labels import apply_scheme
-from tasks.vision.preparing import prepare
-from tasks.vision.settings import Data, LabelScheme
-from tasks.vision.sources import find_source, fingerprint, read_source
+from tasks.vision.recipe.schema import Data, LabelScheme
+from tasks.vision.text import shown
 
 
 @step

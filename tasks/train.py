@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.caching import step
-from tasks.checkpoints import Checkpoints
-from tasks.kept import load_dataset, load_model, publish_model
-from tasks.keys import Done, Work
+from tasks.cache.cached_task import step
+from tasks.cache.records import Done, Work
+from tasks.io.checkpoints import Checkpoints
+from tasks.io.load import load_dataset, load_model, publish_model
 from tasks.progress import Event, tell
-from tasks.store import Ref, open_store
-from tasks.vision.examples import lesson_of
-from tasks.vision.hardware import find_device, loading_tensorflow
-from tasks.vision.labels import apply_scheme
-from tasks.vision.settings import LabelScheme, Stage
+from tasks.store.base import Ref
+from tasks.store.opening import open_store
+from tasks.vision.data.targets import apply_scheme, lesson_of
+from tasks.vision.device import find_device, loading_tensorflow
+from tasks.vision.recipe.schema import LabelScheme, Stage
 
 
 @step
@@ -34,7 +34,7 @@ def train(
         work: the ingredients of the cache key, under which checkpoints are kept too.
     """
     with loading_tensorflow():
-        from tasks.vision.learning import Parent, train_stage
+        from tasks.vision.training.stage import Parent, train_stage
 
     home = open_store(store)
     data_ref = Ref.model_validate(dataset)

@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Relevo
+from support.command import ROOT, Relevo
 
-from flows.command_line import app
-from tasks.vision.recipe import Recipe
-from tasks.vision.settings import Data, Early, LabelScheme, Network, Stage
+from flows.cli.app import app
+from tasks.vision.recipe.recipe import Recipe
+from tasks.vision.recipe.schema import Data, Early, LabelScheme, Network, Stage
 
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = sorted(name for name in app if not name.startswith("-"))

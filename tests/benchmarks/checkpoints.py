@@ -21,15 +21,15 @@ from turns import check, child, interleave, show, spread
 
 def train(way: str, archive: str, count: int, widths: list[int]) -> dict[str, float]:
     """Two epochs, "with" or "without" checkpoints; the seconds they took."""
-    from tasks.checkpoints import Checkpoints
-    from tasks.store import open_store
-    from tasks.vision.hardware import find_device, loading_tensorflow
-    from tasks.vision.labels import apply_scheme
-    from tasks.vision.settings import Network, Stage
+    from tasks.io.checkpoints import Checkpoints
+    from tasks.store.opening import open_store
+    from tasks.vision.data.targets import apply_scheme
+    from tasks.vision.device import find_device, loading_tensorflow
+    from tasks.vision.recipe.schema import Network, Stage
 
     with loading_tensorflow():
-        from tasks.vision.examples import Examples
-        from tasks.vision.learning import train_stage
+        from tasks.vision.data.targets import Examples
+        from tasks.vision.training.stage import train_stage
 
     images, labels, classes = read(archive, "train")
     examples = Examples(images[:count], labels[:count].astype(np.int32))

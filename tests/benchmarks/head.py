@@ -19,20 +19,19 @@ from turns import check, child, interleave, show, spread
 
 def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
     """Train a head in one of two ways ("kept features", "frozen fit"); seconds and accuracy."""
-    from tasks.vision.hardware import find_device, loading_tensorflow
+    from tasks.vision.device import find_device, loading_tensorflow
 
     with loading_tensorflow():
         import keras
 
-    from tasks.vision.examples import Examples
-    from tasks.vision.labels import apply_scheme
-    from tasks.vision.learning import Parent, train_stage
-    from tasks.vision.model import Architecture, Card
-    from tasks.vision.networks import HEAD, initialise
-    from tasks.vision.runtime import set_up
-    from tasks.vision.settings import Network, Stage
-    from tasks.vision.transfer import build_model, head_inputs, settle_statistics
-    from tasks.vision.variables import tensors_of
+    from tasks.vision.data.targets import Examples, apply_scheme
+    from tasks.vision.network.networks import HEAD, build_model, initialise
+    from tasks.vision.network.runtime import set_up
+    from tasks.vision.network.weights import tensors_of
+    from tasks.vision.recipe.schema import Network, Stage
+    from tasks.vision.trained_model import Architecture, Card
+    from tasks.vision.training.stage import Parent, train_stage
+    from tasks.vision.training.transfer import head_inputs, settle_statistics
 
     images, labels, classes = read(archive, "train")
     images, labels = images[:count], labels[:count].astype(np.int32)

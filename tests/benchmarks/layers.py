@@ -15,15 +15,15 @@ from typing import Any
 from rich.table import Table
 from turns import show
 
-from tasks.vision.hardware import find_device, loading_tensorflow
-from tasks.vision.settings import Network
+from tasks.vision.device import find_device, loading_tensorflow
+from tasks.vision.recipe.schema import Network
 
 with loading_tensorflow():
     import keras
     import tensorflow as tf
 
-    from tasks.vision.networks import build
-    from tasks.vision.runtime import set_up
+    from tasks.vision.network.networks import build
+    from tasks.vision.network.runtime import set_up
 
 
 def milliseconds(work: Callable[[], Any], rounds: int) -> float:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from photos import read
 
-from tasks.vision.hardware import Device, find_device, loading_tensorflow
+from tasks.vision.device import Device, find_device, loading_tensorflow
 
 
 def device_for(dtype: str) -> Device:
@@ -26,14 +26,14 @@ def device_for(dtype: str) -> Device:
 
 def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: str) -> dict:
     """Images a second over `steps` training steps, the first left out (it builds the graph)."""
-    from tasks.vision.labels import apply_scheme
-    from tasks.vision.settings import Network, Stage
+    from tasks.vision.data.targets import apply_scheme
+    from tasks.vision.recipe.schema import Network, Stage
 
     with loading_tensorflow():
-        from tasks.vision.budget import Progress
-        from tasks.vision.examples import Examples
-        from tasks.vision.learning import train_stage
-        from tasks.vision.trainer import STEPS
+        from tasks.vision.data.targets import Examples
+        from tasks.vision.training.loop import STEPS
+        from tasks.vision.training.stage import train_stage
+        from tasks.vision.training.state import Progress
 
     images, labels, classes = read(archive, "train")
     # An epoch has ten steps at least: of fewer images the trainer would make smaller batches.
@@ -61,7 +61,7 @@ def matrix_peak(dtype: str, seconds: float = 3.0) -> dict:
     with loading_tensorflow():
         import tensorflow as tf
 
-        from tasks.vision.runtime import set_up
+        from tasks.vision.network.runtime import set_up
 
     device = device_for(dtype)
     set_up(device)

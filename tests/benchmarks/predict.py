@@ -21,9 +21,9 @@ from photos import read
 from rich.table import Table
 from turns import Turn, check, child, interleave, show, spread
 
-from tasks.vision.hardware import find_device, loading_tensorflow
-from tasks.vision.model import Architecture, Card, pack, unpack
-from tasks.vision.settings import Network
+from tasks.vision.device import find_device, loading_tensorflow
+from tasks.vision.recipe.schema import Network
+from tasks.vision.trained_model import Architecture, Card, pack, unpack
 
 LABELS = [str(digit) for digit in range(10)]
 
@@ -31,10 +31,9 @@ LABELS = [str(digit) for digit in range(10)]
 def make_model(path: Path, images: np.ndarray, widths: list[int]) -> None:
     """Write an exported folder with a model that has learnt nothing."""
     with loading_tensorflow():
-        from tasks.vision.networks import initialise
-        from tasks.vision.runtime import set_up
-        from tasks.vision.transfer import build_model
-        from tasks.vision.variables import tensors_of
+        from tasks.vision.network.networks import build_model, initialise
+        from tasks.vision.network.runtime import set_up
+        from tasks.vision.network.weights import tensors_of
 
     set_up(find_device())
     architecture = Architecture(
@@ -69,7 +68,7 @@ def bare(folder: str, count: int) -> dict[str, float]:
     images = np.load(Path(folder) / "images.npy")[:count]
     content = (Path(folder) / "model/model.safetensors").read_bytes()
     with loading_tensorflow():
-        from tasks.vision.inference import Predictor
+        from tasks.vision.network.predictor import Predictor
 
     predictor = Predictor(*unpack(content, folder), find_device().exact)
     predictor(images)

@@ -26,8 +26,8 @@ from turns import ask, check, child, peak_memory, show
 
 def prepare_in_this_process(archive: str, folder: str) -> dict[str, float]:
     """Decode, split and write one archive; seconds and MiB."""
-    from tasks.vision.preparing import prepare
-    from tasks.vision.sources import find_source, read_source
+    from tasks.vision.data.prepare import prepare
+    from tasks.vision.data.sources import find_source, read_source
 
     clock = time.monotonic()
     found = read_source(find_source(archive), 32)

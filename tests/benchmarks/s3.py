@@ -39,7 +39,7 @@ AWS = {
 
 def by_the_store(path: Path, folder: Path) -> tuple[float, float]:
     """Seconds that the project's store takes to keep a file and to bring it back."""
-    from tasks.store import open_store
+    from tasks.store.opening import open_store
 
     os.environ["RELEVO_BLOB_CACHE"] = str(folder)
     store = open_store(f"s3://{new_bucket()}/x")

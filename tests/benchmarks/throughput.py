@@ -13,8 +13,8 @@ from statistics import median
 from rich.table import Table
 from turns import check, child, interleave, show, spread
 
-from tasks.vision.hardware import find_device
-from tasks.vision.loading import load_recipe
+from flows.recipes.load import load_recipe
+from tasks.vision.device import find_device
 
 
 def gflop_per_image(widths: list[int], size: int = 31, channels: int = 24) -> float:

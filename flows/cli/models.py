@@ -1,0 +1,197 @@
+"""Commands that use a trained model: evaluate, predict and export."""
+
+from __future__ import annotations
+
+import json
+import sys
+from os.path import expanduser, realpath
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from flows.cli.options import Flag, JsonOption, StoreOption
+from tasks.io.locations import store_address
+from tasks.vision.data.image_files import is_picture
+from tasks.vision.errors import BadInput
+from tasks.vision.export.formats import Format
+from tasks.vision.text import shown
+
+SHOWN = 20  # rows on standard output where a file holds them all
+
+
+def evaluate(
+    model: str,
+    *,
+    data: str,
+    split: Literal["test", "train"] = "test",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Score a trained model on labelled images that it has never seen.
+
+    Example: relevo evaluate latest/baseline --data photos
+
+    Parameters
+    ----------
+    model
+        RUN/STAGE, e.g. latest/transfer, or the path of a run's folder models/STAGE.
+    data
+        digits, cifar10, or a folder or archive with test/CLASS/NAME.png.
+    split
+        Which folder of the data to score; a model knows the training images that it comes from.
+    """
+    from tasks.inference.score import score_images
+    from tasks.runs.lookup import find_model
+
+    card, tensors = find_model(store_address(store), model)
+    summary = score_images(card, tensors, data, split)
+    if split == "train":
+        print(
+            "these are the model's own training images, if it comes from this data: "
+            "--split test scores what it has never seen",
+            file=sys.stderr,
+        )
+    if as_json:
+        print(json.dumps(summary))
+        return 0
+    metrics = summary["metrics"]
+    low, high = metrics["accuracy_interval"]
+    print(
+        f"{metrics['images']:,} images, accuracy {metrics['accuracy']:.4f} (95 %: {low:.4f} to {high:.4f})"
+    )
+    print(
+        f"balanced accuracy {metrics['balanced_accuracy']:.4f}, majority {metrics['majority']:.4f}"
+    )
+    for label, recall in metrics["recall"].items():
+        precision = metrics["precision"][label]
+        print(f"  {shown(label):<20} recall {recall:.4f}  precision {precision:.4f}")
+    return 0
+
+
+def predict(
+    model: str,
+    pictures: Annotated[list[str], Parameter(negative="")],
+    /,
+    *,
+    csv: Path | None = None,
+    grid: Path | None = None,
+    force: Flag = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Say what a model sees in pictures: files, folders or archives of them.
+
+    Example: relevo predict latest/ten_class photos/ --csv seen.csv
+
+    Parameters
+    ----------
+    model
+        RUN/STAGE, e.g. latest/transfer, or the path of a run's folder models/STAGE.
+    pictures
+        Files, folders or archives; what can't be read is named and left out.
+    csv
+        Write a table with every label's probability to this file.
+    grid
+        Draw some of the pictures with their labels into this file, NAME.png.
+    force
+        Overwrite those files.
+    """
+    for option, path in (("--csv", csv), ("--grid", grid)):
+        if path is not None:
+            _check_target(option, path, pictures, force=force)
+    if csv and grid and realpath(csv) == realpath(grid):
+        raise BadInput(f"--csv and --grid both name {csv}; give each a file of its own")
+    if grid is not None and grid.suffix.lower() != ".png":
+        raise BadInput(f"--grid {grid}: expected a name that ends in .png")
+    from tasks.inference.predict import Sample, as_csv, predict_pictures, summary_of
+
+    sample = Sample() if grid else None
+    predictions = list(predict_pictures(store_address(store), model, pictures, sample))
+    read = [each for each in predictions if not each.fault]
+    for each in predictions:
+        if each.fault:
+            print(shown(f"left out {each.fault}"), file=sys.stderr)
+    if not read:
+        raise BadInput(
+            f"none of {len(predictions):,} could be read as a picture; give .png or .jpg files, or such"
+        )
+    if csv is not None:
+        _write("--csv", csv, as_csv(read).encode("utf-8", "surrogateescape"))
+    if sample and grid:
+        _write("--grid", grid, sample.grid(list(read[0].probabilities), model))
+    if as_json:
+        print(json.dumps(summary_of(predictions)))
+        return 0
+    listed = read if csv is None else read[:SHOWN]
+    for each in listed:
+        chance = each.probabilities[each.label]
+        print(f"{shown(each.label):<20} {chance:.4f}  {shown(each.name)}")
+    if len(listed) < len(read):
+        print(shown(f"... and {len(read) - len(listed):,} more in {csv}"))
+    return 0
+
+
+def export(
+    model: str,
+    folder: Path,
+    *,
+    format_: Annotated[Format, Parameter(name="--format")] = "keras",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Write a trained model to a folder, in a format that other programs open and relevo doesn't.
+
+    Example: relevo export latest/ten_class for-the-phone --format tflite
+
+    Parameters
+    ----------
+    model
+        RUN/STAGE, e.g. latest/transfer, or the path of a run's folder models/STAGE.
+    folder
+        A new or empty folder.
+    format_
+        What opens it: Keras, TensorFlow, LiteRT on phones and small devices, or ONNX.
+    """
+    from tasks.inference.convert import export_model
+
+    names = export_model(store_address(store), model, folder, format_)
+    if as_json:
+        print(json.dumps({"folder": str(folder.absolute()), "format": format_, "files": names}))
+    else:
+        print(shown(f"{folder}: {', '.join(names)}"))
+    return 0
+
+
+def _check_target(option: str, path: Path, pictures: list[str], *, force: bool) -> None:
+    """Refuse a file that can't be written, or in whose place something of the person's would be lost."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise BadInput(f"{option} {path}: {folder} is no folder; make it first")
+    if path.is_dir():
+        raise BadInput(f"{option} {path} is a folder; name a file")
+    target = Path(realpath(path))
+    for given in pictures:
+        source = expanduser(given)  # noqa: PTH111 (Path's own raises for the home of nobody)
+        place = Path(realpath(source))
+        inside = place in target.parents and is_picture(target.name)
+        if place == target or (inside and target.exists()):
+            raise BadInput(
+                f"{option} {path} is among the pictures of {given}; name a file elsewhere"
+            )
+        if inside:
+            raise BadInput(
+                f"{option} {path} would be taken for a picture of {given} the next time; name a file "
+                "elsewhere"
+            )
+    if path.is_file() and not force:
+        raise BadInput(f"{option} {path} is there already; --force overwrites it")
+
+
+def _write(option: str, path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise BadInput(
+            f"{option} {path} can't be written ({error.strerror}); name a file"
+        ) from None

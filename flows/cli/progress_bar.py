@@ -1,0 +1,73 @@
+"""What a person sees on standard error while a run goes on."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from tasks.progress import Event, epoch_line
+from tasks.vision.text import shown
+
+LINE_EVERY = 20.0  # seconds between lines about one epoch where no bar can move
+
+
+class Follower:
+    """Listens to events: a moving bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._last_line = 0.0
+        self._column = 32
+
+    def __enter__(self) -> Follower:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if event.message:
+            self._say(event.task, event.message)
+        if event.detail is not None:
+            self._training(event.task, event.detail)
+
+    def _say(self, task: str, message: str) -> None:
+        self._column = max(self._column, len(task) + 1)
+        self.console.print(shown(f"{task + ':':<{self._column}} {message}"), markup=False)
+
+    def _training(self, task: str, progress: Any) -> None:
+        if task not in self._tasks:
+            self._tasks[task] = self._bar.add_task(shown(task), total=1.0, note="")
+            self._last_line = time.monotonic()
+        line = epoch_line(progress)
+        pace = line.rpartition("; ")[2]
+        self._bar.update(self._tasks[task], completed=progress.share, note=pace)
+        due = time.monotonic() - self._last_line > LINE_EVERY
+        # A head's epochs take no time: every tenth will do.
+        tenth = progress.epochs <= 10 or progress.epoch % 10 == 0
+        ended = progress.row and (tenth or progress.epoch == progress.epochs)
+        if ended or (due and (progress.row or not self.console.is_terminal)):
+            self._say(task, line)
+            self._last_line = time.monotonic()
+        if progress.share >= 1 and progress.row:
+            self._bar.remove_task(self._tasks.pop(task))

@@ -1,0 +1,97 @@
+"""Commands that look after the store: verify and gc."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from flows.cli.options import Flag, JsonOption, StoreOption
+from tasks.io.locations import existing_store, store_address
+from tasks.vision.errors import BadInput
+from tasks.vision.text import shown
+
+
+def verify(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
+    """Check every byte in the store against its hash; exit status 1 if something is off.
+
+    Example: relevo verify --store s3://bucket/prefix
+    """
+    from tasks.runs.verify import check_all
+
+    where = store_address(store)
+    count, faults = 0, []
+    for checked in check_all(where):
+        count += 1
+        if checked.fault:
+            faults.append(checked)
+            print(shown(f"{checked.key}: {checked.fault}"), file=sys.stderr)
+    if as_json:
+        listed = [{"key": checked.key, "fault": checked.fault} for checked in faults]
+        print(json.dumps({"store": where, "checked": count, "faults": listed}))
+    else:
+        print(f"{count} things checked, {len(faults)} off")
+    return 1 if faults else 0
+
+
+def gc(
+    *,
+    keep_last: Annotated[int | None, Parameter(negative="")] = None,
+    older_than: str | None = None,
+    dry_run: Flag = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Remove old runs and what no run left needs; never what a running job may use, or is not relevo's.
+
+    Models, data sets and checkpoints that were written or used within the last 14 days stay.
+
+    Example: relevo gc --keep-last 10 --older-than 30d --dry-run
+
+    Parameters
+    ----------
+    keep_last
+        Keep this many of the newest runs.
+    older_than
+        Keep runs younger than this: 12h, 30d, 4w. With --keep-last, a run must fail both to go.
+    dry_run
+        Say what would be removed and what is left alone, and remove nothing.
+    """
+    from tasks.runs.gc import age, collect
+
+    if keep_last is not None and keep_last < 0:
+        raise BadInput(f"--keep-last {keep_last}: expected 0 or more runs")
+    where = store_address(store)
+    limit = None if older_than is None else age(older_than)
+    home = existing_store(where)
+    if not dry_run:
+        home.check()
+    sweep = collect(where, keep_last=keep_last, older_than=limit, dry_run=dry_run)
+    if as_json:
+        keys = [entry.key for entry in sweep.removed]
+        print(
+            json.dumps(
+                {
+                    "dry_run": dry_run,
+                    "runs": sweep.runs,
+                    "removed": keys,
+                    "bytes": sweep.size,
+                    "left_alone": sweep.foreign,
+                }
+            )
+        )
+        return 0
+    would = "would remove" if dry_run else "removed"
+    for name in sweep.runs:
+        print(f"{would} the run {shown(name)}")
+    for entry in sweep.removed:
+        if not entry.key.startswith("runs/"):
+            print(f"{would} {shown(entry.key)} ({entry.size:,} bytes)")
+    if sweep.foreign:
+        for key in sweep.foreign if dry_run else []:
+            print(f"leaves alone {shown(key)}: relevo did not write it")
+        print(f"{len(sweep.foreign)} files that relevo did not write are left alone")
+    print(shown(f"{would} {len(sweep.removed)} files, {sweep.size / 1e6:,.1f} MB, in {where}"))
+    return 0

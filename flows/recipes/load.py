@@ -1,0 +1,60 @@
+"""Loading a recipe: a built-in one by its name, or a TOML file by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tasks.vision.data.archives import ARCHIVE_SUFFIXES
+from tasks.vision.errors import BadInput, nearest
+from tasks.vision.recipe.parse import parse_recipe
+from tasks.vision.recipe.recipe import Recipe
+
+
+def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a built-in recipe by name, or a TOML file by path, with `settings` laid over it.
+
+    Args:
+        settings: dotted key -> value, e.g. {"stages.baseline.epochs": 3}.
+
+    Raises:
+        BadInput: no such recipe, not TOML, or a key or value that a recipe can't have.
+    """
+    builtin = {
+        p.name[:-5]: p
+        for p in resources.files("flows.recipes").iterdir()
+        if p.name.endswith(".toml")
+    }
+    if given in builtin:
+        return parse_recipe(builtin[given].read_text("utf-8"), given, settings or {})
+    try:
+        is_file, there = Path(given).is_file(), Path(given).exists()
+    except OSError as error:  # too long, or in a folder that one may not enter
+        raise BadInput(
+            f"recipe {given!r} can't be a path ({error.strerror}); expected {', '.join(builtin)}, "
+            "or the path of a .toml file"
+        ) from None
+    if is_file and not given.lower().endswith(ARCHIVE_SUFFIXES):
+        try:
+            text, name = Path(given).read_text("utf-8"), Path(given).stem
+        except OSError as error:
+            raise BadInput(
+                f"recipe {given!r} can't be read ({error.strerror or error}); expected a file that you "
+                "may read: change its permissions"
+            ) from None
+        except UnicodeDecodeError as error:
+            raise BadInput(
+                f"recipe {given!r} can't be read: {error}; give a UTF-8 TOML file"
+            ) from None
+    elif there:
+        raise BadInput(
+            f"recipe {given!r} is no TOML file; give your images as --data: "
+            f"relevo run RECIPE --data {given}"
+        )
+    else:
+        raise BadInput(
+            f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)"
+        )
+    return parse_recipe(text, name, settings or {})

@@ -1,0 +1,1 @@
+"""The one cache: keys, records, and what a hit means."""

@@ -1,0 +1,147 @@
+"""Cache keys: everything that can change a task's result, and nothing else.
+
+Not in a key: a path, a store's address, a host, a name. The same work has the same key everywhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tasks.cache.records import Work
+from tasks.store.base import Ref, sha256_of
+from tasks.vision.data.sources import Source, fingerprint
+from tasks.vision.data.targets import Targets
+from tasks.vision.device import find_device
+from tasks.vision.recipe.schema import Data, Stage
+from tasks.vision.trained_model import Card
+
+PROJECT = ("flows", "tasks")
+NUMERIC = ("tensorflow", "keras", "numpy")
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions, read without importing the packages."""
+    return {name: metadata.version(name) for name in packages}
+
+
+@cache
+def code_digests(*modules: str) -> dict[str, str]:
+    """SHA-256 of the source of these modules and of every project module that they import."""
+    found = sorted(_closure(modules).items())
+    return {name: sha256_of(path.read_bytes().replace(b"\r\n", b"\n"))[0] for name, path in found}
+
+
+def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
+    """Module name -> file, for `modules` and all project modules they import, directly or not."""
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.split(".")[0] not in PROJECT:
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            continue  # a function's or class' name in `from module import name`
+        found[name] = Path(spec.origin)
+        for node in ast.walk(ast.parse(found[name].read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                waiting += [node.module, *_submodules(node)]
+    return found
+
+
+def _submodules(node: ast.ImportFrom) -> list[str]:
+    """`from package import module`: the modules among the imported names."""
+    if (node.module or "").split(".")[0] not in PROJECT:
+        return []  # looking a library's module up would import its package
+    base = importlib.util.find_spec(node.module or "")
+    if base is None or base.submodule_search_locations is None:
+        return []
+    return [f"{node.module}.{alias.name}" for alias in node.names]
+
+
+def preparation(data: Data, source: Source) -> Work:
+    """What decides the prepared data set: the images' bytes and how they are cut, not where they lie."""
+    return Work(
+        "prepare",
+        {
+            "source": fingerprint(source),
+            **data.model_dump(mode="json", exclude={"source"}),
+            "code": code_digests("tasks.vision.data.prepare"),
+            "versions": versions("numpy", "pillow", "scikit-learn"),
+        },
+    )
+
+
+def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, seed: int) -> Work:
+    """What decides a trained model."""
+    device = find_device()
+    return Work(
+        "train",
+        {
+            "stage": stage.decisive(),
+            "labels": targets.labels,
+            "classes": targets.classes,
+            "limits": {targets.labels[i]: limit for i, limit in targets.limits.items()},
+            "correct_priors": targets.correct_priors,
+            "start": start.digest if start else None,
+            "dataset": dataset.digest,
+            "seed": seed,
+            "device": device.kind,
+            "policy": device.policy,
+            "versions": versions(*NUMERIC),
+            "code": code_digests("tasks.vision.training.stage", "tasks.vision.data.targets"),
+        },
+    )
+
+
+def evaluation(model: Ref, dataset: Ref) -> Work:
+    """What decides a model's scores."""
+    device = find_device()
+    return Work(
+        "evaluate",
+        {
+            "model": model.sha256,
+            "dataset": dataset.digest,
+            "device": device.kind,
+            "policy": device.policy,
+            "versions": versions(*NUMERIC, "scikit-learn"),
+            "code": code_digests("tasks.vision.evaluation.score", "tasks.vision.data.dataset"),
+        },
+    )
+
+
+def exporting(model: Ref, card: Card) -> Work:
+    """What decides a model's .keras file: its numbers, what they mean, and the code that writes it."""
+    return Work(
+        "export",
+        {
+            "model": model.digest,
+            "architecture": card.architecture.model_dump(mode="json"),
+            "labels": card.labels,
+            "classes": card.classes,
+            "versions": versions(*NUMERIC, "h5py"),
+            "code": code_digests("tasks.vision.export.keras_file"),
+        },
+    )
+
+
+def reporting(run: dict[str, Any]) -> Work:
+    """What decides the report: the refs and settings that it shows, its code, its template and its words."""
+    folder = Path(__file__).parents[1] / "reporting"
+    texts = [folder / "report.html", *sorted(folder.glob("translations/*.toml"))]
+    return Work(
+        "report",
+        {
+            **run,
+            "code": code_digests("tasks.report"),
+            "texts": {path.name: sha256_of(path)[0] for path in texts},
+            "versions": versions("matplotlib", "pillow", "jinja2"),
+        },
+    )

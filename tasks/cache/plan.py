@@ -1,0 +1,233 @@
+"""What a run would do: each step a hit or a miss, and why, against the nearest work done before.
+
+Looks at the store alone: no server, no TensorFlow, nothing is trained or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tasks.cache.keys import preparation, training
+from tasks.cache.records import Done, Work, read_record, unseal
+from tasks.io.load import load_dataset, load_model
+from tasks.io.locations import local_data
+from tasks.store.base import Damaged, Missing, Ref
+from tasks.store.opening import open_store
+from tasks.vision.data.sources import classes_in, find_source
+from tasks.vision.data.targets import Targets, apply_scheme
+from tasks.vision.recipe.recipe import Recipe
+from tasks.vision.recipe.schema import Network, Stage
+
+SHOWN = 3  # differences named before "and so many more"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run: whether the cache has it, why (not), and the seconds that it may take."""
+
+    name: str
+    hit: bool
+    reason: str
+    seconds: float | None = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that may have to be done, and how much there is to do."""
+
+    stage: Stage
+    network: Network
+    image_size: int
+    images: int | None  # to learn from; None while nobody has counted them
+
+
+def plan_steps(
+    recipe: Recipe, data: str | None, store: str, stages: list[str], *, refresh: bool = False
+) -> Iterator[Step]:
+    """The steps of a run in order, controls included.
+
+    Raises:
+        BadInput: the data can't be used. StoreError: the store is out of reach.
+    """
+    past, chosen = Past(store), recipe.ordered(stages)
+    source = find_source(local_data(data or recipe.data.source))
+    work = preparation(recipe.data, source)
+    images, why = past.look_up(work)
+    known = load_dataset(images, store) if images else None
+    classes = known.classes if known else classes_in(source)
+    targets = {name: apply_scheme(recipe.scheme(stage), classes) for name, stage in chosen.items()}
+    counts = {
+        name: len(each.choose(classes, known.labels("train"))[0])
+        for name, each in targets.items()
+        if known
+    }
+    images = None if refresh else images
+    yield Step("prepare data", images is not None, "refresh" if refresh else why)
+    models: dict[str, Ref | None] = {}
+    for name, stage in chosen.items():
+        start = models[stage.start] if stage.start else None
+        models[name] = None
+        for title, each, parent in [
+            (name, stage, stage.start),
+            *(
+                (f"{name}, {kind}", c, None)
+                for kind, c in stage.controls_of(recipe.network(stage)).items()
+            ),
+        ]:
+            job = Job(each, recipe.network(each), recipe.data.image_size, counts.get(name))
+            if images is None:
+                blocked = "refresh" if refresh else "its images are not prepared yet"
+            elif parent and start is None:
+                blocked = f"{parent} is trained first"
+            else:
+                begin = start if parent else None
+                step, ref = _step(past, job, title, targets[name], images, begin, recipe.seed)
+                if title == name:
+                    models[name] = ref
+                yield step
+                continue
+            yield Step(title, False, blocked, past.estimate(job))
+
+
+def _step(
+    past: Past, job: Job, title: str, targets: Targets, images: Ref, start: Ref | None, seed: int
+) -> tuple[Step, Ref | None]:
+    work = training(job.stage, targets, images, start, seed)
+    ref, why = past.look_up(work)
+    if ref:
+        return Step(title, True, why), ref
+    return Step(title, False, why, past.estimate(job, work)), None
+
+
+class Past:
+    """The work that a store remembers."""
+
+    def __init__(self, store: str) -> None:
+        self.store, self._home = store, open_store(store)
+
+    def look_up(self, work: Work) -> tuple[Ref | None, str]:
+        """The ref of cached work whose bytes are whole, or None; and why."""
+        try:
+            done = read_record(unseal(self._home.read(f"cache/{work.key}.json")))
+        except Missing:
+            return None, self._why_not_yet(work)
+        except ValueError:
+            return None, "its cache record is damaged"
+        try:
+            self._home.fetch(done.ref)
+        except Missing:
+            return None, "its blob is gone"
+        except Damaged:
+            return None, "its blob is damaged"
+        return done.ref, "the same was done before"
+
+    def _why_not_yet(self, work: Work) -> str:
+        if any(self._home.keys(f"checkpoints/{work.key}")) or self._stopped(work):
+            return "it was stopped, and goes on from its checkpoint"
+        near = self._nearest(work)
+        return "; ".join(_differences(work, near)) if near else "nothing like it was done before"
+
+    def estimate(self, job: Job, work: Work | None = None) -> float | None:
+        """Seconds that the nearest earlier training took, for the epochs and the images of `job`.
+
+        None if there is none of the same network at the same image size, or the images aren't counted.
+        """
+        stage = job.stage
+        near = self._nearest(work or Work("train", {"stage": stage.decisive()}))
+        if near is None or job.images is None:
+            return None
+        try:
+            card, _ = load_model(near.ref, self.store)
+        except (Missing, Damaged):
+            return None
+        then = card.architecture
+        if (then.network, then.image_size) != (job.network, job.image_size):
+            return None
+        was = near.ingredients["stage"]
+        epochs = stage.epochs + (stage.head_epochs if stage.train == "head then all" else 0)
+        earlier = was["epochs"] + was.get("head_epochs", 0)
+        return card.seconds * epochs / earlier * job.images / card.images
+
+    def _stopped(self, work: Work) -> bool:
+        return any(key.startswith(f"checkpoints/{work.key}.") for key in self._checkpoints)
+
+    @cached_property
+    def _checkpoints(self) -> list[str]:
+        return list(self._home.keys("checkpoints"))
+
+    @cached_property
+    def _done(self) -> list[tuple[str, Done]]:
+        """Every sound record with its task, the youngest first."""
+        found = []
+        for entry in sorted(self._home.entries("cache"), key=lambda e: e.modified, reverse=True):
+            try:
+                done = read_record(unseal(self._home.read(entry.key)))
+            except (Missing, ValueError):
+                continue
+            found.append((entry.key.removeprefix("cache/").rsplit("-", 1)[0], done))
+        return found
+
+    def _nearest(self, work: Work) -> Done | None:
+        """The work of the same kind, on the same labels, that differs in the fewest things."""
+        now = _flat(work.ingredients)
+
+        def alike(done: Done) -> bool:
+            same = ("labels", "stage.train")
+            then = _flat(done.ingredients)
+            return all(then.get(key) == now[key] for key in same if key in now)
+
+        def distance(done: Done) -> tuple[int, float]:
+            then = _flat(done.ingredients)
+            changed = _changed(now, then)
+            apart = 0.0
+            for key in changed:
+                a, b = now.get(key), then.get(key)
+                if isinstance(a, int | float) and isinstance(b, int | float):
+                    apart += abs(a - b)
+            return len(changed), apart
+
+        found = [done for task, done in self._done if task == work.task and alike(done)]
+        return min(found, key=distance, default=None)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}; module names keep their dots."""
+    if not isinstance(value, dict):
+        return {path: value}
+    out: dict[str, Any] = {}
+    for key, part in value.items():
+        out |= _flat(part, f"{path}.{key}" if path else key)
+    return out
+
+
+def _changed(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    return [key for key in sorted({*now, *then}) if now.get(key) != then.get(key)]
+
+
+def _differences(work: Work, near: Done) -> list[str]:
+    now, then = _flat(work.ingredients), _flat(near.ingredients)
+    said = [_words(key, now.get(key), then.get(key)) for key in _changed(now, then)]
+    if len(said) > SHOWN + 1:
+        said = [*said[:SHOWN], f"and {len(said) - SHOWN} more"]
+    return said
+
+
+def _words(key: str, now: Any, then: Any) -> str:
+    kind, _, name = key.partition(".")
+    if kind == "code":
+        path = name.replace(".", "/") + ".py"
+        return f"{path} {'is new' if then is None else 'is gone' if now is None else 'changed'}"
+    if key in {"dataset", "source", "model"}:
+        return "the images differ" if key != "model" else "the model differs"
+    if key == "start":
+        return "what it starts from differs"
+    if kind in {"labels", "classes", "limits"}:
+        return "the labels differ"
+    return f"{(name or kind).replace('_', ' ')} {_short(now)}, was {_short(then)}"
+
+
+def _short(value: Any) -> str:
+    return "unset" if value is None else str(value)

@@ -1,0 +1,139 @@
+"""What a trained model says of pictures: one row for each, with the probability of every label."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.io.locations import local_data
+from tasks.progress import counted
+from tasks.runs.lookup import find_model
+from tasks.vision.data.augment import evenly
+from tasks.vision.data.prefetch import ahead
+from tasks.vision.data.unlabelled import Pictures, batch_size
+from tasks.vision.device import find_device, loading_tensorflow
+from tasks.vision.errors import BadInput
+from tasks.vision.text import shown
+
+AHEAD_BYTES = 256 * 2**20  # of pixels that are decoded and not yet looked at
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One picture: its name, and a probability for each label; or why it could not be read."""
+
+    name: str
+    probabilities: dict[str, float]
+    fault: str = ""
+
+    @property
+    def label(self) -> str:
+        """The likeliest label."""
+        return max(self.probabilities, key=lambda label: self.probabilities[label])
+
+    def row(self) -> dict[str, Any]:
+        """As JSON."""
+        chances = {label: round(value, 6) for label, value in self.probabilities.items()}
+        return {"file": self.name, "label": self.label, "probabilities": chances}
+
+
+def predict_pictures(
+    store: str, model: str, given: Sequence[str], sample: Sample | None = None
+) -> Iterator[Prediction]:
+    """Every picture in the files, folders and archives `given`, those that can't be read included.
+
+    Pictures are decoded while TensorFlow is imported and while the network is at those before them.
+    `sample` is offered every picture that could be read.
+
+    Raises:
+        BadInput: there is no such model, or nothing under one of the addresses.
+    """
+    if not given:
+        raise BadInput("no picture is given; name files, folders or archives of them")
+    card, tensors = find_model(store, model)
+    size = card.architecture.image_size
+    depth = max(1, AHEAD_BYTES // (3 * size**2 * batch_size(size)))
+    # What can be refused is refused by `Pictures`, before TensorFlow is imported.
+    with (
+        Pictures([local_data(each) for each in given]) as pictures,
+        ahead(pictures.batches(size), depth) as batches,
+    ):
+        with loading_tensorflow():
+            from tasks.vision.network.predictor import Predictor
+
+        # In float32: what a picture shows must not depend on what the machine at hand rounds to.
+        predictor = Predictor(card, tensors, find_device().exact)
+        for batch in batches:
+            probabilities = predictor(batch.images)
+            if sample:
+                sample.offer(batch.images, probabilities)
+            for name, row in zip(batch.names, probabilities.tolist(), strict=True):
+                yield Prediction(name, dict(zip(card.labels, row, strict=True)))
+            for name, reason in batch.unreadable.items():
+                yield Prediction(name, {}, f"{shown(name)}: {reason}")
+
+
+class Sample:
+    """At most so many pictures, evenly spread over however many there turn out to be."""
+
+    def __init__(self, most: int = 40) -> None:
+        self.most = most
+        self._every = 1  # each so manieth picture is kept
+        self._seen = 0
+        self._images: list[np.ndarray] = []
+        self._probabilities: list[np.ndarray] = []
+
+    def offer(self, images: np.ndarray, probabilities: np.ndarray) -> None:
+        """Look at the next pictures (n, size, size, 3) and their probabilities (n, labels)."""
+        for row in range(-self._seen % self._every, len(images), self._every):
+            self._images.append(images[row].copy())
+            self._probabilities.append(probabilities[row])
+        self._seen += len(images)
+        while len(self._images) > 4 * self.most:
+            self._every *= 2
+            self._images, self._probabilities = self._images[::2], self._probabilities[::2]
+
+    def grid(self, labels: Sequence[str], title: str) -> bytes:
+        """The pictures, each with its likeliest label and the probability of it, as PNG."""
+        from tasks.vision.figures.predictions import prediction_grid
+        from tasks.vision.figures.style import png
+
+        chosen = evenly(len(self._images), self.most)
+        images, rows = self._images, self._probabilities
+        figure = prediction_grid(
+            np.array([images[i] for i in chosen], np.uint8),
+            None,
+            np.array([rows[i] for i in chosen]),
+            labels,
+            f"{title}: {len(chosen):,} of {counted(self._seen, 'picture')}",
+        )
+        return png(figure)
+
+
+def as_csv(predictions: Iterable[Prediction]) -> str:
+    """A table with the columns file, label, and one for each label's probability."""
+    text = io.StringIO()
+    writer: Any = None
+    for each in predictions:
+        if writer is None:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(["file", "label", *each.probabilities])
+        writer.writerow(
+            [each.name, each.label, *(f"{value:.6f}" for value in each.probabilities.values())]
+        )
+    return text.getvalue()
+
+
+def summary_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """The one JSON object of `relevo predict --json`."""
+    read = [each for each in predictions if not each.fault]
+    return {
+        "labels": list(read[0].probabilities) if read else [],
+        "predictions": [each.row() for each in read],
+        "unreadable": [each.fault for each in predictions if each.fault],
+    }

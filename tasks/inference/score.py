@@ -1,0 +1,24 @@
+"""A model's scores on images of any source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.io.locations import local_data
+from tasks.vision.data.sources import find_source, read_source
+from tasks.vision.evaluation.score import match, score
+from tasks.vision.trained_model import Card, Tensors
+
+
+def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[str, Any]:
+    """Score a model on the images of a source, decoded to the size that it was built for.
+
+    Raises:
+        BadInput: the source can't be read, lacks the split, or has classes that the model doesn't know.
+    """
+    source = find_source(local_data(given))
+    found = read_source(source, card.architecture.image_size, splits=(split,))
+    part = found.splits[split]
+    positions, truth = match(card, found.classes, part.labels, foreign=True)
+    summary, _ = score(card, tensors, part.images[positions], truth)
+    return {**summary, "unreadable": found.unreadable}

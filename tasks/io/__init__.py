@@ -1,0 +1,1 @@
+"""What tasks leave in the store: loaded, checkpointed, and found by address."""

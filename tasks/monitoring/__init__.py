@@ -1,0 +1,1 @@
+"""What Prefect's UI and MLflow show of a run."""

@@ -1,0 +1,72 @@
+"""How far a training is, in Prefect's UI: a progress artifact that moves while it trains."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from tasks.monitoring.prefect_ui import artifact_key, said_only
+from tasks.progress import Event, epoch_line, listening
+
+EVERY = 5.0  # seconds between two looks
+LAST = 5.0  # seconds that the last one may take
+
+
+@contextmanager
+def shown_live(task: str) -> Iterator[None]:
+    """Show how far the training of the task run named `task` is, for as long as the block runs."""
+    live = _Live(task)
+    with listening(live):
+        try:
+            yield
+        finally:
+            live.end()
+
+
+class _Live:
+    """Listens to events, and passes the newest on in a thread: training never waits for the server."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self._newest: Any = None
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, event: Event) -> None:
+        if event.task != self._task or event.detail is None:
+            return
+        self._newest = event.detail
+        if self._thread is None:
+            # The context says to which flow run and task run the artifact belongs.
+            run = copy_context().run
+            self._thread = threading.Thread(target=run, args=(self._follow,), daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """Show where the training has ended."""
+        self._over.set()
+        if self._thread:
+            self._thread.join(LAST)
+
+    def _follow(self) -> None:
+        artifact: UUID | None = None
+        over = False
+        with said_only():
+            while True:
+                percent, words = round(100 * self._newest.share, 1), epoch_line(self._newest)
+                if artifact is None:
+                    key = artifact_key("progress", self._task)
+                    artifact = create_progress_artifact(  # type: ignore[assignment]
+                        percent, key=key, description=words
+                    )
+                else:
+                    update_progress_artifact(artifact, percent, description=words)
+                if over:
+                    return
+                over = self._over.wait(EVERY)

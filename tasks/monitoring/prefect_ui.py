@@ -1,0 +1,225 @@
+"""What Prefect's UI shows of a run, as its artifacts. Their keys stay the same: it shows history.
+
+Figures are small copies in a page's own text, since the UI serves no files.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import Image
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from tasks.io.load import load_evaluation, load_model, report_files
+from tasks.progress import counted
+from tasks.runs.lookup import last_runs
+from tasks.runs.stage_result import Trained
+from tasks.runs.summary import control_kinds, took
+from tasks.store.base import Ref
+from tasks.store.opening import open_store
+from tasks.vision.figures.words import WORDS
+from tasks.vision.trained_model import Card, best_epoch
+
+SHOWN = 50  # faults listed
+CONTROLS = {"scratch": "from scratch", "random": "random network"}  # how a column is headed
+RUNS = 5  # earlier runs of the same recipe
+COMPARISON = "transfer_against_scratch"  # the figure of a stage that starts from another
+WIDTH = 720  # pixels, about as wide as the UI's page
+COLOURS = 64  # a figure's are few; a quarter of the bytes
+
+
+def artifact_key(kind: str, name: str) -> str:
+    """A key as Prefect wants it, the same for the same name: small letters, digits and dashes."""
+    return f"relevo-{kind}-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def show_stage(name: str, trained: Trained, store: str, figures: bool = True) -> None:
+    """A table of a stage's scores on test with their 95 % intervals, and its figures.
+
+    Both say where the model is.
+    """
+    with said_only():
+        summary, _ = load_evaluation(trained.scores, store)
+        where = open_store(store).address(trained.model.uri)
+        about = f"Stage **{name}**, {trained.state}; model `{where}`"
+        create_table_artifact(_scores(summary), key=artifact_key("stage", name), description=about)
+        if figures:
+            # A block scrolls where a line would run over what stands beside it.
+            said = [f"# {name}", f"{trained.state.capitalize()}; its model:", f"```\n{where}\n```"]
+            card, _ = load_model(trained.model, store)
+            drawn = stage_figures(name, card, summary["confusion"])
+            page = "\n\n".join([*said, *drawn])
+            about = f"Figures of stage **{name}**"
+            create_markdown_artifact(page, key=artifact_key("figures", name), description=about)
+
+
+def show_run(summary: dict[str, Any], report: Ref, store: str) -> None:
+    """A table of the run's stages, and a page that says where its report and its models are.
+
+    A server that doesn't take them costs no one the run.
+    """
+    name = summary["run"]
+    with said_only():
+        create_table_artifact(
+            [_row(stage, numbers) for stage, numbers in summary["stages"].items()],
+            key="relevo-stages",
+            description=f"Stages of the run {name}",
+        )
+        lines = [*_page(summary), *_earlier(summary, store), *_comparisons(report, store)]
+        create_markdown_artifact(
+            "\n".join(lines) + "\n", key="relevo-run", description=f"The run {name}"
+        )
+
+
+def show_predictions(
+    model: str, table: str, grid: str, counts: dict[str, int], faults: list[str]
+) -> None:
+    """How many pictures got which label, where the table of them all is, and what could not be read."""
+    lines = [
+        f"# {counted(sum(counts.values()), 'picture')} seen by {model}",
+        "",
+        f"Table: `{table}`",
+        f"Some of them: `{grid}`",
+        "",
+    ]
+    lines += ["| label | pictures |", "|---|---:|"]
+    lines += [f"| {label} | {count:,} |" for label, count in sorted(counts.items())]
+    if faults:
+        lines += ["", f"{len(faults):,} could not be read:", ""]
+        lines += [f"- {fault}" for fault in faults[:SHOWN]]
+    with said_only():
+        create_markdown_artifact(
+            "\n".join(lines) + "\n", key="relevo-predictions", description=f"Predictions of {model}"
+        )
+
+
+@contextmanager
+def said_only() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        logging.getLogger("prefect").warning("an artifact is not shown: %s", error)
+
+
+def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    from tasks.vision.evaluation.metrics import wilson
+
+    metrics, rows = summary["metrics"], []
+
+    def add(metric: str, value: float, interval: tuple[float, float] | None = None) -> None:
+        between = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+        rows.append({"on test": metric, "value": f"{value:.4f}", "95 % interval": between})
+
+    add("accuracy", metrics["accuracy"], metrics["accuracy_interval"])
+    add("accuracy, averaged over copies", metrics["accuracy_tta"])
+    add("accuracy of always saying the commonest", metrics["majority"])
+    add("balanced accuracy", metrics["balanced_accuracy"])
+    for i, (label, row) in enumerate(zip(summary["labels"], summary["confusion"], strict=True)):
+        if sum(row):
+            add(f"recall of {label}", metrics["recall"][label], wilson(row[i], sum(row)))
+    for i, label in enumerate(summary["labels"]):
+        guessed = [row[i] for row in summary["confusion"]]
+        if sum(guessed):
+            add(
+                f"precision of {label}",
+                metrics["precision"][label],
+                wilson(guessed[i], sum(guessed)),
+            )
+    add("calibration error", metrics["ece"])
+    return rows
+
+
+def _row(name: str, stage: dict[str, Any]) -> dict[str, Any]:
+    metrics = stage["metrics"]
+    low, high = metrics["accuracy_interval"]
+    return {
+        "stage": name,
+        "state": stage["state"],
+        "starts from": stage["start"] or "scratch",
+        "accuracy": f"{metrics['accuracy']:.4f} ({low:.4f} to {high:.4f})",
+        "balanced": f"{metrics['balanced_accuracy']:.4f}",
+        "seconds": f"{stage['seconds']:.1f}",
+    }
+
+
+def _page(summary: dict[str, Any]) -> list[str]:
+    stages = summary["stages"]
+    kinds = control_kinds(stages)
+    columns = ["test accuracy", *(CONTROLS[kind] for kind in kinds), "seconds"]
+    lines = [
+        f"# {summary['run']}",
+        "",
+        f"Recipe **{summary['recipe']}**, {took(summary)}.",
+        f"Report: `{summary['report']}`",
+        "",
+        f"| stage | state | {' | '.join(columns)} |",
+        "|---|---|" + "---:|" * len(columns),
+    ]
+    for name, stage in stages.items():
+        beside = [stage.get("controls", {}).get(kind) for kind in kinds]
+        scored = (each and f"{each['metrics']['accuracy']:.4f}" for each in [stage, *beside])
+        cells = [
+            name,
+            stage["state"],
+            *(score or "" for score in scored),
+            f"{stage['seconds']:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "Models:", ""]
+    lines += [f"- {name}: `{stage['model']}`" for name, stage in stages.items()]
+    return lines
+
+
+def _earlier(summary: dict[str, Any], store: str) -> Iterator[str]:
+    """Test accuracies of this run beside those of the last ones of its recipe."""
+    runs = [each for each in last_runs(store, 2 * RUNS) if each["recipe"] == summary["recipe"]]
+    stages = list(summary["stages"])
+    yield from ("", "The last runs of this recipe, test accuracy:", "")
+    yield f"| run | {' | '.join(stages)} |"
+    yield "|---|" + "---:|" * len(stages)
+    for run in runs[-RUNS:]:
+        there = (run["stages"].get(stage) for stage in stages)
+        scores = (f"{each['metrics']['accuracy']:.4f}" if each else "" for each in there)
+        yield f"| {run['run']} | {' | '.join(scores)} |"
+
+
+def _comparisons(report: Ref, store: str) -> Iterator[str]:
+    for path, content in report_files(report, store):
+        if COMPARISON in path:
+            yield ""
+            yield inline("Validation accuracy over time, handed on and from scratch", content)
+
+
+def inline(title: str, png: bytes) -> str:
+    """A Markdown picture that holds its own bytes, at most `WIDTH` pixels wide."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((WIDTH, 4 * WIDTH))
+        small.quantize(COLOURS).save(buffer, "PNG", optimize=True)
+    plain = title.translate(str.maketrans("[]\n", "() "))
+    return f"![{plain}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+
+
+def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> Iterator[str]:
+    """A stage's learning curves and its confusion matrix, as Markdown pictures."""
+    from tasks.vision.figures.curves import accuracy_curves, loss_curves
+    from tasks.vision.figures.predictions import confusion_matrix
+    from tasks.vision.figures.style import png
+
+    def title(kind: str) -> str:
+        return WORDS["en"][f"title_{kind}"].format(name=name)
+
+    best = best_epoch(card.history)
+    for kind, figure in (
+        ("accuracy", accuracy_curves(card.history, title("accuracy"), best)),
+        ("loss", loss_curves(card.history, title("loss"), best)),
+        ("confusion", confusion_matrix(confusion, card.labels, title("confusion"))),
+    ):
+        yield inline(f"{name}, {kind}", png(figure))

@@ -1,0 +1,1 @@
+"""Runs: published, found again, compared, verified and collected."""

@@ -1,0 +1,173 @@
+"""Finished runs and their models, found again by the names that people use."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.runs.summary import _read_summary, stamp
+from tasks.store.base import Damaged, Missing, Ref, sha256_of
+from tasks.store.opening import open_store
+from tasks.vision.errors import BadInput, nearest
+from tasks.vision.export.files import KERAS_FILE, MODEL_FILE
+from tasks.vision.trained_model import Card, Tensors, unpack
+
+FOR_OTHERS = (KERAS_FILE, "saved_model.pb", "model.tflite", "model.onnx")  # what `export` writes
+STAMP = re.compile(r"\d{8}-\d{6}-\d{3}(?=-)")
+
+
+def run_names(store: str) -> list[str]:
+    """Names of finished runs, by when they began, the newest last."""
+    published = _published(store)
+    return sorted(published, key=lambda name: (_began(store, name, published[name]), name))
+
+
+def _published(store: str) -> dict[str, datetime]:
+    """Names of finished runs in no order, and when their summary was written."""
+    found = ((entry.key.split("/"), entry.modified) for entry in open_store(store).entries("runs"))
+    return {path[1]: modified for path, modified in found if path[2:] == ["run.json"]}
+
+
+def _began(store: str, name: str, published: datetime) -> str:
+    if usual := STAMP.match(name):
+        return usual[0]
+    # A person gave the name. A damaged summary says no time, and the file's own is near enough.
+    with suppress(BadInput, KeyError, TypeError, ValueError):
+        return stamp(datetime.fromisoformat(_read_summary(store, name)["started"]).astimezone(UTC))
+    return stamp(published)
+
+
+def is_whole(store: str, name: str) -> bool:
+    """Whether the run's summary is as relevo wrote it."""
+    try:
+        _read_summary(store, name)
+    except BadInput:
+        return False
+    return True
+
+
+def is_run(store: str, name: str) -> bool:
+    """Whether a folder with a file run.json is a run, be it a damaged one: others may use that name too."""
+    if is_whole(store, name):
+        return True
+    with suppress(Missing):
+        return bool(open_store(store).entry(f"runs/{name}/lineage.json"))
+    return False
+
+
+def check_free(store: str, name: str) -> None:
+    """Refuse a new run's name that a finished run has; what an unfinished one left may be gone on with.
+
+    Raises:
+        BadInput: the name is taken.
+    """
+    with suppress(Missing):
+        open_store(store).entry(f"runs/{name}/run.json")
+        raise BadInput(
+            f"run {name!r}: the store {store} has a run of that name; give another name, or none"
+        )
+
+
+def find_attempt(store: str, flow_run: str) -> dict[str, Any] | None:
+    """The summary that this very flow run has published, if it got so far before it crashed."""
+    return next((each for each in all_runs(store)[0] if each.get("flow_run") == flow_run), None)
+
+
+def all_runs(store: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Summaries of all finished runs, the newest last; and for each damaged one what is wrong."""
+    found, damaged = [], []
+    for name in run_names(store):
+        try:
+            found.append(_read_summary(store, name))
+        except BadInput as error:
+            damaged.append(str(error))
+    return found, damaged
+
+
+def last_runs(store: str, most: int) -> list[dict[str, Any]]:
+    """Summaries of at most so many runs, the newest last; damaged ones are left out."""
+    found = []
+    for name in run_names(store)[-most:]:
+        with suppress(BadInput):
+            found.append(_read_summary(store, name))
+    return found
+
+
+def find_run(store: str, run: str) -> dict[str, Any]:
+    """The summary of one run by its name, or of the `latest`.
+
+    Raises:
+        BadInput: there is no such run.
+    """
+    names = _published(store)
+    if not names:
+        raise BadInput(f"run {run!r}: the store {store} holds no run yet; try: relevo run")
+    if run == "latest":
+        return _read_summary(store, run_names(store)[-1])
+    if run not in names:
+        alone = run.partition("/")[0]
+        if alone != run and alone in (*names, "latest"):
+            raise BadInput(f"run {run!r}: expected the name of a run without a stage; give {alone}")
+        raise BadInput(f"run {run!r}{nearest(run, run_names(store)[::-1], 5, 'relevo runs')}")
+    return _read_summary(store, run)
+
+
+def find_model(store: str, given: str) -> tuple[Card, Tensors]:
+    """Card and tensors of `RUN/STAGE`, or of a run's folder models/STAGE by its path or URI.
+
+    Raises:
+        BadInput: there is no such run, stage or folder, or its file is no model.
+    """
+    given = given.rstrip("/") or given  # as a shell completes a folder's name
+    folder = Path(given)
+    try:
+        here = (folder / MODEL_FILE).is_file()
+    except OSError as error:
+        raise BadInput(
+            f"model {given!r} can't be a path ({error.strerror}); expected RUN/STAGE, e.g. "
+            "latest/baseline, or a run's folder models/STAGE"
+        ) from None
+    if here:
+        return unpack((folder / MODEL_FILE).read_bytes(), str(folder / MODEL_FILE))
+    if given.startswith("s3://"):
+        return unpack(open_store(given).read(MODEL_FILE), given)
+    if other := next((name for name in FOR_OTHERS if (folder / name).is_file()), None):
+        raise BadInput(
+            f"model {given!r}: {other} is for other programs, and {MODEL_FILE} isn't beside it; "
+            "give RUN/STAGE, e.g. latest/baseline, or a run's folder models/STAGE"
+        )
+    run, slash, stage = given.rpartition("/")
+    if not slash or folder.is_absolute() or folder.exists():
+        raise BadInput(
+            f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, or a run's folder models/STAGE"
+        )
+    name, home = find_run(store, run)["run"], open_store(store)
+    models = read_lineage(store, name)["models"]
+    if stage not in models:
+        raise BadInput(f"stage {stage!r} of run {name}{nearest(stage, models)}")
+    ref = Ref.model_validate(models[stage])
+    try:
+        return unpack(home.fetch(ref).read_bytes(), ref.uri)
+    except (Missing, Damaged) as error:
+        raise BadInput(f"{error}; run its recipe again, which trains it anew") from None
+
+
+def read_lineage(store: str, name: str) -> dict[str, Any]:
+    """Refs of all that a run was made from and led to, and the hash of each file in its folder.
+
+    Raises:
+        BadInput: the run's lineage.json is missing or damaged.
+    """
+    summary = _read_summary(store, name)
+    try:
+        content = open_store(store).read(f"runs/{name}/lineage.json")
+        if sha256_of(content)[0] != summary["lineage"]:
+            raise ValueError("its hash is another")
+        lineage: dict[str, Any] = json.loads(content)
+    except (Missing, ValueError, KeyError, RecursionError):
+        raise BadInput(f"run {name!r}: its lineage.json is damaged; run its recipe again") from None
+    return lineage

@@ -1,0 +1,157 @@
+"""Is the store whole? Every byte in it, against the hash that something else says it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from tasks.cache.records import Work, read_record, unseal
+from tasks.io.checkpoints import is_whole
+from tasks.io.locations import existing_store
+from tasks.runs.lookup import is_run, read_lineage
+from tasks.runs.summary import UNFINISHED
+from tasks.store.base import Entry, Missing, Passing, Ref, Store, StoreError
+from tasks.store.own import MARKER, is_marked, is_own
+from tasks.vision.errors import BadInput
+
+BLOBS = ("datasets", "models", "evaluations", "exports", "reports", "downloads")
+PUBLISHING = timedelta(hours=1)  # between two files of a run that is being published, at most
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One thing in the store, and what is wrong with it (None: nothing)."""
+
+    key: str
+    fault: str | None = None
+
+
+def check_all(store: str) -> Iterator[Checked]:
+    """Every blob, cache record, checkpoint and run in the store, in this order.
+
+    Jobs and `gc` may be at work meanwhile: what appears to be wrong is looked at again, and what has
+    gone since it was listed is passed over. What was set aside before (`damaged/`) is out of use and
+    not looked at, nor is what relevo has not written.
+
+    Raises:
+        BadInput: there is no such store. StoreError: it is out of reach.
+    """
+    home = existing_store(store)
+    if home.top() and not is_marked(home):
+        yield Checked(MARKER, "it is missing or damaged; the next run on this store writes it")
+    sizes = {entry.key: entry.size for folder in BLOBS for entry in _own(home, folder)}
+    for key in sizes:
+        yield from _if_there(home, key, partial(_blob, home, key, sizes))
+    for entry in _own(home, "cache"):
+        yield from _if_there(home, entry.key, partial(_record, home, entry.key, sizes))
+    for entry in _own(home, "checkpoints"):
+        yield from _if_there(home, entry.key, partial(_checkpoint, home, entry.key))
+    yield from _runs(home, store)
+
+
+def _own(home: Store, folder: str) -> Iterator[Entry]:
+    return (entry for entry in home.entries(folder) if is_own(entry.key))
+
+
+def _if_there(home: Store, key: str, fault_of: Callable[[], str | None]) -> Iterator[Checked]:
+    try:
+        fault = fault_of()
+        if fault:
+            home.entry(key)
+    except Missing:
+        return
+    yield Checked(key, fault)
+
+
+def _blob(home: Store, key: str, sizes: dict[str, int]) -> str | None:
+    if key.endswith(".json"):
+        return _pointer(home, key, sizes)
+    named = key.split("/")[-1].split(".")[0]
+    try:
+        same = home.sha256(key) == named
+    except (Passing, Missing):
+        raise
+    except StoreError as error:
+        return str(error)
+    return None if same else "its bytes are not those that its name promises"
+
+
+def _pointer(home: Store, key: str, sizes: dict[str, int]) -> str | None:
+    try:
+        return _missing(home, Ref.model_validate_json(home.read(key)), sizes)
+    except ValueError:
+        return "it is no ref; it will be written anew"
+
+
+def _record(home: Store, key: str, sizes: dict[str, int]) -> str | None:
+    name = key.removeprefix("cache/").removesuffix(".json")
+    try:
+        done = read_record(unseal(home.read(key)))
+        if Work(name.rsplit("-", 1)[0], done.ingredients).key != name:
+            raise ValueError("it belongs to another key")
+    except ValueError as error:
+        return f"{error}; it will not be used"
+    return _missing(home, done.ref, sizes)
+
+
+def _checkpoint(home: Store, key: str) -> str | None:
+    return None if is_whole(home.read(key)) else "its hash is another; it will be passed over"
+
+
+def _missing(home: Store, ref: Ref, sizes: dict[str, int]) -> str | None:
+    """What is wrong with where a ref points to, but for the bytes' own hash."""
+    if sizes.get(ref.uri) == ref.size:
+        return None
+    try:
+        size = home.entry(ref.uri).size
+    except Missing:
+        return f"{ref.uri} is gone; it will be computed again"
+    return None if size == ref.size else f"{ref.uri} has {size} bytes, not {ref.size}"
+
+
+def _runs(home: Store, store: str) -> Iterator[Checked]:
+    youngest: dict[str, datetime] = {}
+    finished, begun = set(), set()
+    for entry in home.entries("runs"):
+        _, name, *below = entry.key.split("/", 2)
+        if below:
+            youngest[name] = max(youngest.get(name, entry.modified), entry.modified)
+            finished |= {name} if below == ["run.json"] else set()
+            begun |= {name} if below == [UNFINISHED] else set()
+    for name, written in youngest.items():
+        if name in finished or _is_there(home, f"runs/{name}/run.json"):
+            if is_run(store, name):
+                yield from _run(home, store, name)
+        elif name in begun and datetime.now(UTC) - written > PUBLISHING:
+            yield Checked(f"runs/{name}", "it was never finished: it has no run.json")
+
+
+def _run(home: Store, store: str, name: str) -> Iterator[Checked]:
+    folder = f"runs/{name}"
+    summary = f"{folder}/run.json"
+    try:
+        files: dict[str, Any] = read_lineage(store, name)["files"]
+    except (BadInput, KeyError) as error:
+        if _is_there(home, summary):  # `gc` removes it first
+            yield Checked(folder, str(error))
+        return
+    for path, sha256 in files.items():
+        try:
+            same = home.sha256(f"{folder}/{path}") == sha256
+            yield Checked(f"{folder}/{path}", None if same else "it was changed")
+        except Missing:
+            if not _is_there(home, summary):
+                return
+            yield Checked(f"{folder}/{path}", "it is gone")
+        except ValueError as error:
+            yield Checked(folder, str(error))
+
+
+def _is_there(home: Store, key: str) -> bool:
+    with suppress(Missing):
+        return bool(home.entry(key))
+    return False

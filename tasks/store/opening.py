@@ -1,0 +1,26 @@
+"""Opening a store by its address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.store.addresses import without_secrets
+from tasks.store.base import Store, StoreError
+
+
+def open_store(uri: str | Path) -> Store:
+    """The store at `uri`: a local folder, made when first written to, or s3://bucket/prefix.
+
+    Raises:
+        StoreError: an address of another kind.
+    """
+    address = str(uri)
+    if address.startswith("s3://"):
+        from tasks.store.s3.store import S3Store
+
+        return S3Store(address)
+    if "://" in address and not address.startswith("file://"):
+        raise StoreError(f"store {without_secrets(address)!r}: give a folder or s3://bucket/prefix")
+    from tasks.store.local import LocalStore
+
+    return LocalStore(Path(address.removeprefix("file://")))

@@ -1,0 +1,1 @@
+"""A store in a bucket of any S3-compatible server."""

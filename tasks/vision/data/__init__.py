@@ -1,0 +1,1 @@
+"""From folders and archives of images to batches."""

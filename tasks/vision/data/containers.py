@@ -1,0 +1,115 @@
+"""What a folder, zip or tar of images holds, and its files' bytes: nothing is unpacked to disk.
+
+Folders and archives look the same from outside: see `Contents`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tasks.vision.data.archives import Tar, Zip, refusing_damage
+from tasks.vision.data.image_files import hidden, read_file
+from tasks.vision.errors import BadInput
+from tasks.vision.text import check_utf8, is_utf8, shown
+
+
+class Contents(Protocol):
+    """The files below one folder, or in one archive; paths are relative and use "/"."""
+
+    given: str
+
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        """Names of the folders and the files in a folder ("" is the top); hidden ones left out."""
+
+    def leads_back(self, path: str) -> bool:
+        """Whether a folder that `children` names is a link to one that it lies in."""
+
+    def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
+        """Each file's index in `paths` and its bytes, or why they can't be had; in any order."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+def open_contents(path: Path, *, strict: bool = True) -> Contents:
+    """Open a folder or an archive, whatever `path` is; `BadInput` if it is damaged or unsafe.
+
+    A folder that isn't `strict` lists names that aren't UTF-8 and links to themselves, too; they can't
+    be had.
+    """
+    if path.is_dir():
+        return Folder(path, strict=strict)
+    with refusing_damage(shown(path)):
+        return Zip(path) if path.name.lower().endswith(".zip") else Tar(path)
+
+
+class Folder:
+    """A folder on disk. Links are followed: who made the folder may read what they lead to."""
+
+    def __init__(self, path: Path, *, strict: bool = True) -> None:
+        self.given = shown(path)
+        self._path = os.fspath(path)
+        self._strict = strict
+        self._loops: set[str] = set()
+
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        folders: list[str] = []
+        files: list[str] = []
+        path = Path(self._path, folder)
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if not hidden(entry.name):
+                        if self._strict:
+                            check_utf8(shown(path), entry.name)
+                        (folders if self._is_folder(entry, folder) else files).append(entry.name)
+        except OSError as error:
+            raise BadInput(
+                f"{shown(path)} can't be listed ({error.strerror or error}); expected a folder that"
+                " you may read: change its permissions"
+            ) from error
+        return folders, files
+
+    def _is_folder(self, entry: os.DirEntry[str], folder: str) -> bool:
+        try:
+            return entry.is_dir()
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            if self._strict:
+                raise leading_back(entry.path) from error
+            self._loops.add(f"{folder}/{entry.name}" if folder else entry.name)
+            return True
+
+    def leads_back(self, path: str) -> bool:
+        if path not in self._loops and Path(self._path, path).is_symlink():
+            parts = path.split("/")[:-1]
+            way = [Path(self._path, *parts[:depth]).resolve() for depth in range(len(parts) + 1)]
+            target = Path(self._path, path).resolve()
+            if any(target in (place, *place.parents) for place in way):
+                self._loops.add(path)
+        return path in self._loops
+
+    def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
+        for index, path in enumerate(paths):
+            if path in self._loops:
+                yield index, "a link that leads back to where it lies; remove the link"
+            elif self._strict or is_utf8(path):
+                yield index, read_file(f"{self._path}/{path}")
+            else:
+                yield index, "its name is not UTF-8; rename it"
+
+    def close(self) -> None:
+        pass
+
+
+def leading_back(path: str) -> BadInput:
+    """The refusal of a link to itself, or to a folder that it lies in."""
+    return BadInput(
+        f"{shown(path)} is a link that leads back to itself; expected a file or a folder: remove the "
+        "link"
+    )

@@ -1,0 +1,93 @@
+"""What `train/<class>/` and `test/<class>/` mean: where they lie, and what is wrong if they don't."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from tasks.vision.data.containers import Contents, leading_back
+from tasks.vision.data.image_files import is_picture, pictures
+from tasks.vision.errors import BadInput
+from tasks.vision.text import shown
+
+SPLITS = ("train", "test")
+LAYOUT = "train/<class>/<image> and test/<class>/<image>"
+
+
+def find_root(contents: Contents, splits: Sequence[str]) -> str:
+    """Where the splits lie: "" or, one folder down, "name/"."""
+    folders, files = contents.children("")
+    if set(SPLITS) & set(folders):
+        return ""
+    inner = [name for name in folders if set(SPLITS) & set(contents.children(name)[0])]
+    if len(inner) > 1:
+        raise BadInput(
+            f"{contents.given} holds several data sets: {_listed(inner)}; expected one: name it"
+        )
+    if not inner:
+        below = [each for name in folders for each in contents.children(name)[0]]
+        raise _no_split(contents, splits[0], folders + files, folders + below)
+    return f"{inner[0]}/"
+
+
+def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[str]]:
+    """The picture names of each class of a split; both in alphabetical order."""
+    folders, files = contents.children(root.rstrip("/"))
+    if split not in folders:
+        raise _no_split(contents, split, folders + files, folders)
+    labels, files = contents.children(root + split)
+    misplaced = [f"{split}/{name}" for name in filter(is_picture, files)]
+    if not labels and not misplaced:
+        raise BadInput(f"{contents.given} has no class folders in {split}; expected {LAYOUT}")
+    classes = {}
+    for label in sorted(labels):
+        folder = f"{split}/{label}"
+        if contents.leads_back(root + folder):
+            raise leading_back(f"{contents.given}/{root}{folder}")
+        deeper, files = contents.children(root + folder)
+        for name in deeper:
+            images = filter(is_picture, contents.children(f"{root}{folder}/{name}")[1])
+            misplaced += [f"{folder}/{name}/{image}" for image in images]
+        classes[label] = pictures(files)
+        if not classes[label] and not misplaced:
+            raise BadInput(
+                f"{contents.given} has no images in {shown(folder)}; expected some .png or .jpg:"
+                " fill or remove the folder"
+            )
+    if misplaced:
+        raise BadInput(
+            f"{contents.given} has {shown(min(misplaced))}; expected {LAYOUT}: move it there"
+        )
+    return classes
+
+
+def _no_split(contents: Contents, split: str, top: list[str], folders: list[str]) -> BadInput:
+    mend = meant(split, folders)
+    return BadInput(
+        f"{contents.given} has no folder {split}; expected {LAYOUT}; found: {_listed(top)}"
+        f"{': ' if mend else ''}{mend}"
+    )
+
+
+def meant(split: str, folders: list[str]) -> str:
+    """What to do where one of the `folders` is called nearly as a split that isn't there; else ""."""
+    near = {name.lower(): name for name in folders if name not in SPLITS}
+    close = difflib.get_close_matches(split, near, n=1, cutoff=0.7)
+    return f"did you mean {split}? rename {shown(near[close[0]])}" if close else ""
+
+
+def check_same_classes(given: str, train: dict[str, list[str]], test: dict[str, list[str]]) -> None:
+    """`BadInput` that names the classes which stand in one split only."""
+    for a, some, b, others in (("test", test, "train", train), ("train", train, "test", test)):
+        if extra := [label for label in some if label not in others]:
+            close = difflib.get_close_matches(extra[0], others, n=1)
+            mend = f"did you mean {shown(close[0])}?" if close else f"{b} has {_listed([*others])}"
+            raise BadInput(
+                f"{given} has classes in {a} that {b} lacks: {_listed(extra)}; expected the same in"
+                f" both: {mend}"
+            )
+
+
+def _listed(names: list[str]) -> str:
+    some = ", ".join(shown(name) for name in sorted(names)[:10])
+    return f"{some} and {len(names) - 10} more" if len(names) > 10 else some or "nothing"

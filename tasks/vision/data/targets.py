@@ -1,0 +1,133 @@
+"""Label schemes at work: from a data set's classes to a stage's targets and examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.vision.data.augment import evenly
+from tasks.vision.data.dataset import Dataset
+from tasks.vision.errors import BadInput, nearest
+from tasks.vision.recipe.schema import LabelScheme
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A label scheme applied to the classes of one data set.
+
+    Attributes:
+        labels: target names, in the order of a model's outputs.
+        classes: for each target, the data's classes that count as it.
+        binary: one sigmoid output, the probability of `labels[0]`.
+        limits: target index -> at most so many training images.
+        correct_priors: whether a model learns the frequencies that the data has without the limits.
+    """
+
+    labels: list[str]
+    classes: list[list[str]]
+    binary: bool
+    limits: dict[int, int]
+    correct_priors: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head: 1 for a binary stage."""
+        return 1 if self.binary else len(self.labels)
+
+    def of(self, names: list[str]) -> np.ndarray:
+        """Target index for each class name, -1 for a class that the scheme leaves out: (n,) int32."""
+        index = {name: i for i, group in enumerate(self.classes) for name in group}
+        return np.array([index.get(name, -1) for name in names], np.int32)
+
+    def choose(
+        self, names: list[str], labels: np.ndarray, *, limited: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pick the images that take part, first come first served within the limits.
+
+        Args:
+            names: the data set's classes. labels: (n,) class index of each image.
+            limited: whether the scheme's limits count, as they do for training images.
+
+        Returns:
+            Positions (m,) in order, and the target index of each (m,).
+        """
+        targets = self.of(names)[labels]
+        keep = targets >= 0
+        for target, limit in self.limits.items() if limited else ():
+            keep[np.flatnonzero(targets == target)[limit:]] = False
+        return np.flatnonzero(keep), targets[keep]
+
+    def prior_shift(self, names: list[str], labels: np.ndarray) -> np.ndarray:
+        """What the limits add to the logits that fit the training images best: (outputs,) float32.
+
+        The logarithm of each target's share within the limits over its share without them. A model
+        trained on logits plus this shift learns the probabilities of the whole data (King & Zeng 2001,
+        Political Analysis 9:137, p. 144; Menon et al., arXiv 2007.07314, eq. 10).
+
+        Args:
+            names: the data set's classes. labels: (n,) class index of each training image.
+        """
+        if not self.correct_priors:
+            return np.zeros(self.outputs, np.float32)
+        chosen = [self.choose(names, labels, limited=cut)[1] for cut in (True, False)]
+        counts = np.array([np.bincount(each, minlength=len(self.labels)) for each in chosen])
+        within, whole = np.maximum(counts, 1) / np.maximum(counts, 1).sum(1, keepdims=True)
+        shift = np.log(within / whole)
+        return np.array([shift[0] - shift[1]] if self.binary else shift, np.float32)
+
+
+def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
+    """Resolve `scheme` (None: every class is its own target) against the data's `classes`.
+
+    Raises:
+        BadInput: the scheme names a class that the data lacks, or nothing is left for the rest.
+    """
+    if scheme is None:
+        return Targets(list(classes), [[name] for name in classes], len(classes) == 2, {})
+    for target, group in scheme.targets.items():
+        for name in group:
+            if name not in classes:
+                raise BadInput(
+                    f"label scheme: class {name!r} of target {target!r}{nearest(name, classes)}; "
+                    "change the recipe's labels, or --data"
+                )
+    groups = [list(group) for group in scheme.targets.values()]
+    if scheme.rest:
+        named = {name for group in groups for name in group}
+        rest = [name for name in classes if name not in named]
+        if not rest:
+            raise BadInput(
+                f"label scheme: no class is left for the rest {scheme.rest!r}; leave rest out"
+            )
+        groups.append(rest)
+    labels = scheme.labels
+    limits = {labels.index(target): limit for target, limit in scheme.limits.items()}
+    corrected = scheme.correct_priors and bool(limits)
+    return Targets(labels, groups, len(labels) == 2, limits, corrected)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model trains on: (n, ...) inputs and (n,) int32 target indices."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def some(self, most: int) -> Examples:
+        """At most so many of them, evenly spread."""
+        chosen = evenly(len(self), most)
+        return Examples(self.inputs[chosen], self.targets[chosen])
+
+
+def lesson_of(data: Dataset, targets: Targets) -> tuple[Examples, Examples, np.ndarray]:
+    """Training and validation examples, and the prior shift (outputs,) that the limits call for."""
+    parts = []
+    for split in ("train", "validation"):
+        part = data.part(split)
+        chosen, indices = targets.choose(data.classes, part.labels, limited=split == "train")
+        parts.append(Examples(part.images[chosen], indices))
+    return parts[0], parts[1], targets.prior_shift(data.classes, data.labels("train"))

@@ -1,0 +1,58 @@
+"""A model's answers to labelled images, and what they are worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tasks.vision.device import find_device, loading_tensorflow
+from tasks.vision.errors import BadInput
+from tasks.vision.trained_model import Card, Tensors
+
+
+def match(
+    card: Card, classes: list[str], labels: np.ndarray, *, foreign: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and target indices of the images whose class the model knows.
+
+    A class is known by its own name or by the label it counts as: both `automobile` and `car` are car.
+    In the data that the model comes from, its label scheme may leave classes out on purpose.
+
+    Raises:
+        BadInput: the data are `foreign`, and the model does not know one of their classes.
+    """
+    index = {name: i for i, group in enumerate(card.classes) for name in group}
+    index |= {label: i for i, label in enumerate(card.labels) if label not in index}
+    strange = [name for name in classes if name not in index]
+    if strange and foreign:
+        raise BadInput(
+            f"class {strange[0]!r} is unknown to the model; it knows {', '.join(index)}: rename the folder"
+        )
+    targets = np.array([index.get(name, -1) for name in classes], np.int32)[labels]
+    return np.flatnonzero(targets >= 0), targets[targets >= 0]
+
+
+def score(
+    card: Card, tensors: Tensors, images: np.ndarray, truth: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Labels, confusion matrix, metrics and calibration as JSON, and the probabilities (n, labels)."""
+    from tasks.vision.evaluation.metrics import confused_pairs, confusion, reliability, scores
+
+    with loading_tensorflow():
+        from tasks.vision.network.predictor import Predictor
+
+    predictor = Predictor(card, tensors, find_device())
+    probabilities = predictor(images)
+    averaged = predictor(images, average=True)
+    matrix = confusion(truth, probabilities, card.labels)
+    metrics = scores(truth, probabilities, card.labels)
+    metrics["accuracy_tta"] = float((averaged.argmax(1) == truth).mean())
+    summary = {
+        "labels": card.labels,
+        "confusion": matrix,
+        "confused": confused_pairs(matrix, card.labels),
+        "reliability": reliability(truth, probabilities),
+        "metrics": metrics,
+    }
+    return summary, probabilities

@@ -1,0 +1,1 @@
+"""Models for other programs: Keras, SavedModel, TFLite, ONNX, TensorBoard."""

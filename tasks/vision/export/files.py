@@ -1,0 +1,28 @@
+"""A model's files, and what its outputs mean to people and programs without this project."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tasks.vision.trained_model import Card
+
+MODEL_FILE = "model.safetensors"
+KERAS_FILE = "model.keras"
+LABELS = "labels.json"  # beside a model in any format
+
+
+def meaning_of(card: Card) -> dict[str, Any]:
+    """Labels in the order of the outputs, the data's classes that each stands for, and the input."""
+    size = card.architecture.image_size
+    return {
+        "labels": card.labels,
+        "classes": dict(zip(card.labels, card.classes, strict=True)),
+        "input": f"RGB images ({size}, {size}, 3), values 0 to 255",
+        "output": "the probability of each label",
+    }
+
+
+def as_file(card: Card) -> bytes:
+    """The bytes of `labels.json`."""
+    return (json.dumps(meaning_of(card), indent=1, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,1 @@
+"""The report's figures: curves, predictions, and their words and numbers."""

@@ -1,0 +1,192 @@
+"""The networks: a fast residual-free convolutional network, the classroom CNN, and their parts.
+
+Every network maps uint8 images (n, size, size, 3) to float32 logits (n, outputs): one output for
+a binary stage, else one per label. Layer names say what a layer is for: `head` is the last one,
+everything before it is the backbone, and `act_*` layers are those whose values may serve as features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tasks.vision.data.augment import evenly
+from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Pooling, silu
+from tasks.vision.recipe.schema import Network
+from tasks.vision.trained_model import Architecture
+
+HEAD = "head"
+WHITEN = "whiten"
+FEATURE_PREFIX = "act_"
+GRID = 3
+STANDARDISE = "standardise"
+PREDICT_BATCH = 1000
+
+
+def normalisations(model: keras.Model) -> list[FusedBatchNormalization]:
+    """The layers of `model` whose statistics are learnt."""
+    return [layer for layer in model.layers if isinstance(layer, FusedBatchNormalization)]
+
+
+def build(
+    network: Network, image_size: int | None, outputs: int, mean: list[float], std: list[float]
+) -> keras.Model:
+    """Build `network` for square images of `image_size` pixels; None leaves their size open.
+
+    Args:
+        image_size: None only for the fast network, which pools what is left of an image of any size.
+        outputs: width of the head, 1 for a binary stage.
+        mean, std: per channel, of pixel values scaled to 0..1; normalisation is part of the network.
+    """
+    images = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
+    x = keras.layers.Rescaling(
+        scale=[1 / (255 * s) for s in std],
+        offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        dtype="float32",
+        name="normalise",
+    )(images)
+    body = _fast if network.kind == "fast" else _classroom
+    x = body(x, network.widths)
+    logits = keras.layers.Dense(
+        outputs, use_bias=network.kind != "fast", dtype="float32", name=HEAD
+    )(x)
+    if network.kind == "fast":
+        logits = keras.layers.Rescaling(network.logit_scale, dtype="float32", name="logits")(logits)
+    return keras.Model(images, logits, name=network.kind)
+
+
+def _fast(x: Any, widths: tuple[int, ...]) -> Any:
+    """Whitening and one block per width, after cifar10-airbench (Jordan, arXiv 2404.00498, sec. 3)."""
+    layers = keras.layers
+    whiten = layers.Conv2D(24, 2, padding="valid", name=WHITEN)
+    x = whiten(x)
+    # It comes from the images. Its bias stays zero too: what normalisation leaves of the bias'
+    # gradient is far below bfloat16's rounding, and following that noise diverges.
+    whiten.trainable = False
+    x = layers.Activation(silu, name="act_whiten")(x)
+    for block, width in enumerate(widths, 1):
+        for half in "ab":
+            name = f"{block}{half}"
+            x = Convolution(width, name=f"conv_{name}")(x)
+            if half == "a":
+                x = Pooling(name=f"pool_{name}")(x)
+            x = FusedBatchNormalization(momentum=0.6, epsilon=1e-5, name=f"norm_{name}")(x)
+            x = layers.Activation(silu, name=f"{FEATURE_PREFIX}{name}")(x)
+    return layers.GlobalMaxPooling2D(name="pool")(x)
+
+
+def _classroom(x: Any, widths: tuple[int, ...]) -> Any:
+    """The exercise's CNN: convolutions with pooling between them, then one dense layer."""
+    layers = keras.layers
+    *convolutions, dense = widths
+    for i, width in enumerate(convolutions, 1):
+        x = layers.Conv2D(width, 3, activation="relu", name=f"{FEATURE_PREFIX}conv_{i}")(x)
+        if i < len(convolutions):
+            x = layers.MaxPooling2D(2, name=f"pool_{i}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    return layers.Dense(dense, activation="relu", name=f"{FEATURE_PREFIX}dense")(x)
+
+
+def build_model(architecture: Architecture) -> keras.Model:
+    """The network that `architecture` describes, uint8 images to float32 logits, weights unset."""
+    # Left open where a stage may begin with smaller images.
+    any_size = architecture.network.kind == "fast" and architecture.features == "last layer"
+    model = build(
+        architecture.network,
+        None if any_size else architecture.image_size,
+        architecture.outputs,
+        list(architecture.mean),
+        list(architecture.std),
+    )
+    if architecture.features == "last layer":
+        return model
+    pooled = [
+        _pooled(layer.output) for layer in model.layers if layer.name.startswith(FEATURE_PREFIX)
+    ]
+    features = keras.layers.Concatenate(name="every_layer", dtype="float32")(pooled)
+    # Batch normalisation that never trains is a standardisation whose numbers are variables.
+    standardise = keras.layers.BatchNormalization(
+        center=False, scale=False, epsilon=1e-10, trainable=False, dtype="float32", name=STANDARDISE
+    )
+    x = standardise(features)
+    logits = keras.layers.Dense(architecture.outputs, dtype="float32", name=HEAD)(x)
+    return keras.Model(model.input, logits, name=f"{model.name}_every_layer")
+
+
+def _pooled(x: Any) -> Any:
+    """Mean over a 3x3 grid of an activation map, flattened; a vector stays as it is."""
+    if len(x.shape) == 2:
+        return x
+    side = x.shape[1]
+    if side > GRID:
+        x = keras.layers.AveragePooling2D(side // GRID)(x)[:, :GRID, :GRID]
+    return keras.layers.Flatten()(x)
+
+
+def freeze_blocks(model: keras.Model, count: int) -> None:
+    """Let the first `count` blocks of the fast network learn nothing, their statistics included.
+
+    What they compute is general (Yosinski et al., arXiv 1411.1792), and without their backward pass,
+    over the largest images, a step costs much less.
+    """
+    frozen = tuple(f"_{block}{half}" for block in range(1, count + 1) for half in "ab")
+    for layer in model.layers:
+        if layer.name.endswith(frozen):
+            layer.trainable = False
+
+
+def initialise(model: keras.Model, images: np.ndarray | None, seed: int) -> None:
+    """Set every weight from `seed`, and the whitening layer from `images` (n, size, size, 3) uint8.
+
+    3x3 kernels start as a partial identity, U(+-1/sqrt(fan in)) elsewhere; the whitening kernel
+    holds the eigenvectors of the uncentred second moment of 2x2 patches and their negatives
+    (arXiv 2404.00498, sec. 3.1-3.2). Classroom layers keep Keras' own Glorot uniform. Without images
+    the whitening kernel stays as it is: another model's is about to be handed on.
+    """
+    draw = np.random.default_rng([seed, 0x1217])
+    for layer in model.layers:
+        if layer.name == WHITEN:
+            if images is None:
+                continue
+            sample = images[evenly(len(images), 5000)]
+            normalised = model.get_layer("normalise")(sample).numpy()
+            layer.kernel.assign(_whitening_kernel(normalised))
+            layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
+        elif isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            fast = not layer.use_bias
+            layer.kernel.assign(_kernel(draw, tuple(layer.kernel.shape), partial_identity=fast))
+            if layer.use_bias:
+                layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
+
+
+def _kernel(
+    draw: np.random.Generator, shape: tuple[int, ...], partial_identity: bool
+) -> np.ndarray:
+    fan_in, fan_out = int(np.prod(shape[:-1])), shape[-1] * int(np.prod(shape[:-2]))
+    bound = fan_in**-0.5 if partial_identity else (6 / (fan_in + fan_out)) ** 0.5
+    kernel = draw.uniform(-bound, bound, shape).astype(np.float32)
+    if partial_identity and len(shape) == 4:
+        channels = min(shape[2], shape[3])
+        kernel[:, :, :, :channels] = 0
+        kernel[shape[0] // 2, shape[1] // 2, range(channels), range(channels)] = 1
+    if partial_identity and len(shape) == 2:
+        kernel /= kernel.std()
+    return kernel
+
+
+def _whitening_kernel(normalised: np.ndarray, size: int = 2, epsilon: float = 5e-4) -> np.ndarray:
+    """Eigenvectors of all patches' second moment, scaled to unit variance: (2, 2, 3, 24)."""
+    patches = np.lib.stride_tricks.sliding_window_view(normalised, (size, size), axis=(1, 2))
+    rows = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, size * size * 3).astype(np.float64)
+    values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
+    # Largest first; a sign fixed by the largest entry, since an eigenvector's own is arbitrary.
+    vectors = vectors[:, ::-1] / np.sqrt(values[::-1] + epsilon)
+    # Grey images span a third of the directions. A filter for none would be a dead channel, whose
+    # normalisation blows rounding errors up layer by layer: repeat the live ones instead.
+    live = max(1, int((values > epsilon / 10).sum()))
+    vectors = vectors[:, np.arange(vectors.shape[1]) % live]
+    vectors *= np.sign(vectors[np.abs(vectors).argmax(0), range(vectors.shape[1])])
+    kernel = np.concatenate([vectors, -vectors], axis=1)
+    return kernel.reshape(size, size, 3, -1).astype(np.float32)

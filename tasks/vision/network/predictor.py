@@ -1,0 +1,64 @@
+"""What a finished model says of images: the pure function behind evaluation and prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from tasks.vision.device import Device
+from tasks.vision.network.networks import PREDICT_BATCH, build_model
+from tasks.vision.network.runtime import set_up
+from tasks.vision.network.weights import assign
+from tasks.vision.trained_model import Card, Tensors
+
+
+class Predictor:
+    """A model ready to be asked: built and compiled once, for any number of images."""
+
+    def __init__(self, card: Card, tensors: Tensors, device: Device) -> None:
+        set_up(device)
+        model = build_model(card.architecture)
+        assign(model, tensors)
+        self._card = card
+        self._forward = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+
+    def __call__(self, images: np.ndarray, *, average: bool = False) -> np.ndarray:
+        """Probabilities of every label: (n, labels) float32.
+
+        Args:
+            images: (n, size, size, 3) uint8, of the size that the model was built for.
+            average: test-time augmentation: half the mean logits of an image and its mirror (if the
+                model learnt from mirror images), a quarter each of the same with the image moved a
+                pixel up-left and down-right (Jordan, arXiv 2404.00498, sec. 3.6).
+        """
+        look = self._averaged if average else self._plain
+        parts = [look(images[i : i + PREDICT_BATCH]) for i in range(0, len(images), PREDICT_BATCH)]
+        outputs = self._card.architecture.outputs
+        scores = np.concatenate(parts) if parts else np.empty((0, outputs), np.float32)
+        if self._card.binary:
+            positive = 1 / (1 + np.exp(-scores[:, 0].astype(np.float64)))
+            return np.stack([positive, 1 - positive], 1).astype(np.float32)
+        return tf.nn.softmax(scores).numpy()
+
+    def _plain(self, x: np.ndarray) -> np.ndarray:
+        return self._forward(x).numpy()
+
+    def _mirrored(self, x: np.ndarray) -> np.ndarray:
+        if not self._card.flip:
+            return self._plain(x)
+        return 0.5 * (self._plain(x) + self._plain(np.ascontiguousarray(x[:, :, ::-1])))
+
+    def _averaged(self, x: np.ndarray) -> np.ndarray:
+        size = x.shape[1]
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        moved = [padded[:, :size, :size], padded[:, 2:, 2:]]
+        return 0.5 * self._mirrored(x) + 0.25 * sum(
+            self._mirrored(np.ascontiguousarray(each)) for each in moved
+        )
+
+
+def predict(
+    card: Card, tensors: Tensors, images: np.ndarray, device: Device, *, average: bool = False
+) -> np.ndarray:
+    """Probabilities of every label for images seen once; see `Predictor`."""
+    return Predictor(card, tensors, device)(images, average=average)

@@ -1,0 +1,1 @@
+"""A recipe drafted from a person's own folders of pictures."""

@@ -1,0 +1,1 @@
+"""Recipes: what they may say, read and written."""

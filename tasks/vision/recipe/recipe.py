@@ -1,0 +1,139 @@
+"""A recipe: one data source, its label schemes, and a graph of stages.
+
+Strict on purpose: a key, stage or scheme that does not exist is refused with the nearest right
+name. Importing this module imports neither TensorFlow nor Prefect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field, model_validator
+
+from tasks.vision.errors import BadInput, nearest
+from tasks.vision.recipe.names import ALLOWED, LONGEST, clipped, is_good_name
+from tasks.vision.recipe.schema import SMALLEST, Data, Early, LabelScheme, Network, Stage, Strict
+
+
+class Recipe(Strict):
+    """A data source and a graph of stages."""
+
+    name: str
+    description: str = ""
+    data: Data
+    seed: int = Field(0, ge=0, lt=2**63, strict=True)
+    require_gpu: bool = Field(False, description="refuse to train on a processor")
+    labels: dict[str, LabelScheme] = Field({})
+    stages: dict[str, Stage]
+
+    @model_validator(mode="after")
+    def _names_are_good(self) -> Recipe:
+        if not is_good_name(self.name) or "/" in self.name or "\\" in self.name:
+            raise ValueError(
+                f"name = {clipped(self.name)}: expected {ALLOWED}, / or \\; give another name, or "
+                "rename the file"
+            )
+        for scheme in self.labels:
+            if not is_good_name(scheme):
+                raise ValueError(f"labels.{clipped(scheme)}: use {ALLOWED}, for a scheme's name")
+        for stage in self.stages:  # it names files and keys
+            if not (stage.isascii() and stage.isidentifier() and len(stage) <= LONGEST):
+                raise ValueError(
+                    f"stage {clipped(stage)}: use a to z, digits and _ for a stage's name, at most "
+                    f"{LONGEST} of them"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _graph_holds(self) -> Recipe:
+        if not self.stages:
+            raise ValueError("it has no stage to train; add a [stages.NAME]")
+        schemes = [*self.labels, "all"]
+        for name, stage in self.stages.items():
+            if stage.labels not in schemes:
+                raise ValueError(
+                    f"stages.{name}.labels = {stage.labels!r}{nearest(stage.labels, schemes)}"
+                )
+            if stage.start is not None and stage.start not in self.stages:
+                hint = nearest(stage.start, self.stages)
+                raise ValueError(f"stages.{name}.start = {stage.start!r}{hint}")
+            if stage.start is None and stage.train != "all":
+                raise ValueError(
+                    f"stages.{name}.train = {stage.train!r} needs a start; name a stage or train 'all'"
+                )
+        for name, stage in self.ordered().items():
+            network = self.network(stage)
+            if (size := self.data.image_size) < network.least_size:
+                raise ValueError(
+                    f"stages.{name}: images of {size} pixels are too small for the network {network}, "
+                    f"which needs {network.least_size}; give it fewer widths or the images more pixels"
+                )
+            if stage.early and stage.train != "head":
+                self._check_early(name, stage.early, network)
+            if (frozen := stage.frozen_blocks) and "frozen_blocks" not in stage.idle():
+                blocks = len(network.widths) if network.kind == "fast" else 1
+                if frozen >= blocks:
+                    raise ValueError(
+                        f"stages.{name}.frozen_blocks = {frozen}: the network {network} can keep "
+                        f"{blocks - 1} of its blocks frozen; train = 'head' freezes all of them"
+                    )
+        return self
+
+    def _check_early(self, name: str, early: Early, network: Network) -> None:
+        if network.kind != "fast":
+            raise ValueError(
+                f"stages.{name}.early: the network {network} takes images of one size alone; remove it"
+            )
+        least, full = max(network.least_size, SMALLEST), self.data.image_size
+        if not least <= early.image_size < full:
+            raise ValueError(
+                f"stages.{name}.early.image_size = {early.image_size}: expected {least} or more for "
+                f"the network {network}, and less than the images' {full}"
+            )
+
+    def shortened(self, most: int) -> Recipe:
+        """The same with no stage training for more than `most` epochs, and no head either."""
+        stages = {
+            name: stage.model_copy(
+                update={
+                    "epochs": min(stage.epochs, most),
+                    "head_epochs": min(stage.head_epochs, most),
+                }
+            )
+            for name, stage in self.stages.items()
+        }
+        return self.model_copy(update={"stages": stages})
+
+    def ordered(self, only: Iterable[str] = ()) -> dict[str, Stage]:
+        """Stages in graph order, parents first; with `only`, those and what they start from.
+
+        Raises:
+            BadInput: a name in `only` is no stage. ValueError: the starts form a cycle.
+        """
+        wanted = list(only) or list(self.stages)
+        order: dict[str, Stage] = {}
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            if name in path:
+                circle = " -> ".join([*path[path.index(name) :], name])
+                raise ValueError(f"stages start from each other in a circle: {circle}; break it")
+            start = self.stages[name].start
+            if start is not None and start not in order:
+                visit(start, (*path, name))
+            order.setdefault(name, self.stages[name])
+
+        for name in wanted:
+            if name not in self.stages:
+                raise BadInput(f"stage {name!r}{nearest(name, self.stages)}")
+            visit(name, ())
+        return order
+
+    def network(self, stage: Stage) -> Network:
+        """The network of a stage: its own from scratch, else that of what it starts from."""
+        while stage.start is not None:
+            stage = self.stages[stage.start]
+        return stage.network
+
+    def scheme(self, stage: Stage) -> LabelScheme | None:
+        """The stage's label scheme; None stands for the data's own classes."""
+        return None if stage.labels == "all" else self.labels[stage.labels]

@@ -1,0 +1,1 @@
+"""One stage's training, from images to a model."""

@@ -1,0 +1,232 @@
+"""One stage from its images to a finished model: the pure function behind the task `train`.
+
+train "all": the whole network learns. "head": a new head on the parent's frozen backbone.
+"head then all": first the head, then everything from there (fine-tuning), or all but the first blocks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+
+from tasks.vision.data.targets import Examples, Targets
+from tasks.vision.device import Device
+from tasks.vision.network.distribution import strategy_for
+from tasks.vision.network.networks import build_model, freeze_blocks, initialise
+from tasks.vision.network.runtime import set_up
+from tasks.vision.network.weights import tensors_of
+from tasks.vision.recipe.schema import Stage
+from tasks.vision.trained_model import Architecture, Card, Tensors
+from tasks.vision.training.loop import Fit
+from tasks.vision.training.optimizers import Adam, make_rule
+from tasks.vision.training.state import Budget, Memory, Past, Progress
+from tasks.vision.training.transfer import (
+    compute_features,
+    frozen_proof,
+    hand_on,
+    head_model,
+    settle_statistics,
+)
+
+HEAD_BATCH = 512  # a linear head on kept features gains nothing from larger batches
+HEAD_START = 10_000  # images that place a head which goes on learning with all the rest
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The model that a stage starts from."""
+
+    card: Card
+    tensors: Tensors
+
+
+def train_stage(
+    stage: Stage,
+    targets: Targets,
+    train: Examples,
+    validation: Examples,
+    *,
+    seed: int,
+    device: Device,
+    parent: Parent | None = None,
+    prior_shift: np.ndarray | None = None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    memory: Memory | None = None,
+) -> tuple[Card, Tensors]:
+    """Train one stage to its end.
+
+    Args:
+        train, validation: uint8 images (n, size, size, 3) with target indices.
+        prior_shift: (outputs,) added to the logits in training alone (`Targets.prior_shift`).
+        parent: what the stage starts from; None with train="head" means a random backbone.
+        memory: where checkpoints are kept; a run that finds one goes on from it.
+
+    Raises:
+        BadInput: the stage asks for more devices than there are.
+
+    Returns:
+        The model's card and its tensors, `layer/variable` to float32 arrays.
+    """
+    set_up(device)
+    architecture = _architecture(stage, targets, train.inputs, parent)
+    tuned = parent is not None and stage.train != "head"
+    perturb, frozen = (stage.perturb, stage.frozen_blocks) if tuned else (0.0, 0)
+    # A head alone learns in seconds, on one device.
+    with strategy_for(device, 1 if stage.train == "head" else stage.devices).scope():
+        model = build_model(architecture)
+        initialise(model, None if parent else train.inputs, seed)
+        freeze_blocks(model, frozen)
+        if parent:
+            hand_on(model, parent.tensors, perturb)
+        elif stage.random_backbone:
+            settle_statistics(model, train.inputs, memory)
+        budget = _budget(stage, prior_shift)
+        job = _Job(stage, architecture, model, budget, train, validation, seed, watch, memory)
+        fit = job.run()
+
+    tensors = tensors_of(model)
+    history = [*fit.before.history, *fit.history]
+    seconds = fit.before.seconds + fit.seconds
+    kept = fit.best_epoch if stage.keep == "best" else len(history)
+    return (
+        Card(
+            architecture=architecture,
+            labels=targets.labels,
+            classes=targets.classes,
+            train=stage.train,
+            frozen_blocks=frozen,
+            perturb=perturb,
+            epochs=len(history),
+            kept_epoch=kept,
+            seconds=seconds,
+            images=len(train),
+            images_per_second=len(history) * len(train) / seconds,
+            resumed=fit.before.resumed or fit.resumed,
+            flip=stage.flip,
+            device=str(device),
+            history=history,
+            frozen=frozen_proof(parent.tensors, tensors)
+            if parent and stage.train == "head"
+            else None,
+        ),
+        tensors,
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the phases of one stage share: the network, what it learns from, and who looks on."""
+
+    stage: Stage
+    architecture: Architecture
+    model: keras.Model
+    budget: Budget
+    train: Examples
+    validation: Examples
+    seed: int
+    watch: Callable[[Progress], None]
+    memory: Memory | None
+
+    def run(self) -> Fit:
+        """Train the phases of the stage, head and all, or what a stop has left of them: the last one."""
+        snapshot = self.memory.load() if self.memory else None
+        if self.stage.train == "all" or (snapshot and snapshot.values["phase"] == "all"):
+            return self._all(Past())
+        head = self._head()
+        if self.stage.train == "head":
+            return head
+        before = (*head.before.history, *head.history)
+        seconds = head.before.seconds + head.seconds
+        return self._all(Past(before, seconds, head.resumed))
+
+    def _all(self, past: Past) -> Fit:
+        """Train every layer, and settle the statistics of the network that is kept."""
+        stage = self.stage
+        rule = make_rule(stage.optimizer, self.model, stage.rate, head_knows=stage.train != "all")
+        fit = Fit("all", self.model, rule, self.budget, self.seed, past)
+        fit.run(self.train, self.validation, self.watch, self.memory)
+        if stage.keep == "last" or fit.best_epoch > len(fit.before.history):
+            clock = time.monotonic()
+            settle_statistics(self.model, self.train.inputs, self.memory)
+            fit.seconds += time.monotonic() - clock
+            fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
+        return fit
+
+    def _head(self) -> Fit:
+        """Compute the frozen features once and train the head on them; the backbone stays as it is."""
+        clock, stage = time.monotonic(), self.stage
+        shown = self.train if stage.train == "head" else self.train.some(HEAD_START)
+        features, checks = self._features(shown), self._features(self.validation)
+        head = head_model(self.model, features.inputs)
+        # The fast network scales its logits down: a head alone must take steps that much larger.
+        fast = self.architecture.network.kind == "fast"
+        scaled = fast and self.architecture.features == "last layer"
+        rate = stage.head_rate / (self.architecture.network.logit_scale if scaled else 1.0)
+        rule = Adam(head.trainable_variables, rate, falling=fast)
+        budget = replace(
+            self.budget,
+            epochs=stage.epochs if stage.train == "head" else stage.head_epochs,
+            batch_size=min(stage.batch_size, HEAD_BATCH),
+            flip=False,
+            shift=0,
+            early_epochs=0,
+        )
+        fit = Fit("head", head, rule, budget, self.seed, Past(seconds=time.monotonic() - clock))
+        fit.run(features, checks, self.watch, self.memory)
+        return fit
+
+    def _features(self, examples: Examples) -> Examples:
+        return Examples(
+            compute_features(self.model, examples.inputs, self.memory), examples.targets
+        )
+
+
+def _architecture(
+    stage: Stage, targets: Targets, images: np.ndarray, parent: Parent | None
+) -> Architecture:
+    """A start fixes network and normalisation; from scratch, the recipe and the images do."""
+    features = stage.features if stage.train == "head" else "last layer"
+    if parent:
+        inherited = parent.card.architecture
+        return inherited.model_copy(update={"outputs": targets.outputs, "features": features})
+    channels = images.reshape(-1, 3)
+    mean = channels.mean(0, dtype=np.float64) / 255
+    deviation = np.maximum(_deviation(channels) / 255, 1e-3)
+    return Architecture(
+        network=stage.network,
+        image_size=images.shape[1],
+        outputs=targets.outputs,
+        mean=(float(mean[0]), float(mean[1]), float(mean[2])),
+        std=(float(deviation[0]), float(deviation[1]), float(deviation[2])),
+        features=features,
+    )
+
+
+def _deviation(channels: np.ndarray) -> np.ndarray:
+    """Standard deviation per channel of (n, 3) uint8, from the counts of the 256 values."""
+    values = np.arange(256)
+    out = []
+    for channel in range(3):
+        share = np.bincount(channels[:, channel], minlength=256) / len(channels)
+        mean = (share * values).sum()
+        out.append(((share * (values - mean) ** 2).sum()) ** 0.5)
+    return np.array(out)
+
+
+def _budget(stage: Stage, prior_shift: np.ndarray | None) -> Budget:
+    return Budget(
+        epochs=stage.epochs,
+        batch_size=stage.batch_size,
+        label_smoothing=stage.label_smoothing,
+        flip=stage.flip,
+        shift=stage.shift,
+        keep_best=stage.keep == "best",
+        # The last epoch always sees what the model is for.
+        early_epochs=min(stage.early.epochs, stage.epochs - 1) if stage.early else 0,
+        early_size=stage.early.image_size if stage.early else 0,
+        prior_shift=prior_shift,
+    )

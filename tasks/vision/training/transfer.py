@@ -1,0 +1,138 @@
+"""Transfer: a new head on a frozen backbone, trained on features that are computed once.
+
+The backbone never changes, so neither do its features: one pass over the images replaces a
+forward pass in every epoch. A head sees the backbone's last layer, as in the exercise, or features
+pooled to 3x3 from every layer (Head2Toe, Evci et al., arXiv 2201.03529, sec. 3): a network trained
+for two classes keeps in its early layers what its last ones have thrown away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tasks.vision.data.augment import evenly
+from tasks.vision.network.networks import HEAD, PREDICT_BATCH, STANDARDISE, normalisations
+from tasks.vision.network.weights import named_variables
+from tasks.vision.trained_model import Tensors, digest
+from tasks.vision.training.state import Memory, heed
+
+
+def head_inputs(model: keras.Model) -> keras.Model:
+    """The part of `model` before its head: uint8 images to features (standardisation left out)."""
+    head = model.get_layer(HEAD)
+    source = model.get_layer(STANDARDISE) if _standardises(model) else head
+    return keras.Model(model.input, source.input)
+
+
+def compute_features(
+    model: keras.Model, images: np.ndarray, memory: Memory | None = None
+) -> np.ndarray:
+    """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
+    frozen = head_inputs(model)
+    any_number = [tf.TensorSpec((None, *images.shape[1:]), tf.uint8)]  # traced once, the rest too
+    forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float32), any_number)
+    out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
+    for start in range(0, len(images), PREDICT_BATCH):
+        heed(memory)
+        out[start : start + PREDICT_BATCH] = forward(images[start : start + PREDICT_BATCH]).numpy()
+    return out
+
+
+def head_model(model: keras.Model, features: np.ndarray) -> keras.Model:
+    """A model of the head alone, sharing its variables with `model`: features to logits.
+
+    Sets the standardisation, where the model has one, from the training `features`, and the head
+    to zero: the first step then goes straight downhill, and no draw decides anything.
+    """
+    inputs = x = keras.Input((features.shape[1],))
+    if _standardises(model):
+        layer = model.get_layer(STANDARDISE)
+        mean, variance = _moments(features)
+        # A feature that never changes tells nothing: leave it at zero instead of dividing by zero.
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(np.where(variance > 1e-10, variance, 1.0))
+        x = layer(x)
+    logits = model.get_layer(HEAD)(x)
+    if any(layer.name == "logits" for layer in model.layers):
+        logits = model.get_layer("logits")(logits)
+    for variable in model.get_layer(HEAD).variables:
+        variable.assign(tf.zeros(variable.shape))
+    return keras.Model(inputs, logits)
+
+
+def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each feature in float64, without a float64 copy of them all."""
+    total = np.zeros((2, features.shape[1]))
+    for start in range(0, len(features), PREDICT_BATCH):
+        part = features[start : start + PREDICT_BATCH].astype(np.float64)
+        total += part.sum(0), (part**2).sum(0)
+    mean, square = total / len(features)
+    return mean, np.maximum(square - mean**2, 0)
+
+
+def _standardises(model: keras.Model) -> bool:
+    return any(layer.name == STANDARDISE for layer in model.layers)
+
+
+def backbone_of(tensors: Tensors) -> Tensors:
+    """The tensors that a head does not own: everything that a transfer hands on."""
+    own = (f"{HEAD}/", f"{STANDARDISE}/")
+    return {name: value for name, value in tensors.items() if not name.startswith(own)}
+
+
+def hand_on(model: keras.Model, parent: Tensors, perturb: float = 0.0) -> None:
+    """Set the backbone of `model` to the parent's, leaving the head as it is.
+
+    Args:
+        perturb: share of the random weights that `model` was drawn with in every kernel that
+            learns, once both have the same length: "shrink and perturb" (Ash and Adams,
+            arXiv 1910.08475, sec. 4). The mix gets the length of the parent's kernel.
+    """
+    backbone = backbone_of(parent)
+    for name, variable in named_variables(model):
+        if name in backbone:
+            value = backbone[name]
+            if perturb and variable.trainable and value.ndim > 1:
+                value = _mixed(value, variable.numpy(), perturb)
+            variable.assign(value)
+
+
+def _mixed(kernel: np.ndarray, fresh: np.ndarray, share: float) -> np.ndarray:
+    length = np.linalg.norm(kernel)
+    mix = (1 - share) * kernel + share * length / np.linalg.norm(fresh) * fresh
+    return (length / np.linalg.norm(mix) * mix).astype(np.float32)
+
+
+def settle_statistics(
+    model: keras.Model, images: np.ndarray, memory: Memory | None = None, batches: int = 5
+) -> None:
+    """Re-estimate every batch normalisation's mean and variance as the average over some batches.
+
+    A momentum of .6 remembers about two batches; inference and frozen features deserve more. Those
+    of frozen blocks stay.
+    """
+    layers = [layer for layer in normalisations(model) if layer.trainable]
+    chosen = evenly(len(images), batches * PREDICT_BATCH)
+    strategy = tf.distribute.get_strategy()
+    for i in range(batches if layers else 0):
+        heed(memory)
+        # All devices see the same images: a mean is none the worse for it.
+        strategy.run(lambda x: model(x, training=True), (tf.constant(images[chosen[i::batches]]),))
+    for layer in layers:
+        layer.learn_statistics(keep=0.0)
+
+
+def frozen_proof(parent: Tensors, child: Tensors) -> dict[str, Any]:
+    """Compare the backbone's tensors before and after, byte by byte, by their digests."""
+    after = backbone_of(child)
+    was, now = digest(backbone_of(parent)), digest(after)
+    return {
+        "tensors": len(after),
+        "parent_digest": f"sha256:{was}",
+        "digest": f"sha256:{now}",
+        "equal": was == now,
+    }

@@ -1,0 +1,108 @@
+"""`relevo deploy` said again: what the files no longer hold stops on the server too."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from support.command import ROOT, Relevo
+
+pytestmark = pytest.mark.slow
+
+
+def find(server: str, what: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = httpx.post(f"{server}/{what}/filter", json={}, timeout=60).json()
+    return found
+
+
+def notifying(server: str) -> set[str]:
+    return {
+        each["name"]
+        for each in find(server, "automations")
+        for action in each["actions"]
+        if action["type"] == "call-webhook"
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of deployments/ that a test may change."""
+    return shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
+
+
+def test_what_a_second_deploy_no_longer_names_is_silent(
+    relevo: Relevo, server: str, folder: Path
+) -> None:
+    words, env = ["deploy", "--files", str(folder)], {"PREFECT_API_URL": server}
+    done = relevo(*words, "--notify", "http://127.0.0.1:9/hook", env=env)
+    assert done.status == 0, done.err
+    assert notifying(server) == {f"relevo-{name}" for name in ("crashed", "failed", "late")}
+    content = yaml.safe_load((folder / "prefect.yaml").read_text())
+    content["deployments"] = [d for d in content["deployments"] if d["name"] != "nightly"]
+    (folder / "prefect.yaml").write_text(yaml.safe_dump(content))
+    (folder / "automations/NOTES.md").write_text("no automation")
+
+    done = relevo(*words, env=env)
+    assert done.status == 0, done.err
+    assert notifying(server) == set()
+    assert "automation removed: relevo-failed\n" in done.out
+    assert "schedule removed: experiment/nightly, cron 0 2 * * *\n" in done.out
+    clocks = [clock for each in find(server, "deployments") for clock in each["schedules"]]
+    assert [clock["schedule"]["cron"] for clock in clocks] == ["0 12 * * 0"]
+
+    again = relevo(*words, env=env)
+    assert again.status == 0, again.err
+    assert "removed" not in again.out
+
+
+def test_a_schedule_of_the_file_stays_however_its_flow_is_called(
+    relevo: Relevo, server: str, folder: Path
+) -> None:
+    (folder / "own.py").write_text(
+        "from prefect import flow\n\n\n@flow(name='My thing')\ndef work():\n    pass\n"
+    )
+    content = yaml.safe_load((folder / "prefect.yaml").read_text())
+    like = next(each for each in content["deployments"] if each["name"] == "weekly")
+    own = {**like, "name": "own", "entrypoint": "own.work", "parameters": {}}
+    own["schedules"] = [{"cron": "0 3 * * *"}]
+    once = {key: value for key, value in own.items() if key != "schedules"}
+    once |= {"name": "once", "schedule": {"cron": "0 4 * * *"}}
+    content["deployments"] += [own, once]
+    (folder / "prefect.yaml").write_text(yaml.safe_dump(content))
+    env = {"PREFECT_API_URL": server, "PYTHONPATH": f"{ROOT}:{folder}"}
+    done = relevo("deploy", "--files", str(folder), env=env)
+    assert done.status == 0, done.err
+    clocks = {
+        each["name"]: [clock["schedule"]["cron"] for clock in each["schedules"]]
+        for each in find(server, "deployments")
+    }
+    assert clocks["own"] == ["0 3 * * *"]
+    assert clocks["once"] == ["0 4 * * *"]
+    assert "removed" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("prefect.yaml", "name: relevo\n", "lists no deployments"),
+        ("prefect.yaml", "[]\n", "lists no deployments"),
+        ("prefect.yaml", "deployments: [{name: nightly}]\n", "lacks its name or its entrypoint"),
+        ("prefect.yaml", "a: [\n", "can't be read"),
+        ("automations/failed.yaml", "name: x\n", "failed.yaml is no automation"),
+        ("automations/failed.yaml", "", "failed.yaml is no automation"),
+    ],
+)
+def test_files_that_say_nothing_to_deploy_are_refused_in_one_line(
+    name: str, content: str, expected: str, relevo: Relevo, folder: Path
+) -> None:
+    """Before anything is asked of the server."""
+    (folder / name).write_text(content)
+    nowhere = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    done = relevo("deploy", "--files", str(folder), env=nowhere)
+    assert (done.status, done.out) == (2, ""), done.err
+    assert done.err.count("\n") == 1, done.err
+    assert expected in done.err

@@ -1,0 +1,306 @@
+"""`relevo new-recipe`: from a person's folders of pictures to a recipe that trains."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.command import ROOT, Relevo
+from support.images import encoded, png, write_folder, write_zip
+
+from tasks.vision.errors import BadInput
+from tasks.vision.new_recipe.draft import draft
+from tasks.vision.new_recipe.survey import Pictures, look
+from tasks.vision.recipe.parse import parse_recipe
+
+NAMES = ["apple", "cherry", "fig", "grape", "plum", "zebra crossing"]
+SIZES = [(48, 48), (60, 80), (100, 64), (56, 56)]
+
+
+def photos(train: int = 30, test: int = 10) -> dict[str, bytes]:
+    """Real scans of six digits, of mixed sizes, modes and formats, under the names of six things."""
+    from sklearn.datasets import load_digits
+
+    digits, files = load_digits(), {}
+    for label, name in enumerate(NAMES):
+        for i, row in enumerate(np.flatnonzero(digits.target == label)[: train + test]):
+            grey = Image.fromarray(np.rint(digits.images[row] * 15.9).astype(np.uint8))
+            grey = grey.resize(SIZES[i % 4], Image.Resampling.BICUBIC)
+            mode = ("L", "RGB", "RGBA", "P", "CMYK")[i % 5]
+            image = (
+                grey.convert("RGB").convert(mode) if mode in ("P", "CMYK") else grey.convert(mode)
+            )
+            kind = "JPEG" if mode == "CMYK" else "PNG"
+            split = "train" if i < train else "test"
+            files[f"{split}/{name}/{i:02}.{kind.lower()}"] = encoded(image, kind)
+    return files
+
+
+def test_from_a_folder_of_photos_to_a_report(relevo: Relevo, server: str, tmp_path: Path) -> None:
+    """As the README has it: new-recipe, plan, run, show."""
+    write_folder(tmp_path / "photos", photos())
+    env = {"PREFECT_API_URL": server, "RELEVO_STORE": str(tmp_path / "store")}
+    words = ["photos", "--positive", "cherry", "fig", "--second", "zebra crossing"]
+    told = relevo("new-recipe", *words, cwd=tmp_path, env=env)
+    assert told.status == 0, told.err
+    assert "180 training and 60 test pictures" in told.out
+    assert told.out.splitlines()[-2] == "now: relevo run photos.toml"
+    recipe = parse_recipe((tmp_path / "photos.toml").read_text("utf-8"), "photos", {})
+    assert recipe.labels["detector"].targets == {"cherry or fig": ["cherry", "fig"]}
+    assert recipe.labels["two"].targets["zebra crossing"] == ["zebra crossing"]
+    assert recipe.data.image_size == 64
+    assert recipe.data.validation == 0.2
+
+    assert relevo("plan", "photos.toml", cwd=tmp_path, env=env).status == 0
+    fewer = ["--set=defaults.epochs=12", "--set=data.image_size=32"]
+    done = relevo("run", "photos.toml", "--json", *fewer, cwd=tmp_path, env=env).json
+    assert list(done["stages"]) == list(recipe.stages)
+    assert Path(done["report"]).is_file()
+    scores = {name: stage["metrics"] for name, stage in done["stages"].items()}
+    assert scores["baseline"]["accuracy"] > scores["baseline"]["majority"]
+    assert scores["all_classes"]["accuracy"] > 0.5, "six classes; chance is a sixth"
+    assert "all_classes_from_transfer" in relevo("show", cwd=tmp_path, env=env).out
+
+
+def test_each_line_is_explained_and_each_setting_has_an_effect() -> None:
+    some = dict.fromkeys(NAMES, 50)
+    text = draft(Pictures(some, some, 300), "photos")
+    settings = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
+    lines = text.splitlines()
+    for line in settings:
+        above = lines[lines.index(line) - 1]
+        assert "#" in line or above.startswith("#") or line.startswith("description"), line
+    assert max(map(len, lines)) <= 110
+    assert parse_recipe(text, "mine", {}).data.image_size == 96
+
+
+@pytest.mark.parametrize(
+    ("count", "steps"), [(4, 1), (19, 3), (50, 10), (100, 14), (500, 15), (50_000, 90)]
+)
+def test_the_draft_says_how_many_steps_an_epoch_has(count: int, steps: int) -> None:
+    text = draft(Pictures(dict.fromkeys("ab", count), {"a": 9, "b": 9}, 32), "x")
+    assert f"# pictures a step, so that an epoch has {steps}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("classes", "given", "stages"),
+    [
+        (2, {}, ["all_classes"]),
+        (3, {}, ["baseline", "all_classes", "all_classes_from_baseline"]),
+        (3, {"second": "b"}, ["transfer", "all_classes_from_transfer"]),
+        (4, {}, ["transfer", "all_classes_from_transfer"]),
+        (4, {"positive": ["a", "b", "c"]}, ["all_classes_from_baseline"]),
+    ],
+)
+@pytest.mark.parametrize("count", [10, 600, 30_000])
+def test_any_number_of_classes_gives_a_recipe(
+    classes: int, given: dict[str, object], stages: list[str], count: int
+) -> None:
+    some = dict.fromkeys("abcdef"[:classes], count)
+    for side in (20, 64, 4000):
+        recipe = parse_recipe(draft(Pictures(some, some, side), "x", **given), "x", {})  # type: ignore[arg-type]
+        assert {"all_classes", *stages} <= set(recipe.stages)
+        assert recipe.data.image_size in (32, 64, 96)
+    small, large = (draft(Pictures(dict.fromkeys("ab", n), some, 32), "x") for n in (50, 20_000))
+    few, many = (parse_recipe(text, "x", {}).stages["all_classes"] for text in (small, large))
+    assert few.epochs > many.epochs
+    assert sum(few.network.widths) < sum(many.network.widths)
+
+
+@pytest.mark.parametrize("name", ['a "quote"', "back\\slash", "été", "other", "# no comment"])
+def test_class_names_of_any_kind_are_kept(name: str) -> None:
+    some = dict.fromkeys([name, *NAMES], 50)
+    text = draft(Pictures(some, some, 32), f"my {name}", [name])
+    recipe = parse_recipe(text, "mine", {})
+    assert recipe.labels["detector"].targets == {name: [name]}
+    assert recipe.data.source == f"my {name}"
+    assert tomllib.loads(text)["labels"]["two"]["targets"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "target", "then"),
+    [
+        (["\x7f", "b"], "found", "b"),
+        (["two\nlines", "b"], "two lines", "b"),
+        (["a" * 200, "b"], "a" * 59 + "…", "b"),
+        (["a" * 200, "a" * 201], "a" * 59 + "…", "found"),
+    ],
+)
+def test_a_class_whose_name_no_label_may_have_gets_one(
+    classes: list[str], target: str, then: str
+) -> None:
+    some = dict.fromkeys([*classes, *NAMES], 50)
+    recipe = parse_recipe(draft(Pictures(some, some, 32), "x", classes[:1], classes[1]), "x", {})
+    targets = recipe.labels["two"].targets
+    assert targets == {target: classes[:1], then: classes[1:]}
+
+
+def test_an_archive_is_looked_at_too(relevo: Relevo, tmp_path: Path) -> None:
+    write_zip(tmp_path / "my photos.tar.zip", photos(6, 2))
+    seen = look(tmp_path / "my photos.tar.zip")
+    assert seen.train == dict.fromkeys(NAMES, 6)
+    assert seen.side == 58, "the median of 48, 48, 56, 60, 60, 64"
+    done = relevo("new-recipe", "my photos.tar.zip", "--json", cwd=tmp_path)
+    assert done.json["recipe"] == "my photos.tar.toml"
+    assert done.json["command"] == "relevo run 'my photos.tar.toml'"
+    assert done.json["pictures"]["test"] == dict.fromkeys(NAMES, 2)
+
+
+def small(**more: bytes) -> dict[str, bytes]:
+    names = [
+        f"{split}/{label}/{i}.png"
+        for split in ("train", "test")
+        for label in "ab"
+        for i in range(9)
+    ]
+    return {name: png(i) for i, name in enumerate(names)} | more
+
+
+REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
+    "no train and no test": ({"a/1.png": png(1)}, [], "no folder train and no folder test"),
+    "capitals": (
+        {f"{split}/{label}/1.png": png(1) for split in ("Train", "Test") for label in "ab"},
+        [],
+        "<image>: did you mean train? rename Train; did you mean test? rename Test\n",
+    ),
+    "no test": (
+        {"train/a/1.png": png(1)},
+        [],
+        "move about a fifth of each class's pictures into test",
+    ),
+    "one class": ({"train/a/1.png": png(1), "test/a/1.png": png(1)}, [], "one class"),
+    "too few": (
+        {f"{s}/{c}/1.png": png(1) for s in ("train", "test") for c in "ab"},
+        [],
+        "class 'a' has 1 in train, all classes together 2; expected 5 or more",
+    ),
+    "no picture": (
+        {f"{s}/{c}/1.png": b"" for s in ("train", "test") for c in "ab"},
+        [],
+        "none of 2",
+    ),
+    "photos that nothing reads": (
+        {
+            f"{s}/{c}/1.{'heic' if c == 'b' else 'png'}": png(1)
+            for s in ("train", "test")
+            for c in "ab"
+        },
+        [],
+        "no picture that can be read in train/b, only such as 1.heic; expected .png, .jpg or such: ",
+    ),
+    "a misspelt class": (small(), ["--positive", "A"], "class 'A' is not there"),
+    "a choice of two": (small(), ["--positive", "a"], "--positive a: with two classes one stage"),
+    "a second of two": (small(), ["--second", "b"], "--second b: with two classes one stage"),
+    "a file that is there": (small(**{"../photos.toml": b"mine"}), [], "--force overwrites it"),
+    "a class that is called only": (
+        {"train/only/1.png": png(1), "test/only/1.png": png(1)},
+        [],
+        "photos: train and test hold one class, 'only'; expected two or more: add a folder",
+    ),
+    "no class after --positive": (small(), ["--positive"], "--positive: no class is named"),
+    "a name that is not UTF-8": (
+        small(**{"train/a/caf\udce9.png": png(1)}),
+        [],
+        "photos/train/a holds the name 'caf\\xe9.png'; expected names in UTF-8: rename it",
+    ),
+    "an archive as file": (small(), ["-o", "x.zip"], "--output x.zip: expected a name that ends"),
+    "a folder as file": (
+        small(**{"../my.toml/1.png": png(1)}),
+        ["-o", "my.toml"],
+        "expected a file's name",
+    ),
+    "a folder that is not there": (small(), ["-o", "no/such.toml"], "a folder that is there"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_gives_no_recipe_is_refused_in_a_line(
+    case: str, relevo: Relevo, tmp_path: Path
+) -> None:
+    files, words, expected = REFUSED[case]
+    write_folder(tmp_path / "photos", files)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = relevo("new-recipe", "photos", *words, cwd=tmp_path)
+    assert done.status == 2, done.err
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert expected in done.err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("words", [["caf\udce9"], ["photos", "-o", "caf\udce9.toml"]])
+def test_a_place_whose_name_is_not_utf8_is_refused(
+    words: list[str], relevo: Relevo, tmp_path: Path
+) -> None:
+    write_folder(tmp_path, {f"{words[0]}/{name}": data for name, data in small().items()})
+    done = relevo("new-recipe", *words, cwd=tmp_path)
+    assert done.status == 2
+    told = words[-1].replace("\udce9", "\\xe9")
+    assert done.err == f"relevo: '{told}': expected a name in UTF-8, as a recipe is: rename it\n"
+
+
+def test_small_classes_are_named_in_one_line(relevo: Relevo, tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", small())
+    told = relevo("new-recipe", "photos", cwd=tmp_path)
+    assert told.err == "few pictures in train; more would help: a 9, b 9\n"
+
+
+def test_photos_of_formats_that_nothing_reads_are_counted_apart(
+    relevo: Relevo, tmp_path: Path
+) -> None:
+    photos = {"train/a/x.HEIC": b"photo", "test/b/x.heic": b"photo", "train/b/x.cr2": b"photo"}
+    write_folder(tmp_path / "photos", small(**photos))
+    told = relevo("new-recipe", "photos", cwd=tmp_path)
+    assert told.err.startswith("left out, since no such picture can be read: 1 .cr2, 2 .heic; ")
+    assert "18 training and 18 test pictures" in told.out
+    done = relevo("new-recipe", "photos", "--force", "--json", cwd=tmp_path).json
+    assert done["unread"] == {".cr2": 1, ".heic": 2}
+    assert done["pictures"]["train"] == {"a": 9, "b": 9}
+
+
+def test_a_class_with_a_line_break_leaves_the_comment_readable() -> None:
+    some = dict.fromkeys(["two\nlines", "b", "c"], 50)
+    first = draft(Pictures(some, some, 32), "x").splitlines()[0]
+    assert first.startswith(
+        "# 150 training and 150 test pictures of 3 classes: two\\nlines 50, b 50"
+    )
+
+
+def test_force_overwrites_and_a_built_in_source_needs_no_recipe(
+    relevo: Relevo, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "photos", small(**{"../photos.toml": b"mine"}))
+    assert relevo("new-recipe", "photos", "--force", cwd=tmp_path).status == 0
+    assert (tmp_path / "photos.toml").read_text().startswith("# 18 training")
+    assert "relevo run digits" in relevo("new-recipe", "digits", cwd=tmp_path).err
+
+
+@pytest.mark.parametrize(
+    ("positive", "second", "expected"),
+    [(["a", "b"], "c", "--second 'c'"), (["a", "b", "c"], None, "leave one out as the rest")],
+)
+def test_a_choice_that_leaves_no_rest_is_refused(
+    positive: list[str], second: str | None, expected: str
+) -> None:
+    three = dict.fromkeys("abc", 50)
+    with pytest.raises(BadInput, match=expected):
+        draft(Pictures(three, three, 32), "x", positive, second)
+
+
+def test_two_classes_are_one_stage_that_the_printed_command_asks(
+    relevo: Relevo, tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "photos", small())
+    told = relevo("new-recipe", "photos", cwd=tmp_path)
+    assert "with two classes one stage tells them apart; nothing is handed on" in told.out
+    assert told.out.splitlines()[-1].startswith("then: relevo predict latest/all_classes ")
+    text = (tmp_path / "photos.toml").read_text()
+    assert "# With two classes" in text
+    recipe = parse_recipe(text, "photos", {})
+    assert recipe.description == "Own pictures: a or b (nothing is handed on)"
+    assert list(recipe.stages) == ["all_classes"]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert "relevo predict latest/all_classes more-photos" in readme

@@ -1,0 +1,173 @@
+"""`relevo predict`: files, folders and archives become rows; what can't be read is named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.command import Chain, Relevo
+from support.images import encoded, write_folder, write_zip
+
+from tasks.io.load import load_evaluation
+from tasks.runs.lookup import read_lineage
+from tasks.store.base import Ref
+from tasks.vision.data.sources import find_source, read_source
+from tasks.vision.device import find_device
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Twenty of the test scans as PNG, with the classes that they show, and two files that are none."""
+    found = read_source(find_source("digits"), 32, splits=("test",))
+    split = found.splits["test"]
+    files, truth = {}, {}
+    for row in range(20):
+        name = f"{'deep/er/' if row % 2 else ''}scan {row:02d}.png"
+        files[name] = encoded(Image.fromarray(split.images[row]), "PNG")
+        truth[name] = found.classes[int(split.labels[row])]
+    files |= {"broken.png": b"no picture", "notes.txt": b"passed over"}
+    return write_folder(tmp_path_factory.mktemp("scans") / "scans", files), truth
+
+
+def scored(chain: Chain, stage: str) -> tuple[list[str], np.ndarray]:
+    """A stage's labels, and the probabilities (test image, label) that its own run gave the test split."""
+    lineage = read_lineage(str(chain.store), chain.second.json["run"])
+    ref = Ref.model_validate(lineage["evaluations"][stage])
+    summary, arrays = load_evaluation(ref, str(chain.store))
+    assert arrays["positions"].tolist() == list(range(len(arrays["positions"])))
+    return summary["labels"], arrays["probabilities"]
+
+
+def test_a_folder_becomes_a_table(
+    chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    folder, truth = scans
+    table = tmp_path / "seen.csv"
+    table.write_text("an earlier one")
+    words = ["predict", "latest/ten_class", str(folder), "--store", str(chain.store)]
+    done = relevo(*words, "--csv", str(table), "--force", "--json")
+    seen = {str(Path(row["file"]).relative_to(folder)): row for row in done.json["predictions"]}
+    assert set(seen) == set(truth)
+    labels, kept = scored(chain, "ten_class")
+    # The run evaluates in the machine's own numbers, bfloat16 on some; predict in float32 on all.
+    near = 1e-3 if find_device().policy == "float32" else 0.05
+    for name in truth:
+        row = kept[int(Path(name).stem.removeprefix("scan "))]
+        given = list(seen[name]["probabilities"].values())
+        assert given == pytest.approx(list(row), abs=near), name
+        if near < 0.01:
+            assert seen[name]["label"] == labels[row.argmax()]
+        else:
+            assert row[labels.index(seen[name]["label"])] > row.max() - 2 * near
+    assert all(
+        sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4) for row in seen.values()
+    )
+    assert len(done.json["unreadable"]) == 1
+    assert "broken.png" in done.json["unreadable"][0]
+    assert done.err.count("left out") == 1
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == [row["file"] for row in done.json["predictions"]]
+    assert list(rows[0]) == ["file", "label", *done.json["labels"]]
+
+
+def test_what_holds_no_picture_that_can_be_read_is_refused(
+    chain: Chain, relevo: Relevo, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "pictures", {"broken.png": b"x"})
+    words = ["predict", "latest/ten_class", str(folder), "--store", str(chain.store)]
+    done = relevo(*words, "--csv", str(tmp_path / "seen.csv"))
+    assert done.status == 2
+    assert "none of 1 could be read as a picture" in done.err
+    assert not (tmp_path / "seen.csv").exists()
+
+
+def test_an_archive_a_folder_and_a_file_say_the_same(
+    chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    folder, truth = scans
+    files = {name: (folder / name).read_bytes() for name in truth}
+    archive = write_zip(tmp_path / "scans.zip", files)
+    model = str(chain.store / "runs" / chain.first.json["run"] / "models/transfer")
+    one = "deep/er/scan 19.png"  # the last: files come before folders
+    done = relevo("predict", model, str(folder), str(archive), str(folder / one), "--json").json
+    rows = [row["probabilities"] for row in done["predictions"]]
+    n = len(truth)
+    assert len(rows) == 2 * n + 1
+    for a, b in ((rows[0], rows[n]), (rows[n - 1], rows[2 * n - 1]), (rows[n - 1], rows[-1])):
+        assert np.allclose(list(a.values()), list(b.values()), atol=1e-5)
+
+
+def test_a_grid_shows_the_pictures_and_what_they_are_taken_for(
+    chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "seen.png"
+    words = ["predict", "latest/transfer", str(scans[0]), "--store", str(chain.store)]
+    assert relevo(*words, "--grid", str(path)).status == 0
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        shades = np.asarray(image.convert("RGB")).astype(int)
+    assert len(np.unique(shades.reshape(-1, 3), axis=0)) > 50
+    # Nobody knows the truth: no green ticks, no red crosses.
+    assert np.ptp(shades, axis=2).max() < 60
+
+
+def test_no_picture_is_overwritten_though_a_table_may_lie_beside_it(
+    relevo: Relevo, tmp_path: Path
+) -> None:
+    """What is checked of the files comes before the store, which holds no run here."""
+    write_folder(tmp_path, {"a.png": b"mine", "seen.csv": b"an earlier one"})
+    words = ["predict", "latest/ten_class", ".", "--store", str(tmp_path / "none"), "--force"]
+    refused = relevo(*words, "--grid", "a.png", cwd=tmp_path)
+    assert "--grid a.png is among the pictures of .; name a file elsewhere" in refused.err
+    assert "no run yet" in relevo(*words, "--csv", "seen.csv", cwd=tmp_path).err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["latest/ten_class", "nowhere"], "isn't there"),
+        (["latest/ten_clas", "{scans}"], "did you mean 'ten_class'?"),
+        (["latest/ten_class", "{empty}"], "holds no picture"),
+        (["latest/ten_class", "{scans}", "--csv", "no/such/folder/x.csv"], "is no folder"),
+        (["latest/ten_class", "{scans}", "--grid", "no/such/folder/x.png"], "is no folder"),
+        (["latest/ten_class", "{scans}", "--grid", "seen.jpg"], "ends in .png"),
+        (["latest/ten_class"], "PICTURES"),
+    ],
+)
+def test_what_can_not_be_predicted_is_one_line(
+    words: list[str],
+    expected: str,
+    chain: Chain,
+    relevo: Relevo,
+    scans: tuple[Path, dict[str, str]],
+    tmp_path: Path,
+) -> None:
+    places = {"scans": str(scans[0]), "empty": str(tmp_path)}
+    words = [word.format(**places) for word in words]
+    done = relevo("predict", *words, "--store", str(chain.store))
+    assert done.status == 2, done.err
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert expected in done.err
+
+
+def test_the_flow_leaves_its_table_in_the_store(
+    chain: Chain, scans: tuple[Path, dict[str, str]], server: str, tmp_path: Path
+) -> None:
+    from flows.predict import predict
+
+    store = shutil.copytree(chain.store, tmp_path / "store")
+    done = predict(str(scans[0]), "latest/ten_class", str(store))
+    assert sum(done["counts"].values()) == 20
+    table = Path(done["table"])
+    assert table.parent == store / "predictions"
+    assert len(table.read_text().splitlines()) == 21
+    with Image.open(done["grid"]) as grid:
+        assert grid.width > 500
+    assert json.dumps(done["unreadable"]).count("broken.png") == 1

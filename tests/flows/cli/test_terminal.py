@@ -1,0 +1,144 @@
+"""What a person sees while a run goes on, at 80 columns and where no terminal is."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+from support.command import ROOT, environment
+
+from flows.cli.progress_bar import Follower
+from flows.cli.tables import Printer, print_comparison, print_run, print_runs
+from tasks.progress import Event
+from tasks.vision.training.state import Progress
+
+LONG = "train ten_class_from_transfer, scratch"
+ROW = {"loss": 0.4, "accuracy": 0.9, "validation_loss": 0.5, "validation_accuracy": 0.875}
+
+
+def shown(terminal: bool) -> list[str]:
+    """All that the follower has written in three events, line by line, without colours."""
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=80, highlight=False, soft_wrap=True)
+    with Follower(console) as follow:
+        follow(Event(LONG, "begins"))
+        for row in ({}, ROW):
+            follow(Event(LONG, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, row)))
+            time.sleep(0.3)  # bars are drawn ten times a second
+        follow(Event("train transfer", "begins"))
+    written = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out.getvalue())
+    return [line for line in re.split("[\r\n]+", written) if line]
+
+
+def test_a_bar_of_a_long_name_fits_into_80_columns_and_says_how_long_it_takes() -> None:
+    bars = [line for line in shown(terminal=True) if "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in line]
+    told = [bar for bar in bars if "images/s" in bar]
+    assert len(told) >= 2
+    for bar in told:
+        assert bar.startswith(LONG)
+        assert bar.endswith("1,234 images/s, 5 min left")
+        assert len(bar) <= 80
+
+
+def test_names_can_not_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not in lines, not in bars, not in tables; and [brackets] stay."""
+    name = "[red]\x1b[2J\nb"
+    out = io.StringIO()
+    with Follower(Console(file=out, force_terminal=True, width=80)) as follow:
+        follow(Event(name, "begins"))
+        follow(Event(name, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, ROW)))
+    table = Table("name")
+    table.add_row(name)
+    Printer().print(table)
+    Printer().whole(name)
+    written = out.getvalue() + capsys.readouterr().out
+    assert "\x1b[2J" not in written
+    assert len(re.findall(r"\[red\]\\x1b\[2J\\nb", written)) >= 4
+
+
+def test_plain_lines_stand_in_columns_whatever_their_names() -> None:
+    lines = shown(terminal=False)
+    assert lines == [
+        f"{LONG}: begins",
+        f"{LONG}: all epoch 3/10: loss 0.400, accuracy 0.900; validation loss 0.500, "
+        "accuracy 0.875; 1,234 images/s, 5 min left",
+        "train transfer:                         begins",
+    ]
+
+
+STARTED = """
+import os
+from flows.cli import prefect_server
+
+prefect_server._start_server = lambda: print("started")
+prefect_server._check_server = print
+with prefect_server.quiet_prefect(starting=lambda: print("starting")):
+    print("DO_NOT_TRACK" in os.environ)
+"""
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [("", ["starting", "started", "True"]), ("http://x/api", ["http://x/api", "False"])],
+)
+def test_only_the_own_server_is_announced_and_kept_from_tracking(
+    server: str, said: list[str], prefect_home: Path
+) -> None:
+    there = environment(prefect_home) | {"PREFECT_API_URL": server}
+    there.pop("DO_NOT_TRACK", None)
+    words = [sys.executable, "-c", STARTED]
+    done = subprocess.run(words, cwd=ROOT, env=there, capture_output=True, text=True)
+    assert done.stdout.split() == said, done.stderr
+
+
+STAGES = ["baseline", "ten_class_from_transfer", "a_name_that_is_as_long_as_forty_columns"]
+
+
+def summary() -> dict[str, Any]:
+    """A run with three stages, the last with controls."""
+    scored = {"metrics": {"accuracy": 0.9876, "balanced_accuracy": 0.8765}}
+    stage = {**scored, "state": "trained", "seconds": 1234.5}
+    controls = {kind: {"metrics": {"accuracy": 0.1234}} for kind in ("scratch", "random")}
+    stages = {name: dict(stage) for name in STAGES}
+    stages[STAGES[-1]]["controls"] = controls
+    about = {"run": "20260301-120000-000-digits", "recipe": "digits", "seed": 7, "device": "cpu"}
+    return {**about, "seconds": 60.0, "report": "/tmp/report.html", "stages": stages}
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60])
+def test_a_narrow_terminal_costs_no_name_state_or_accuracy(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_run(summary())
+    told = capsys.readouterr().out
+    rows = [line.split()[:3] for line in told.splitlines()]
+    assert all([name, "trained", "0.9876"] in rows for name in STAGES), told
+    assert "1,234.5" not in told
+    assert ("random:" in told) == ("0.1234" in told)
+    print_runs([summary()])
+    told = capsys.readouterr().out
+    assert "20260301-120000-000-digits" in told
+    assert told.split().count(".9876") == 3, told
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60])
+def test_a_narrow_terminal_costs_no_verdict(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    row = {"accuracies": [0.9, 0.95], "difference": 0.05, "interval": [0.01, 0.09]}
+    stages = {name: {**row, "verdict": "better"} for name in STAGES}
+    comparison = {"against": "one", "run": "two", "stages": stages}
+    print_comparison(comparison, {"one": "A", "two": "B"}, Printer())
+    told = capsys.readouterr().out
+    rows = [(line.split()[:3], line.split()[-1]) for line in told.splitlines()]
+    assert all(([name, "0.9000", "0.9500"], "better") in rows for name in STAGES), told

@@ -1,0 +1,155 @@
+"""Whatever happens to a run or its store, the result is the one of an undisturbed run.
+
+RELEVO_KILLS and RELEVO_FLIPS say how often; CI takes a sample.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command import SMALL, Outcome, Relevo, started
+
+from tasks.runs.lookup import find_model
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
+
+KILLS = int(os.environ.get("RELEVO_KILLS", "3"))
+FLIPS = int(os.environ.get("RELEVO_FLIPS", "4"))
+
+Run = Callable[[Path], Outcome]
+
+
+# Enough epochs for many a kill to meet a training.
+LONG = ["--set=stages.baseline.epochs=40", "--set=stages.ten_class.epochs=60"]
+
+
+def words_on(store: Path, *more: str) -> list[str]:
+    return ["run", "digits", "--json", "--store", str(store), *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def run(relevo: Relevo, server: str) -> Run:
+    """The small digits chain on a store."""
+
+    def once(store: Path) -> Outcome:
+        return relevo(*words_on(store), env={"PREFECT_API_URL": server})
+
+    return once
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A store after one run, and that run's digests."""
+    store = tmp_path_factory.mktemp("undisturbed") / "store"
+    return store, digests(run(store))
+
+
+def digests(outcome: Outcome) -> dict[str, Any]:
+    stages = outcome.json["stages"]
+    return {name: (stage["model_digest"], stage["metrics"]) for name, stage in stages.items()}
+
+
+def killed_after(seconds: float, store: Path, prefect_home: Path, server: str) -> bool:
+    """Run on the store and kill the process; False if it was done before."""
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = started(words_on(store, *LONG), prefect_home, server, **silent)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+    return False
+
+
+def test_runs_killed_at_any_instant_end_with_the_same_bits(
+    relevo: Relevo,
+    prefect_home: Path,
+    server: str,
+    tmp_path: Path,
+) -> None:
+    """Kills follow each other on a store until a run gets through; then the next store's turn comes.
+
+    They come within the first half of what a whole run takes here, so that many meet a training.
+    """
+
+    def run(store: Path) -> Outcome:
+        return relevo(*words_on(store, *LONG), env={"PREFECT_API_URL": server})
+
+    clock = time.monotonic()
+    expected = digests(run(tmp_path / "undisturbed"))
+    whole = time.monotonic() - clock
+    draw, kills, met, stores, resumed = random.Random(4), 0, 0, 0, 0
+    while kills < KILLS:
+        store = tmp_path / f"store-{stores}"
+        while kills < KILLS and killed_after(
+            draw.uniform(0.05, 0.5) * whole, store, prefect_home, server
+        ):
+            kills += 1
+            met += bool(list((store / "checkpoints").glob("*")))
+            if store.exists():  # else it was killed before it had written anything
+                left = relevo("verify", "--store", str(store))
+                assert left.status == 0, f"kill {kills}: {left.err}"
+        last = run(store)
+        assert digests(last) == expected
+        stages = last.json["stages"].values()
+        resumed += sum(find_model(str(store), stage["model"])[0].resumed for stage in stages)
+        assert relevo("verify", "--store", str(store)).status == 0
+        assert not list((store / "checkpoints").glob("*")), "finished stages leave no checkpoint"
+        stores += 1
+        shutil.rmtree(store)
+    print(
+        f"{kills} kills on {stores} stores, {met} met a training that had a checkpoint; of those "
+        f"that got through, {resumed} stages had gone on from one"
+    )
+    assert (met and resumed) or kills < 20
+
+
+def test_a_flipped_byte_anywhere_changes_no_result(
+    undisturbed: tuple[Path, dict[str, Any]], run: Run, relevo: Relevo, tmp_path: Path
+) -> None:
+    whole, expected = undisturbed
+    files = sorted(
+        p.relative_to(whole) for p in whole.rglob("*") if p.is_file() and p.stat().st_size
+    )
+    files = [path for path in files if path.parts[0] != "locks"]
+    draw = random.Random(5)
+    chosen = files if len(files) <= FLIPS else draw.sample(files, FLIPS)
+    for path in chosen:
+        store = tmp_path / "store"
+        shutil.copytree(whole, store)
+        content = bytearray((store / path).read_bytes())
+        at = draw.randrange(len(content))
+        content[at] ^= 1 << draw.randrange(8)
+        (store / path).write_bytes(content)
+        found = relevo("verify", "--store", str(store))
+        assert found.status == 1, f"byte {at} of {path}"
+        assert str(path) in found.err or str(path.parent) in found.err, found.err
+        assert digests(run(store)) == expected, f"byte {at} of {path}"
+        # What an earlier run wrote for people is no input of a later one, which leaves it as it is.
+        if path.parts[0] != "runs":
+            healed = relevo("verify", "--store", str(store))
+            assert healed.status == 0, f"byte {at} of {path}: {healed.err}"
+        shutil.rmtree(store)
+
+
+def test_eight_runs_at_once_train_each_stage_once(
+    undisturbed: tuple[Path, dict[str, Any]], run: Run, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(run, [tmp_path / "store"] * 8))
+    assert [outcome.status for outcome in outcomes] == [0] * 8
+    assert all(digests(outcome) == undisturbed[1] for outcome in outcomes)
+    for name in undisturbed[1]:
+        states = [outcome.json["stages"][name]["state"] for outcome in outcomes]
+        assert sorted(states) == ["cached"] * 7 + ["trained"], json.dumps({name: states})

@@ -1,0 +1,31 @@
+"""A fleet whose server keeps its memory in SQLite, as it does when nobody says otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.fleet import SETTINGS, Fleet
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+
+def test_a_server_on_sqlite_is_deployed_to_and_runs_a_stage(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    try:
+        for _ in range(2):
+            done = fleet.relevo("deploy")
+            assert done.returncode == 0, done.stderr
+        assert len(fleet.find("deployments")) == 7
+        fleet.start_machine("a")
+        run = fleet.order(
+            "experiment/on-demand",
+            settings=SETTINGS,
+            stages=["baseline"],
+            dispatch="workers",
+            run="first",
+        )
+        fleet.finish(run)
+        assert fleet.summary("first")["stages"]["baseline"]["state"] == "trained"
+    finally:
+        fleet.stop()

@@ -1,0 +1,50 @@
+"""What a form of Prefect's UI asks for, and the command line that asks for the same."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import pairwise
+
+import pytest
+from support.command import ROOT
+
+from flows.cli.options import all_settings
+from flows.experiment import command
+from flows.parameters import find_recipe, spelt_out
+from flows.recipes.load import load_recipe
+from tasks.vision.recipe.to_toml import as_toml
+
+
+@pytest.mark.parametrize("recipe", ["digits", "cifar10", "classroom"])
+@pytest.mark.parametrize("most", [None, 1, 3, 1000])
+@pytest.mark.parametrize("own", [False, True])
+def test_the_command_in_the_report_repeats_a_run_that_was_cut_short(
+    recipe: str, most: int | None, own: bool
+) -> None:
+    text = (ROOT / f"flows/recipes/{recipe}.toml").read_text() if own else None
+    asked = (recipe, text, {"stages.baseline.epochs": 2, "stages.transfer.epochs": 50}, 7, most)
+    words = shlex.split(command(recipe, None, spelt_out(*asked), ["transfer"], "es"))
+    assert words[:5] == ["relevo", "run", recipe, "--stage", "transfer"]
+    given = {
+        option: [value for name, value in pairwise(words) if name == option]
+        for option in ("--set", "--seed")
+    }
+    settings = all_settings(given["--set"], int(given["--seed"][0]))
+    repeated = load_recipe(recipe, settings)
+    ran = find_recipe(*asked).model_copy(update={"name": recipe})
+    assert as_toml(repeated) == as_toml(ran)
+
+
+def test_tables_and_lists_in_settings_survive_the_command_in_the_report() -> None:
+    settings = {
+        "stages.ten_class.early": {"epochs": 1, "image_size": 24},
+        "stages.ten_class.network": {"kind": "fast", "widths": [8, 16]},
+        "labels.car.targets": {"a car": ["1", "2"]},
+        "stages.ten_class.flip": False,
+        "stages.ten_class.optimizer": "adam",
+    }
+    words = shlex.split(command("digits", None, settings, [], "en"))
+    assert (
+        all_settings([value for name, value in pairwise(words) if name == "--set"], None)
+        == settings
+    )

@@ -1,0 +1,23 @@
+"""A model's card."""
+
+from __future__ import annotations
+
+from tasks.vision.trained_model import Architecture, Card
+
+
+def bare_card(architecture: Architecture, labels: list[str], classes: list[list[str]]) -> Card:
+    """A model's card that says no more than it must."""
+    return Card(
+        architecture=architecture,
+        labels=labels,
+        classes=classes,
+        train="all",
+        epochs=1,
+        kept_epoch=1,
+        seconds=1.0,
+        images=1,
+        images_per_second=1.0,
+        flip=True,
+        device="cpu",
+        history=[],
+    )

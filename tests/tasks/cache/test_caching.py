@@ -1,0 +1,217 @@
+"""The key changes with what can change a result and with nothing else; a record is only plain JSON."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prefect.states import Failed
+from prefect.task_engine import TaskRunTimeoutError
+from support.cards import bare_card
+from support.command import ROOT
+
+from flows.recipes.load import load_recipe
+from tasks.cache.cached_task import worth_a_retry
+from tasks.cache.keys import evaluation, exporting, preparation, training
+from tasks.cache.records import Work, read_record, seal, unseal
+from tasks.store.base import Passing, Ref
+from tasks.train import train
+from tasks.vision.data.sources import find_source
+from tasks.vision.data.targets import Targets
+from tasks.vision.errors import BadInput
+from tasks.vision.recipe.schema import Data, Network, Stage
+from tasks.vision.trained_model import Architecture
+
+
+def code_digest_in(tree: Path) -> str:
+    code = "from tasks.cache.keys import code_digests; print(code_digests('tasks.vision.training.stage'))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "PREFECT_HOME": str(tree / "home")},
+    )
+    return answer.stdout.strip()
+
+
+def test_the_source_that_a_stage_runs_is_in_its_key(tmp_path: Path) -> None:
+    tree = tmp_path / "copy"
+    for room in ("flows", "tasks"):
+        shutil.copytree(ROOT / room, tree / room)
+    before = code_digest_in(tree)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tree, moved)
+    assert code_digest_in(moved) == before, "another folder is no other code"
+
+    report = tree / "tasks/vision/figures/curves.py"
+    report.write_text(report.read_text() + "\n# no training runs this\n")
+    assert code_digest_in(tree) == before
+
+    augment = tree / "tasks/vision/data/augment.py"  # reached through loop, not directly
+    augment.write_text(augment.read_text().replace("size + 1", "size + 1 ") + "\nX = 1\n")
+    assert code_digest_in(tree) != before
+
+
+REF = Ref(kind="dataset", uri="datasets/x", sha256="0" * 64, size=1, digest="0" * 64)
+TARGETS = Targets(["a", "b"], [["a"], ["b"]], True, {})
+CACHED = {
+    "train": lambda: training(Stage(), TARGETS, REF, None, 0),
+    "evaluate": lambda: evaluation(REF, REF),
+    "prepare": lambda: preparation(Data(source="digits"), find_source("digits")),
+}
+# What a task asks of these decides nothing of its result, or stands in the key by itself.
+BESIDE = {
+    "train": {"tasks.vision.device"},
+    "evaluate": set(),
+    # They refuse classes early.
+    "prepare": {"tasks.vision.data.cifar10", "tasks.vision.data.targets"},
+}
+
+
+@pytest.mark.parametrize("task", CACHED)
+def test_all_that_a_task_computes_with_is_in_its_key(task: str) -> None:
+    """A task only fetches, calls and publishes; what it calls is named in the key's code."""
+    tree = ast.parse((ROOT / f"tasks/{task}.py").read_text())
+    called = {
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tasks.vision.")
+    }
+    read = {"tasks.vision.data.dataset"} if task != "prepare" else set()
+    code = CACHED[task]().ingredients["code"]
+    assert (called | read) - BESIDE[task] <= set(code)
+    assert not {name for name in code if not name.startswith("tasks.vision")}
+
+
+def test_an_edit_to_the_training_loop_scores_and_exports_nothing_again() -> None:
+    built = Architecture(network=Network(), image_size=32, outputs=1, mean=(0, 0, 0), std=(1, 1, 1))
+    card = bare_card(built, ["a", "b"], [["a"], ["b"]])
+    for work in (evaluation(REF, REF), exporting(REF, card)):
+        assert not {name for name in work.ingredients["code"] if ".training." in name}
+
+
+def test_a_time_limit_is_not_worth_a_retry() -> None:
+    def after(error: Exception) -> bool:
+        return worth_a_retry(train, None, Failed(data=error))
+
+    assert after(ConnectionError("no network"))
+    assert after(Passing("the bucket is slow"))
+    assert not after(TaskRunTimeoutError("4 minutes"))
+    assert not after(BadInput("no such folder"))
+
+
+def test_a_heads_key_holds_whether_its_answers_may_be_mirrored() -> None:
+    head = Stage(start="x", train="head")
+    assert head.model_copy(update={"flip": False}).decisive() != head.decisive()
+
+
+def test_a_stages_key_forgets_names_and_limits_of_time() -> None:
+    stage = load_recipe("digits").stages["transfer"]
+    renamed = stage.model_copy(update={"start": "other", "labels": "x", "timeout_minutes": 5})
+    assert renamed.decisive() == stage.decisive()
+    assert stage.model_copy(update={"epochs": 99}).decisive() != stage.decisive()
+    # Only 'head then all' has a phase of the head's own.
+    assert stage.model_copy(update={"head_epochs": 99}).decisive() == stage.decisive()
+    everything = load_recipe("digits").stages["ten_class"]
+    assert everything.model_copy(update={"head_epochs": 99}).decisive() == everything.decisive()
+    assert everything.model_copy(update={"epochs": 99}).decisive() != everything.decisive()
+
+
+def test_every_setting_of_a_stage_is_in_some_key_or_is_known_to_be_idle() -> None:
+    both = Stage(start="x", train="head then all").decisive()
+    head, scratch = Stage(start="x", train="head").decisive(), Stage().decisive()
+    idle = {"start", "labels", "controls", "timeout_minutes"}
+    assert set(both) | set(head) | set(scratch) | idle == set(Stage.model_fields)
+
+
+def test_a_key_is_a_function_of_the_ingredients() -> None:
+    assert Work("t", {"a": 1, "b": 2}).key == Work("t", {"b": 2, "a": 1}).key
+    assert Work("t", {"a": 1}).key != Work("t", {"a": 2}).key
+    assert Work("t", {"a": 1}).key != Work("u", {"a": 1}).key
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+ingredients = st.dictionaries(
+    st.text(max_size=5),
+    st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
+
+
+@settings(deadline=None)
+@given(ingredients, ingredients)
+def test_two_keys_are_equal_where_the_ingredients_are(a: dict, b: dict) -> None:
+    same = json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    assert (Work("t", a).key == Work("t", b).key) == same
+    turned = dict(reversed(a.items()))
+    assert Work("t", turned).key == Work("t", a).key
+    assert re.fullmatch("t-[0-9a-f]{64}", Work("t", a).key)
+    for name in a:
+        without = {key: value for key, value in a.items() if key != name}
+        assert Work("t", without).key != Work("t", a).key
+
+
+GOOD: dict[str, Any] = {
+    "ref": {
+        "kind": "model",
+        "uri": "models/x",
+        "sha256": "0" * 64,
+        "size": 1,
+        "digest": "0" * 64,
+    },
+    "ingredients": {},
+}
+
+
+def test_a_sealed_record_comes_back_and_no_changed_byte_passes() -> None:
+    record = json.dumps(GOOD).encode()
+    sealed = seal(record)
+    assert unseal(sealed) == record
+    for place in range(len(sealed)):
+        flipped = bytearray(sealed)
+        flipped[place] ^= 1
+        try:
+            assert unseal(bytes(flipped)) == record  # white space between the values may change
+        except ValueError:
+            continue
+    digest = sealed.replace(b"0" * 64, b"0" * 63 + b"1", 1)
+    assert digest != sealed
+    with pytest.raises(ValueError, match="its hash is another"):
+        unseal(digest)
+
+
+def test_a_plain_record_is_read() -> None:
+    assert read_record(json.dumps(GOOD).encode()).ref.uri == "models/x"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"serializer": {"type": "pickle"}},
+        {"metadata": {"serializer": {"type": "json", "object_decoder": "os.system"}}},
+        {"data": "gASVIAAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOUjAV0b3VjaJSFlFKULg=="},
+        {"result": "gASVIAAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOUjAV0b3VjaJSFlFKULg=="},
+        {"ref": {**GOOD["ref"], "uri": "../../etc/passwd"}},
+        {"ref": {**GOOD["ref"], "uri": "/etc/passwd"}},
+        {"ref": {**GOOD["ref"], "size": -1}},
+        {"ref": {**GOOD["ref"], "more": 2}},
+    ],
+)
+def test_anything_else_is_no_record(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_record(json.dumps({**GOOD, **change}).encode())

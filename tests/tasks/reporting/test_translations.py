@@ -1,0 +1,127 @@
+"""Every word of the report has its Spanish: a new sentence without a translation fails here."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections import Counter
+from html import unescape
+
+import numpy as np
+import pytest
+from support.pages import DATA, Reader, drawn, plain
+
+from flows.parameters import Language
+from flows.recipes.load import load_recipe
+from tasks.cache.keys import code_digests, reporting
+from tasks.reporting import html as page
+from tasks.vision.figures import curves, predictions, style
+from tasks.vision.figures.numbers import MARKS
+from tasks.vision.figures.overfitting import SENTENCE
+from tasks.vision.figures.words import WORDS
+
+SPANISH = page.translation("es")
+LANGUAGES = set(typing.get_args(Language))
+BUILT_IN = {load_recipe(name, {}).description for name in ("digits", "cifar10", "classroom")}
+
+
+def marks(text: str) -> Counter[str]:
+    """What a translation must keep: places for values, percent signs, tags and their classes."""
+    return Counter(re.findall(r"%\(\w+\)s|%%|\{\w*\}|</?\w+[^>]*>|[▲▼✓✗]", text))
+
+
+def test_every_message_of_the_page_is_translated_and_no_other() -> None:
+    assert set(SPANISH) == page.messages() | BUILT_IN
+
+
+@pytest.mark.parametrize("english", sorted(SPANISH))
+def test_a_translation_keeps_what_the_message_holds(english: str) -> None:
+    spanish = SPANISH[english]
+    assert marks(spanish) == marks(english)
+    assert spanish.strip() == spanish
+    assert spanish
+    assert english[-1] not in ".:?" or spanish[-1] == english[-1]
+
+
+@pytest.mark.parametrize("lang", sorted(LANGUAGES - {"en"}))
+def test_every_word_in_a_figure_is_translated(lang: str) -> None:
+    assert set(WORDS[lang]) == set(WORDS["en"])
+    for key, english in WORDS["en"].items():
+        assert marks(WORDS[lang][key]) == marks(english), key
+    assert set(marks(SENTENCE[lang])) == set(marks(SENTENCE["en"]))
+
+
+def test_every_place_has_the_same_languages() -> None:
+    files = {path.stem for path in page.TRANSLATIONS.iterdir()}
+    assert LANGUAGES == {"en"} | files == set(WORDS) == set(SENTENCE) == set(MARKS)
+
+
+def test_the_spanish_page_has_no_english_word_and_no_decimal_point() -> None:
+    english, html = page.render(DATA, drawn(DATA)), page.render(DATA, drawn(DATA), "es")
+    said = " ".join(Reader(html).said)
+    for word in ("the", "of", "and", "with", "stage", "trains", "images", "accuracy"):
+        assert not re.search(rf"\b{word}\b", said), word
+        assert re.search(rf"\b{word}\b", " ".join(Reader(english).said)), word
+    assert not re.search(r"(?<![\d.])\.\d{3}\b", said)
+    text = plain(html)
+    assert "transfer ▲ salió ganando con su punto de partida." in text
+    scratch = "la del entrenamiento desde cero durante 2 épocas, 0,914"
+    assert f"es 0,955; {scratch}: +4,1 puntos en 4,7 s menos." in text
+    assert "todas 45 000 5000 10 000" in text
+    assert "12 346 imágenes por segundo" in text
+    assert "Su intervalo del 95 % 0,970–0,990" in text
+
+
+def test_numbers_stay_with_their_units() -> None:
+    html = unescape(page.render(DATA, {}, "es"))
+    assert re.findall(r"\d (?:s|min|h|%)\b", re.sub(r"<pre.*?</pre>", "", html, flags=re.S)) == []
+    assert "4\xa0min 25\xa0s" in html
+
+
+def test_figures_speak_spanish() -> None:
+    history = [
+        {
+            "epoch": i,
+            "loss": 1 / i,
+            "accuracy": 0.5 + i / 10,
+            "validation_loss": 1 / i,
+            "validation_accuracy": 0.5 + i / 10,
+        }
+        for i in (1, 2, 3)
+    ]
+    figure = curves.accuracy_curves(history, "", 3, "es")
+    style.png(figure)
+    [axes] = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("época", "exactitud")
+    assert axes.texts[0].get_text() == "mejor época, la 3: 0,800"
+    ticks = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert all(re.fullmatch(r"0,\d+", tick) for tick in ticks), ticks
+    matrix = predictions.confusion_matrix([[12000, 120], [1, 30]], ["a", "b"], "", "es").axes[0]
+    assert [text.get_text().replace("\xa0", " ") for text in matrix.texts] == [
+        *("12\u202f000", "99 %", "120", "1,0 %", "1", "3,2 %", "30", "97 %")
+    ]
+    picture = np.zeros((1, 8, 8, 3), np.uint8)
+    grid = predictions.prediction_grid(
+        picture, [1], np.array([[0.999, 0.001]]), ["a", "b"], "", "es"
+    )
+    assert "a >0,99\nes b" in [text.get_text() for text in grid.axes[0].texts]
+
+
+def test_language_and_wording_decide_the_report_and_nothing_else_does() -> None:
+    english, spanish = (reporting({"lang": lang}) for lang in ("en", "es"))
+    assert english.key != spanish.key
+    assert set(english.ingredients["texts"]) == {"report.html", "es.toml"}
+    assert {"tasks.vision.figures.words", "tasks.vision.figures.numbers"} <= set(
+        english.ingredients["code"]
+    )
+    assert (
+        code_digests("tasks.vision.training.stage")
+        .keys()
+        .isdisjoint(
+            {
+                "tasks.vision.figures.words",
+                "tasks.vision.figures.numbers",
+                "tasks.vision.figures.overfitting",
+            }
+        )
+    )

@@ -1,0 +1,88 @@
+"""A model's card speaks of what this model saw, and in numbers that agree with their nouns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.cards import bare_card
+
+from tasks.progress import counted
+from tasks.runs.model_card import Facts, model_card
+from tasks.store.base import Ref
+from tasks.vision.data.dataset import Description
+from tasks.vision.recipe.schema import Network
+from tasks.vision.trained_model import Architecture
+
+
+def facts(**card: Any) -> Facts:
+    built = Architecture(network=Network(), image_size=32, outputs=1, mean=(0, 0, 0), std=(1, 1, 1))
+    bare = bare_card(built, ["a", "b"], [["a"], ["b"]])
+    metrics = {
+        **dict.fromkeys(["accuracy", "accuracy_tta", "majority", "balanced_accuracy"], 0.5),
+        "images": 1,
+        "accuracy_interval": (0.4, 0.6),
+        "pr_auc": None,
+        "ece": 0.1,
+        "brier": 1.0,
+        "precision": {"a": 0.5, "b": 0.5},
+        "recall": {"a": 0.5, "b": 0.5},
+    }
+    ref = Ref(kind="model", uri="x", sha256="0" * 64, size=1, digest="0" * 64)
+    data = Description.model_construct(
+        classes=["a", "b"],
+        counts={"train": [1, 1], "validation": [1, 1], "test": [1, 0]},
+        image_size=32,
+        unreadable=["train/a/1.png: damaged"],
+        duplicates=[("a", "b")],
+    )
+    return Facts(
+        stage="s",
+        run="r",
+        recipe="mine",
+        seed=0,
+        source="photos",
+        card=bare.model_copy(update=card),
+        model=ref,
+        limits={},
+        scores={"metrics": metrics, "confusion": [[1, 0], [0, 0]], "confused": []},
+        dataset=ref,
+        data=data,
+        start=None,
+        versions={},
+    )
+
+
+def test_what_was_drawn_anew_of_what_was_handed_on_is_said() -> None:
+    start = ("baseline", facts().model)
+    assert "| drawn anew | 50% of each kernel" in model_card(
+        replace(facts(perturb=0.5), start=start)
+    )
+    assert "drawn anew" not in model_card(replace(facts(), start=start))
+
+
+@pytest.mark.parametrize("train", ["all", "head", "head then all"])
+def test_mirror_images_are_named_where_the_model_may_see_them(train: str) -> None:
+    without, with_them = (model_card(facts(train=train, flip=flip)) for flip in (False, True))
+    assert "averaged over moved copies" in without
+    assert "It never saw mirror images." in without
+    assert "averaged over moved and mirrored copies" in with_them
+    assert "never saw" not in with_them
+
+
+def test_one_is_not_many() -> None:
+    page = model_card(facts(frozen_blocks=1))
+    for words in (
+        "but the first block, 1 epoch on 1 image;",
+        "On 1 test image,",
+        "1 test image has a twin",
+        "(1 file could not be read)",
+    ):
+        assert words in page
+    assert "2 epochs on 3,000 images;" in model_card(facts(epochs=2, images=3000))
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 files"), (1, "1 file"), (1200, "1,200 files")])
+def test_counts_agree_with_their_nouns(count: int, said: str) -> None:
+    assert counted(count, "file") == said

@@ -1,0 +1,106 @@
+"""The copies of a bucket's blobs on this machine: fetched once, hashed at every use, removed when unused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.buckets import StartRelay, line
+
+from tasks.store.base import Damaged, Missing, StoreError
+from tasks.store.opening import open_store
+from tasks.store.s3.blob_cache import cache_folder
+
+
+def test_a_worker_downloads_a_blob_once(bucket: str, relay: StartRelay) -> None:
+    ref = open_store(f"s3://{bucket}/x").put("dataset", b"pixels" * 1000)
+    watch = relay()
+    for _ in range(3):
+        assert open_store(f"s3://{bucket}/x").fetch(ref).read_bytes() == b"pixels" * 1000
+    assert (watch.count("HEAD"), watch.count("GET")) == (3, 1)
+    assert [path.name for path in cache_folder().iterdir()] == [ref.sha256]
+
+
+def test_a_damaged_cache_is_healed(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("dataset", b"pixels")
+    for damage in (b"pixelz", b"", b"more pixels"):
+        store.fetch(ref).write_bytes(damage)
+        assert store.fetch(ref).read_bytes() == b"pixels"
+    assert len(list(cache_folder().iterdir())) == 1
+
+
+def test_a_cached_copy_does_not_hide_that_the_store_lost_its_own(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("dataset", b"pixels")
+    store.fetch(ref)
+    store.write(ref.uri, b"cut")
+    with pytest.raises(Damaged):
+        store.fetch(ref)
+    store.delete(ref.uri)
+    with pytest.raises(Missing):
+        store.fetch(ref)
+
+
+def test_nothing_damaged_stays_in_the_cache(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("dataset", b"pixels")
+    store.write(ref.uri, b"pixelz")
+    with pytest.raises(Damaged):
+        store.fetch(ref)
+    assert list(cache_folder().iterdir()) == []
+
+
+def test_the_cache_is_where_the_environment_says(
+    s3_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cache_folder() == tmp_path / "blobs"
+    monkeypatch.delenv("RELEVO_BLOB_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg/relevo/blobs"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache/relevo/blobs"
+
+
+def test_what_is_long_unused_leaves_the_cache(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    used, unused, new = (store.put("dataset", content) for content in (b"used", b"unused", b"new"))
+    kept = [store.fetch(used), store.fetch(unused)]
+    kept += [cache_folder() / name for name in (f".partial-{'0' * 32}", "somebody's notes")]
+    for path in kept:
+        path.touch()
+        os.utime(path, (0, 0))
+    store.fetch(used)
+    store.fetch(new)
+    names = {used.sha256, new.sha256, "somebody's notes"}
+    assert {path.name for path in cache_folder().iterdir()} == names
+
+
+def test_an_unusable_cache_folder_is_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = open_store(f"s3://{bucket}").put("dataset", b"pixels")
+    monkeypatch.setenv("RELEVO_BLOB_CACHE", __file__)
+    with pytest.raises(
+        StoreError, match=r"cache folder .+ can't be used \(.+\).+RELEVO_BLOB_CACHE"
+    ) as raised:
+        open_store(f"s3://{bucket}").fetch(ref)
+    line(raised.value)
+
+
+def test_bytes_that_the_way_has_changed_are_fetched_again(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tasks.store.s3.blob_cache as module
+
+    store = open_store(f"s3://{bucket}")
+    ref = store.put("model", b"pixels")
+    looks: list[Path] = []
+
+    def hash_of(path: Path) -> tuple[str, int]:
+        looks.append(path)
+        return ("0" * 64, 6) if len(looks) == 1 else (ref.sha256, ref.size)
+
+    monkeypatch.setattr(module, "sha256_of", hash_of)
+    assert store.fetch(ref).read_bytes() == b"pixels"
+    assert len(looks) == 2

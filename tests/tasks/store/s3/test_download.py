@@ -1,0 +1,108 @@
+"""Images that lie in a bucket: brought once, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.buckets import StartRelay
+from support.images import png, small_set, write_folder, write_zip
+
+from tasks.io.locations import local_data, store_address
+from tasks.store.base import StoreError
+from tasks.vision.data.sources import find_source, fingerprint, read_source
+from tasks.vision.errors import BadInput
+
+
+def upload(s3: Any, bucket: str, files: dict[str, bytes], prefix: str = "") -> None:
+    for name, content in files.items():
+        if content:
+            s3.put_object(Bucket=bucket, Key=f"{prefix}{name}", Body=content)
+
+
+def test_a_folder_in_a_bucket_is_the_folder_that_was_put_there(
+    bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    files = {**small_set(), "train/a b/ü 1.png": png(7), "test/a b/1.png": png(8)}
+    upload(s3, bucket, files, "pictures/")
+    s3.put_object(Bucket=bucket, Key="pictures/train/", Body=b"")  # as consoles mark a folder
+    here = find_source(str(write_folder(tmp_path / "here", files)))
+    there = find_source(local_data(f"s3://{bucket}/pictures/"))
+    assert fingerprint(there) == fingerprint(here)
+    a, b = (read_source(source, 8) for source in (here, there))
+    assert a.classes == b.classes
+    assert all(np.array_equal(a.splits[s].images, b.splits[s].images) for s in ("train", "test"))
+
+
+def test_an_archive_is_brought_once_and_again_when_it_changes(
+    bucket: str, s3: Any, tmp_path: Path, relay: StartRelay
+) -> None:
+    archive = write_zip(tmp_path / "x.zip", small_set())
+    upload(s3, bucket, {"x.zip": archive.read_bytes()})
+    watch = relay()
+    first = local_data(f"s3://{bucket}/x.zip")
+    assert Path(first).read_bytes() == archive.read_bytes()
+    got = watch.count("GET")
+    assert local_data(f"s3://{bucket}/x.zip") == first
+    assert watch.count("GET") == got
+    upload(s3, bucket, {"x.zip": b"another"})
+    assert Path(local_data(f"s3://{bucket}/x.zip")).read_bytes() == b"another"
+
+
+def test_what_is_long_unused_makes_room(bucket: str, s3: Any) -> None:
+    upload(s3, bucket, {f"{name}/train/a/1.png": b"x" for name in ("used", "unused", "new")})
+    brought = [Path(local_data(f"s3://{bucket}/{name}")) for name in ("used", "unused")]
+    for path in brought:
+        os.utime(path.parent, (0, 0))
+    local_data(f"s3://{bucket}/used")
+    local_data(f"s3://{bucket}/new")
+    assert [path.exists() for path in brought] == [True, False]
+    assert len(list(brought[0].parents[1].iterdir())) == 2
+
+
+def test_an_answer_that_breaks_off_leaves_nothing_half_brought(
+    bucket: str, s3: Any, relay: StartRelay, tmp_path: Path
+) -> None:
+    upload(s3, bucket, {"train/a/1.png": b"x" * 10_000, "train/a/2.png": b"y" * 10_000}, "p/")
+    broken: list[str] = []
+
+    def fault(name: str) -> str | None:
+        if "2.png" in name and len(broken) < 2:
+            broken.append(name)
+            return "truncate"
+        return None
+
+    relay(fault)
+    folder = Path(local_data(f"s3://{bucket}/p"))
+    assert [path.stat().st_size for path in sorted(folder.rglob("*.png"))] == [10_000, 10_000]
+    assert broken
+    relay(lambda name: (403, "AccessDenied") if "2.png" in name else None)
+    s3.put_object(Bucket=bucket, Key="p/train/a/3.png", Body=b"z")
+    with pytest.raises(StoreError):
+        local_data(f"s3://{bucket}/p")
+    places = list((tmp_path / "data").iterdir())
+    assert [place / "p" for place in places] == [folder], "nothing half-brought beside the whole"
+
+
+def test_what_is_not_there_or_climbs_out_is_one_line(bucket: str, s3: Any) -> None:
+    with pytest.raises(BadInput, match="nothing lies at"):
+        local_data(f"s3://{bucket}/nowhere")
+    with pytest.raises(StoreError, match="no such bucket"):
+        local_data("s3://not-a-bucket-of-mine/x")
+    s3.put_object(Bucket=bucket, Key="bad/../../x.png", Body=b"z")
+    with pytest.raises(StoreError, match="rename it"):
+        local_data(f"s3://{bucket}/bad")
+
+
+def test_a_store_is_the_one_given_or_the_environments_or_a_folder_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RELEVO_STORE", raising=False)
+    assert store_address(None) == str(tmp_path / "artifacts")
+    monkeypatch.setenv("RELEVO_STORE", "s3://bucket/x")
+    assert store_address(None) == "s3://bucket/x"
+    assert store_address("y") == str(tmp_path / "y")

@@ -1,0 +1,89 @@
+"""Addresses with a name and a password in them: neither is ever repeated to anybody."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from support.command import Relevo
+
+from flows.cli import prefect_server
+from flows.recipes.load import load_recipe
+from tasks.io.locations import local_data
+from tasks.monitoring import mlflow
+from tasks.progress import Event, listening
+from tasks.store.addresses import without_secrets
+from tasks.store.base import StoreError
+from tasks.store.opening import open_store
+from tasks.vision.errors import BadInput
+
+SECRET = "me:TOPSECRET/with+slashes@"
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ("http://host:4200/api is there", "http://host:4200/api is there"),
+        (f"at http://{SECRET}host:4200/api, no", "at http://host:4200/api, no"),
+        (f"'s3://{SECRET}bucket' or https://{SECRET}b", "'s3://bucket' or https://b"),
+        ("ask you@example.com", "ask you@example.com"),
+    ],
+)
+def test_only_what_stands_before_the_at_sign_goes(given: str, left: str) -> None:
+    assert without_secrets(given) == left
+
+
+@pytest.mark.parametrize("store", [f"https://{SECRET}host", f"s3://{SECRET}bucket/x"])
+def test_a_store_that_is_refused_is_named_without_secrets(store: str) -> None:
+    with pytest.raises(StoreError) as refused:
+        open_store(store)
+    assert "TOPSECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("bucket", [f"{SECRET}bucket", "Bucket", "10.0.0.1", "b" * 64, ""])
+def test_data_in_what_is_no_bucket_is_refused_before_anything_is_sent(bucket: str) -> None:
+    with pytest.raises(StoreError, match=r"^data 's3://.*: expected s3://bucket/") as refused:
+        local_data(f"s3://{bucket}/pictures")
+    assert "TOPSECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["https", "http", "gs", "file"])
+def test_data_at_another_address_is_refused_without_its_secrets(scheme: str) -> None:
+    with pytest.raises(BadInput, match=rf"'{scheme}://host/x.zip'.+give a path") as refused:
+        local_data(f"{scheme}://{SECRET}host/x.zip")
+    assert "TOPSECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("secret", [SECRET, "me:TOPSECRET@"])
+def test_a_prefect_server_that_does_not_answer_is_named_without_secrets(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefect_server, "KNOCKS", 1)
+    with pytest.raises(BadInput, match="doesn't answer") as refused:
+        prefect_server._check_server(f"http://{secret}127.0.0.1:9/api")
+    assert "TOPSECRET" not in str(refused.value)
+    assert "127.0.0.1:9/api" in str(refused.value)
+
+
+def test_what_mlflow_says_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+
+    def fail(address: str, *_: Any) -> None:
+        raise ConnectionError(f"API request to {address}/api/2.0 failed")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{SECRET}host")
+    monkeypatch.setattr(mlflow, "_log", fail)
+    told: list[Event] = []
+    with listening(told.append):
+        mlflow.track({}, load_recipe("digits"), {}, "store", datetime.now(UTC))
+    assert [event.message for event in told] == [
+        "not logged: API request to http://host/api/2.0 failed"
+    ]
+
+
+def test_the_command_line_repeats_no_secret(relevo: Relevo) -> None:
+    done = relevo("run", "--data", f"https://{SECRET}host/x.zip")
+    assert done.status == 2
+    assert "TOPSECRET" not in done.out + done.err
+    assert "https://host/x.zip" in done.err

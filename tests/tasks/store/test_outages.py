@@ -1,0 +1,120 @@
+"""A server that is away for a while: commands say so at once, jobs wait for it to come back."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from support.buckets import StartRelay
+from support.relay import Fault
+
+from tasks.cache.cached_task import Shelf
+from tasks.cache.records import Done, Work
+from tasks.io.checkpoints import Checkpoints
+from tasks.store import lease as leases
+from tasks.store.base import Passing
+from tasks.store.opening import open_store
+from tasks.store.outages import outlasting
+from tasks.vision.training.state import Snapshot
+
+Away = Callable[[float], None]
+
+
+@pytest.fixture
+def away(relay: StartRelay, no_waiting: None) -> Callable[[float], None]:
+    """From now on and for so many seconds, the server answers nothing but errors."""
+
+    def begin(seconds: float) -> None:
+        end = time.monotonic() + seconds
+
+        def fault(name: str) -> Fault | None:
+            return (500, "InternalError") if time.monotonic() < end else None
+
+        relay(fault)
+
+    return begin
+
+
+def test_a_command_is_told_at_once_and_a_job_waits(
+    bucket: str, away: Away, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(f"s3://{bucket}")
+    ref = store.put("model", b"weights")
+    store.write("runs/a", b"summary")
+    away(600)  # longer than a job would wait
+    with pytest.raises(Passing):
+        store.read("runs/a")
+    away(3.0)
+    with outlasting():
+        assert store.read("runs/a") == b"summary"
+    assert [
+        r.getMessage().count("waiting for it") for r in caplog.records if r.name == "relevo"
+    ] == [1]
+    for ask in (
+        lambda: store.fetch(ref),
+        lambda: store.put("model", b"others"),
+        lambda: store.write("runs/b", b""),
+        lambda: store.touch("runs/a"),
+        lambda: list(store.keys("runs")),
+        lambda: store.entry("runs/a"),
+        lambda: store.delete("runs/a"),
+    ):
+        away(1.5)
+        with outlasting():
+            ask()
+    away(60)
+    with pytest.raises(Passing), outlasting(2):
+        store.read("runs/b")
+
+
+def test_who_waits_for_work_waits_for_the_server_too(
+    bucket: str, away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "POLL", 0.1)
+    store, order, begun = open_store(f"s3://{bucket}"), list[str](), threading.Event()
+
+    def hold() -> None:
+        with outlasting(), store.claim("work", pytest.fail):
+            begun.set()
+            time.sleep(4)
+            order.append("first")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    begun.wait(20)
+    with outlasting(), store.claim("work", lambda: away(2.0)):
+        order.append("second")
+    holder.join()
+    assert order == ["first", "second"]
+
+
+def test_a_record_out_of_reach_is_no_miss(bucket: str, away: Away) -> None:
+    store = open_store(f"s3://{bucket}")
+    ref, work = store.put("model", b"weights"), Work("train", {"seed": 1})
+    shelf = Shelf(store=store.uri)
+    done = Done(ref=ref, ingredients=work.ingredients).model_dump_json()
+    record = json.dumps({"metadata": {"serializer": {"type": "json"}}, "result": done}).encode()
+    shelf.write_path(work.key, record)
+    away(2.0)
+    assert shelf.read_path(work.key) == record
+
+
+def test_a_checkpoint_that_the_server_does_not_take_ends_no_training(
+    bucket: str, away: Away
+) -> None:
+    store = open_store(f"s3://{bucket}")
+    checkpoints = Checkpoints(store, "train-0")
+    for epoch in (1, 2, 3):
+        if epoch == 2:
+            away(60)
+        checkpoints.save(Snapshot({"weights": np.ones(3)}, {"phase": "all", "epoch": epoch}))
+        checkpoints.wait()
+        if epoch == 2:
+            away(0)
+    found = Checkpoints(store, "train-0").load()
+    assert found
+    assert found.values["epoch"] == 3

@@ -1,0 +1,159 @@
+"""Decoding one picture: every mode becomes upright RGB, and what is no image is named."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from support.images import encoded, png, read, refused, same, small_set, write_folder
+
+from tasks.vision.data import decode
+from tasks.vision.data.sources import ImageSet
+
+
+def solid(mode: str, value: Any, size: tuple[int, int] = (8, 8)) -> Image.Image:
+    return Image.new(mode, size, value)
+
+
+def palette(transparent: bool) -> Image.Image:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    if transparent:
+        image.info["transparency"] = 1
+    return image
+
+
+def grey16(value: int) -> Image.Image:
+    return Image.fromarray(np.full((8, 8), value, np.uint16))
+
+
+MODES: dict[str, tuple[bytes, tuple[int, int, int], int]] = {
+    "grey": (encoded(solid("L", 77), "PNG"), (77, 77, 77), 0),
+    "grey, transparent": (encoded(solid("L", 77), "PNG", transparency=77), (255, 255, 255), 0),
+    "grey and alpha": (encoded(solid("LA", (100, 128)), "PNG"), (177, 177, 177), 1),
+    "16-bit grey": (encoded(grey16(0x6480), "PNG"), (100, 100, 100), 0),
+    "16-bit grey, dark": (encoded(grey16(0x0180), "PNG"), (1, 1, 1), 0),
+    "16-bit grey TIFF": (encoded(grey16(0x6480), "TIFF"), (100, 100, 100), 0),
+    "one bit": (encoded(solid("1", 1), "PNG"), (255, 255, 255), 0),
+    "palette": (encoded(palette(False), "PNG"), (10, 200, 30), 0),
+    "palette, transparent": (encoded(palette(True), "PNG"), (255, 255, 255), 0),
+    "palette GIF": (encoded(palette(False), "GIF"), (10, 200, 30), 0),
+    "RGB": (encoded(solid("RGB", (1, 2, 3)), "PNG"), (1, 2, 3), 0),
+    "RGB, transparent": (
+        encoded(solid("RGB", (1, 2, 3)), "PNG", transparency=(1, 2, 3)),
+        (255, 255, 255),
+        0,
+    ),
+    "RGBA": (encoded(solid("RGBA", (200, 0, 0, 128)), "PNG"), (227, 127, 127), 1),
+    "RGBA WebP": (
+        encoded(solid("RGBA", (200, 0, 0, 128)), "WEBP", lossless=True),
+        (227, 127, 127),
+        1,
+    ),
+    "BMP": (encoded(solid("RGB", (1, 2, 3)), "BMP"), (1, 2, 3), 0),
+    "CMYK": (encoded(solid("CMYK", (0, 255, 255, 0)), "JPEG"), (255, 0, 0), 3),
+    "JPEG": (encoded(solid("RGB", (200, 30, 60)), "JPEG", quality=95), (200, 30, 60), 3),
+    "grey JPEG": (encoded(solid("L", 77), "JPEG"), (77, 77, 77), 1),
+    "large JPEG": (encoded(solid("RGB", (200, 30, 60), (900, 400)), "JPEG"), (200, 30, 60), 3),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    data, expected, tolerance = MODES[mode]
+    image = decode.decode(data, 8)
+    assert image.shape == (8, 8, 3)
+    assert image.dtype == np.uint8
+    assert np.abs(image.astype(int) - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+    corners = np.zeros((2, 2, 3), np.uint8)
+    corners[0, 0], corners[0, 1], corners[1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    upright = Image.fromarray(corners.repeat(16, 0).repeat(16, 1))
+    back = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
+    stored = upright if back is None else upright.transpose(Image.Transpose(back))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    image = decode.decode(encoded(stored, kind, exif=exif.tobytes(), **options), 32)
+    error = np.abs(image.astype(int) - np.asarray(upright)).mean()
+    assert error < 5, f"mean error {error}"
+
+
+def test_the_centre_square_is_kept() -> None:
+    wide = np.zeros((30, 90, 3), np.uint8)
+    wide[:, 30:60] = 200
+    for pixels in (wide, wide.transpose(1, 0, 2)):
+        image = decode.decode(encoded(Image.fromarray(np.ascontiguousarray(pixels)), "PNG"), 10)
+        assert image[2:8, 2:8].min() > 190
+
+
+def test_a_photograph_is_scaled_as_well_as_from_all_its_pixels() -> None:
+    pattern = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    photo = Image.fromarray(pattern).resize((512, 512), Image.Resampling.BICUBIC)
+    data = encoded(photo, "JPEG", quality=95)
+    whole = Image.open(io.BytesIO(data))
+    expected = np.asarray(ImageOps.fit(whole, (32, 32), Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(decode.decode(data, 32) - expected).mean() < 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_plain_png_has_the_pixels_that_pillow_reads(mode: str) -> None:
+    rng = np.random.default_rng(0)
+    smooth = rng.integers(0, 9, (40, 40, 3)).cumsum(0).cumsum(1).astype(np.uint8)
+    data = encoded(Image.fromarray(smooth).convert(mode), "PNG")
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.array_equal(decode.decode(data, 40), expected)
+
+
+def huge_png(colour: int) -> bytes:
+    """A well-formed PNG of a few bytes that claims 50,000 x 50,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, colour, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+UNREADABLE: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "not an image (0 bytes)"),
+    "text": (b"This is no image.", "not an image (17 bytes)"),
+    "cut PNG": (png(1, (40, 40))[:-2000], "damaged image"),
+    "cut plain PNG": (png(1)[:-60], "damaged image"),
+    "damaged PNG": (png(1).replace(b"IDAT", b"IDAT\xff\xff"), "damaged image"),
+    "header only": (png(1)[:20], "damaged image"),
+    "huge RGB": (huge_png(2), "50000 x 50000 pixels"),
+    "huge RGBA": (huge_png(6), "50000 x 50000 pixels"),
+    "float": (encoded(Image.new("F", (8, 8), 0.5), "TIFF"), "32-bit"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "not an image"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_is_no_image_is_named_and_left_out(case: str, tmp_path: Path) -> None:
+    data, reason = UNREADABLE[case]
+    files = small_set()
+    clean = read(write_folder(tmp_path / "clean", files))
+    bad = "train/car/3a.png"
+    path = write_folder(tmp_path / "set", files | {bad: data})
+    found = read(path, max_unreadable=0.1)
+    assert len(found.unreadable) == 1
+    assert found.unreadable[0].startswith(f"{bad}: ")
+    assert reason in found.unreadable[0]
+    assert "\n" not in found.unreadable[0]
+    assert same(ImageSet(found.classes, found.splits, []), clean)
+    refused(lambda: read(path), str(path), "1 of 14 images in train", bad, reason, "1.00%")

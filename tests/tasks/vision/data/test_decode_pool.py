@@ -1,0 +1,173 @@
+"""Many pictures at once: processes change nothing in the result, and none stays."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from support.command import ROOT
+from support.images import png, read, refused, same, write_zip
+
+from tasks.vision.data import decode_pool
+
+
+@pytest.fixture
+def large_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six hundred images, enough for processes, some of them unreadable."""
+    monkeypatch.setattr(decode_pool, "PROCESSES_FROM", 100)
+    monkeypatch.setattr(decode_pool, "CHUNK_IMAGES", 50)
+    files = {}
+    for index in range(600):
+        data = b"broken" if index % 97 == 5 else png(index, (8 + index % 2, 8))
+        files[f"{'test' if index % 5 == 0 else 'train'}/{index % 3}/{index}.png"] = data
+    return write_zip(tmp_path / "large.zip", files)
+
+
+def decoders(caller: int | None = None) -> list[psutil.Process]:
+    """The decoding processes among a caller's children: other libraries start processes, too."""
+    children = psutil.Process(caller).children()
+    return [
+        child
+        for child in children
+        if any("tasks.vision.data.decode_pool" in w for w in cmdline(child))
+    ]
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_the_number_of_workers_does_not_change_the_result(large_zip: Path) -> None:
+    alone = read(large_zip, workers=1, max_unreadable=0.1)
+    assert len(alone.unreadable) == 7
+    for count in (3, None):
+        assert same(read(large_zip, workers=count, max_unreadable=0.1), alone)
+    folder = large_zip.with_suffix("")
+    with zipfile.ZipFile(large_zip) as archive:
+        archive.extractall(folder)
+    assert same(read(folder, workers=2, max_unreadable=0.1), alone)
+    assert not decoders()
+
+
+def test_threads_give_the_same_as_processes(
+    large_zip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_processes = read(large_zip, workers=2, max_unreadable=0.1)
+    monkeypatch.setattr(decode_pool, "PROCESSES_FROM", 10**9)
+    assert same(read(large_zip, workers=3, max_unreadable=0.1), by_processes)
+
+
+def test_a_killed_worker_is_told_and_none_stays(large_zip: Path) -> None:
+    def files() -> Iterator[tuple[int, bytes]]:
+        image = png(1)
+        for index in itertools.count():  # no end, so that the killed one is asked again
+            if index == 300:
+                decoders()[0].kill()
+            yield index % 600, image
+
+    out = np.empty((600, 8, 8, 3), np.uint8)
+    with pytest.raises(ChildProcessError, match="exit status -9"):
+        decode_pool.decode_all(files(), out, workers=2)
+    assert not decoders()
+
+
+def test_a_fault_in_the_middle_of_a_large_job_is_refused_and_no_worker_stays(
+    large_zip: Path,
+) -> None:
+    data = bytearray(large_zip.read_bytes())
+    data[data.index(b"300.png") + 60] ^= 255
+    large_zip.write_bytes(data)
+    refused(lambda: read(large_zip, workers=2, max_unreadable=0.1), "300.png", "checksum")
+    assert not decoders()
+
+
+SCRIPT = """
+import hashlib, sys
+from tasks.vision.data import decode_pool, sources
+decode_pool.PROCESSES_FROM = 100
+found = sources.read_source(sources.find_source(sys.argv[1]), 8, workers=2, max_unreadable=0.1)
+print(hashlib.sha256(found.splits["train"].images.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("start", ["standard input", "file elsewhere"])
+def test_processes_need_no_main_guard(start: str, large_zip: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "-" if start == "standard input" else str(script), str(large_zip)],
+        input=SCRIPT if start == "standard input" else None,
+        capture_output=True,
+        text=True,
+        cwd=ROOT if start == "standard input" else tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    expected = read(large_zip, workers=1, max_unreadable=0.1).splits["train"].images
+    assert done.stdout.split() == [hashlib.sha256(expected.tobytes()).hexdigest()]
+    assert done.stderr == ""
+
+
+ENDLESS = """
+import itertools, sys
+import numpy as np
+from tasks.vision.data import decode_pool
+decode_pool.PROCESSES_FROM = 100
+image = open(sys.argv[1], "rb").read()
+def endless():
+    for index in itertools.count():
+        if index == 20_000:  # both workers have long been at it
+            print("ready", flush=True)
+        yield index % 600, image
+decode_pool.decode_all(endless(), np.empty((600, 8, 8, 3), np.uint8), workers=2)
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_caller(stop: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(png(1))
+    caller = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(tmp_path / "1.png")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with caller:
+        assert caller.stdout is not None
+        assert caller.stderr is not None
+        caller.stdout.readline()
+        children = decoders(caller.pid)
+        assert len(children) == 2
+        if stop == signal.SIGINT:
+            os.killpg(caller.pid, stop)  # as a terminal sends it: to the workers, too
+        else:
+            caller.send_signal(stop)
+        errors = caller.stderr.read().decode()
+        assert caller.wait(60) != 0
+    end = time.monotonic() + 60
+    while any(map(lives, children)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert errors.count("Traceback") == (1 if stop == signal.SIGINT else 0)
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,164 @@
+"""Pictures to predict come in batches, whatever they lie in, made ahead of whoever takes them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.images import png, write_folder, write_zip
+
+from tasks.inference.predict import Sample
+from tasks.vision.data import decode_pool, unlabelled
+from tasks.vision.data.prefetch import ahead
+from tasks.vision.data.unlabelled import Pictures
+from tasks.vision.text import shown
+
+
+def test_a_thousand_arguments_are_one_batch(tmp_path: Path) -> None:
+    files = {f"{row:03d}.png": png(row) for row in range(300)}
+    folder = write_folder(tmp_path / "folder", files)
+    given = [str(folder / name) for name in files]
+    with Pictures(given) as one_by_one, Pictures([str(folder)]) as together:
+        (a,), (b,) = one_by_one.batches(8), together.batches(8)
+    assert a.names == b.names == given
+    assert (a.images == b.images).all()
+
+
+def test_batches_keep_their_order_across_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unlabelled, "BATCH", 7)
+    monkeypatch.setattr(decode_pool, "PROCESSES_FROM", 10)  # one team of workers for all batches
+    files = {f"{row:02d}.png": b"broken" if row == 5 else png(row) for row in range(10)}
+    archive = write_zip(tmp_path / "a.zip", dict(reversed(files.items())))
+    folder = write_folder(tmp_path / "b", files)
+    with Pictures([str(archive), str(folder), str(folder / "00.png")]) as found:
+        assert len(found) == 21
+        batches = list(found.batches(8))
+    assert [len(each.names) + len(each.unreadable) for each in batches] == [7, 7, 7]
+    names = [name for each in batches for name in each.names]
+    expected = [str(place / name) for place in (archive, folder) for name in files]
+    expected.append(str(folder / "00.png"))
+    assert names == [name for name in expected if "05.png" not in name]
+    assert [name for each in batches for name in each.unreadable] == [
+        str(archive / "05.png"),
+        str(folder / "05.png"),
+    ]
+    images = np.concatenate([each.images for each in batches])
+    assert (images[:9] == images[9:18]).all()
+    assert (images[-1] == images[0]).all()
+
+
+def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "folder", {"a.png": png(1), "deep/c.png": png(2)})
+    (folder / "b\udcff.png").write_bytes(png(3))
+    (folder / "\udcfe").mkdir()
+    (folder / "\udcfe" / "d.png").write_bytes(png(4))
+    with Pictures([str(folder)]) as found:
+        (batch,) = found.batches(8)
+    assert batch.names == [str(folder / "a.png"), str(folder / "deep/c.png")]
+    assert batch.unreadable == {
+        str(folder / name): "its name is not UTF-8; rename it" for name in ("b\udcff.png", "\udcfe")
+    }
+    assert [shown(Path(name).name) for name in batch.unreadable] == ["b\\xff.png", "\\xfe"]
+
+
+@pytest.mark.parametrize("target", [".", "..", "../..", "link", "../other"])
+def test_a_link_that_leads_back_is_left_out_and_named_once(target: str, tmp_path: Path) -> None:
+    """To a folder that it lies in, to itself, or to one with a link to its own; a broken one beside it."""
+    folder = write_folder(tmp_path / "top", {"in/a.png": png(1), "z.png": png(2)})
+    (folder / "in/link").symlink_to(target)
+    (folder / "in/gone.png").symlink_to("nowhere")
+    if target == "../other":
+        (folder / "other").mkdir()
+        (folder / "other/link").symlink_to("../in")
+    with Pictures([str(folder)]) as found:
+        (batch,) = found.batches(8)
+    kept = [str(folder / "z.png"), str(folder / "in/a.png")]
+    back = "a link that leads back to where it lies; remove the link"
+    left = [name for name, reason in batch.unreadable.items() if reason == back]
+    assert str(folder / "in/gone.png") in batch.unreadable
+    if target == "../other":  # each is seen from the other, once
+        assert left == [str(folder / name) for name in ("in/link/link", "other/link/link")]
+    else:
+        assert batch.names == kept
+        assert left == [str(folder / "in/link")]
+
+
+def test_photos_of_formats_that_nothing_reads_are_left_out_and_named(tmp_path: Path) -> None:
+    files = {"a.heic": b"photo", "b.png": png(1), "c.txt": b"passed over"}
+    folder = write_folder(tmp_path / "folder", files)
+    archive = write_zip(tmp_path / "a.zip", {"only.avif": b"photo"})
+    with Pictures([str(folder), str(archive), str(folder / "a.heic")]) as found:
+        (batch,) = found.batches(8)
+    assert batch.names == [str(folder / "b.png")]
+    assert batch.unreadable == {
+        str(folder / "a.heic"): "HEIC can't be read; convert it to JPEG",
+        str(archive / "only.avif"): "AVIF can't be read; convert it to JPEG",
+    }
+
+
+def test_large_pictures_come_in_small_batches() -> None:
+    assert unlabelled.batch_size(32) == 2000
+    assert 1 <= unlabelled.batch_size(1024) <= 22
+    assert unlabelled.batch_size(100_000) == 1
+
+
+def counted(made: list[int], most: int) -> Generator[int, None, None]:
+    for number in range(most):
+        made.append(number)
+        yield number
+
+
+def test_what_comes_next_is_made_meanwhile_and_no_more_than_asked() -> None:
+    made: list[int] = []
+    with ahead(counted(made, 100), 3) as numbers:
+        assert next(numbers) == 0
+        end = time.monotonic() + 10
+        while len(made) < 5 and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        assert len(made) == 5  # one taken, three waiting, one in hand
+        assert list(numbers) == list(range(1, 100))
+
+
+def test_a_fault_comes_in_its_turn_and_no_thread_stays() -> None:
+    def faulty() -> Generator[int, None, None]:
+        yield 1
+        raise ValueError("the second")
+
+    with ahead(faulty(), 5) as items:
+        assert next(items) == 1
+        with pytest.raises(ValueError, match="the second"):
+            next(items)
+    closed: list[str] = []
+
+    def endless() -> Generator[int, None, None]:
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.append(threading.current_thread().name)
+
+    with ahead(endless(), 2) as items:
+        next(items)
+    assert closed == ["ahead"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+
+
+@pytest.mark.parametrize("count", [0, 5, 40, 1000, 12_345])
+def test_a_sample_is_spread_over_all_pictures(count: int) -> None:
+    sample = Sample(most=20)
+    numbers = np.arange(count)
+    for part in np.array_split(numbers, 7):
+        images = np.zeros((len(part), 2, 2, 3), np.uint8)
+        sample.offer(images, np.stack([part, -part], 1).astype(np.float32))
+    kept = [int(row[0]) for row in sample._probabilities]
+    assert len(kept) <= 80
+    assert kept == list(range(0, count, kept[1] - kept[0] if len(kept) > 1 else 1))
+    assert len(kept) >= min(count, 20)
+    assert sample.grid(["a", "b"], "many").startswith(b"\x89PNG")

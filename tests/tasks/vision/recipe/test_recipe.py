@@ -1,0 +1,340 @@
+"""A recipe is strict: what is wrong in it is refused in one line with the nearest right name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.command import ROOT
+
+from flows.recipes.load import load_recipe
+from tasks.vision.data.targets import apply_scheme
+from tasks.vision.errors import BadInput
+from tasks.vision.recipe.parse import parse_recipe
+from tasks.vision.recipe.schema import LabelScheme
+
+GOOD = """
+[data]
+source = "digits"
+[labels.car]
+targets = { car = ["1"] }
+rest = "other"
+[stages.baseline]
+labels = "car"
+[stages.transfer]
+start = "baseline"
+train = "head"
+"""
+
+
+def refused(text: str, **settings: object) -> str:
+    with pytest.raises(BadInput) as caught:
+        parse_recipe(text, "mine", settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_good_recipe_is_read_in_graph_order() -> None:
+    recipe = parse_recipe(GOOD.replace("transfer", "a_first_by_name"), "mine", {})
+    assert list(recipe.ordered()) == ["baseline", "a_first_by_name"]
+    assert list(recipe.ordered(["baseline"])) == ["baseline"]
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10", "classroom"])
+def test_built_in_recipes_have_the_five_stages(name: str) -> None:
+    stages = load_recipe(name).stages
+    for stage in (
+        "baseline",
+        "transfer",
+        "ten_class",
+        "ten_class_from_baseline",
+        "ten_class_from_transfer",
+    ):
+        assert stage in stages
+    assert stages["transfer"].start == "baseline"
+    assert stages["transfer"].train == "head"
+    assert stages["ten_class"].start is None
+
+
+def test_the_exercise_limits_its_classes() -> None:
+    for name in ("cifar10", "classroom"):
+        limits = load_recipe(name).labels["car_truck"].limits
+        assert limits == {"car": 5000, "truck": 5000, "other": 10000}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("train = ", "trian = "), "stages.transfer.trian is not there; did you mean 'train'?"),
+        (("[data]", "[dta]"), "dta is not there; did you mean 'data'?"),
+        (('start = "baseline"', 'start = "basline"'), "did you mean 'baseline'?"),
+        (('labels = "car"', 'labels = "cars"'), "did you mean 'car'?"),
+        (('[stages.baseline]\nlabels = "car"', '[stages.baseline]\nstart = "transfer"'), "circle"),
+        (('rest = "other"', 'rest = "car"'), "own name"),
+        (('{ car = ["1"] }', '{ car = ["1"], truck = ["1"] }'), "keep one"),
+        (('train = "head"', 'train = "tail"'), "'all', 'head' or 'head then all'"),
+        (('train = "head"', "epochs = 0"), "stages.transfer.epochs = 0"),
+        (('train = "head"', "epochs = -3"), "stages.transfer.epochs = -3"),
+        (('train = "head"', "rate = nan"), "stages.transfer.rate = nan"),
+        (('source = "digits"', 'source = "digits"\nvalidation = 1.0'), "data.validation = 1.0"),
+        (('source = "digits"', 'source = "digits"\nvalidation = 0.0'), "data.validation = 0.0"),
+        (('source = "digits"', ""), "data.source is missing"),
+        (("[data]", "[data"), "is not TOML"),
+        (("[data]", "defaults = 3\n[data]"), "defaults = 3: expected a table of keys and values"),
+        (("[stages.transfer]", '[stages."año"]'), "stage 'año': use a to z, digits and _"),
+        (
+            ("[stages.transfer]", f"[stages.{'a' * 300}]"),
+            "stage 'aaaaaaaaaaaaaaaaaaaa…': use a to z",
+        ),
+        (("{ car = ", f"{{ {'c' * 61} = "), "labels.car: target 'cccccccccccccccccccc…'"),
+        (("{ car = ", '{ "" = '), "target '': expected a name of 1 to 60 characters"),
+        (("{ car = ", '{ "a\\nb" = '), r"target 'a\nb': expected a name of 1 to 60 characters"),
+        (('rest = "other"', f'rest = "{"o" * 61}"'), "target 'oooooooooooooooooooo…'"),
+        (("[labels.car]", f"[labels.{'s' * 61}]"), "labels.'ssssssssssssssssssss…': use 1 to 60"),
+    ],
+)
+def test_what_is_wrong_is_named(change: tuple[str, str], expected: str) -> None:
+    assert change[0] in GOOD
+    assert expected in refused(GOOD.replace(*change))
+
+
+@pytest.mark.parametrize("name", ["", " ", "n" * 61, "../../../pwned", "a\\b", "a\nb", "a\x00b"])
+def test_a_recipe_is_called_by_a_name_of_one_line_that_is_no_path(name: str) -> None:
+    text = refused(GOOD, name=name)
+    assert "name = '" in text
+    assert "expected 1 to 60 characters" in text
+    assert len(text) < 200
+
+
+def test_names_of_any_language_and_of_full_length_are_good() -> None:
+    long = GOOD.replace("car = ", f'"{"車" * 60}" = ').replace("baseline", "b" * 60)
+    assert parse_recipe(long, "n" * 60, {}).name == "n" * 60
+    assert parse_recipe(GOOD, "mine", {"name": "año 2, “señales”"}).name == "año 2, “señales”"
+
+
+@pytest.mark.parametrize("text", ['[data]\nsource = "digits"', '[data]\nsource = "x"\n[stages]\n'])
+def test_a_recipe_without_stages_is_told_to_add_one(text: str) -> None:
+    assert refused(text) == "recipe 'mine': it has no stage to train; add a [stages.NAME]"
+
+
+def test_blocks_that_stay_frozen_leave_some_to_train() -> None:
+    all_layers = GOOD.replace('train = "head"', "frozen_blocks = 2")
+    assert parse_recipe(all_layers, "mine", {}).stages["transfer"].frozen_blocks == 2
+    text = refused(all_layers.replace("= 2", "= 3"))
+    assert "stages.transfer.frozen_blocks = 3" in text
+    assert "can keep 2 of its blocks frozen" in text
+
+
+def test_what_trains_from_scratch_is_not_perturbed() -> None:
+    tuned = GOOD.replace('train = "head"', "frozen_blocks = 1\nperturb = 0.5")
+    one = parse_recipe(tuned, "mine", {}).stages["transfer"]
+    assert (one.perturb, one.frozen_blocks) == (0.5, 1)
+    assert all(control.perturb == 0 for control in one.controls_of(one.network).values())
+
+
+def test_a_head_needs_a_start() -> None:
+    assert "needs a start" in refused(GOOD.replace('start = "baseline"\n', ""))
+
+
+def test_settings_lie_over_the_recipe() -> None:
+    recipe = parse_recipe(GOOD, "mine", {"stages.baseline.epochs": 3, "defaults.batch_size": 7})
+    assert recipe.stages["baseline"].epochs == 3
+    assert [stage.batch_size for stage in recipe.stages.values()] == [7, 7]
+
+
+def test_the_epochs_of_a_head_are_its_own() -> None:
+    assert parse_recipe(GOOD, "mine", {}).stages["transfer"].epochs == 30
+    changed = parse_recipe(GOOD, "mine", {"stages.transfer.epochs": 2}).stages["transfer"]
+    assert changed.epochs == 2
+
+
+def test_tables_within_a_stage_are_laid_over_the_defaults_key_by_key() -> None:
+    defaults = '[defaults.network]\nkind = "classroom"\nwidths = [8, 8]\n'
+    recipe = parse_recipe(defaults + GOOD, "mine", {"stages.baseline.network.widths": [4, 4]})
+    network = recipe.stages["baseline"].network
+    assert (network.kind, network.widths) == ("classroom", (4, 4))
+    without = parse_recipe(GOOD, "mine", {"stages.baseline.network.widths": [4]})
+    assert without.stages["baseline"].network.widths == (4,)
+
+
+def test_a_stage_is_measured_against_the_network_that_was_handed_on() -> None:
+    recipe = parse_recipe(GOOD, "mine", {"stages.baseline.network.widths": [4, 5]})
+    assert recipe.network(recipe.stages["transfer"]).widths == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("stages.transfer.head_epochs", 3, "head_epochs has no effect"),
+        ("stages.transfer.frozen_blocks", 1, "frozen_blocks has no effect"),
+        ("stages.baseline.frozen_blocks", 1, "frozen_blocks has no effect"),
+        ("stages.transfer.perturb", 0.5, "perturb has no effect"),
+        ("stages.transfer.shift", 1, "starts from 'baseline' and trains 'head'; remove it"),
+        ("stages.transfer.network.widths", [4], "network has no effect"),
+        ("stages.baseline.features", "every layer", "features has no effect"),
+        ("stages.baseline.controls", True, "starts from nothing"),
+        ("stages.transfer.early", {"epochs": 1, "image_size": 24}, "early has no effect"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(path: str, value: object, expected: str) -> None:
+    assert expected in refused(GOOD, **{path: value})
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_a_built_in_recipe_may_be_cut_short(epochs: int) -> None:
+    short = {"stages.baseline.epochs": epochs, "stages.ten_class.epochs": epochs}
+    asked = load_recipe("cifar10", short)
+    assert [asked.stages[name].epochs for name in ("baseline", "ten_class")] == [epochs] * 2
+    cut = load_recipe("cifar10").shortened(epochs)
+    assert max(stage.epochs for stage in cut.stages.values()) == epochs
+
+
+@pytest.mark.parametrize(
+    ("early", "expected"),
+    [
+        ({"epochs": 0, "image_size": 24}, "stages.baseline.early.epochs = 0"),
+        (
+            {"epochs": 2, "image_size": 32},
+            "expected 16 or more for the network fast 64/256/256, and less",
+        ),
+        ({"epochs": 2, "image_size": 32}, "less than the images' 32"),
+        ({"epochs": 2, "image_size": 8}, "stages.baseline.early.image_size = 8"),
+        ({"epochs": 2, "size": 24}, "stages.baseline.early.size is not there"),
+        ({"epochs": 2}, "stages.baseline.early.image_size is missing"),
+    ],
+)
+def test_early_epochs_that_cannot_be_are_refused(early: dict[str, int], expected: str) -> None:
+    assert expected in refused(GOOD, **{"stages.baseline.early": early})
+
+
+def test_a_layer_too_wide_for_any_memory_is_refused() -> None:
+    widths = {"stages.baseline.network.widths": [32, 64, 100_000]}
+    assert "less than or equal to 8192" in refused(GOOD, **widths)
+
+
+def test_a_network_for_one_size_of_image_takes_no_smaller_ones() -> None:
+    network = {"kind": "classroom", "widths": [8, 8, 16]}
+    early = {"epochs": 2, "image_size": 24}
+    settings = {"stages.baseline.network": network, "stages.baseline.early": early}
+    assert "takes images of one size alone" in refused(GOOD, **settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("stages.basline.epochs", "did you mean 'baseline'?"),
+        ("stages.baseline.epoch", "did you mean 'epochs'?"),
+        ("stage.baseline.epochs", "did you mean 'stages'?"),
+        ("sead", "did you mean 'seed'?"),
+        ("seed.epochs", "is a value, not a table"),
+    ],
+)
+def test_a_setting_that_is_not_there(path: str, expected: str) -> None:
+    message = refused("seed = 1\n" + GOOD, **{path: 3})
+    assert expected in message
+
+
+def test_unknown_recipes_get_the_nearest_name() -> None:
+    with pytest.raises(BadInput, match="did you mean 'digits'"):
+        load_recipe("digit")
+
+
+def test_a_scheme_maps_classes_onto_targets() -> None:
+    scheme = LabelScheme(
+        targets={"car": ["automobile"], "truck": ["truck"]}, rest="other", limits={}
+    )
+    targets = apply_scheme(scheme, ["airplane", "automobile", "truck"])
+    assert targets.labels == ["car", "truck", "other"]
+    assert targets.of(["airplane", "automobile", "truck"]).tolist() == [2, 0, 1]
+    assert not targets.binary
+
+
+def test_limits_shift_the_logits_by_what_they_change_in_the_frequencies() -> None:
+    names = ["automobile", "truck", "bird"]
+    labels = np.repeat([0, 1, 2], [10, 10, 80])
+    targets = {"car": ["automobile"], "truck": ["truck"]}
+    scheme = LabelScheme(targets=targets, rest="other", limits={"other": 20})
+    shift = apply_scheme(scheme, names).prior_shift(names, labels)
+    assert shift == pytest.approx(np.log([0.25 / 0.1, 0.25 / 0.1, 0.5 / 0.8]))
+    pair = LabelScheme(targets={"car": ["automobile"]}, rest="other", limits={"other": 10})
+    assert apply_scheme(pair, names).prior_shift(names, labels) == pytest.approx(np.log([9.0]))
+    as_cut = pair.model_copy(update={"correct_priors": False})
+    assert apply_scheme(as_cut, names).prior_shift(names, labels).tolist() == [0.0]
+    assert apply_scheme(None, names).prior_shift(names, labels).tolist() == [0.0] * 3
+
+
+def test_correcting_priors_without_limits_is_refused() -> None:
+    with pytest.raises(BadInput, match="correct_priors has no effect without limits"):
+        load_recipe("digits", {"labels.car.correct_priors": True})
+
+
+def test_limits_take_the_first_of_each_target() -> None:
+    scheme = LabelScheme(targets={"car": ["automobile"]}, rest="other", limits={"other": 2})
+    targets = apply_scheme(scheme, ["automobile", "bird"])
+    labels = apply_scheme(None, ["automobile", "bird"]).of(["bird", "automobile", "bird", "bird"])
+    assert targets.choose(["automobile", "bird"], labels)[0].tolist() == [0, 1, 2]
+    everything, _ = targets.choose(["automobile", "bird"], labels, limited=False)
+    assert everything.tolist() == [0, 1, 2, 3]
+
+
+def test_a_class_that_the_data_lacks_gets_the_nearest_name() -> None:
+    scheme = LabelScheme(targets={"car": ["automobil"]}, rest="other", limits={})
+    with pytest.raises(BadInput, match="did you mean 'automobile'"):
+        apply_scheme(scheme, ["automobile", "bird"])
+
+
+def test_the_readmes_recipe_is_one() -> None:
+    readme = (ROOT / "flows/recipes/README.md").read_text("utf-8")
+    found = re.search(r"```toml\n(\[data\].*?)```", readme, re.S)
+    assert found
+    recipe = parse_recipe(found[1], "mine", {})
+    assert recipe.stages["transfer"].features == "every layer"
+    assert recipe.stages["fine_tuned"].train == "head then all"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("stages.baseline.epochs", True, "should be a valid integer"),
+        ("stages.baseline.epochs", 10**23, "less than or equal to 1000000"),
+        ("stages.baseline.epochs", 0, "greater than or equal to 1"),
+        ("stages.baseline.rate", float("nan"), "finite number"),
+        ("seed", 2**64, "less than"),
+        ("stages.baseline", 3, "expected a table of keys and values"),
+        ("stages..epochs", 3, "a key is empty"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(path: str, value: object, expected: str) -> None:
+    assert expected in refused(GOOD, **{path: value})
+
+
+def test_fine_tuning_sees_the_last_layer_alone() -> None:
+    text = GOOD.replace('train = "head"', 'train = "head then all"\nfeatures = "every layer"')
+    assert "stages.transfer.features has no effect" in refused(text)
+
+
+def test_a_network_too_deep_for_its_images_is_refused() -> None:
+    deep = {"stages.baseline.network.kind": "fast", "stages.baseline.network.widths": [4] * 5}
+    assert "too small for the network fast 4/4/4/4/4, which needs 33" in refused(GOOD, **deep)
+
+
+def test_a_recipe_that_may_not_be_read_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(BadInput, match="give a UTF-8 TOML file"):
+        load_recipe(str(path))
+
+    def refuse(*_: object) -> str:  # whoever runs the tests as root may read everything
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    expected = r"can't be read \(Permission denied\); expected .* change its permissions$"
+    with pytest.raises(BadInput, match=expected):
+        load_recipe(str(path))

@@ -1,0 +1,51 @@
+"""The recipe that a run keeps says what ran, whatever its labels are called."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows.recipes.load import load_recipe
+from tasks.vision.recipe.parse import parse_recipe
+from tasks.vision.recipe.recipe import Recipe
+from tasks.vision.recipe.to_toml import as_toml, toml_value
+
+names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40).filter(
+    str.strip
+)
+
+
+def labelled(target: str, classes: list[str]) -> Recipe:
+    """A recipe whose scheme has this target."""
+    found = load_recipe("digits")
+    scheme = {"targets": {target: classes}, "rest": f"{target} not", "limits": {target: 5}}
+    tables = {**found.model_dump(mode="json"), "labels": {"car": scheme, "car_truck": scheme}}
+    return Recipe.model_validate(tables)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["golden retriever", "a.b", " lead", 'say "x"', "back\\slash", "\N{CHERRY BLOSSOM}"],
+)
+def test_a_kept_recipe_is_the_one_that_ran(label: str) -> None:
+    ran = labelled(label, [label, "\x7f"])
+    again = parse_recipe(as_toml(ran), ran.name, {})
+    assert again.labels == ran.labels
+    assert as_toml(again) == as_toml(ran)
+
+
+@settings(deadline=None)
+@given(names, st.lists(names, min_size=1, max_size=3, unique=True))
+def test_any_label_comes_back(target: str, classes: list[str]) -> None:
+    ran = labelled(target, classes)
+    again = parse_recipe(as_toml(ran), ran.name, {})
+    assert again.labels == ran.labels
+    assert as_toml(again) == as_toml(ran)
+
+
+def test_a_table_of_odd_words_is_one_value_of_toml() -> None:
+    value = {"a b": ["\N{CHERRY BLOSSOM}", {"x.y": [1, 0.5, True]}], "\x7f": "\n"}
+    assert tomllib.loads(f"value = {toml_value(value)}")["value"] == value

@@ -1,0 +1,270 @@
+"""Training is a function of (data, recipe, seed): the same bits again, also after a stop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Literal
+
+import numpy as np
+import pytest
+from support.command import ROOT
+from support.scans import CPU, DIGITS, PAIR, TINY, Notebook, fit, read_scans, stage
+
+from tasks.vision.data.targets import Examples
+from tasks.vision.device import Device
+from tasks.vision.network import layers
+from tasks.vision.network.networks import build, initialise
+from tasks.vision.network.predictor import predict
+from tasks.vision.network.runtime import set_up
+from tasks.vision.recipe.schema import Network
+from tasks.vision.trained_model import best_epoch, digest
+from tasks.vision.training import step
+from tasks.vision.training.loop import Diverged
+from tasks.vision.training.stage import train_stage
+from tasks.vision.training.state import Stopped
+from tasks.vision.training.transfer import settle_statistics
+
+
+@pytest.fixture(scope="module")
+def scans() -> tuple[Examples, Examples]:
+    return read_scans()
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(
+    scans: tuple[Examples, Examples],
+) -> None:
+    first, again, other = (fit(stage(), scans, seed) for seed in (0, 0, 1))
+    assert digest(first[1]) == digest(again[1])
+    assert digest(first[1]) != digest(other[1])
+    kept = ("loss", "accuracy", "validation_loss")
+    assert [[row[k] for k in kept] for row in first[0].history] == [
+        [row[k] for k in kept] for row in again[0].history
+    ]
+
+
+def test_of_epochs_with_the_same_accuracy_the_one_with_the_least_loss_is_best() -> None:
+    rows = [(0.9, 0.4), (1.0, 0.5), (1.0, 0.2), (1.0, 0.2), (1.0, 0.3)]
+    history = [{"validation_accuracy": a, "validation_loss": loss} for a, loss in rows]
+    assert best_epoch(history) == 3
+
+
+@pytest.mark.parametrize("steps", [1, 6, 11])
+def test_a_stopped_training_ends_with_the_bits_of_an_undisturbed_one(
+    scans: tuple[Examples, Examples], steps: int
+) -> None:
+    settings = stage(keep="best")
+    _, undisturbed = fit(settings, scans)
+    notebook = Notebook(steps)
+    with pytest.raises(Stopped):
+        fit(settings, scans, memory=notebook)
+    notebook.steps = 10**9
+    card, resumed = fit(settings, scans, memory=notebook)
+    assert card.resumed
+    assert len(card.history) == 2
+    assert digest(resumed) == digest(undisturbed)
+
+
+def test_a_stop_inside_a_batch_or_while_measuring_leaves_the_same_bits_too(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch asks within each of its ten batches, after each, and once in measuring."""
+    monkeypatch.setattr(layers, "PART", 20)
+    settings = stage(epochs=2, batch_size=40)
+    counting = Notebook()
+    _, undisturbed = fit(settings, scans, memory=counting)
+    epoch = 10 * (1 + 1) + 1
+    assert counting.asked == 2 * epoch + 5, "and five times while the statistics are settled"
+    for ask in (0, epoch - 1, epoch + 4, 2 * epoch - 1, 2 * epoch + 2):
+        notebook = Notebook(ask)
+        with pytest.raises(Stopped):
+            fit(settings, scans, memory=notebook)
+        notebook.steps = 10**9
+        card, resumed = fit(settings, scans, memory=notebook)
+        assert card.resumed == bool(notebook.pages)
+        assert digest(resumed) == digest(undisturbed), ask
+        assert [row["validation_loss"] for row in card.history] == [
+            row["validation_loss"] for row in counting.pages[-1].values["history"]
+        ], ask
+
+
+def test_images_sorted_by_class_do_not_bias_the_statistics() -> None:
+    draw = np.random.default_rng(0)
+    dark = draw.integers(0, 40, (5000, 32, 32, 3), dtype=np.uint8)
+    bright = draw.integers(180, 256, (5000, 32, 32, 3), dtype=np.uint8)
+    by_class = np.concatenate([dark, bright])
+    set_up(CPU)
+    model = build(TINY, 32, 10, [0.5] * 3, [0.25] * 3)
+    means = []
+    for images in (by_class, by_class[draw.permutation(10_000)]):
+        initialise(model, images, 0)
+        settle_statistics(model, images)
+        means.append(model.get_layer("norm_1a").moving_mean.numpy())
+    assert means[0] == pytest.approx(means[1], rel=0.1, abs=0.1)
+
+
+def test_float16_learns_under_loss_scaling(scans: tuple[Examples, Examples]) -> None:
+    half = Device("cpu", "test", "mixed_float16")
+    settings = stage(epochs=2, batch_size=40)
+    card, tensors = train_stage(settings, DIGITS, *scans, seed=0, device=half)
+    assert card.history[1]["loss"] < card.history[0]["loss"] < np.log(10) + 0.1
+    assert all(np.isfinite(value).all() for value in tensors.values())
+
+
+def test_a_small_data_set_takes_ten_steps_an_epoch(scans: tuple[Examples, Examples]) -> None:
+    ticks: list[float] = []
+    fit(
+        stage(batch_size=2000, epochs=1), scans, watch=lambda progress: ticks.append(progress.share)
+    )
+    assert len(ticks) == 10 + 1  # and one for the end of the epoch
+
+
+def test_a_loss_that_explodes_names_the_epoch_and_the_setting(
+    scans: tuple[Examples, Examples],
+) -> None:
+    broken = stage(
+        network=Network(kind="classroom", widths=(8, 8), logit_scale=1),
+        optimizer="sgd",
+        rate=900.0,
+        epochs=30,
+    )
+    train, check = scans
+    twice = Examples(np.concatenate([train.inputs] * 2), np.concatenate([train.targets] * 2))
+    with pytest.raises(Diverged, match=r"epoch \d+ of 30; lower the stage's rate"):
+        fit(broken, (twice, check))
+
+
+def test_tensorflow_computes_with_onednn_on_every_processor() -> None:
+    code = (
+        "from tasks.vision.device import loading_tensorflow\n"
+        "with loading_tensorflow():\n"
+        "    from tensorflow.python.util._pywrap_util_port import IsMklEnabled\n"
+        "print(IsMklEnabled())"
+    )
+    unset = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        env=unset,
+    )
+    assert answer.stdout.strip() == "True", answer.stderr
+
+
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a network without batch normalisation, whose statistics are each part's own."""
+    classroom = stage(
+        network=Network(kind="classroom", widths=(8, 8, 16)), optimizer="sgd", rate=0.01, shift=0
+    )
+    whole, _ = train_stage(classroom, DIGITS, *scans, seed=1, device=CPU)
+    monkeypatch.setattr(layers, "PART", 20)
+    parts, _ = train_stage(classroom, DIGITS, *scans, seed=1, device=CPU)
+    assert [row["loss"] for row in parts.history] == pytest.approx(
+        [row["loss"] for row in whole.history], rel=1e-4
+    )
+
+
+def test_what_is_compiled_for_a_gpu_learns_what_a_processor_does(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several parts in one call, each normalised by its own statistics; also where they don't divide."""
+    monkeypatch.setattr(layers, "PART", 10)
+    for batch in (40, 33):
+        settings = stage(batch_size=batch)
+        with monkeypatch.context() as context:
+            plain, tensors = fit(settings, scans)
+            for module in (layers, step):
+                context.setattr(module, "gpu_compiles", lambda: True)
+            compiled, others = fit(settings, scans)
+        for key in ("loss", "validation_loss"):
+            assert [row[key] for row in compiled.history] == pytest.approx(
+                [row[key] for row in plain.history], rel=1e-3
+            )
+        assert digest(others) != digest(tensors), "other kernels add up in another order"
+
+
+def test_a_gpu_is_given_what_its_memory_holds() -> None:
+    small, large = 500 * 32 * 32 * 3, 500 * 96 * 96 * 3
+    assert step._together(4, small) == 4
+    assert step._together(6, small) == 3
+    assert step._together(4, large) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "widths", "least"), [("fast", (4, 4, 4), 9), ("classroom", (4, 4, 4, 4), 18)]
+)
+def test_a_network_knows_the_smallest_image_that_it_can_take(
+    kind: Literal["fast", "classroom"], widths: tuple[int, ...], least: int
+) -> None:
+    set_up(CPU)
+    network = Network(kind=kind, widths=widths)
+    assert network.least_size == least
+    build(network, least, 2, [0.5] * 3, [0.5] * 3)
+    with pytest.raises(ValueError, match="size"):
+        build(network, least - 1, 2, [0.5] * 3, [0.5] * 3)
+
+
+def test_a_model_learns_the_frequencies_that_limits_have_cut(
+    scans: tuple[Examples, Examples],
+) -> None:
+    """Images that tell nothing: what is left to learn is how frequent each target is."""
+    blank = np.zeros_like(scans[0].inputs[:200])
+    half = Examples(blank, np.repeat(np.array([0, 1], np.int32), 100))
+    shift = np.array([np.log(0.5 / 0.1) - np.log(0.5 / 0.9)], np.float32)  # the data had 1 in 10
+    network = Network(widths=(8, 8), logit_scale=1.0)
+    settings = stage(network=network, epochs=40, optimizer="adam", rate=10.0)
+    for given, expected in ((None, 0.5), (shift, 0.1)):
+        card, tensors = train_stage(
+            settings, PAIR, half, scans[1], seed=0, device=CPU, prior_shift=given
+        )
+        assert predict(card, tensors, blank[:1], CPU)[0, 0] == pytest.approx(expected, abs=0.05)
+
+
+def test_early_epochs_see_smaller_images_and_resume_there_too(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = stage(epochs=3, early={"epochs": 2, "image_size": 24})
+    sizes: list[int] = []
+    learn = step.Steps.learn
+
+    def note(self: step.Steps, inputs: np.ndarray, *rest: object) -> tuple[float, int]:
+        sizes.append(inputs.shape[1])
+        return learn(self, inputs, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(step.Steps, "learn", note)
+    card, undisturbed = fit(settings, scans)
+    assert sizes == [24] * (2 * len(sizes) // 3) + [32] * (len(sizes) // 3)
+    notebook = Notebook(steps=3)
+    with pytest.raises(Stopped):
+        fit(settings, scans, memory=notebook)
+    notebook.steps = 10**9
+    _, resumed = fit(settings, scans, memory=notebook)
+    assert digest(resumed) == digest(undisturbed)
+    assert digest(undisturbed) != digest(fit(stage(epochs=3), scans)[1])
+    assert predict(card, undisturbed, scans[1].inputs, CPU).shape == (100, 10)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_an_averaged_answer_weighs_an_image_as_much_as_its_copies_moved_to_two_corners(
+    scans: tuple[Examples, Examples], flip: bool
+) -> None:
+    card, tensors = fit(stage(flip=flip), scans)
+    images = scans[1].inputs
+
+    def look(x: np.ndarray) -> np.ndarray:
+        views = [x, x[:, :, ::-1]] if flip else [x]
+        # Logits but for a number of each image, which a softmax doesn't see.
+        return np.mean([np.log(predict(card, tensors, view, CPU)) for view in views], 0)
+
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    corners = [padded[:, at : at + 32, at : at + 32] for at in (0, 2)]
+    expected = np.exp(0.5 * look(images) + 0.5 * np.mean([look(each) for each in corners], 0))
+    expected /= expected.sum(1, keepdims=True)
+    averaged = predict(card, tensors, images, CPU, average=True)
+    np.testing.assert_allclose(averaged, expected, atol=1e-5)
+    assert np.abs(averaged - predict(card, tensors, images, CPU)).max() > 0.01
