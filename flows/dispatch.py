@@ -21,20 +21,20 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
-from flows.parameters import Given
-from flows.train_stage import Setting, control_name
-from tasks.progress import Event, tell
-from tasks.runs.stage_result import Trained, read_outcome
-from tasks.store.base import Passing
-from tasks.store.outages import outlasting
+from flows.parameters import StageInputs
+from flows.train_stage import RunContext, control_name
+from tasks.progress import Event, emit
+from tasks.runs.stage_result import StageResult, load_result
+from tasks.store.base import Unavailable
+from tasks.store.outages import retry_for
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Stage
 
 DEPLOYMENT = "train-stage/worker"
 POLL = 2.0  # seconds
-TAKEN_UP = 180.0  # seconds in which a crashed run is scheduled again, or never
+RESUME_TIMEOUT = 180.0  # seconds in which a crashed run is scheduled again, or never
 OUTAGE = 1800.0  # seconds for which a server may be away
-UNWANTED = "whoever sent it has ended"
+SENDER_GONE = "whoever sent it has ended"
 T = TypeVar("T")
 
 
@@ -57,8 +57,8 @@ class Node:
 
 
 def send_stages(
-    setting: Setting, stages: dict[str, Stage], parameters: dict[str, Any]
-) -> dict[str, Trained]:
+    setting: RunContext, stages: dict[str, Stage], parameters: dict[str, Any]
+) -> dict[str, StageResult]:
     """Have workers train `stages` and their controls, and return what each came to.
 
     Args:
@@ -71,13 +71,13 @@ def send_stages(
     """
     waiting = _nodes(setting, stages)
     under_way: dict[Node, _Sent] = {}
-    done: dict[str, Trained] = {}
+    done: dict[str, StageResult] = {}
     with get_client(sync_client=True) as client:
         attempt, well = _attempt(client), _Reach()
         try:
             while waiting or under_way:
                 for node in [node for node in waiting if node.waits_for in {None, *done}]:
-                    given = Given(
+                    given = StageInputs(
                         control=node.control,
                         dataset=setting.data,
                         start=done[node.waits_for].model if node.waits_for else None,
@@ -87,7 +87,7 @@ def send_stages(
                         under_way[node] = _Sent(node.title, run)
                 time.sleep(POLL)
                 for node, sent in list(under_way.items()):
-                    with outlasting(0):  # asked again in a moment, with the others' turn between
+                    with retry_for(0):  # asked again in a moment, with the others' turn between
                         trained = well.ask(partial(sent.look, client, setting.store))
                     if trained:
                         done[node.title] = trained
@@ -107,7 +107,7 @@ def send_stages(
     return {name: done[name] for name in stages}  # not in the order in which they ended
 
 
-def _nodes(setting: Setting, stages: dict[str, Stage]) -> list[Node]:
+def _nodes(setting: RunContext, stages: dict[str, Stage]) -> list[Node]:
     nodes = [Node(name, waits_for=stage.start) for name, stage in stages.items()]
     for name, stage in stages.items():
         controls = stage.controls_of(setting.recipe.network(stage))
@@ -145,7 +145,7 @@ def _attempt(client: SyncPrefectClient) -> int:
     return sum(state.is_final() and not state.is_crashed() for state in states)
 
 
-def _send(node: Node, given: Given, parameters: dict[str, Any], attempt: int) -> FlowRun:
+def _send(node: Node, given: StageInputs, parameters: dict[str, Any], attempt: int) -> FlowRun:
     # A sender that crashed and goes on finds the run that it has sent, instead of sending another;
     # one that is retried after its end would find a run that has ended too.
     key = f"{flow_run.id}, {attempt}, {node.title}" if flow_run.id else None
@@ -155,7 +155,7 @@ def _send(node: Node, given: Given, parameters: dict[str, Any], attempt: int) ->
         timeout=0,
         idempotency_key=key,
     )  # type: ignore[assignment]
-    tell(Event(f"train {node.title}", "sent to the workers"))
+    emit(Event(f"train {node.title}", "sent to the workers"))
     return sent
 
 
@@ -173,7 +173,7 @@ class _Reach:
         """
         try:
             answer = look()
-        except (Passing, TransportError, PrefectHTTPStatusError) as error:
+        except (Unavailable, TransportError, PrefectHTTPStatusError) as error:
             if isinstance(error, PrefectHTTPStatusError) and not _passes(error):
                 raise
             if time.monotonic() - self._well > OUTAGE:
@@ -196,7 +196,7 @@ class _Sent:
         self._last = ""
         self._crashed_at: float | None = None
 
-    def look(self, client: SyncPrefectClient, store: str) -> Trained | None:
+    def look(self, client: SyncPrefectClient, store: str) -> StageResult | None:
         """What the run came to, or None while it is under way.
 
         Raises:
@@ -208,9 +208,9 @@ class _Sent:
             return None
         if (name := state.name or state.type.value) != self._last:
             self._last = name
-            tell(Event(f"train {self._title}", name.lower()))
+            emit(Event(f"train {self._title}", name.lower()))
         if state.is_completed():
-            if trained := read_outcome(store, str(self._run.id)):
+            if trained := load_result(store, str(self._run.id)):
                 return trained
             raise StageFailed(
                 f"stage {self._title}: its worker left no outcome in {store}; "
@@ -233,9 +233,9 @@ class _Sent:
         state = client.read_flow_run(self._run.id).state
         # Prefect doesn't cancel what has crashed, and somebody might take it up.
         if state and state.is_crashed():
-            client.set_flow_run_state(self._run.id, Cancelled(message=UNWANTED), force=True)
+            client.set_flow_run_state(self._run.id, Cancelled(message=SENDER_GONE), force=True)
 
     def _may_go_on(self) -> bool:
         """Whether somebody may still take the crashed run up."""
         self._crashed_at = self._crashed_at or time.monotonic()
-        return time.monotonic() - self._crashed_at < TAKEN_UP
+        return time.monotonic() - self._crashed_at < RESUME_TIMEOUT

@@ -22,11 +22,11 @@ from flows.parameters import (
     Seed,
     Settings,
     all_changes,
+    explicit_settings,
     find_recipe,
-    spelt_out,
 )
 from flows.prepare_data import prepared
-from flows.train_stage import Setting, control_name, run_stage
+from flows.train_stage import RunContext, control_name, run_stage
 from tasks.cache.cached_task import cached
 from tasks.cache.keys import reporting, versions
 from tasks.io.locations import store_address
@@ -35,9 +35,9 @@ from tasks.monitoring.prefect_ui import show_run
 from tasks.report import report
 from tasks.runs.lookup import check_free, find_attempt
 from tasks.runs.publish import devices_of, publish, run_name
-from tasks.runs.stage_result import Trained
+from tasks.runs.stage_result import StageResult
 from tasks.store.opening import open_store
-from tasks.store.outages import outlasting
+from tasks.store.outages import retry_for
 from tasks.store.own import begin
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.schema import Stage
@@ -97,10 +97,13 @@ def experiment(
     if run:
         check_free(home, run)
 
-    with outlasting():
+    with retry_for():
         begin(open_store(home))
         images, classes = prepared(plan, data, home, refresh=refresh)
-        setting, chosen = Setting(plan, images, classes, home, refresh), plan.ordered(stages or [])
+        setting, chosen = (
+            RunContext(plan, images, classes, home, refresh),
+            plan.ordered(stages or []),
+        )
         if dispatch == "inline":
             done = run_here(setting, chosen)
         else:
@@ -110,7 +113,7 @@ def experiment(
             )
 
         devices, source = devices_of(done, home), data or plan.data.source
-        repeat = spelt_out(recipe, own_recipe, settings, seed, max_epochs)
+        repeat = explicit_settings(recipe, own_recipe, settings, seed, max_epochs)
         content = {
             "lang": lang,
             "title": plan.name,
@@ -136,9 +139,9 @@ def experiment(
         return summary
 
 
-def run_here(setting: Setting, stages: dict[str, Stage]) -> dict[str, Trained]:
+def run_here(setting: RunContext, stages: dict[str, Stage]) -> dict[str, StageResult]:
     """Train `stages`, and the controls of each, one after the other in this process."""
-    done: dict[str, Trained] = {}
+    done: dict[str, StageResult] = {}
     for name, stage in stages.items():
         start = done[stage.start].model if stage.start else None
         done[name] = run_stage(setting, name, stage, start)

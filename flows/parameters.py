@@ -30,7 +30,7 @@ Dispatch = Literal["inline", "workers"]
 Language = Literal["en", "es"]
 
 
-class Given(BaseModel):
+class StageInputs(BaseModel):
     """What `experiment` has ready for a stage that it sends to a worker; a person leaves it out."""
 
     model_config = ConfigDict(extra="forbid")
@@ -55,7 +55,7 @@ def find_recipe(
     changes = all_changes(settings, seed)
     own = own_recipe is not None
     found = parse_recipe(own_recipe or "", "own", changes) if own else load_recipe(recipe, changes)
-    return found.shortened(max_epochs) if max_epochs else found
+    return found.with_max_epochs(max_epochs) if max_epochs else found
 
 
 def all_changes(settings: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def all_changes(settings: Mapping[str, Any] | None, seed: int | None) -> dict[st
     return {**(settings or {}), **({"seed": seed} if seed is not None else {})}
 
 
-def spelt_out(
+def explicit_settings(
     recipe: str,
     own_recipe: str | None,
     settings: Mapping[str, Any] | None,
@@ -80,7 +80,7 @@ def spelt_out(
         return changes
     stages = find_recipe(recipe, own_recipe, settings, seed).stages
     for name, stage in stages.items():
-        for key in sorted({"epochs", "head_epochs"} - stage.idle()):
+        for key in sorted({"epochs", "head_epochs"} - stage.unused_settings()):
             if getattr(stage, key) > max_epochs:
                 changes[f"stages.{name}.{key}"] = max_epochs
     return changes

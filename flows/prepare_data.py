@@ -14,7 +14,7 @@ from tasks.io.locations import local_data, store_address
 from tasks.prepare import prepare_images
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
-from tasks.store.outages import outlasting
+from tasks.store.outages import retry_for
 from tasks.store.own import begin
 from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import apply_scheme
@@ -57,7 +57,7 @@ def prepare_data(
             left out.
     """
     home = store_address(store)
-    with outlasting():
+    with retry_for():
         begin(open_store(home))
         ref, _ = prepared(find_recipe(recipe, own_recipe), data, home)
         about = load_dataset(ref, home).description.model_dump(mode="json")

@@ -19,10 +19,10 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Failed, Running, Scheduled
 from pydantic import Field
 
-from flows.dispatch import UNWANTED
+from flows.dispatch import SENDER_GONE
 
 STOPPED = "heartbeat stopped"  # in the message that the automation relevo-dead gives
-BEAT = 40.0  # seconds within which a living run is heard of
+HEARTBEAT_WAIT = 40.0  # seconds within which a living run is heard of
 LIVES = "its heart beats again; the server was away, not the worker"
 
 
@@ -44,8 +44,8 @@ def resume_crashed(run: UUID, most: Annotated[int, Field(ge=0, le=100)] = 3) -> 
             log.info("it goes on already")
             return "goes on already"
         if there.parent_task_run_id and not _wanted(client, there.parent_task_run_id):
-            client.set_flow_run_state(run, Cancelled(message=UNWANTED), force=True)
-            log.info(UNWANTED)
+            client.set_flow_run_state(run, Cancelled(message=SENDER_GONE), force=True)
+            log.info(SENDER_GONE)
             return "not wanted any more"
         if STOPPED in (there.state.message or "") and _lives(client, run, there.state.timestamp):
             client.set_flow_run_state(run, Running(message=LIVES), force=True)
@@ -68,7 +68,7 @@ def resume_crashed(run: UUID, most: Annotated[int, Field(ge=0, le=100)] = 3) -> 
 
 def _lives(client: SyncPrefectClient, run: UUID, since: datetime) -> bool:
     """Whether a heartbeat of the run comes in after it was taken for dead."""
-    sleep(BEAT)
+    sleep(HEARTBEAT_WAIT)
     asked = {
         "occurred": {"since": since.isoformat(), "until": datetime.now(UTC).isoformat()},
         "event": {"name": ["prefect.flow-run.heartbeat"]},

@@ -12,11 +12,11 @@ from pydantic import Field
 from flows.parameters import (
     Address,
     Epochs,
-    Given,
     OwnRecipe,
     RecipeChoice,
     Seed,
     Settings,
+    StageInputs,
     find_recipe,
 )
 from flows.prepare_data import prepared
@@ -29,10 +29,10 @@ from tasks.io.load import load_dataset, load_model
 from tasks.io.locations import store_address
 from tasks.monitoring.live import shown_live
 from tasks.monitoring.prefect_ui import show_stage
-from tasks.runs.stage_result import Trained, keep_outcome
+from tasks.runs.stage_result import StageResult, save_result
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
-from tasks.store.outages import outlasting
+from tasks.store.outages import retry_for
 from tasks.store.own import begin
 from tasks.train import train
 from tasks.vision.data.targets import apply_scheme
@@ -42,7 +42,7 @@ from tasks.vision.recipe.schema import Stage
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunContext:
     """What all stages of a run share: the recipe, the data set and its classes, the store."""
 
     recipe: Recipe
@@ -53,8 +53,8 @@ class Setting:
 
 
 def run_stage(
-    setting: Setting, name: str, stage: Stage, start: Ref | None, *, exports: bool = True
-) -> Trained:
+    setting: RunContext, name: str, stage: Stage, start: Ref | None, *, exports: bool = True
+) -> StageResult:
     """Train `stage` from `start`, score it on test, and export it, each unless the cache has it.
 
     `exports` is False for a control, which nobody takes away.
@@ -95,7 +95,7 @@ def run_stage(
         exported, _ = call(
             f"export {name}", model.model_dump(mode="json"), writing.ingredients, setting.store
         )
-    trained = Trained(stage.start, state, model, scores, exported)
+    trained = StageResult(stage.start, state, model, scores, exported)
     if not hit:  # else its table is there already
         show_stage(name, trained, setting.store, figures=exports)
     return trained
@@ -108,7 +108,7 @@ def control_name(stage: str, kind: str) -> str:
 
 def _run_name() -> str:
     stage, given = flow_run.parameters["stage"], flow_run.parameters.get("given")
-    control = Given.model_validate(given).control if given else None
+    control = StageInputs.model_validate(given).control if given else None
     return f"train {control_name(stage, control) if control else stage}"
 
 
@@ -123,7 +123,7 @@ def train_stage(
     max_epochs: Epochs = None,
     settings: Settings = None,
     refresh: bool = False,
-    given: Given | None = None,
+    given: StageInputs | None = None,
 ) -> dict[str, Any]:
     """Train one stage of a recipe and score it; what it starts from is trained too unless it is cached.
 
@@ -144,26 +144,26 @@ def train_stage(
     if plan.require_gpu:
         require_gpu()
     order = plan.ordered([stage])
-    with outlasting():
+    with retry_for():
         begin(open_store(home))
         if given:
-            setting = Setting(
+            setting = RunContext(
                 plan, given.dataset, load_dataset(given.dataset, home).classes, home, refresh
             )
             trained = _sent(setting, stage, order[stage], given)
         else:
-            setting = Setting(plan, *prepared(plan, data, home), home, refresh)
-            done: dict[str, Trained] = {}
+            setting = RunContext(plan, *prepared(plan, data, home), home, refresh)
+            done: dict[str, StageResult] = {}
             for name, step in order.items():
                 start = done[step.start].model if step.start else None
                 done[name] = run_stage(setting, name, step, start)
             trained = done[stage]
         if flow_run.id:
-            keep_outcome(home, flow_run.id, trained)
+            save_result(home, flow_run.id, trained)
     return {"state": trained.state, "model": trained.model.model_dump(mode="json")}
 
 
-def _sent(setting: Setting, name: str, stage: Stage, given: Given) -> Trained:
+def _sent(setting: RunContext, name: str, stage: Stage, given: StageInputs) -> StageResult:
     if given.control is None:
         return run_stage(setting, name, stage, given.start)
     control = stage.controls_of(setting.recipe.network(stage))[given.control]

@@ -7,7 +7,7 @@ from typing import Any
 from tasks.cache.cached_task import step
 from tasks.cache.records import Done
 from tasks.io.load import load_dataset, load_model
-from tasks.progress import Event, tell
+from tasks.progress import Event, emit
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.vision.evaluation.score import match, score
@@ -25,7 +25,7 @@ def evaluate(
     part = data.part("test")
     positions, truth = match(card, data.classes, part.labels)
     summary, probabilities = score(card, tensors, part.images[positions], truth)
-    tell(Event(name, f"accuracy {summary['metrics']['accuracy']:.4f} on {len(truth)} images"))
+    emit(Event(name, f"accuracy {summary['metrics']['accuracy']:.4f} on {len(truth)} images"))
     arrays = {"positions": positions, "truth": truth, "probabilities": probabilities}
     ref = open_store(store).put(
         "evaluation",

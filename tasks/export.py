@@ -7,7 +7,7 @@ from typing import Any
 from tasks.cache.cached_task import step
 from tasks.cache.records import Done
 from tasks.io.load import load_model
-from tasks.progress import Event, tell
+from tasks.progress import Event, emit
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.vision.device import find_device, loading_tensorflow
@@ -22,6 +22,6 @@ def export(name: str, model: dict[str, Any], work: dict[str, Any], store: str) -
         from tasks.vision.export.keras_file import keras_file
 
     content = keras_file(card, tensors, find_device())
-    tell(Event(name, f"model.keras, {len(content) / 1e6:.1f} MB"))
+    emit(Event(name, f"model.keras, {len(content) / 1e6:.1f} MB"))
     ref = open_store(store).put("export", content, ".keras", made_from=(model_ref,))
     return Done(ref=ref, ingredients=work).model_dump(mode="json")

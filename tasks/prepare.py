@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.cache.cached_task import step
 from tasks.cache.records import Done
-from tasks.progress import Event, tell
+from tasks.progress import Event, emit
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
@@ -17,7 +17,7 @@ from tasks.vision.data.sources import find_source, fingerprint, read_source
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Data, LabelScheme
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 
 @step
@@ -37,7 +37,7 @@ def prepare_images(
     """
     settings = Data.model_validate(data)
     home = open_store(store)
-    tell(Event("prepare data", f"reading {given}"))
+    emit(Event("prepare data", f"reading {given}"))
     source = find_source(given)
 
     def accept(classes: list[str]) -> None:
@@ -57,14 +57,14 @@ def prepare_images(
         # The key says what was there before; hashing once more costs little beside decoding.
         if fingerprint(source) != ingredients["source"]:
             raise BadInput(
-                f"{shown(given)} changed while it was read; wait until nothing writes there, then "
+                f"{printable(given)} changed while it was read; wait until nothing writes there, then "
                 "start the run again"
             )
         for line in found.unreadable:
-            tell(Event("prepare data", f"left out {line}"))
+            emit(Event("prepare data", f"left out {line}"))
         train, test = (len(found.splits[name].labels) for name in ("train", "test"))
         about = f"{train:,} images to learn from, {test:,} to test, of {len(found.classes)} classes"
-        tell(Event("prepare data", about))
+        emit(Event("prepare data", about))
         path = Path(folder) / "dataset"
         prepare(found, settings.image_size, settings.validation, path)
         ref = home.put("dataset", path, ".safetensors")
@@ -77,7 +77,7 @@ def keep_archive(home: Store, folder: Path) -> None:
     try:
         kept = home.fetch(Ref.model_validate_json(home.read(key)))
     except (Missing, Damaged, ValueError):
-        tell(Event("prepare data", f"downloading {cifar10.URL}"))
+        emit(Event("prepare data", f"downloading {cifar10.URL}"))
         ref = home.put("download", cifar10.fetch(folder), ".tar.gz")
         home.write(key, ref.model_dump_json().encode())
     else:

@@ -63,7 +63,7 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def tell(event: Event) -> None:
+def emit(event: Event) -> None:
     """Pass an event on to those who listen, and what is worth a line to Prefect's run log."""
     for listener in _listeners:
         listener(event)

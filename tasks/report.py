@@ -12,7 +12,7 @@ import numpy as np
 from tasks.cache.cached_task import step
 from tasks.cache.records import Done
 from tasks.io.load import load_dataset, load_evaluation, load_model
-from tasks.progress import Event, tell
+from tasks.progress import Event, emit
 from tasks.reporting.baselines import Answers, answers_of, differences
 from tasks.reporting.figures import _comparison, _distribution, _say_undrawn, _stage_figures
 from tasks.reporting.html import render
@@ -34,7 +34,7 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
     """
     lang = run["lang"]
     data = load_dataset(Ref.model_validate(run["dataset"]), store)
-    tell(Event("write report", "drawing figures"))
+    emit(Event("write report", "drawing figures"))
     stages: dict[str, dict[str, Any]] = {}
     pictures: dict[str, bytes] = {}
     answers: dict[str, Answers] = {}

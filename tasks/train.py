@@ -8,10 +8,10 @@ from tasks.cache.cached_task import step
 from tasks.cache.records import Done, Work
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_dataset, load_model, publish_model
-from tasks.progress import Event, tell
+from tasks.progress import Event, emit
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
-from tasks.vision.data.targets import apply_scheme, lesson_of
+from tasks.vision.data.targets import apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.recipe.schema import LabelScheme, Stage
 
@@ -43,14 +43,14 @@ def train(
     targets = apply_scheme(LabelScheme.model_validate(scheme) if scheme else None, data.classes)
     parent = Parent(*load_model(start_ref, store)) if start_ref else None
 
-    learn, check, shift = lesson_of(data, targets)
+    learn, check, shift = training_examples(data, targets)
     parameters = Stage.model_validate(stage)
     what = {"all": "all layers", "head": "a head", "head then all": "a head, then all layers"}
-    tell(Event(name, f"{len(learn):,} images train {what[parameters.train]}"))
+    emit(Event(name, f"{len(learn):,} images train {what[parameters.train]}"))
     checkpoints = Checkpoints(home, Work("train", work).key)
     # While a signal still ends the waiting for a store that is out of reach.
     if checkpoints.load():
-        tell(Event(name, "goes on from its last checkpoint"))
+        emit(Event(name, "goes on from its last checkpoint"))
     with checkpoints.heeding_signals():
         card, tensors = train_stage(
             parameters,
@@ -61,7 +61,7 @@ def train(
             seed=seed,
             device=find_device(),
             parent=parent,
-            watch=lambda progress: tell(Event(name, detail=progress)),
+            watch=lambda progress: emit(Event(name, detail=progress)),
             memory=checkpoints,
         )
     ref = publish_model(card, tensors, store, (data_ref, *([start_ref] if start_ref else [])))

@@ -254,7 +254,7 @@ GOOD = {
     "tasks/store/s3/client.py": "import boto3\n",
 }
 BAD: list[tuple[Rule, str, str]] = [
-    (imports_run_one_way, "tasks/x.py", "from flows.parameters import Given"),
+    (imports_run_one_way, "tasks/x.py", "from flows.parameters import StageInputs"),
     (imports_run_one_way, "flows/x.py", "from flows.cli import app"),
     (imports_run_one_way, "flows/x.py", "def f():\n    import flows.cli.app"),
     (imports_run_one_way, "tasks/vision/x.py", "from tasks.store.base import Ref"),

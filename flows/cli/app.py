@@ -41,7 +41,7 @@ from tasks.store.opening import open_store
 from tasks.store.own import begin
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.recipe import Recipe
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 app = App(
     name="relevo",
@@ -157,7 +157,7 @@ def plan(
     for step in steps:
         takes = "" if step.hit or not step.seconds else f", about {duration(step.seconds)}"
         state = "hit " if step.hit else "miss"
-        print(shown(f"{step.name:<{wide}}  {state}  {step.reason}{takes}"))
+        print(printable(f"{step.name:<{wide}}  {state}  {step.reason}{takes}"))
     if all(step.hit for step in steps):
         print("nothing to train")
     elif not any(known):
@@ -242,12 +242,12 @@ def _status(words: list[str]) -> int:
         if isinstance(error, SystemExit | GeneratorExit) or os.environ.get("RELEVO_TRACEBACK"):
             raise
         line = " ".join(str(error).split()) or type(error).__name__
-        print(shown(f"relevo: the run failed: {without_secrets(line)}"), file=sys.stderr)
+        print(printable(f"relevo: the run failed: {without_secrets(line)}"), file=sys.stderr)
         print("set RELEVO_TRACEBACK=1 to see where", file=sys.stderr)
         return 1
 
 
 def _refuse(line: str) -> int:
     # Whatever is quoted here may be an address with a password in it.
-    print(shown(f"relevo: {without_secrets(line)}"), file=sys.stderr)
+    print(printable(f"relevo: {without_secrets(line)}"), file=sys.stderr)
     return 2

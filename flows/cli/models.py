@@ -15,7 +15,7 @@ from tasks.io.locations import store_address
 from tasks.vision.data.image_files import is_picture
 from tasks.vision.errors import BadInput
 from tasks.vision.export.formats import Format
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 SHOWN = 20  # rows on standard output where a file holds them all
 
@@ -65,7 +65,7 @@ def evaluate(
     )
     for label, recall in metrics["recall"].items():
         precision = metrics["precision"][label]
-        print(f"  {shown(label):<20} recall {recall:.4f}  precision {precision:.4f}")
+        print(f"  {printable(label):<20} recall {recall:.4f}  precision {precision:.4f}")
     return 0
 
 
@@ -111,7 +111,7 @@ def predict(
     read = [each for each in predictions if not each.fault]
     for each in predictions:
         if each.fault:
-            print(shown(f"left out {each.fault}"), file=sys.stderr)
+            print(printable(f"left out {each.fault}"), file=sys.stderr)
     if not read:
         raise BadInput(
             f"none of {len(predictions):,} could be read as a picture; give .png or .jpg files, or such"
@@ -126,9 +126,9 @@ def predict(
     listed = read if csv is None else read[:SHOWN]
     for each in listed:
         chance = each.probabilities[each.label]
-        print(f"{shown(each.label):<20} {chance:.4f}  {shown(each.name)}")
+        print(f"{printable(each.label):<20} {chance:.4f}  {printable(each.name)}")
     if len(listed) < len(read):
-        print(shown(f"... and {len(read) - len(listed):,} more in {csv}"))
+        print(printable(f"... and {len(read) - len(listed):,} more in {csv}"))
     return 0
 
 
@@ -159,7 +159,7 @@ def export(
     if as_json:
         print(json.dumps({"folder": str(folder.absolute()), "format": format_, "files": names}))
     else:
-        print(shown(f"{folder}: {', '.join(names)}"))
+        print(printable(f"{folder}: {', '.join(names)}"))
     return 0
 
 

@@ -45,18 +45,20 @@ def new_recipe(
     from tasks.vision.new_recipe.draft import draft
     from tasks.vision.new_recipe.survey import few, look
     from tasks.vision.recipe.parse import parse_recipe
-    from tasks.vision.text import is_utf8, shown
+    from tasks.vision.text import is_utf8, printable
 
     file = output or Path(f"{_stem(folder)}.toml")
     for name in (folder, str(file)):
         if not is_utf8(name):
-            raise BadInput(f"'{shown(name)}': expected a name in UTF-8, as a recipe is: rename it")
+            raise BadInput(
+                f"'{printable(name)}': expected a name in UTF-8, as a recipe is: rename it"
+            )
     if positive == []:
         raise BadInput(
             "--positive: no class is named; expected one or more, as in --positive cherry"
         )
     if not file.name.lower().endswith(".toml"):
-        raise BadInput(f"--output {shown(file)}: expected a name that ends in .toml")
+        raise BadInput(f"--output {printable(file)}: expected a name that ends in .toml")
     if file.is_dir() or not file.absolute().parent.is_dir():
         raise BadInput(f"--output {file}: expected a file's name in a folder that is there")
     if file.exists() and not force:
@@ -85,7 +87,7 @@ def new_recipe(
             file=sys.stderr,
         )
     if poor := few(pictures):
-        counted = ", ".join(f"{shown(label)} {count}" for label, count in poor.items())
+        counted = ", ".join(f"{printable(label)} {count}" for label, count in poor.items())
         print(f"few pictures in train; more would help: {counted}", file=sys.stderr)
     print(
         f"{file}: {len(pictures.train)} classes, {sum(pictures.train.values())} training and "

@@ -26,7 +26,7 @@ QUIET = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
-KNOCKS = 3  # at a server that does not answer, before it is called dead
+MAX_CONNECT_ATTEMPTS = 3  # at a server that does not answer, before it is called dead
 
 # Ends when its standard input does, that is with whoever started it, however that one ends.
 _SERVE = """\
@@ -120,12 +120,12 @@ def _check_home(home: Path) -> None:
 def _check_server(url: str) -> None:
     import httpx
 
-    for knock in range(1, KNOCKS + 1):
+    for knock in range(1, MAX_CONNECT_ATTEMPTS + 1):
         try:
             httpx.get(f"{url.rstrip('/')}/health", timeout=20)  # any answer will do
             return
         except (httpx.TransportError, httpx.InvalidURL, ValueError) as error:
-            if knock == KNOCKS:
+            if knock == MAX_CONNECT_ATTEMPTS:
                 # Why a URL can't be read quotes a piece of it, perhaps of its password.
                 reason = error if isinstance(error, httpx.TransportError) else "that is no URL"
                 line = f"Prefect's server at {url} doesn't answer ({reason}); start it, mend "

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from tasks.progress import Event, epoch_line
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 LINE_EVERY = 20.0  # seconds between lines about one epoch where no bar can move
 
@@ -53,11 +53,11 @@ class Follower:
 
     def _say(self, task: str, message: str) -> None:
         self._column = max(self._column, len(task) + 1)
-        self.console.print(shown(f"{task + ':':<{self._column}} {message}"), markup=False)
+        self.console.print(printable(f"{task + ':':<{self._column}} {message}"), markup=False)
 
     def _training(self, task: str, progress: Any) -> None:
         if task not in self._tasks:
-            self._tasks[task] = self._bar.add_task(shown(task), total=1.0, note="")
+            self._tasks[task] = self._bar.add_task(printable(task), total=1.0, note="")
             self._last_line = time.monotonic()
         line = epoch_line(progress)
         pace = line.rpartition("; ")[2]

@@ -15,7 +15,7 @@ from tasks.io.locations import store_address
 from tasks.store.base import Store
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 
 def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
@@ -30,13 +30,13 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
     home = open_store(where)
     found = [placed(summary, home) for summary in found]
     for line in damaged:
-        print(shown(f"relevo: {line}"), file=sys.stderr)
+        print(printable(f"relevo: {line}"), file=sys.stderr)
     if as_json:
         print(json.dumps({"runs": found}))
     elif found:
         print_runs(found)
     elif not damaged:
-        print(shown(f"no runs in {where} yet; try: relevo run"), file=sys.stderr)
+        print(printable(f"no runs in {where} yet; try: relevo run"), file=sys.stderr)
     return 0
 
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from flows.cli.options import Flag, JsonOption, StoreOption
 from tasks.io.locations import existing_store, store_address
 from tasks.vision.errors import BadInput
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 
 def verify(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
@@ -27,7 +27,7 @@ def verify(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
         count += 1
         if checked.fault:
             faults.append(checked)
-            print(shown(f"{checked.key}: {checked.fault}"), file=sys.stderr)
+            print(printable(f"{checked.key}: {checked.fault}"), file=sys.stderr)
     if as_json:
         listed = [{"key": checked.key, "fault": checked.fault} for checked in faults]
         print(json.dumps({"store": where, "checked": count, "faults": listed}))
@@ -85,13 +85,13 @@ def gc(
         return 0
     would = "would remove" if dry_run else "removed"
     for name in sweep.runs:
-        print(f"{would} the run {shown(name)}")
+        print(f"{would} the run {printable(name)}")
     for entry in sweep.removed:
         if not entry.key.startswith("runs/"):
-            print(f"{would} {shown(entry.key)} ({entry.size:,} bytes)")
+            print(f"{would} {printable(entry.key)} ({entry.size:,} bytes)")
     if sweep.foreign:
         for key in sweep.foreign if dry_run else []:
-            print(f"leaves alone {shown(key)}: relevo did not write it")
+            print(f"leaves alone {printable(key)}: relevo did not write it")
         print(f"{len(sweep.foreign)} files that relevo did not write are left alone")
-    print(shown(f"{would} {len(sweep.removed)} files, {sweep.size / 1e6:,.1f} MB, in {where}"))
+    print(printable(f"{would} {len(sweep.removed)} files, {sweep.size / 1e6:,.1f} MB, in {where}"))
     return 0

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from tasks.progress import duration
 from tasks.runs.summary import control_kinds, took
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 ENDLESS = 10_000  # columns: what reads a pipe wants a row on a line, however long
 
@@ -43,7 +43,7 @@ class Printer(Output):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A text or a table's cell; names in it come from outside."""
-        return super().render_str(shown(text), **options)
+        return super().render_str(printable(text), **options)
 
     def whole(self, text: str) -> None:
         """One line, however long: a path must stay whole to be copied."""
@@ -149,7 +149,7 @@ def print_comparison(comparison: dict[str, Any], letters: dict[str, str], consol
         said = row.get("reason", row["verdict"])
         for run, letter in letters.items():
             said = said.replace(run, letter)
-        verdict = Text(shown(said), STYLES.get(row["verdict"], ""))
+        verdict = Text(printable(said), STYLES.get(row["verdict"], ""))
         rows.append([name, *scores, difference, interval, verdict])
     columns = ["stage", a, b, f"{b} - {a}", "95 % interval", "verdict"]
     console.table(
@@ -177,7 +177,7 @@ def _table(
         if name == wrapped:
             table.add_column(name, overflow="fold")
             continue
-        wide = max([cell_len(shown(str(row[i]))) for row in rows] + [cell_len(name)])
+        wide = max([cell_len(printable(str(row[i]))) for row in rows] + [cell_len(name)])
         justify: Literal["left", "right"] = "left" if i < words else "right"
         table.add_column(name, justify=justify, no_wrap=True, min_width=wide)
     for row in rows:

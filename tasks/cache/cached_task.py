@@ -17,10 +17,10 @@ from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 
 from tasks.cache.records import Done, Work, read_record, seal, unseal
-from tasks.progress import Event, tell
-from tasks.store.base import Missing, Passing, Ref, StoreError
+from tasks.progress import Event, emit
+from tasks.store.base import Missing, Ref, StoreError, Unavailable
 from tasks.store.opening import open_store
-from tasks.store.outages import outlasting
+from tasks.store.outages import retry_for
 
 SERIALIZER = JSONSerializer(object_encoder=None, object_decoder=None)
 
@@ -44,7 +44,7 @@ class Shelf(WritableFileSystem):
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
         """The record under this key. Raises ValueError (a miss to Prefect) if it is no hit."""
         # Prefect takes whatever is raised here for a miss: a store out of reach must be waited for.
-        with outlasting():
+        with retry_for():
             done = self._whole_record(f"cache/{path}.json", path)
         metadata = ResultRecordMetadata(storage_key=path, serializer=SERIALIZER)
         return ResultRecord(metadata=metadata, result=done.model_dump(mode="json")).serialize()
@@ -58,25 +58,25 @@ class Shelf(WritableFileSystem):
                 raise ValueError("it belongs to another key")
         except ValueError as error:
             aside = store.set_aside(key)
-            tell(Event("cache", f"{key} is damaged ({error}); moved to {aside}, computing again"))
+            emit(Event("cache", f"{key} is damaged ({error}); moved to {aside}, computing again"))
             raise
         try:
             store.fetch(done.ref)
-        except Passing:
+        except Unavailable:
             raise  # out of reach is not damaged
         except Missing:
-            tell(Event("cache", f"{done.ref.uri} is gone from the store; computing again"))
+            emit(Event("cache", f"{done.ref.uri} is gone from the store; computing again"))
             raise
         except StoreError as error:
             aside = store.set_aside(done.ref.uri)
-            tell(Event("cache", f"{error}; moved to {aside}, computing again"))
+            emit(Event("cache", f"{error}; moved to {aside}, computing again"))
             raise
         store.touch(key)  # what is in use is not garbage
         return done
 
     def holds(self, path: str) -> bool:
         """Whether there is a record under this key."""
-        with suppress(Missing), outlasting():
+        with suppress(Missing), retry_for():
             return bool(open_store(self.store).read(f"cache/{path}.json"))
         return False
 
@@ -86,18 +86,18 @@ class Shelf(WritableFileSystem):
         """Point to finished work; a failure is told, since Prefect would only log it."""
         done = Done.model_validate(ResultRecord.deserialize(content).result)  # of this process
         try:
-            with outlasting():
+            with retry_for():
                 record = seal(done.model_dump_json().encode())
                 open_store(self.store).write(f"cache/{path}.json", record)
         except StoreError as error:
-            tell(Event("cache", f"the result is not cached: {error}"))
+            emit(Event("cache", f"the result is not cached: {error}"))
             raise
 
 
-def worth_a_retry(task: Task[..., Any], run: Any, state: Any) -> bool:
+def is_transient(task: Task[..., Any], run: Any, state: Any) -> bool:
     """True for what can pass: network and storage out of reach. Bad input and a time limit stay."""
     error = state.result(raise_on_failure=False)
-    passing = isinstance(error, Passing | ConnectionError | TimeoutError)
+    passing = isinstance(error, Unavailable | ConnectionError | TimeoutError)
     return passing and not isinstance(error, TaskRunTimeoutError)
 
 
@@ -107,7 +107,7 @@ def step(function: Callable[..., Any]) -> Task[..., Any]:
         retries=4,
         retry_delay_seconds=exponential_backoff(1),
         retry_jitter_factor=0.5,
-        retry_condition_fn=worth_a_retry,
+        retry_condition_fn=is_transient,
         persist_result=True,
         cache_result_in_memory=False,
         result_serializer=SERIALIZER,
@@ -143,7 +143,7 @@ def cached(
 
     def call(*args: Any) -> tuple[Ref, bool]:
         waits = Event(name, "another process is at it; waiting for its result")
-        with open_store(store).claim(work.key, lambda: tell(waits)):
+        with open_store(store).claim(work.key, lambda: emit(waits)):
             state: State[Any] = bound(*args, return_state=True)  # type: ignore[assignment]
             hit = state.name == "Cached"
             # Prefect completes a run whose record could not be written.
@@ -151,7 +151,7 @@ def cached(
                 kept()
         done = Done.model_validate(state.result())
         if hit:
-            tell(Event(name, "cached"))
+            emit(Event(name, "cached"))
         return done.ref, hit
 
     return call

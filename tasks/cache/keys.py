@@ -85,7 +85,7 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
     return Work(
         "train",
         {
-            "stage": stage.decisive(),
+            "stage": stage.settings_in_key(),
             "labels": targets.labels,
             "classes": targets.classes,
             "limits": {targets.labels[i]: limit for i, limit in targets.limits.items()},

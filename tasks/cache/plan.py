@@ -136,7 +136,7 @@ class Past:
         None if there is none of the same network at the same image size, or the images aren't counted.
         """
         stage = job.stage
-        near = self._nearest(work or Work("train", {"stage": stage.decisive()}))
+        near = self._nearest(work or Work("train", {"stage": stage.settings_in_key()}))
         if near is None or job.images is None:
             return None
         try:

@@ -15,10 +15,10 @@ from tasks.progress import counted
 from tasks.runs.lookup import find_model
 from tasks.vision.data.augment import evenly
 from tasks.vision.data.prefetch import ahead
-from tasks.vision.data.unlabelled import Pictures, batch_size
+from tasks.vision.data.unlabelled import UnlabelledImages, batch_size
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 AHEAD_BYTES = 256 * 2**20  # of pixels that are decoded and not yet looked at
 
@@ -47,7 +47,7 @@ def predict_pictures(
 ) -> Iterator[Prediction]:
     """Every picture in the files, folders and archives `given`, those that can't be read included.
 
-    Pictures are decoded while TensorFlow is imported and while the network is at those before them.
+    UnlabelledImages are decoded while TensorFlow is imported and while the network is at those before them.
     `sample` is offered every picture that could be read.
 
     Raises:
@@ -58,9 +58,9 @@ def predict_pictures(
     card, tensors = find_model(store, model)
     size = card.architecture.image_size
     depth = max(1, AHEAD_BYTES // (3 * size**2 * batch_size(size)))
-    # What can be refused is refused by `Pictures`, before TensorFlow is imported.
+    # What can be refused is refused by `UnlabelledImages`, before TensorFlow is imported.
     with (
-        Pictures([local_data(each) for each in given]) as pictures,
+        UnlabelledImages([local_data(each) for each in given]) as pictures,
         ahead(pictures.batches(size), depth) as batches,
     ):
         with loading_tensorflow():
@@ -75,7 +75,7 @@ def predict_pictures(
             for name, row in zip(batch.names, probabilities.tolist(), strict=True):
                 yield Prediction(name, dict(zip(card.labels, row, strict=True)))
             for name, reason in batch.unreadable.items():
-                yield Prediction(name, {}, f"{shown(name)}: {reason}")
+                yield Prediction(name, {}, f"{printable(name)}: {reason}")
 
 
 class Sample:

@@ -14,8 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
 
-from tasks.progress import Event, tell
-from tasks.store.base import Missing, Passing, Store
+from tasks.progress import Event, emit
+from tasks.store.base import Missing, Store, Unavailable
 from tasks.vision.trained_model import pack_arrays, unpack_arrays
 from tasks.vision.training.state import Snapshot
 
@@ -89,8 +89,8 @@ class Checkpoints:
         try:
             if pending:
                 pending.result()
-        except Passing as error:
-            tell(Event("checkpoint", f"no checkpoint this time: {error}"))
+        except Unavailable as error:
+            emit(Event("checkpoint", f"no checkpoint this time: {error}"))
 
     def clear(self) -> None:
         """Remove this work's checkpoints: it is done."""
@@ -117,7 +117,7 @@ class Checkpoints:
                 raise ValueError("it has no count")
             return Snapshot(arrays, values)
         except ValueError as error:
-            tell(Event("checkpoint", f"passed over the damaged checkpoint {key} ({error})"))
+            emit(Event("checkpoint", f"passed over the damaged checkpoint {key} ({error})"))
             return None
 
 

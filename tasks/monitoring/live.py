@@ -11,7 +11,7 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.monitoring.prefect_ui import artifact_key, said_only
+from tasks.monitoring.prefect_ui import artifact_key, warn_on_failure
 from tasks.progress import Event, epoch_line, listening
 
 EVERY = 5.0  # seconds between two looks
@@ -57,7 +57,7 @@ class _Live:
     def _follow(self) -> None:
         artifact: UUID | None = None
         over = False
-        with said_only():
+        with warn_on_failure():
             while True:
                 percent, words = round(100 * self._newest.share, 1), epoch_line(self._newest)
                 if artifact is None:

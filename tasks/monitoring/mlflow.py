@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from tasks.io.load import load_model
-from tasks.progress import Event, tell
-from tasks.runs.stage_result import Trained
+from tasks.progress import Event, emit
+from tasks.runs.stage_result import StageResult
 from tasks.store.addresses import without_secrets
 from tasks.store.opening import open_store
 from tasks.vision.recipe.recipe import Recipe
@@ -30,7 +30,11 @@ DEFAULTS = {
 
 
 def track(
-    summary: dict[str, Any], plan: Recipe, done: dict[str, Trained], store: str, started: datetime
+    summary: dict[str, Any],
+    plan: Recipe,
+    done: dict[str, StageResult],
+    store: str,
+    started: datetime,
 ) -> None:
     """Log a finished run; a server that doesn't take it, or a missing package, costs no one the run.
 
@@ -41,7 +45,7 @@ def track(
     if not address:
         return
     if importlib.util.find_spec("mlflow") is None:
-        tell(
+        emit(
             Event("mlflow", "not logged: MLFLOW_TRACKING_URI is set; pip install 'relevo[mlflow]'")
         )
         return
@@ -49,14 +53,14 @@ def track(
         _log(address, summary, plan, done, store, int(started.timestamp() * 1000))
     except Exception as error:  # of any of the libraries that mlflow speaks to a server with
         line = without_secrets(" ".join(str(error).split()))[:300]
-        tell(Event("mlflow", f"not logged: {line or type(error).__name__}"))
+        emit(Event("mlflow", f"not logged: {line or type(error).__name__}"))
 
 
 def _log(
     address: str,
     summary: dict[str, Any],
     plan: Recipe,
-    done: dict[str, Trained],
+    done: dict[str, StageResult],
     store: str,
     started: int,
 ) -> None:
@@ -108,7 +112,7 @@ def settings_of(plan: Recipe, stage: Stage) -> dict[str, Any]:
     Settings that change nothing for it are left out, and tables are written as JSON.
     """
     network = {"network": str(plan.network(stage))}
-    settings = {**stage.decisive(), **network}
+    settings = {**stage.settings_in_key(), **network}
     settings |= {"labels": stage.labels, "start": stage.start or "scratch", "seed": plan.seed}
     return {
         key: json.dumps(value) if isinstance(value, dict | list) else value

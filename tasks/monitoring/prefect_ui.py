@@ -19,7 +19,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tasks.io.load import load_evaluation, load_model, report_files
 from tasks.progress import counted
 from tasks.runs.lookup import last_runs
-from tasks.runs.stage_result import Trained
+from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import control_kinds, took
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
@@ -39,12 +39,12 @@ def artifact_key(kind: str, name: str) -> str:
     return f"relevo-{kind}-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def show_stage(name: str, trained: Trained, store: str, figures: bool = True) -> None:
+def show_stage(name: str, trained: StageResult, store: str, figures: bool = True) -> None:
     """A table of a stage's scores on test with their 95 % intervals, and its figures.
 
     Both say where the model is.
     """
-    with said_only():
+    with warn_on_failure():
         summary, _ = load_evaluation(trained.scores, store)
         where = open_store(store).address(trained.model.uri)
         about = f"Stage **{name}**, {trained.state}; model `{where}`"
@@ -65,7 +65,7 @@ def show_run(summary: dict[str, Any], report: Ref, store: str) -> None:
     A server that doesn't take them costs no one the run.
     """
     name = summary["run"]
-    with said_only():
+    with warn_on_failure():
         create_table_artifact(
             [_row(stage, numbers) for stage, numbers in summary["stages"].items()],
             key="relevo-stages",
@@ -93,14 +93,14 @@ def show_predictions(
     if faults:
         lines += ["", f"{len(faults):,} could not be read:", ""]
         lines += [f"- {fault}" for fault in faults[:SHOWN]]
-    with said_only():
+    with warn_on_failure():
         create_markdown_artifact(
             "\n".join(lines) + "\n", key="relevo-predictions", description=f"Predictions of {model}"
         )
 
 
 @contextmanager
-def said_only() -> Iterator[None]:
+def warn_on_failure() -> Iterator[None]:
     try:
         yield
     except Exception as error:

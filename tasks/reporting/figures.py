@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.progress import Event, tell
+from tasks.progress import Event, emit
 from tasks.vision.data.augment import evenly
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.figures.words import WORDS, epochs
@@ -26,7 +26,7 @@ def _drawn(name: str, draw: Callable[[], Figure]) -> Iterator[tuple[str, bytes]]
         content = png(draw())
     except Exception as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        tell(Event("write report", f"the figure {name} can't be drawn and is left out ({why})"))
+        emit(Event("write report", f"the figure {name} can't be drawn and is left out ({why})"))
         return
     yield name, content
 
@@ -37,7 +37,7 @@ def _say_undrawn(names: list[str]) -> None:
     if lacking := undrawn("".join(names)):
         some = lacking if len(lacking) <= 20 else f"{lacking[:20]}…"
         line = f"figures show boxes for {some}, which no font here has; install e.g. fonts-noto-cjk or -core"
-        tell(Event("write report", line))
+        emit(Event("write report", line))
 
 
 def _distribution(data: Dataset, lang: str) -> Iterator[tuple[str, bytes]]:

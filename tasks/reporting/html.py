@@ -23,7 +23,9 @@ TEMPLATE = Path(__file__).with_name("report.html")
 TRANSLATIONS = Path(__file__).with_name("translations")
 
 Numbers = Mapping[str, Any]
-TURNED = 5.0  # points of balanced accuracy that are worth a sentence against those of accuracy
+BALANCED_ACCURACY_GAP = (
+    5.0  # points of balanced accuracy that are worth a sentence against those of accuracy
+)
 
 
 def render(data: dict[str, Any], figures: dict[str, bytes], lang: str = "en") -> str:
@@ -130,7 +132,7 @@ def _against(stage: Numbers, kind: str, title: str, rival: Numbers) -> dict[str,
         "points": points,
         "seconds_more": stage["seconds"] - rival["seconds"],
         # A frequent label may decide the accuracy and hide what happens to the others.
-        "turned": abs(balanced) >= TURNED and points * balanced <= 0,
+        "turned": abs(balanced) >= BALANCED_ACCURACY_GAP and points * balanced <= 0,
         **stage["differences"][title],
     }
 

@@ -19,13 +19,15 @@ from typing import Any
 from tasks.cache.records import read_record, unseal
 from tasks.runs.lookup import is_run, is_whole, read_lineage, run_names
 from tasks.runs.summary import UNFINISHED
-from tasks.store.base import Entry, Missing, Passing, Ref, Store, StoreError
+from tasks.store.base import Entry, Missing, Ref, Store, StoreError, Unavailable
 from tasks.store.opening import open_store
 from tasks.store.own import FOLDERS, MARKER, is_marked, is_own
 from tasks.vision.errors import BadInput
 
-IN_USE = timedelta(days=14)  # a training that was stopped may be taken up again until then, too
-CUT_OFF = timedelta(days=1)  # what nobody will read: no single write takes so long
+GRACE_PERIOD = timedelta(
+    days=14
+)  # a training that was stopped may be taken up again until then, too
+INCOMPLETE_AFTER = timedelta(days=1)  # what nobody will read: no single write takes so long
 BLOBS = ("datasets", "models", "evaluations", "exports", "reports")
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
@@ -62,7 +64,7 @@ def collect(
 ) -> Sweep:
     """Remove old runs, then everything that no run left reaches and that is no more in use.
 
-    What only a removed run needed is removed once it has not been in use for `IN_USE`.
+    What only a removed run needed is removed once it has not been in use for `GRACE_PERIOD`.
 
     Args:
         keep_last: keep this many of the newest runs. older_than: keep what is younger. A run goes only
@@ -105,7 +107,7 @@ def collect(
         )
         remove(files)
     kept = [name for name in names if name not in sweep.runs]
-    remove(_halves(home), CUT_OFF)
+    remove(_halves(home), INCOMPLETE_AFTER)
 
     reached = _reached_by_runs(store, kept)
     records = {entry.key: entry for entry in home.entries("cache")}
@@ -113,22 +115,22 @@ def collect(
     unreached = (
         entry for key, entry in records.items() if key not in refs or refs[key].uri not in reached
     )
-    remove(unreached, IN_USE)
+    remove(unreached, GRACE_PERIOD)
     # Looked at again, since a run may have found one of them meanwhile.
     for entry in home.entries("cache"):
-        if now - entry.modified <= IN_USE and (
+        if now - entry.modified <= GRACE_PERIOD and (
             ref := refs.get(entry.key) or _ref_in(home, entry.key)
         ):
             reached |= set(_closure(ref))
     for folder in BLOBS:
-        remove((entry for entry in home.entries(folder) if entry.key not in reached), IN_USE)
+        remove((entry for entry in home.entries(folder) if entry.key not in reached), GRACE_PERIOD)
     if older_than is not None:
         remove(home.entries("predictions"), older_than)
     for folder in ("checkpoints", "outcomes"):
-        remove(home.entries(folder), IN_USE)
-    remove(home.entries("damaged"), CUT_OFF)
-    remove(home.unfinished(), CUT_OFF)
-    sweep.removed += home.drop_uploads(now - CUT_OFF, dry_run=dry_run)
+        remove(home.entries(folder), GRACE_PERIOD)
+    remove(home.entries("damaged"), INCOMPLETE_AFTER)
+    remove(home.unfinished(), INCOMPLETE_AFTER)
+    sweep.removed += home.drop_uploads(now - INCOMPLETE_AFTER, dry_run=dry_run)
     return sweep
 
 
@@ -171,7 +173,7 @@ def _halves(home: Store) -> Iterator[Entry]:
 def _ref_in(home: Store, key: str) -> Ref | None:
     try:
         return read_record(unseal(home.read(key))).ref
-    except Passing:
+    except Unavailable:
         raise
     except (StoreError, ValueError):
         return None

@@ -13,12 +13,12 @@ from tasks.cache.keys import NUMERIC, versions
 from tasks.io.load import load_dataset, load_evaluation, load_model, report_files
 from tasks.runs.environment import describe
 from tasks.runs.model_card import Facts, model_card
-from tasks.runs.stage_result import Trained
+from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import UNFINISHED, as_json, sealed, stamp
 from tasks.store.base import Ref, sha256_of
 from tasks.store.opening import open_store
 from tasks.vision.data.targets import apply_scheme
-from tasks.vision.export.files import KERAS_FILE, LABELS, MODEL_FILE, as_file
+from tasks.vision.export.files import KERAS_FILE, LABELS, MODEL_FILE, labels_json
 from tasks.vision.export.tensorboard import event_file
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.to_toml import as_toml
@@ -35,7 +35,7 @@ def publish(
     plan: Recipe,
     source: str,
     data: Ref,
-    done: dict[str, Trained],
+    done: dict[str, StageResult],
     page: Ref,
     store: str,
     started: datetime,
@@ -108,7 +108,7 @@ def publish(
 
 
 def model_files(
-    run: str, plan: Recipe, source: str, dataset: Ref, done: dict[str, Trained], store: str
+    run: str, plan: Recipe, source: str, dataset: Ref, done: dict[str, StageResult], store: str
 ) -> Iterator[tuple[str, bytes]]:
     """The files of every stage's folder, by their path `STAGE/NAME`.
 
@@ -138,11 +138,11 @@ def model_files(
         yield f"{stage}/{MODEL_FILE}", home.fetch(trained.model).read_bytes()
         if trained.exported:
             yield f"{stage}/{KERAS_FILE}", home.fetch(trained.exported).read_bytes()
-        yield f"{stage}/{LABELS}", as_file(card)
+        yield f"{stage}/{LABELS}", labels_json(card)
         yield f"{stage}/README.md", model_card(facts).encode()
 
 
-def _curves(stage: str, trained: Trained, store: str, started: datetime) -> tuple[str, bytes]:
+def _curves(stage: str, trained: StageResult, store: str, started: datetime) -> tuple[str, bytes]:
     """The stage's history and its test scores as TensorBoard reads them: path and content."""
     card, _ = load_model(trained.model, store)
     metrics = load_evaluation(trained.scores, store)[0]["metrics"]
@@ -151,13 +151,13 @@ def _curves(stage: str, trained: Trained, store: str, started: datetime) -> tupl
     return f"tensorboard/{stage}/events.out.tfevents.{int(started.timestamp())}.relevo", content
 
 
-def devices_of(done: dict[str, Trained], store: str) -> list[str]:
+def devices_of(done: dict[str, StageResult], store: str) -> list[str]:
     """What the stages were trained on, each device named once: this machine need not be one of them."""
     trained = [load_model(each.model, store)[0].device for each in done.values()]
     return list(dict.fromkeys(trained))
 
 
-def _numbers(trained: Trained, store: str) -> dict[str, Any]:
+def _numbers(trained: StageResult, store: str) -> dict[str, Any]:
     card, _ = load_model(trained.model, store)
     scores, _ = load_evaluation(trained.scores, store)
     numbers = {

@@ -12,7 +12,7 @@ from tasks.store.opening import open_store
 
 
 @dataclass(frozen=True)
-class Trained:
+class StageResult:
     """A finished stage: its model, its scores, how it came about, and what it is measured against.
 
     `exported` is the model as a .keras file; controls have none.
@@ -23,7 +23,7 @@ class Trained:
     model: Ref
     scores: Ref
     exported: Ref | None = None
-    controls: dict[str, Trained] = field(default_factory=dict)
+    controls: dict[str, StageResult] = field(default_factory=dict)
 
     def refs(self) -> dict[str, Any]:
         """The refs as JSON, controls included: what the report is made from."""
@@ -35,7 +35,7 @@ class Trained:
         }
 
 
-def keep_outcome(store: str, run: str, trained: Trained) -> None:
+def save_result(store: str, run: str, trained: StageResult) -> None:
     """Leave what the flow run with the id `run` came to."""
     values = {
         "start": trained.start,
@@ -47,11 +47,11 @@ def keep_outcome(store: str, run: str, trained: Trained) -> None:
     open_store(store).write(f"outcomes/{run}.json", seal(json.dumps(values).encode()))
 
 
-def read_outcome(store: str, run: str) -> Trained | None:
+def load_result(store: str, run: str) -> StageResult | None:
     """What the flow run came to; None if nothing sound lies there."""
     try:
         values = json.loads(unseal(open_store(store).read(f"outcomes/{run}.json")))
-        return Trained(
+        return StageResult(
             values["start"],
             values["state"],
             Ref.model_validate(values["model"]),

@@ -14,7 +14,7 @@ from tasks.io.checkpoints import is_whole
 from tasks.io.locations import existing_store
 from tasks.runs.lookup import is_run, read_lineage
 from tasks.runs.summary import UNFINISHED
-from tasks.store.base import Entry, Missing, Passing, Ref, Store, StoreError
+from tasks.store.base import Entry, Missing, Ref, Store, StoreError, Unavailable
 from tasks.store.own import MARKER, is_marked, is_own
 from tasks.vision.errors import BadInput
 
@@ -73,7 +73,7 @@ def _blob(home: Store, key: str, sizes: dict[str, int]) -> str | None:
     named = key.split("/")[-1].split(".")[0]
     try:
         same = home.sha256(key) == named
-    except (Passing, Missing):
+    except (Unavailable, Missing):
         raise
     except StoreError as error:
         return str(error)

@@ -33,12 +33,12 @@ def bucket_and_key(address: str, what: str) -> tuple[str, str]:
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not re.fullmatch(r"(?!.*\.\.)(?![\d.]+$)[a-z\d][a-z\d.-]{1,61}[a-z\d]", bucket, re.ASCII):
         raise StoreError(
-            f"{what} {shown(address)!r}: expected s3://bucket/prefix, the bucket's name 3 to 63 small "
-            "letters, digits, - and ."
+            f"{what} {address_without_secrets(address)!r}: expected s3://bucket/prefix, the bucket's "
+            "name 3 to 63 small letters, digits, - and ."
         )
     return bucket, key
 
 
-def shown(address: str) -> str:
+def address_without_secrets(address: str) -> str:
     """One s3:// address without secrets, which may even hold spaces there."""
     return f"s3://{address.removeprefix('s3://').rpartition('@')[2]}"

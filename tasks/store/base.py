@@ -27,7 +27,7 @@ class StoreError(Exception):
     """The store can't be used as asked; one line for the person who gave its address."""
 
 
-class Passing(StoreError):
+class Unavailable(StoreError):
     """Out of reach for now: the network or the service may be back in a moment."""
 
 
@@ -213,7 +213,7 @@ class Store(ABC):
         aside = f"damaged/{key.replace('/', '~')}"
         try:
             self.write(aside, self.read(key))
-        except Passing:
+        except Unavailable:
             raise  # what is only out of reach must not be deleted unsaved
         except StoreError:
             pass

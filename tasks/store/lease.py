@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tasks.store.base import StoreError
-from tasks.store.outages import outlasting
+from tasks.store.outages import retry_for
 
-BEAT = 10.0  # seconds between two rewrites
-PATIENCE = 40.0  # seconds without one after which the holder counts as dead
+HEARTBEAT = 10.0  # seconds between two rewrites
+LEASE_TIMEOUT = 40.0  # seconds without one after which the holder counts as dead
 POLL = 2.0
 
 
@@ -54,7 +54,7 @@ class Slot(Protocol):
 def leased(slot: Slot, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the slot for oneself; while another holds it, wait, and call `waiting` once.
 
-    A holder that dies is replaced after `PATIENCE`. Where the store can't write under a condition,
+    A holder that dies is replaced after `LEASE_TIMEOUT`. Where the store can't write under a condition,
     everyone is let in.
     """
     me = uuid.uuid4().hex.encode()
@@ -72,7 +72,7 @@ def leased(slot: Slot, waiting: Callable[[], None]) -> Iterator[None]:
         done.set()
         beat.join()
         # The work is done, or this process is to leave; what stays of the claim grows old.
-        with suppress(StoreError), outlasting(0):
+        with suppress(StoreError), retry_for(0):
             if (seen := slot.look()) and seen.content.startswith(me):
                 slot.clear()
 
@@ -87,7 +87,7 @@ def _acquire(slot: Slot, me: bytes, waiting: Callable[[], None]) -> None:
             return  # the answer to our own writing was lost, and asking again found it there
         if seen.version != last:
             last, since = seen.version, time.monotonic()
-        elif time.monotonic() - since > PATIENCE and slot.replace(me, seen.version):
+        elif time.monotonic() - since > LEASE_TIMEOUT and slot.replace(me, seen.version):
             return
         if not told:
             waiting()
@@ -98,7 +98,7 @@ def _acquire(slot: Slot, me: bytes, waiting: Callable[[], None]) -> None:
 def _keep(slot: Slot, me: bytes, done: threading.Event) -> None:
     """Rewrite the slot until `done`, or until somebody else has it."""
     beats = 0
-    while not done.wait(BEAT):
+    while not done.wait(HEARTBEAT):
         beats += 1
         try:
             seen = slot.look()

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from tasks.store.base import Passing
+from tasks.store.base import Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,7 +21,7 @@ _patience: ContextVar[float] = ContextVar("patience", default=0.0)
 
 
 @contextmanager
-def outlasting(seconds: float | None = None) -> Iterator[None]:
+def retry_for(seconds: float | None = None) -> Iterator[None]:
     """Within it, and in this thread, stores wait for their server to come back; `OUTAGE` by default."""
     token = _patience.set(OUTAGE if seconds is None else seconds)
     try:
@@ -30,8 +30,8 @@ def outlasting(seconds: float | None = None) -> Iterator[None]:
         _patience.reset(token)
 
 
-def lasting(ask: Callable[P, T]) -> Callable[P, T]:
-    """`ask`, tried again for as long as `outlasting` says while it raises `Passing`."""
+def retrying(ask: Callable[P, T]) -> Callable[P, T]:
+    """`ask`, tried again for as long as `retry_for` says while it raises `Unavailable`."""
 
     @wraps(ask)
     def asking(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -39,7 +39,7 @@ def lasting(ask: Callable[P, T]) -> Callable[P, T]:
         while True:
             try:
                 return ask(*args, **kwargs)
-            except Passing as error:
+            except Unavailable as error:
                 if time.monotonic() + pause > end:
                     raise
                 if not told:

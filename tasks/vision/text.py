@@ -7,10 +7,10 @@ import unicodedata
 from tasks.vision.errors import BadInput
 
 
-def shown(name: object) -> str:
+def printable(name: object) -> str:
     r"""A name, or a line with names in it, as a terminal can show it: escaped only where it has to be.
 
-    >>> shown("a\n\x1b[2J\udcff.png")
+    >>> printable("a\n\x1b[2J\udcff.png")
     'a\\n\\x1b[2J\\xff.png'
     """
     text = str(name)
@@ -42,5 +42,5 @@ def check_utf8(given: str, name: str) -> None:
 
 def not_utf8(given: str, name: str | bytes) -> BadInput:
     """The refusal of such a name."""
-    told = shown(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
+    told = printable(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
     return BadInput(f"{given} holds the name '{told}'; expected names in UTF-8: rename it")

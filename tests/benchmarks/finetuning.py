@@ -26,7 +26,7 @@ WAYS = ("handed on", "from scratch")
 LOOKS = {"accuracy": "one look", "accuracy_tta": "averaged over copies"}
 
 
-class Trained(NamedTuple):
+class StageResult(NamedTuple):
     """A training's seconds, and its test accuracies by their names in the summary."""
 
     seconds: float
@@ -35,7 +35,7 @@ class Trained(NamedTuple):
 
 def train(
     archive: str, store: str, epochs: int, seed: int, settings: list[str]
-) -> dict[str, Trained]:
+) -> dict[str, StageResult]:
     """The stage and its control from scratch."""
     command = [sys.executable, "-m", "flows", "run", "cifar10", "--data", archive, "--json"]
     command += ["--store", store, "--stage", STAGE, f"--set=stages.{STAGE}.epochs={epochs}"]
@@ -44,16 +44,16 @@ def train(
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     stage: dict[str, Any] = json.loads(done.stdout)["stages"][STAGE]
     both = zip(WAYS, (stage, stage["controls"]["scratch"]), strict=True)
-    return {way: Trained(each["seconds"], each["metrics"]) for way, each in both}
+    return {way: StageResult(each["seconds"], each["metrics"]) for way, each in both}
 
 
-def averaged(trainings: list[Trained]) -> Trained:
+def averaged(trainings: list[StageResult]) -> StageResult:
     """The mean over seeds."""
     scores = {look: mean(each.scores[look] for each in trainings) for look in LOOKS}
-    return Trained(mean(each.seconds for each in trainings), scores)
+    return StageResult(mean(each.seconds for each in trainings), scores)
 
 
-def reached(means: dict[int, dict[str, Trained]], look: str, goal: float) -> str:
+def reached(means: dict[int, dict[str, StageResult]], look: str, goal: float) -> str:
     """In how many seconds each way first reaches the goal, and their ratio."""
     first: dict[str, float] = {}
     for done in means.values():
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="as relevo's own")
     given = parser.parse_args()
     check(parser, given.archive)
-    means: dict[int, dict[str, Trained]] = {}
+    means: dict[int, dict[str, StageResult]] = {}
     table = Table("epochs of all layers", *WAYS)
     with tempfile.TemporaryDirectory() as passing:
         for epochs in sorted(given.epochs):

@@ -27,11 +27,11 @@ def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
     from tasks.vision.data.targets import Examples, apply_scheme
     from tasks.vision.network.networks import HEAD, build_model, initialise
     from tasks.vision.network.runtime import set_up
-    from tasks.vision.network.weights import tensors_of
+    from tasks.vision.network.weights import get_weights
     from tasks.vision.recipe.schema import Network, Stage
     from tasks.vision.trained_model import Architecture, Card
     from tasks.vision.training.stage import Parent, train_stage
-    from tasks.vision.training.transfer import head_inputs, settle_statistics
+    from tasks.vision.training.transfer import head_inputs, recalibrate_batch_norm
 
     images, labels, classes = read(archive, "train")
     images, labels = images[:count], labels[:count].astype(np.int32)
@@ -43,7 +43,7 @@ def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
     )
     model = build_model(architecture)
     initialise(model, images, 0)
-    settle_statistics(model, images)
+    recalibrate_batch_norm(model, images)
     if way == "kept features":
         card = Card(
             architecture=architecture,
@@ -66,7 +66,7 @@ def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
             *(stage, apply_scheme(None, classes), examples, Examples(images[:512], labels[:512])),
             seed=0,
             device=device,
-            parent=Parent(card, tensors_of(model)),
+            parent=Parent(card, get_weights(model)),
         )
         return {
             "seconds": time.monotonic() - clock,

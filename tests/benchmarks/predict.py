@@ -33,7 +33,7 @@ def make_model(path: Path, images: np.ndarray, widths: list[int]) -> None:
     with loading_tensorflow():
         from tasks.vision.network.networks import build_model, initialise
         from tasks.vision.network.runtime import set_up
-        from tasks.vision.network.weights import tensors_of
+        from tasks.vision.network.weights import get_weights
 
     set_up(find_device())
     architecture = Architecture(
@@ -60,7 +60,7 @@ def make_model(path: Path, images: np.ndarray, widths: list[int]) -> None:
         history=[],
     )
     path.mkdir()
-    (path / "model.safetensors").write_bytes(pack(card, tensors_of(model)))
+    (path / "model.safetensors").write_bytes(pack(card, get_weights(model)))
 
 
 def bare(folder: str, count: int) -> dict[str, float]:

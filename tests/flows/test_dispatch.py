@@ -15,11 +15,11 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled, Crashed, Failed, Running, Scheduled
 
 from flows import dispatch
-from flows.parameters import Given
+from flows.parameters import StageInputs
 from flows.recipes.load import load_recipe
-from flows.train_stage import Setting
-from tasks.runs.stage_result import Trained
-from tasks.store.base import Passing, Ref
+from flows.train_stage import RunContext
+from tasks.runs.stage_result import StageResult
+from tasks.store.base import Ref, Unavailable
 
 
 @flow(name="train-stage")
@@ -71,7 +71,7 @@ def send(client: SyncPrefectClient) -> FlowRun:
     ref: dict[str, Any] = {"kind": "dataset", "uri": "x", "size": 1}
     data = Ref(**ref, sha256="0" * 64, digest="0" * 64)
     node = dispatch.Node("baseline")
-    return dispatch._send(node, Given(dataset=data), {}, dispatch._attempt(client))
+    return dispatch._send(node, StageInputs(dataset=data), {}, dispatch._attempt(client))
 
 
 def test_a_stage_that_has_crashed_is_cancelled_with_the_others(client: SyncPrefectClient) -> None:
@@ -91,7 +91,7 @@ def _status(code: int) -> PrefectHTTPStatusError:
 
 
 ANSWERS = {
-    "the store": Passing("out of order"),
+    "the store": Unavailable("out of order"),
     "the server is away": httpx.ConnectError("refused"),
     "the server is out of order": _status(500),
     "it knows no such run": _status(404),
@@ -128,16 +128,16 @@ def test_stages_stand_in_the_recipes_order_whichever_ends_first(
     monkeypatch.setattr(dispatch, "POLL", 0.0)
     ended: list[str] = []
 
-    def look(self: dispatch._Sent, *_: object) -> Trained | None:
+    def look(self: dispatch._Sent, *_: object) -> StageResult | None:
         if self._title == "baseline" and not ended:
             return None
         ended.append(self._title)
-        return Trained(None, "trained", REF, REF)
+        return StageResult(None, "trained", REF, REF)
 
     monkeypatch.setattr(dispatch._Sent, "look", look)
     recipe = load_recipe("digits")
     stages = {name: recipe.stages[name] for name in ("baseline", "ten_class")}
-    done = dispatch.send_stages(Setting(recipe, REF, [], "nowhere", False), stages, {})
+    done = dispatch.send_stages(RunContext(recipe, REF, [], "nowhere", False), stages, {})
     assert ended == ["ten_class", "baseline"]
     assert list(done) == ["baseline", "ten_class"]
 
@@ -158,7 +158,7 @@ def test_whatever_ends_the_sender_ends_its_stages(
             raise ZeroDivisionError
 
     monkeypatch.setattr(dispatch._Sent, "look", look)
-    setting = Setting(recipe, REF, [], "nowhere", False)
+    setting = RunContext(recipe, REF, [], "nowhere", False)
     stages = {name: recipe.stages[name] for name in ("baseline", "ten_class")}
     with pytest.raises(ZeroDivisionError):
         dispatch.send_stages(setting, stages, {})

@@ -10,7 +10,7 @@ from support.command import ROOT
 
 from flows.cli.options import all_settings
 from flows.experiment import command
-from flows.parameters import find_recipe, spelt_out
+from flows.parameters import explicit_settings, find_recipe
 from flows.recipes.load import load_recipe
 from tasks.vision.recipe.to_toml import as_toml
 
@@ -23,7 +23,7 @@ def test_the_command_in_the_report_repeats_a_run_that_was_cut_short(
 ) -> None:
     text = (ROOT / f"flows/recipes/{recipe}.toml").read_text() if own else None
     asked = (recipe, text, {"stages.baseline.epochs": 2, "stages.transfer.epochs": 50}, 7, most)
-    words = shlex.split(command(recipe, None, spelt_out(*asked), ["transfer"], "es"))
+    words = shlex.split(command(recipe, None, explicit_settings(*asked), ["transfer"], "es"))
     assert words[:5] == ["relevo", "run", recipe, "--stage", "transfer"]
     given = {
         option: [value for name, value in pairwise(words) if name == option]

@@ -151,8 +151,8 @@ def test_every_network_has_its_twin_in_stock_layers(
     from tasks.vision.export.keras_file import stock_model
     from tasks.vision.network.networks import build_model, initialise
     from tasks.vision.network.runtime import set_up
-    from tasks.vision.network.weights import assign, tensors_of
-    from tasks.vision.training.transfer import compute_features, head_model, settle_statistics
+    from tasks.vision.network.weights import assign, get_weights
+    from tasks.vision.training.transfer import compute_features, head_model, recalibrate_batch_norm
 
     set_up(CPU)
     architecture = Architecture(
@@ -166,10 +166,10 @@ def test_every_network_has_its_twin_in_stock_layers(
     images = np.resize(scans[:64], (64, size, size, 3))
     own = build_model(architecture)
     initialise(own, images, 0)
-    settle_statistics(own, images)
+    recalibrate_batch_norm(own, images)
     head_model(own, compute_features(own, images))  # standardises them
     draw = np.random.default_rng(0)
-    tensors = tensors_of(own)
+    tensors = get_weights(own)
     for name in tensors:
         if name.endswith(("/beta", "/bias")):  # zero until they are trained
             tensors[name] = draw.normal(0, 0.1, tensors[name].shape).astype(np.float32)

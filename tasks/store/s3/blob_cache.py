@@ -32,7 +32,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE) or Path(home, "relevo", "blobs"))
 
 
-def kept_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
+def cached_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
     """A local file with the ref's bytes, which `download` writes if none is kept; None: it can't.
 
     Raises:

@@ -17,7 +17,7 @@ from s3transfer.exceptions import (  # type: ignore[import-untyped,unused-ignore
 )
 from urllib3.exceptions import HTTPError
 
-from tasks.store.base import Missing, Passing, StoreError
+from tasks.store.base import Missing, StoreError, Unavailable
 
 # What the network does, and what a transfer says when its own retries are used up.
 OUT_OF_REACH = (
@@ -93,7 +93,7 @@ def _refusal(error: boto.ClientError, uri: str, url: str, key: str) -> StoreErro
         return Missing(f"{key} is not in the store {uri}")
     where = f"store {uri} at {_host(url)}"
     if code in BUSY or status == 429 or (status >= 500 and status != 501):
-        return Passing(f"{where}: it is overloaded or out of order; try again later ({code})")
+        return Unavailable(f"{where}: it is overloaded or out of order; try again later ({code})")
     words = REFUSED.get(code) or REFUSED.get(str(status)) or "it refuses the request"
     return StoreError(f"{where}: {words} ({code or status}, {error.operation_name})")
 
@@ -107,7 +107,7 @@ def _silence(error: Exception, uri: str, host: str) -> StoreError:
         )
     if "Invalid header" in said:
         return StoreError(f"store {uri}: credentials hold a line break; correct {KEYS}")
-    return Passing(
+    return Unavailable(
         f"store {uri}: {host} can't be reached, or breaks off ({type(error).__name__}); "
         "check AWS_ENDPOINT_URL_S3 and the network, or try again later"
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from botocore import exceptions as boto
 
-from tasks.store.addresses import bucket_and_key, shown
+from tasks.store.addresses import address_without_secrets, bucket_and_key
 from tasks.store.base import (
     CHUNK,
     Damaged,
@@ -33,8 +33,8 @@ from tasks.store.base import (
     stays_inside,
 )
 from tasks.store.lease import Seen, Unsupported, leased
-from tasks.store.outages import lasting
-from tasks.store.s3.blob_cache import kept_copy
+from tasks.store.outages import retrying
+from tasks.store.s3.blob_cache import cached_copy
 from tasks.store.s3.client import MARK, TRANSFER, client, patiently, transfers
 from tasks.store.s3.errors import NO_CONDITIONS, code_of, in_words, status_of
 from tasks.store.s3.uploads import drop_uploads
@@ -52,7 +52,7 @@ class S3Store(Store):
         self._bucket, self._prefix = _bucket_and_prefix(address)
         self.uri = f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
-    @lasting
+    @retrying
     def put(
         self,
         kind: Kind,
@@ -67,20 +67,20 @@ class S3Store(Store):
         self._upload(ref, content)
         return ref
 
-    @lasting
+    @retrying
     def fetch(self, ref: Ref) -> Path:
         if self._size(ref.uri) == ref.size:
-            kept = kept_copy(ref, lambda file: self._download(ref, file))
+            kept = cached_copy(ref, lambda file: self._download(ref, file))
             if kept:
                 return kept
         raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
 
-    @lasting
+    @retrying
     def read(self, key: str) -> bytes:
         with self._in_words(key):
             return patiently(lambda: bytes(self._get(key)["Body"].read()))
 
-    @lasting
+    @retrying
     def write(self, key: str, content: bytes) -> None:
         # A browser shows a report only if it is told that it is HTML.
         kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
@@ -93,7 +93,7 @@ class S3Store(Store):
                 Metadata=MARK,
             )
 
-    @lasting
+    @retrying
     def delete(self, key: str) -> None:
         with suppress(Missing), self._in_words(key):
             client().delete_object(Bucket=self._bucket, Key=self._name(key))
@@ -101,7 +101,7 @@ class S3Store(Store):
     def entries(self, prefix: str) -> Iterator[Entry]:
         yield from self._listed(prefix)
 
-    @lasting
+    @retrying
     def _listed(self, prefix: str) -> list[Entry]:
         below = f"{self._name(prefix)}/"
         start = len(below) - len(prefix) - 1
@@ -116,7 +116,7 @@ class S3Store(Store):
         plain = (entry for entry in found if stays_inside(entry.key))
         return sorted(plain, key=lambda entry: entry.key)
 
-    @lasting
+    @retrying
     def sha256(self, key: str) -> str:
         def digest() -> str:
             total = hashlib.sha256()
@@ -127,13 +127,13 @@ class S3Store(Store):
         with self._in_words(key):
             return patiently(digest)
 
-    @lasting
+    @retrying
     def exists(self) -> bool:
         with self._in_words("runs"):
             found = client().list_objects_v2(Bucket=self._bucket, Prefix=self._below(), MaxKeys=1)
         return bool(found.get("Contents"))
 
-    @lasting
+    @retrying
     def top(self) -> list[str]:
         with self._in_words("runs"):
             found = client().list_objects_v2(
@@ -147,7 +147,7 @@ class S3Store(Store):
     def unfinished(self) -> Iterator[Entry]:
         yield from self.entries("locks")
 
-    @lasting
+    @retrying
     def drop_uploads(self, before: datetime, *, dry_run: bool) -> list[Entry]:
         with self._in_words("uploads"):
             return drop_uploads(self._bucket, self._below(), before, dry_run=dry_run)
@@ -157,7 +157,7 @@ class S3Store(Store):
         with leased(S3Slot(self, f"locks/{key}"), waiting):
             yield
 
-    @lasting
+    @retrying
     def write_if(self, key: str, content: bytes, **condition: str) -> bool:
         """Put a document under `key` if S3's condition holds (IfMatch, IfNoneMatch): did it?
 
@@ -178,7 +178,7 @@ class S3Store(Store):
                 raise
         return True
 
-    @lasting
+    @retrying
     def look(self, key: str) -> Seen | None:
         """A document with its version (S3's ETag); None if there is none."""
 
@@ -209,7 +209,7 @@ class S3Store(Store):
     def _size(self, key: str) -> int:
         return self.entry(key).size
 
-    @lasting
+    @retrying
     def entry(self, key: str) -> Entry:
         with self._in_words(key):
             try:
@@ -258,8 +258,8 @@ def _bucket_and_prefix(address: str) -> tuple[str, str]:
         return bucket, checked_key(prefix) if prefix else ""
     except ValueError:
         raise StoreError(
-            f"store {shown(address)!r}: expected a prefix of letters, digits and ._-~ between "
-            "single slashes"
+            f"store {address_without_secrets(address)!r}: expected a prefix of letters, "
+            "digits and ._-~ between single slashes"
         ) from None
 
 

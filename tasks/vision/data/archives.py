@@ -19,9 +19,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
-from tasks.vision.data.image_files import MAX_FILE_BYTES, foreign, hidden, is_image
+from tasks.vision.data.image_files import MAX_FILE_BYTES, hidden, is_image, unsupported_format
 from tasks.vision.errors import BadInput
-from tasks.vision.text import check_utf8, not_utf8, shown
+from tasks.vision.text import check_utf8, not_utf8, printable
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -40,7 +40,7 @@ class Archive:
     """The folder tree of an archive, built from members that have passed every check."""
 
     def __init__(self, path: Path) -> None:
-        self.given = shown(path)
+        self.given = printable(path)
         self._path = path
         self._tree: dict[str, tuple[set[str], set[str]]] = {"": (set(), set())}
         self._members = 0
@@ -164,7 +164,7 @@ class Tar(Archive):
         places = [self._places[path] for path in paths]
         with refusing_damage(self.given), closing(self._stream()) as stream:
             for index in sorted(range(len(places)), key=places.__getitem__):
-                if fault := foreign(paths[index]):
+                if fault := unsupported_format(paths[index]):
                     yield index, fault
                     continue
                 offset, size = places[index]
@@ -224,7 +224,7 @@ class Zip(Archive):
         order = sorted(range(len(infos)), key=lambda index: infos[index].header_offset)
         with refusing_damage(self.given), self._path.open("rb") as file:
             for index in order:
-                yield index, foreign(paths[index]) or _zip_member(file, infos[index])
+                yield index, unsupported_format(paths[index]) or _zip_member(file, infos[index])
 
 
 def _zip_member(file: IO[bytes], info: zipfile.ZipInfo) -> bytes:

@@ -14,7 +14,7 @@ from typing import Protocol
 from tasks.vision.data.archives import Tar, Zip, refusing_damage
 from tasks.vision.data.image_files import hidden, read_file
 from tasks.vision.errors import BadInput
-from tasks.vision.text import check_utf8, is_utf8, shown
+from tasks.vision.text import check_utf8, is_utf8, printable
 
 
 class Contents(Protocol):
@@ -43,7 +43,7 @@ def open_contents(path: Path, *, strict: bool = True) -> Contents:
     """
     if path.is_dir():
         return Folder(path, strict=strict)
-    with refusing_damage(shown(path)):
+    with refusing_damage(printable(path)):
         return Zip(path) if path.name.lower().endswith(".zip") else Tar(path)
 
 
@@ -51,7 +51,7 @@ class Folder:
     """A folder on disk. Links are followed: who made the folder may read what they lead to."""
 
     def __init__(self, path: Path, *, strict: bool = True) -> None:
-        self.given = shown(path)
+        self.given = printable(path)
         self._path = os.fspath(path)
         self._strict = strict
         self._loops: set[str] = set()
@@ -65,11 +65,11 @@ class Folder:
                 for entry in entries:
                     if not hidden(entry.name):
                         if self._strict:
-                            check_utf8(shown(path), entry.name)
+                            check_utf8(printable(path), entry.name)
                         (folders if self._is_folder(entry, folder) else files).append(entry.name)
         except OSError as error:
             raise BadInput(
-                f"{shown(path)} can't be listed ({error.strerror or error}); expected a folder that"
+                f"{printable(path)} can't be listed ({error.strerror or error}); expected a folder that"
                 " you may read: change its permissions"
             ) from error
         return folders, files
@@ -110,6 +110,6 @@ class Folder:
 def leading_back(path: str) -> BadInput:
     """The refusal of a link to itself, or to a folder that it lies in."""
     return BadInput(
-        f"{shown(path)} is a link that leads back to itself; expected a file or a folder: remove the "
+        f"{printable(path)} is a link that leads back to itself; expected a file or a folder: remove the "
         "link"
     )

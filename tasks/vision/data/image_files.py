@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.vision.errors import BadInput
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Photos that nothing here reads. Of a raw one that begins as a TIFF, a thumbnail would be read.
@@ -38,7 +38,7 @@ def pictures(names: Iterable[str]) -> list[str]:
     return [name for name in found if is_image(name) or name.rpartition(".")[0] not in read]
 
 
-def foreign(name: str) -> str:
+def unsupported_format(name: str) -> str:
     """Why a photo can't be read whatever its bytes are; "" for all other names."""
     if not name.lower().endswith(PHOTO_SUFFIXES):
         return ""
@@ -52,7 +52,7 @@ def hidden(name: str) -> bool:
 
 def read_file(path: str) -> bytes | str:
     """An image file's bytes, or why they can't be had; never raises."""
-    if fault := foreign(path):
+    if fault := unsupported_format(path):
         return fault
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path for each small file would double the time)
@@ -73,4 +73,6 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         reason = error.strerror or error
-        raise BadInput(f"{shown(path)} can't be read ({reason}); expected a whole file") from error
+        raise BadInput(
+            f"{printable(path)} can't be read ({reason}); expected a whole file"
+        ) from error

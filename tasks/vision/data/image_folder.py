@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tasks.vision.data.containers import Contents, leading_back
 from tasks.vision.data.image_files import is_picture, pictures
 from tasks.vision.errors import BadInput
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 SPLITS = ("train", "test")
 LAYOUT = "train/<class>/<image> and test/<class>/<image>"
@@ -51,12 +51,12 @@ def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[st
         classes[label] = pictures(files)
         if not classes[label] and not misplaced:
             raise BadInput(
-                f"{contents.given} has no images in {shown(folder)}; expected some .png or .jpg:"
+                f"{contents.given} has no images in {printable(folder)}; expected some .png or .jpg:"
                 " fill or remove the folder"
             )
     if misplaced:
         raise BadInput(
-            f"{contents.given} has {shown(min(misplaced))}; expected {LAYOUT}: move it there"
+            f"{contents.given} has {printable(min(misplaced))}; expected {LAYOUT}: move it there"
         )
     return classes
 
@@ -73,7 +73,7 @@ def meant(split: str, folders: list[str]) -> str:
     """What to do where one of the `folders` is called nearly as a split that isn't there; else ""."""
     near = {name.lower(): name for name in folders if name not in SPLITS}
     close = difflib.get_close_matches(split, near, n=1, cutoff=0.7)
-    return f"did you mean {split}? rename {shown(near[close[0]])}" if close else ""
+    return f"did you mean {split}? rename {printable(near[close[0]])}" if close else ""
 
 
 def check_same_classes(given: str, train: dict[str, list[str]], test: dict[str, list[str]]) -> None:
@@ -81,7 +81,9 @@ def check_same_classes(given: str, train: dict[str, list[str]], test: dict[str, 
     for a, some, b, others in (("test", test, "train", train), ("train", train, "test", test)):
         if extra := [label for label in some if label not in others]:
             close = difflib.get_close_matches(extra[0], others, n=1)
-            mend = f"did you mean {shown(close[0])}?" if close else f"{b} has {_listed([*others])}"
+            mend = (
+                f"did you mean {printable(close[0])}?" if close else f"{b} has {_listed([*others])}"
+            )
             raise BadInput(
                 f"{given} has classes in {a} that {b} lacks: {_listed(extra)}; expected the same in"
                 f" both: {mend}"
@@ -89,5 +91,5 @@ def check_same_classes(given: str, train: dict[str, list[str]], test: dict[str, 
 
 
 def _listed(names: list[str]) -> str:
-    some = ", ".join(shown(name) for name in sorted(names)[:10])
+    some = ", ".join(printable(name) for name in sorted(names)[:10])
     return f"{some} and {len(names) - 10} more" if len(names) > 10 else some or "nothing"

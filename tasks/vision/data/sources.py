@@ -32,7 +32,7 @@ from tasks.vision.data.image_folder import (
     find_root,
 )
 from tasks.vision.errors import BadInput
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 DIGITS = tuple("0123456789")
 
@@ -208,7 +208,7 @@ def _pictures(
     # One array for all: both splits are decoded in one pass over the archive.
     images = np.empty((len(names), image_size, image_size, 3), np.uint8)
     failed = decode_all(contents.read([root + name for name in names]), images, workers)
-    unreadable = {row: f"{shown(names[row])}: {failed[row]}" for row in sorted(failed)}
+    unreadable = {row: f"{printable(names[row])}: {failed[row]}" for row in sorted(failed)}
     read, start = {}, 0
     for split, classes in found.items():
         sizes = [len(files) for files in classes.values()]

@@ -123,7 +123,7 @@ class Examples:
         return Examples(self.inputs[chosen], self.targets[chosen])
 
 
-def lesson_of(data: Dataset, targets: Targets) -> tuple[Examples, Examples, np.ndarray]:
+def training_examples(data: Dataset, targets: Targets) -> tuple[Examples, Examples, np.ndarray]:
     """Training and validation examples, and the prior shift (outputs,) that the limits call for."""
     parts = []
     for split in ("train", "validation"):

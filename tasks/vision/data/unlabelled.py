@@ -1,4 +1,4 @@
-"""Pictures to predict: files, folders and archives of any layout, a batch at a time."""
+"""Images to predict: files, folders and archives of any layout, a batch at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.vision.data.containers import Contents, open_contents
 from tasks.vision.data.decode_pool import Decoders
 from tasks.vision.data.image_files import pictures, read_file
 from tasks.vision.errors import BadInput
-from tasks.vision.text import is_utf8, shown
+from tasks.vision.text import is_utf8, printable
 
 BATCH = 2000  # pictures, where they are small; a multiple of what the network takes at once
 BATCH_BYTES = 64 * 2**20  # of pixels, where they are large
@@ -32,7 +32,7 @@ class Batch:
     unreadable: dict[str, str]
 
 
-class Pictures:
+class UnlabelledImages:
     """Every picture in `given`, in the order of the arguments and of the names in each; close it.
 
     Raises:
@@ -47,7 +47,9 @@ class Pictures:
                 stack.callback(contents.close)
                 names = list(_names(contents))
                 if not names:
-                    raise BadInput(f"{shown(place)} holds no picture; expected .png, .jpg or such")
+                    raise BadInput(
+                        f"{printable(place)} holds no picture; expected .png, .jpg or such"
+                    )
                 self._found += [_Found(place, contents, name) for name in names]
             self._open = stack.pop_all()
 
@@ -115,7 +117,7 @@ def _find(given: str) -> Path:
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, an unknown home
         pass
     raise BadInput(
-        f"{shown(given)} isn't there; expected a picture, or a folder or archive of them: "
+        f"{printable(given)} isn't there; expected a picture, or a folder or archive of them: "
         "check the spelling"
     )
 
@@ -144,7 +146,7 @@ class _File:
     """One picture as if it were a folder of one."""
 
     def __init__(self, path: Path) -> None:
-        self.given = shown(path)
+        self.given = printable(path)
         self._path = path
 
     def children(self, folder: str) -> tuple[list[str], list[str]]:

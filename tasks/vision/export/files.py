@@ -12,7 +12,7 @@ KERAS_FILE = "model.keras"
 LABELS = "labels.json"  # beside a model in any format
 
 
-def meaning_of(card: Card) -> dict[str, Any]:
+def output_signature(card: Card) -> dict[str, Any]:
     """Labels in the order of the outputs, the data's classes that each stands for, and the input."""
     size = card.architecture.image_size
     return {
@@ -23,6 +23,6 @@ def meaning_of(card: Card) -> dict[str, Any]:
     }
 
 
-def as_file(card: Card) -> bytes:
+def labels_json(card: Card) -> bytes:
     """The bytes of `labels.json`."""
-    return (json.dumps(meaning_of(card), indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(output_signature(card), indent=1, ensure_ascii=False) + "\n").encode()

@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.vision.device import find_device, loading_tensorflow, quiet_output
 from tasks.vision.errors import BadInput
-from tasks.vision.export.files import LABELS, as_file
+from tasks.vision.export.files import LABELS, labels_json
 from tasks.vision.trained_model import Card, Tensors
 
 Format = Literal["keras", "saved-model", "tflite", "onnx"]
@@ -46,8 +46,8 @@ def write_format(card: Card, tensors: Tensors, kind: Format, folder: Path) -> No
         set_up(device)
         model = stock_model(card, tensors)
         with quiet_output():  # converters tell all they do, from C++
-            _WRITERS[kind](model, folder, as_file(card))
-    (folder / LABELS).write_bytes(as_file(card))
+            _WRITERS[kind](model, folder, labels_json(card))
+    (folder / LABELS).write_bytes(labels_json(card))
 
 
 def _saved_model(model: Any, folder: Path, meaning: bytes) -> None:

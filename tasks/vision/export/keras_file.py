@@ -17,7 +17,7 @@ from typing import Any
 import keras
 
 from tasks.vision.device import Device
-from tasks.vision.export.files import meaning_of
+from tasks.vision.export.files import output_signature
 from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Pooling, silu
 from tasks.vision.network.networks import FEATURE_PREFIX, GRID, HEAD, STANDARDISE, build_model
 from tasks.vision.network.runtime import set_up
@@ -97,7 +97,7 @@ def keras_file(card: Card, tensors: Tensors, device: Device) -> bytes:
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        return _sealed(path, meaning_of(card))
+        return _sealed(path, output_signature(card))
 
 
 def _sealed(path: Path, meaning: dict[str, Any]) -> bytes:

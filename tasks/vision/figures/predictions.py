@@ -49,7 +49,7 @@ def prediction_grid(
     title: str,
     lang: str = "en",
 ) -> Figure:
-    """Pictures (n, h, w, 3), each with the predicted label, its probability and a tick or a cross.
+    """Images (n, h, w, 3), each with the predicted label, its probability and a tick or a cross.
 
     `truth` holds n indices into `labels`, `probabilities` is (n, labels). A right answer has a
     solid green frame and a tick; a wrong one a dashed red frame, a cross and the true label. Where

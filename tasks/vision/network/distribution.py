@@ -51,7 +51,7 @@ def clear(totals: Sequence[tf.Variable]) -> None:
         total.assign(tf.zeros(total.shape))
 
 
-def hand_out(strategy: tf.distribute.Strategy, parts: Sequence[np.ndarray]) -> Any:
+def distribute(strategy: tf.distribute.Strategy, parts: Sequence[np.ndarray]) -> Any:
     """One part for each device, as `strategy.run` takes them."""
     if strategy.num_replicas_in_sync == 1:
         return tf.constant(parts[0])

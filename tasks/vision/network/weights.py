@@ -19,7 +19,7 @@ def named_variables(model: keras.Model) -> Iterator[tuple[str, Any]]:
             yield f"{layer.name}/{variable.name}", variable
 
 
-def tensors_of(model: keras.Model) -> Tensors:
+def get_weights(model: keras.Model) -> Tensors:
     """Every variable of the model as `layer/variable`: float32 NumPy arrays, copied."""
     return {name: np.array(variable) for name, variable in named_variables(model)}
 

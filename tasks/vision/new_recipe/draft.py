@@ -12,9 +12,9 @@ from math import ceil
 from textwrap import wrap
 
 from tasks.vision.errors import BadInput, nearest
-from tasks.vision.new_recipe.survey import Pictures
+from tasks.vision.new_recipe.survey import Survey
 from tasks.vision.recipe.names import good_name
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 WIDTH = 96  # of the lines that list the classes
 COMMENTS = 38  # the column where comments begin
@@ -23,7 +23,7 @@ Line = tuple[str, str]  # a setting and its comment
 
 
 def draft(
-    pictures: Pictures, source: str, positive: Sequence[str] = (), second: str | None = None
+    pictures: Survey, source: str, positive: Sequence[str] = (), second: str | None = None
 ) -> str:
     """A recipe's TOML: a detector, what it hands on, and all classes from scratch; each line explained.
 
@@ -36,7 +36,7 @@ def draft(
         BadInput: a class that is not there, or too few pictures or classes to learn from.
     """
     classes = list(pictures.train)
-    _check_counts(pictures, shown(source))
+    _check_counts(pictures, printable(source))
     for name in (*positive, *([second] if second else [])):
         if name not in classes:
             raise BadInput(f"class {name!r}{nearest(name, classes)}")
@@ -71,7 +71,7 @@ def draft(
     return joined(lines, schemes, _defaults(pictures), stages)
 
 
-def _check_counts(pictures: Pictures, given: str) -> None:
+def _check_counts(pictures: Survey, given: str) -> None:
     classes, total = len(pictures.train), sum(pictures.train.values())
     if classes < 2:
         raise BadInput(
@@ -104,11 +104,11 @@ def _check_no_choice(positive: Sequence[str], second: str | None) -> None:
 # What suits so many pictures of such a size
 
 
-def _image_size(pictures: Pictures) -> int:
+def _image_size(pictures: Survey) -> int:
     return 32 if pictures.side < 48 else 64 if pictures.side < 80 else 96
 
 
-def _widths(pictures: Pictures) -> list[int]:
+def _widths(pictures: Survey) -> list[int]:
     total = sum(pictures.train.values())
     widths = [16, 32, 64] if total < 2000 else [32, 64, 128] if total < 20000 else [64, 256, 256]
     return widths if _image_size(pictures) == 32 else [*widths, widths[-1]]
@@ -146,10 +146,10 @@ ALONE = [
 ]
 
 
-def _head(pictures: Pictures, source: str, found: Sequence[str]) -> list[str]:
+def _head(pictures: Survey, source: str, found: Sequence[str]) -> list[str]:
     total, tests = sum(pictures.train.values()), sum(pictures.test.values())
     size = _image_size(pictures)
-    counted = ", ".join(f"{shown(name)} {count}" for name, count in pictures.train.items())
+    counted = ", ".join(f"{printable(name)} {count}" for name, count in pictures.train.items())
     about = (
         f"{total} training and {tests} test pictures of {len(pictures.train)} classes: {counted}"
     )
@@ -193,7 +193,7 @@ def _scheme(name: str, targets: dict[str, list[str]], rest: str) -> list[str]:
     return ["", f"[labels.{name}]  # how classes become targets of a stage", *commented(lines)]
 
 
-def _defaults(pictures: Pictures) -> list[str]:
+def _defaults(pictures: Survey) -> list[str]:
     total = sum(pictures.train.values())
     lines = [
         (

@@ -22,7 +22,7 @@ from tasks.vision.data.image_folder import (
     meant,
 )
 from tasks.vision.errors import BadInput
-from tasks.vision.text import shown
+from tasks.vision.text import printable
 
 LOOKED_AT = 200  # pictures whose size is read
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # no others: some start programs
@@ -30,7 +30,7 @@ FEW = 20  # training pictures of a class, below which a person is warned
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Survey:
     """What lies under a --data address: pictures by class in train and test, and how large they are.
 
     Attributes:
@@ -45,7 +45,7 @@ class Pictures:
     unread: dict[str, int] = field(default_factory=dict)
 
 
-def look(path: Path) -> Pictures:
+def look(path: Path) -> Survey:
     """Count the pictures in a folder or archive, and read the sizes of some from their headers.
 
     Raises:
@@ -70,7 +70,7 @@ def look(path: Path) -> Pictures:
                 f"{contents.given}: none of {len(some)} files looked at is a picture; "
                 "expected .png, .jpg or such"
             )
-    return Pictures(_counts(train), _counts(test), int(median(sides)), dict(unread))
+    return Survey(_counts(train), _counts(test), int(median(sides)), dict(unread))
 
 
 def _readable(
@@ -81,8 +81,8 @@ def _readable(
     if empty := [label for label, names in kept.items() if not names]:
         folder = f"{split}/{empty[0]}"
         raise BadInput(
-            f"{contents.given} has no picture that can be read in {shown(folder)}, only such as "
-            f"{shown(classes[empty[0]][0])}; expected .png, .jpg or such: convert them to JPEG"
+            f"{contents.given} has no picture that can be read in {printable(folder)}, only such as "
+            f"{printable(classes[empty[0]][0])}; expected .png, .jpg or such: convert them to JPEG"
         )
     return kept
 
@@ -117,6 +117,6 @@ def _shorter_side(file: bytes | str) -> int | None:
         return None
 
 
-def few(pictures: Pictures) -> dict[str, int]:
+def few(pictures: Survey) -> dict[str, int]:
     """The classes with so few training pictures that a person should know."""
     return {label: count for label, count in pictures.train.items() if count < FEW}

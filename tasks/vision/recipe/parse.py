@@ -50,14 +50,14 @@ def _laid_over(below: dict[str, Any], above: Any) -> Any:
 def _refuse_idle(recipe: Recipe, stages: dict[str, Any], schemes: dict[str, Any]) -> None:
     """`BadInput` for a setting that a stage or scheme states itself and that can't change anything."""
     for name, given in schemes.items():
-        if idle := sorted(recipe.labels[name].idle() & given.keys()):
+        if idle := sorted(recipe.labels[name].unused_settings() & given.keys()):
             raise BadInput(
                 f"recipe {recipe.name!r}: labels.{name}.{idle[0]} has no effect without limits; "
                 "remove it"
             )
     for name, given in stages.items():
         stage = recipe.stages[name]
-        if idle := sorted(stage.idle() & given.keys()):
+        if idle := sorted(stage.unused_settings() & given.keys()):
             start = f"starts from {stage.start!r}" if stage.start else "starts from nothing"
             raise BadInput(
                 f"recipe {recipe.name!r}: stages.{name}.{idle[0]} has no effect, since the stage "

@@ -70,7 +70,7 @@ class Recipe(Strict):
                 )
             if stage.early and stage.train != "head":
                 self._check_early(name, stage.early, network)
-            if (frozen := stage.frozen_blocks) and "frozen_blocks" not in stage.idle():
+            if (frozen := stage.frozen_blocks) and "frozen_blocks" not in stage.unused_settings():
                 blocks = len(network.widths) if network.kind == "fast" else 1
                 if frozen >= blocks:
                     raise ValueError(
@@ -91,7 +91,7 @@ class Recipe(Strict):
                 f"the network {network}, and less than the images' {full}"
             )
 
-    def shortened(self, most: int) -> Recipe:
+    def with_max_epochs(self, most: int) -> Recipe:
         """The same with no stage training for more than `most` epochs, and no head either."""
         stages = {
             name: stage.model_copy(

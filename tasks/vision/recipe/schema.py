@@ -79,7 +79,7 @@ class LabelScheme(Strict):
         """Target names in order, the rest last."""
         return [*self.targets, *([self.rest] if self.rest else [])]
 
-    def idle(self) -> set[str]:
+    def unused_settings(self) -> set[str]:
         """The settings that say nothing about what this scheme does."""
         return set() if self.limits else {"correct_priors"}
 
@@ -185,12 +185,12 @@ class Stage(Strict):
         random = same.model_copy(update={"train": "head", "epochs": passes})
         return {"scratch": scratch, "random": random}
 
-    def decisive(self) -> dict[str, Any]:
+    def settings_in_key(self) -> dict[str, Any]:
         """The settings that can change this stage's result: names, limits of time and such left out."""
         idle = {"start", "labels", "controls", "timeout_minutes"}
-        return self.model_dump(mode="json", exclude=idle | self.idle())
+        return self.model_dump(mode="json", exclude=idle | self.unused_settings())
 
-    def idle(self) -> set[str]:
+    def unused_settings(self) -> set[str]:
         """The settings that say nothing about what this stage trains."""
         idle = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
         if self.train == "all":

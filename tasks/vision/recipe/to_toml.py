@@ -22,7 +22,7 @@ def as_toml(recipe: Recipe) -> str:
             table(f"{path}.{_quoted(key)}" if path else _quoted(key), value)
 
     idle = {
-        part: {name: each.idle() for name, each in tables.items()}
+        part: {name: each.unused_settings() for name, each in tables.items()}
         for part, tables in (("labels", recipe.labels), ("stages", recipe.stages))
     }
     table("", recipe.model_dump(mode="json", exclude=idle))

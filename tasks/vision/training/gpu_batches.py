@@ -16,10 +16,10 @@ from tasks.vision.data import augment
 
 ROOM = 2**30  # bytes, beside the network and its activations, that any GPU that trains has
 
-Cut = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None, int], Any]
+BatchMaker = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None, int], Any]
 
 
-def cutter(inputs: np.ndarray) -> Cut:
+def batch_maker(inputs: np.ndarray) -> BatchMaker:
     """What makes batches of `inputs`, asked like `augment.batch`, where the network is.
 
     Args:

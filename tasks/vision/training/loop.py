@@ -18,11 +18,19 @@ from tasks.vision.data import augment
 from tasks.vision.data.prefetch import ahead
 from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import PREDICT_BATCH
-from tasks.vision.network.weights import assign, tensors_of
+from tasks.vision.network.weights import assign, get_weights
 from tasks.vision.trained_model import Tensors, best_epoch
-from tasks.vision.training.gpu_batches import Cut, cutter
+from tasks.vision.training.gpu_batches import BatchMaker, batch_maker
 from tasks.vision.training.optimizers import Rule
-from tasks.vision.training.state import Budget, Memory, Past, Progress, Snapshot, Stopped, heed
+from tasks.vision.training.state import (
+    Checkpointer,
+    FitConfig,
+    PreviousPhases,
+    Progress,
+    Snapshot,
+    TrainingInterrupted,
+    raise_if_stopped,
+)
 from tasks.vision.training.step import Steps
 
 SAVE_EVERY = 30.0  # seconds between checkpoints inside an epoch
@@ -40,7 +48,13 @@ class Fit:
     """One model being trained: `run` goes from where `memory` stands to the end."""
 
     def __init__(
-        self, phase: str, model: keras.Model, rule: Rule, budget: Budget, seed: int, before: Past
+        self,
+        phase: str,
+        model: keras.Model,
+        rule: Rule,
+        budget: FitConfig,
+        seed: int,
+        before: PreviousPhases,
     ) -> None:
         self.phase, self.model, self.rule = phase, model, rule
         self.budget, self.seed, self.before = budget, seed, before
@@ -50,7 +64,7 @@ class Fit:
         self._epoch, self._step = 1, 0
         self._loss, self._right = 0.0, 0
         # A phase goes on from the best of the one before, which stays the best until it is beaten.
-        self._best: Tensors = tensors_of(model) if budget.keep_best and before.history else {}
+        self._best: Tensors = get_weights(model) if budget.keep_best and before.history else {}
         self._steps = Steps(model, rule, budget.label_smoothing, budget.prior_shift)
 
     def run(
@@ -58,18 +72,18 @@ class Fit:
         train: Examples,
         validation: Examples,
         watch: Callable[[Progress], None],
-        memory: Memory | None = None,
+        memory: Checkpointer | None = None,
     ) -> None:
         """Train to the end of the budget; the model then holds the weights to keep.
 
         Raises:
-            Diverged: the loss became NaN or infinite. Stopped: `memory` said so.
+            Diverged: the loss became NaN or infinite. TrainingInterrupted: `memory` said so.
         """
         if memory and (snapshot := memory.load()):
             self._restore(snapshot)
         try:
             self._train(train, validation, watch, memory)
-        except Stopped:  # the state is that of the last finished step
+        except TrainingInterrupted:  # the state is that of the last finished step
             assert memory is not None
             memory.save(self._snapshot())
             memory.wait()
@@ -84,7 +98,7 @@ class Fit:
         train: Examples,
         validation: Examples,
         watch: Callable[[Progress], None],
-        memory: Memory | None,
+        memory: Checkpointer | None,
     ) -> None:
         budget = self.budget
         # A small folder of photos would else be one batch, and an epoch a single step.
@@ -107,7 +121,7 @@ class Fit:
                     self.seconds = before + now - started
                     rate = (self._done(steps) - done_before) / (now - started)
                     watch(self._progress(steps, size, rate))
-                    heed(memory)
+                    raise_if_stopped(memory)
                     if memory and now - saved > SAVE_EVERY and self._step < steps:
                         memory.save(self._snapshot())
                         saved = now
@@ -123,13 +137,13 @@ class Fit:
         """The epoch that is best on validation, earlier phases counted (1-based)."""
         return best_epoch((*self.before.history, *self.history))
 
-    def _cutter(self, inputs: np.ndarray, epoch: int) -> Cut:
+    def _cutter(self, inputs: np.ndarray, epoch: int) -> BatchMaker:
         """What makes an epoch's batches; those of early epochs are of smaller images."""
         early = epoch <= self.budget.early_epochs
-        return cutter(augment.smaller(inputs, self.budget.early_size) if early else inputs)
+        return batch_maker(augment.smaller(inputs, self.budget.early_size) if early else inputs)
 
     def _batches(
-        self, cut: Cut, n: int, epoch: int, size: int, steps: int
+        self, cut: BatchMaker, n: int, epoch: int, size: int, steps: int
     ) -> Generator[tuple[int, np.ndarray, Any], None, None]:
         budget = self.budget
         order = augment.order(self.seed, epoch, n)
@@ -139,11 +153,11 @@ class Fit:
             chosen = order[step * size : (step + 1) * size]
             yield step, chosen, cut(chosen, flips, moves, budget.shift)
 
-    def _measure(self, validation: Examples, memory: Memory | None) -> tuple[float, float]:
+    def _measure(self, validation: Examples, memory: Checkpointer | None) -> tuple[float, float]:
         """Mean loss and accuracy on the validation images."""
         loss, right = 0.0, 0
         for start in range(0, len(validation), PREDICT_BATCH):
-            heed(memory)
+            raise_if_stopped(memory)
             part = slice(start, start + PREDICT_BATCH)
             a, b = self._steps.measure(validation.inputs[part], validation.targets[part])
             loss, right = loss + a, right + b
@@ -160,7 +174,7 @@ class Fit:
         }
         self.history.append(row)
         if self.budget.keep_best and self.best_epoch == row["epoch"]:
-            self._best = tensors_of(self.model)
+            self._best = get_weights(self.model)
         self._epoch, self._step, self._loss, self._right = self._epoch + 1, 0, 0.0, 0
 
     def _check(self, epoch: int, size: int) -> None:
@@ -184,7 +198,7 @@ class Fit:
         return Progress(self.phase, epoch, self.budget.epochs, share, rate * size, left, row or {})
 
     def _snapshot(self) -> Snapshot:
-        arrays = {f"model/{name}": value for name, value in tensors_of(self.model).items()}
+        arrays = {f"model/{name}": value for name, value in get_weights(self.model).items()}
         arrays |= {f"slot/{i:04d}": np.asarray(slot) for i, slot in enumerate(self.rule.slots)}
         arrays |= {f"best/{name}": value for name, value in self._best.items()}
         values = {
@@ -214,5 +228,5 @@ class Fit:
         self._epoch, self._step = values["epoch"], values["step"]
         self._loss, self._right = values["loss"], values["right"]
         self.seconds, self.history = values["seconds"], list(values["history"])
-        self.before = Past(tuple(values["before"][0]), values["before"][1])
+        self.before = PreviousPhases(tuple(values["before"][0]), values["before"][1])
         self.resumed = True

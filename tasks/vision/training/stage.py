@@ -18,18 +18,18 @@ from tasks.vision.device import Device
 from tasks.vision.network.distribution import strategy_for
 from tasks.vision.network.networks import build_model, freeze_blocks, initialise
 from tasks.vision.network.runtime import set_up
-from tasks.vision.network.weights import tensors_of
+from tasks.vision.network.weights import get_weights
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.trained_model import Architecture, Card, Tensors
 from tasks.vision.training.loop import Fit
 from tasks.vision.training.optimizers import Adam, make_rule
-from tasks.vision.training.state import Budget, Memory, Past, Progress
+from tasks.vision.training.state import Checkpointer, FitConfig, PreviousPhases, Progress
 from tasks.vision.training.transfer import (
+    compare_frozen_weights,
     compute_features,
-    frozen_proof,
-    hand_on,
     head_model,
-    settle_statistics,
+    load_backbone,
+    recalibrate_batch_norm,
 )
 
 HEAD_BATCH = 512  # a linear head on kept features gains nothing from larger batches
@@ -55,7 +55,7 @@ def train_stage(
     parent: Parent | None = None,
     prior_shift: np.ndarray | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
-    memory: Memory | None = None,
+    memory: Checkpointer | None = None,
 ) -> tuple[Card, Tensors]:
     """Train one stage to its end.
 
@@ -81,14 +81,14 @@ def train_stage(
         initialise(model, None if parent else train.inputs, seed)
         freeze_blocks(model, frozen)
         if parent:
-            hand_on(model, parent.tensors, perturb)
+            load_backbone(model, parent.tensors, perturb)
         elif stage.random_backbone:
-            settle_statistics(model, train.inputs, memory)
+            recalibrate_batch_norm(model, train.inputs, memory)
         budget = _budget(stage, prior_shift)
         job = _Job(stage, architecture, model, budget, train, validation, seed, watch, memory)
         fit = job.run()
 
-    tensors = tensors_of(model)
+    tensors = get_weights(model)
     history = [*fit.before.history, *fit.history]
     seconds = fit.before.seconds + fit.seconds
     kept = fit.best_epoch if stage.keep == "best" else len(history)
@@ -109,7 +109,7 @@ def train_stage(
             flip=stage.flip,
             device=str(device),
             history=history,
-            frozen=frozen_proof(parent.tensors, tensors)
+            frozen=compare_frozen_weights(parent.tensors, tensors)
             if parent and stage.train == "head"
             else None,
         ),
@@ -124,26 +124,26 @@ class _Job:
     stage: Stage
     architecture: Architecture
     model: keras.Model
-    budget: Budget
+    budget: FitConfig
     train: Examples
     validation: Examples
     seed: int
     watch: Callable[[Progress], None]
-    memory: Memory | None
+    memory: Checkpointer | None
 
     def run(self) -> Fit:
         """Train the phases of the stage, head and all, or what a stop has left of them: the last one."""
         snapshot = self.memory.load() if self.memory else None
         if self.stage.train == "all" or (snapshot and snapshot.values["phase"] == "all"):
-            return self._all(Past())
+            return self._all(PreviousPhases())
         head = self._head()
         if self.stage.train == "head":
             return head
         before = (*head.before.history, *head.history)
         seconds = head.before.seconds + head.seconds
-        return self._all(Past(before, seconds, head.resumed))
+        return self._all(PreviousPhases(before, seconds, head.resumed))
 
-    def _all(self, past: Past) -> Fit:
+    def _all(self, past: PreviousPhases) -> Fit:
         """Train every layer, and settle the statistics of the network that is kept."""
         stage = self.stage
         rule = make_rule(stage.optimizer, self.model, stage.rate, head_knows=stage.train != "all")
@@ -151,7 +151,7 @@ class _Job:
         fit.run(self.train, self.validation, self.watch, self.memory)
         if stage.keep == "last" or fit.best_epoch > len(fit.before.history):
             clock = time.monotonic()
-            settle_statistics(self.model, self.train.inputs, self.memory)
+            recalibrate_batch_norm(self.model, self.train.inputs, self.memory)
             fit.seconds += time.monotonic() - clock
             fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
         return fit
@@ -175,7 +175,9 @@ class _Job:
             shift=0,
             early_epochs=0,
         )
-        fit = Fit("head", head, rule, budget, self.seed, Past(seconds=time.monotonic() - clock))
+        fit = Fit(
+            "head", head, rule, budget, self.seed, PreviousPhases(seconds=time.monotonic() - clock)
+        )
         fit.run(features, checks, self.watch, self.memory)
         return fit
 
@@ -217,8 +219,8 @@ def _deviation(channels: np.ndarray) -> np.ndarray:
     return np.array(out)
 
 
-def _budget(stage: Stage, prior_shift: np.ndarray | None) -> Budget:
-    return Budget(
+def _budget(stage: Stage, prior_shift: np.ndarray | None) -> FitConfig:
+    return FitConfig(
         epochs=stage.epochs,
         batch_size=stage.batch_size,
         label_smoothing=stage.label_smoothing,

@@ -11,7 +11,7 @@ from tasks.vision.trained_model import Tensors
 
 
 @dataclass(frozen=True)
-class Budget:
+class FitConfig:
     """How long and how a fit trains; the recipe's settings with the phase's own epochs.
 
     The first `early_epochs` see images of `early_size` pixels: progressive resizing (Howard, fast.ai
@@ -43,7 +43,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Past:
+class PreviousPhases:
     """What the stage's earlier phases leave behind: their history, their seconds, their stops."""
 
     history: tuple[dict[str, float], ...] = ()
@@ -51,7 +51,7 @@ class Past:
     resumed: bool = False
 
 
-class Stopped(BaseException):
+class TrainingInterrupted(BaseException):
     """Someone asked the training to stop; it can go on from its last snapshot."""
 
 
@@ -63,7 +63,7 @@ class Snapshot:
     values: dict[str, Any]
 
 
-class Memory(Protocol):
+class Checkpointer(Protocol):
     """Where snapshots are kept, and who says when to stop."""
 
     def load(self) -> Snapshot | None:
@@ -79,7 +79,7 @@ class Memory(Protocol):
         """Return when everything saved is down."""
 
 
-def heed(memory: Memory | None) -> None:
-    """Raise Stopped where someone asks the training to stop; called every second or two."""
+def raise_if_stopped(memory: Checkpointer | None) -> None:
+    """Raise TrainingInterrupted where someone asks the training to stop; called every second or two."""
     if memory and memory.stop():
-        raise Stopped
+        raise TrainingInterrupted

@@ -18,11 +18,11 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.network import layers
-from tasks.vision.network.distribution import accumulator, clear, hand_out
+from tasks.vision.network.distribution import accumulator, clear, distribute
 from tasks.vision.network.networks import normalisations
 from tasks.vision.network.xla_ops import gpu_compiles
 from tasks.vision.training.optimizers import LossScale, Rule
-from tasks.vision.training.state import Memory, Stopped
+from tasks.vision.training.state import Checkpointer, TrainingInterrupted
 
 REFERENCE_BATCH = 2000
 AT_ONCE = REFERENCE_BATCH * 32 * 32 * 3  # values that a GPU is given in one call, at most
@@ -44,7 +44,7 @@ def loss_of(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tenso
     return tf.reduce_sum(each)
 
 
-def right_of(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+def count_correct(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """How many of the batch are classified right (int32 scalar)."""
     if logits.shape[-1] == 1:
         guess = tf.cast(logits[:, 0] <= 0, tf.int32)
@@ -82,7 +82,7 @@ class Steps:
                 scaled = loss * factor
             for total, gradient in zip(sums, tape.gradient(scaled, variables), strict=True):
                 total.assign_add(gradient)
-            return loss, right_of(logits, targets)
+            return loss, count_correct(logits, targets)
 
         @tf.function  # once for each shape: layers choose their kernels by the images' size
         def accumulate(inputs: Any, targets: Any) -> Any:
@@ -102,7 +102,7 @@ class Steps:
         @tf.function(reduce_retracing=True)
         def measure(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
             logits = model(tf.cast(inputs, model.input.dtype), training=False)
-            return loss_of(logits, targets, 0.0), right_of(logits, targets)
+            return loss_of(logits, targets, 0.0), count_correct(logits, targets)
 
         self._strategy = strategy
         self._accumulate, self._update, self._measure = accumulate, update, measure
@@ -112,7 +112,7 @@ class Steps:
         inputs: np.ndarray | tf.Tensor,
         targets: np.ndarray,
         progress: float,
-        memory: Memory | None = None,
+        memory: Checkpointer | None = None,
     ) -> tuple[float, int]:
         """One step on a batch: its summed loss, and how many of it were classified right.
 
@@ -121,7 +121,7 @@ class Steps:
             progress: share of the training that is over, 0 to 1.
 
         Raises:
-            Stopped: `memory` said so within the batch, of which nothing is left in the model.
+            TrainingInterrupted: `memory` said so within the batch, of which nothing is left in the model.
         """
         devices = self._strategy.num_replicas_in_sync
         parts = devices * max(1, round(len(targets) / (layers.PART * devices)))
@@ -131,9 +131,9 @@ class Steps:
         seen: list[tuple[tf.Tensor, tf.Tensor]] = []
         for start in range(0, parts, devices):
             if seen and memory and memory.stop():
-                raise Stopped
+                raise TrainingInterrupted
             turn = slice(start, start + devices)
-            images, classes = (hand_out(self._strategy, each[turn]) for each in (x, y))
+            images, classes = (distribute(self._strategy, each[turn]) for each in (x, y))
             seen.append(self._accumulate(images, classes))
         self._update(tf.constant(len(targets), tf.float32), tf.constant(progress, tf.float32))
         return sum(float(loss) for loss, _ in seen), sum(int(right) for _, right in seen)

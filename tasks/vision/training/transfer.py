@@ -18,7 +18,7 @@ from tasks.vision.data.augment import evenly
 from tasks.vision.network.networks import HEAD, PREDICT_BATCH, STANDARDISE, normalisations
 from tasks.vision.network.weights import named_variables
 from tasks.vision.trained_model import Tensors, digest
-from tasks.vision.training.state import Memory, heed
+from tasks.vision.training.state import Checkpointer, raise_if_stopped
 
 
 def head_inputs(model: keras.Model) -> keras.Model:
@@ -29,7 +29,7 @@ def head_inputs(model: keras.Model) -> keras.Model:
 
 
 def compute_features(
-    model: keras.Model, images: np.ndarray, memory: Memory | None = None
+    model: keras.Model, images: np.ndarray, memory: Checkpointer | None = None
 ) -> np.ndarray:
     """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
     frozen = head_inputs(model)
@@ -37,7 +37,7 @@ def compute_features(
     forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float32), any_number)
     out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
     for start in range(0, len(images), PREDICT_BATCH):
-        heed(memory)
+        raise_if_stopped(memory)
         out[start : start + PREDICT_BATCH] = forward(images[start : start + PREDICT_BATCH]).numpy()
     return out
 
@@ -78,13 +78,13 @@ def _standardises(model: keras.Model) -> bool:
     return any(layer.name == STANDARDISE for layer in model.layers)
 
 
-def backbone_of(tensors: Tensors) -> Tensors:
+def backbone_weights(tensors: Tensors) -> Tensors:
     """The tensors that a head does not own: everything that a transfer hands on."""
     own = (f"{HEAD}/", f"{STANDARDISE}/")
     return {name: value for name, value in tensors.items() if not name.startswith(own)}
 
 
-def hand_on(model: keras.Model, parent: Tensors, perturb: float = 0.0) -> None:
+def load_backbone(model: keras.Model, parent: Tensors, perturb: float = 0.0) -> None:
     """Set the backbone of `model` to the parent's, leaving the head as it is.
 
     Args:
@@ -92,7 +92,7 @@ def hand_on(model: keras.Model, parent: Tensors, perturb: float = 0.0) -> None:
             learns, once both have the same length: "shrink and perturb" (Ash and Adams,
             arXiv 1910.08475, sec. 4). The mix gets the length of the parent's kernel.
     """
-    backbone = backbone_of(parent)
+    backbone = backbone_weights(parent)
     for name, variable in named_variables(model):
         if name in backbone:
             value = backbone[name]
@@ -107,8 +107,8 @@ def _mixed(kernel: np.ndarray, fresh: np.ndarray, share: float) -> np.ndarray:
     return (length / np.linalg.norm(mix) * mix).astype(np.float32)
 
 
-def settle_statistics(
-    model: keras.Model, images: np.ndarray, memory: Memory | None = None, batches: int = 5
+def recalibrate_batch_norm(
+    model: keras.Model, images: np.ndarray, memory: Checkpointer | None = None, batches: int = 5
 ) -> None:
     """Re-estimate every batch normalisation's mean and variance as the average over some batches.
 
@@ -119,17 +119,17 @@ def settle_statistics(
     chosen = evenly(len(images), batches * PREDICT_BATCH)
     strategy = tf.distribute.get_strategy()
     for i in range(batches if layers else 0):
-        heed(memory)
+        raise_if_stopped(memory)
         # All devices see the same images: a mean is none the worse for it.
         strategy.run(lambda x: model(x, training=True), (tf.constant(images[chosen[i::batches]]),))
     for layer in layers:
         layer.learn_statistics(keep=0.0)
 
 
-def frozen_proof(parent: Tensors, child: Tensors) -> dict[str, Any]:
+def compare_frozen_weights(parent: Tensors, child: Tensors) -> dict[str, Any]:
     """Compare the backbone's tensors before and after, byte by byte, by their digests."""
-    after = backbone_of(child)
-    was, now = digest(backbone_of(parent)), digest(after)
+    after = backbone_weights(child)
+    was, now = digest(backbone_weights(parent)), digest(after)
     return {
         "tensors": len(after),
         "parent_digest": f"sha256:{was}",

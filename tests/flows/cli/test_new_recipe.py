@@ -13,7 +13,7 @@ from support.images import encoded, png, write_folder, write_zip
 
 from tasks.vision.errors import BadInput
 from tasks.vision.new_recipe.draft import draft
-from tasks.vision.new_recipe.survey import Pictures, look
+from tasks.vision.new_recipe.survey import Survey, look
 from tasks.vision.recipe.parse import parse_recipe
 
 NAMES = ["apple", "cherry", "fig", "grape", "plum", "zebra crossing"]
@@ -67,7 +67,7 @@ def test_from_a_folder_of_photos_to_a_report(relevo: Relevo, server: str, tmp_pa
 
 def test_each_line_is_explained_and_each_setting_has_an_effect() -> None:
     some = dict.fromkeys(NAMES, 50)
-    text = draft(Pictures(some, some, 300), "photos")
+    text = draft(Survey(some, some, 300), "photos")
     settings = [line for line in text.splitlines() if " = " in line and not line.startswith("#")]
     lines = text.splitlines()
     for line in settings:
@@ -81,7 +81,7 @@ def test_each_line_is_explained_and_each_setting_has_an_effect() -> None:
     ("count", "steps"), [(4, 1), (19, 3), (50, 10), (100, 14), (500, 15), (50_000, 90)]
 )
 def test_the_draft_says_how_many_steps_an_epoch_has(count: int, steps: int) -> None:
-    text = draft(Pictures(dict.fromkeys("ab", count), {"a": 9, "b": 9}, 32), "x")
+    text = draft(Survey(dict.fromkeys("ab", count), {"a": 9, "b": 9}, 32), "x")
     assert f"# pictures a step, so that an epoch has {steps}\n" in text
 
 
@@ -101,10 +101,10 @@ def test_any_number_of_classes_gives_a_recipe(
 ) -> None:
     some = dict.fromkeys("abcdef"[:classes], count)
     for side in (20, 64, 4000):
-        recipe = parse_recipe(draft(Pictures(some, some, side), "x", **given), "x", {})  # type: ignore[arg-type]
+        recipe = parse_recipe(draft(Survey(some, some, side), "x", **given), "x", {})  # type: ignore[arg-type]
         assert {"all_classes", *stages} <= set(recipe.stages)
         assert recipe.data.image_size in (32, 64, 96)
-    small, large = (draft(Pictures(dict.fromkeys("ab", n), some, 32), "x") for n in (50, 20_000))
+    small, large = (draft(Survey(dict.fromkeys("ab", n), some, 32), "x") for n in (50, 20_000))
     few, many = (parse_recipe(text, "x", {}).stages["all_classes"] for text in (small, large))
     assert few.epochs > many.epochs
     assert sum(few.network.widths) < sum(many.network.widths)
@@ -113,7 +113,7 @@ def test_any_number_of_classes_gives_a_recipe(
 @pytest.mark.parametrize("name", ['a "quote"', "back\\slash", "été", "other", "# no comment"])
 def test_class_names_of_any_kind_are_kept(name: str) -> None:
     some = dict.fromkeys([name, *NAMES], 50)
-    text = draft(Pictures(some, some, 32), f"my {name}", [name])
+    text = draft(Survey(some, some, 32), f"my {name}", [name])
     recipe = parse_recipe(text, "mine", {})
     assert recipe.labels["detector"].targets == {name: [name]}
     assert recipe.data.source == f"my {name}"
@@ -133,7 +133,7 @@ def test_a_class_whose_name_no_label_may_have_gets_one(
     classes: list[str], target: str, then: str
 ) -> None:
     some = dict.fromkeys([*classes, *NAMES], 50)
-    recipe = parse_recipe(draft(Pictures(some, some, 32), "x", classes[:1], classes[1]), "x", {})
+    recipe = parse_recipe(draft(Survey(some, some, 32), "x", classes[:1], classes[1]), "x", {})
     targets = recipe.labels["two"].targets
     assert targets == {target: classes[:1], then: classes[1:]}
 
@@ -263,7 +263,7 @@ def test_photos_of_formats_that_nothing_reads_are_counted_apart(
 
 def test_a_class_with_a_line_break_leaves_the_comment_readable() -> None:
     some = dict.fromkeys(["two\nlines", "b", "c"], 50)
-    first = draft(Pictures(some, some, 32), "x").splitlines()[0]
+    first = draft(Survey(some, some, 32), "x").splitlines()[0]
     assert first.startswith(
         "# 150 training and 150 test pictures of 3 classes: two\\nlines 50, b 50"
     )
@@ -287,7 +287,7 @@ def test_a_choice_that_leaves_no_rest_is_refused(
 ) -> None:
     three = dict.fromkeys("abc", 50)
     with pytest.raises(BadInput, match=expected):
-        draft(Pictures(three, three, 32), "x", positive, second)
+        draft(Survey(three, three, 32), "x", positive, second)
 
 
 def test_two_classes_are_one_stage_that_the_printed_command_asks(

@@ -20,10 +20,10 @@ from support.cards import bare_card
 from support.command import ROOT
 
 from flows.recipes.load import load_recipe
-from tasks.cache.cached_task import worth_a_retry
+from tasks.cache.cached_task import is_transient
 from tasks.cache.keys import evaluation, exporting, preparation, training
 from tasks.cache.records import Work, read_record, seal, unseal
-from tasks.store.base import Passing, Ref
+from tasks.store.base import Ref, Unavailable
 from tasks.train import train
 from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import Targets
@@ -103,34 +103,40 @@ def test_an_edit_to_the_training_loop_scores_and_exports_nothing_again() -> None
 
 def test_a_time_limit_is_not_worth_a_retry() -> None:
     def after(error: Exception) -> bool:
-        return worth_a_retry(train, None, Failed(data=error))
+        return is_transient(train, None, Failed(data=error))
 
     assert after(ConnectionError("no network"))
-    assert after(Passing("the bucket is slow"))
+    assert after(Unavailable("the bucket is slow"))
     assert not after(TaskRunTimeoutError("4 minutes"))
     assert not after(BadInput("no such folder"))
 
 
 def test_a_heads_key_holds_whether_its_answers_may_be_mirrored() -> None:
     head = Stage(start="x", train="head")
-    assert head.model_copy(update={"flip": False}).decisive() != head.decisive()
+    assert head.model_copy(update={"flip": False}).settings_in_key() != head.settings_in_key()
 
 
 def test_a_stages_key_forgets_names_and_limits_of_time() -> None:
     stage = load_recipe("digits").stages["transfer"]
     renamed = stage.model_copy(update={"start": "other", "labels": "x", "timeout_minutes": 5})
-    assert renamed.decisive() == stage.decisive()
-    assert stage.model_copy(update={"epochs": 99}).decisive() != stage.decisive()
+    assert renamed.settings_in_key() == stage.settings_in_key()
+    assert stage.model_copy(update={"epochs": 99}).settings_in_key() != stage.settings_in_key()
     # Only 'head then all' has a phase of the head's own.
-    assert stage.model_copy(update={"head_epochs": 99}).decisive() == stage.decisive()
+    assert stage.model_copy(update={"head_epochs": 99}).settings_in_key() == stage.settings_in_key()
     everything = load_recipe("digits").stages["ten_class"]
-    assert everything.model_copy(update={"head_epochs": 99}).decisive() == everything.decisive()
-    assert everything.model_copy(update={"epochs": 99}).decisive() != everything.decisive()
+    assert (
+        everything.model_copy(update={"head_epochs": 99}).settings_in_key()
+        == everything.settings_in_key()
+    )
+    assert (
+        everything.model_copy(update={"epochs": 99}).settings_in_key()
+        != everything.settings_in_key()
+    )
 
 
 def test_every_setting_of_a_stage_is_in_some_key_or_is_known_to_be_idle() -> None:
-    both = Stage(start="x", train="head then all").decisive()
-    head, scratch = Stage(start="x", train="head").decisive(), Stage().decisive()
+    both = Stage(start="x", train="head then all").settings_in_key()
+    head, scratch = Stage(start="x", train="head").settings_in_key(), Stage().settings_in_key()
     idle = {"start", "labels", "controls", "timeout_minutes"}
     assert set(both) | set(head) | set(scratch) | idle == set(Stage.model_fields)
 

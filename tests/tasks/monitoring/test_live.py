@@ -22,9 +22,9 @@ from support.command import Chain
 import tasks.monitoring.live
 from tasks.monitoring.live import shown_live
 from tasks.monitoring.prefect_ui import artifact_key, show_run, show_stage
-from tasks.progress import Event, tell
+from tasks.progress import Event, emit
 from tasks.runs.lookup import find_run, read_lineage
-from tasks.runs.stage_result import Trained
+from tasks.runs.stage_result import StageResult
 from tasks.store.base import Ref
 
 TASK = "train what no other test trains"  # artifacts of all tests lie on one server
@@ -48,11 +48,11 @@ def at(share: float) -> Event:
 def trains() -> list[Any]:
     seen: list[Any] = []
     with shown_live(TASK):
-        tell(Event("train another", detail=at(0.9).detail))
+        emit(Event("train another", detail=at(0.9).detail))
         for share in (0.25, 0.5):
-            tell(at(share))
+            emit(at(share))
             seen.append(awaited(100 * share))
-        tell(at(1.0))
+        emit(at(1.0))
     return seen
 
 
@@ -101,9 +101,9 @@ def test_a_server_that_refuses_costs_nobody_the_run(
     monkeypatch.setattr(tasks.monitoring.live, "create_progress_artifact", refuse)
     monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
     with caplog.at_level(logging.WARNING, "prefect"), shown_live(TASK):
-        tell(at(0.25))
+        emit(at(0.25))
         time.sleep(0.3)
-        tell(at(1.0))
+        emit(at(1.0))
     assert [r.getMessage() for r in caplog.records if "artifact" in r.getMessage()] == [
         "an artifact is not shown: refused"
     ]
@@ -113,7 +113,7 @@ def test_a_server_that_refuses_costs_nobody_the_run(
 def shows(store: str, run: str, stage: str) -> None:
     refs = read_lineage(store, run)
     model, scores = (Ref.model_validate(refs[kind][stage]) for kind in ("models", "evaluations"))
-    show_stage(stage, Trained(None, "trained", model, scores), store)
+    show_stage(stage, StageResult(None, "trained", model, scores), store)
     show_run(find_run(store, run), Ref.model_validate(refs["report"]), store)
 
 

@@ -59,7 +59,7 @@ def test_data_at_another_address_is_refused_without_its_secrets(scheme: str) -> 
 def test_a_prefect_server_that_does_not_answer_is_named_without_secrets(
     secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefect_server, "KNOCKS", 1)
+    monkeypatch.setattr(prefect_server, "MAX_CONNECT_ATTEMPTS", 1)
     with pytest.raises(BadInput, match="doesn't answer") as refused:
         prefect_server._check_server(f"http://{secret}127.0.0.1:9/api")
     assert "TOPSECRET" not in str(refused.value)

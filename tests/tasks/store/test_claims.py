@@ -18,8 +18,8 @@ from tasks.store.s3.store import S3Store
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A beat of a tenth of a second, and five seconds' patience."""
-    monkeypatch.setattr(leases, "BEAT", 0.1)
-    monkeypatch.setattr(leases, "PATIENCE", 5.0)
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(leases, "LEASE_TIMEOUT", 5.0)
     monkeypatch.setattr(leases, "POLL", 0.05)
 
 
@@ -80,7 +80,7 @@ def test_a_dead_holder_in_a_bucket_is_replaced(bucket: str) -> None:
     waited = []
     clock = time.monotonic()
     with store.claim("some-work", lambda: waited.append(1)):
-        assert time.monotonic() - clock > leases.PATIENCE
+        assert time.monotonic() - clock > leases.LEASE_TIMEOUT
     assert waited == [1]
     assert list(store.keys("locks")) == []
 

@@ -16,9 +16,9 @@ from tasks.cache.cached_task import Shelf
 from tasks.cache.records import Done, Work
 from tasks.io.checkpoints import Checkpoints
 from tasks.store import lease as leases
-from tasks.store.base import Passing
+from tasks.store.base import Unavailable
 from tasks.store.opening import open_store
-from tasks.store.outages import outlasting
+from tasks.store.outages import retry_for
 from tasks.vision.training.state import Snapshot
 
 Away = Callable[[float], None]
@@ -46,10 +46,10 @@ def test_a_command_is_told_at_once_and_a_job_waits(
     ref = store.put("model", b"weights")
     store.write("runs/a", b"summary")
     away(600)  # longer than a job would wait
-    with pytest.raises(Passing):
+    with pytest.raises(Unavailable):
         store.read("runs/a")
     away(3.0)
-    with outlasting():
+    with retry_for():
         assert store.read("runs/a") == b"summary"
     assert [
         r.getMessage().count("waiting for it") for r in caplog.records if r.name == "relevo"
@@ -64,10 +64,10 @@ def test_a_command_is_told_at_once_and_a_job_waits(
         lambda: store.delete("runs/a"),
     ):
         away(1.5)
-        with outlasting():
+        with retry_for():
             ask()
     away(60)
-    with pytest.raises(Passing), outlasting(2):
+    with pytest.raises(Unavailable), retry_for(2):
         store.read("runs/b")
 
 
@@ -78,7 +78,7 @@ def test_who_waits_for_work_waits_for_the_server_too(
     store, order, begun = open_store(f"s3://{bucket}"), list[str](), threading.Event()
 
     def hold() -> None:
-        with outlasting(), store.claim("work", pytest.fail):
+        with retry_for(), store.claim("work", pytest.fail):
             begun.set()
             time.sleep(4)
             order.append("first")
@@ -86,7 +86,7 @@ def test_who_waits_for_work_waits_for_the_server_too(
     holder = threading.Thread(target=hold)
     holder.start()
     begun.wait(20)
-    with outlasting(), store.claim("work", lambda: away(2.0)):
+    with retry_for(), store.claim("work", lambda: away(2.0)):
         order.append("second")
     holder.join()
     assert order == ["first", "second"]

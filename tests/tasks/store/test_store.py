@@ -19,7 +19,7 @@ from support.buckets import Kept
 from support.command import ROOT
 from support.stores import BAD_KEYS
 
-from tasks.store.base import Damaged, Missing, Passing, Store, StoreError, checked_key
+from tasks.store.base import Damaged, Missing, Store, StoreError, Unavailable, checked_key
 from tasks.store.opening import open_store
 
 BYTES = bytes(range(256)) * 40
@@ -122,12 +122,12 @@ def test_setting_aside_deletes_nothing_that_is_only_out_of_reach(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(key: str) -> bytes:
-        raise Passing("no network")
+        raise Unavailable("no network")
 
     store.write("runs/a", b"whole")
     with monkeypatch.context() as patch:
         patch.setattr(store, "read", unreachable)
-        with pytest.raises(Passing):
+        with pytest.raises(Unavailable):
             store.set_aside("runs/a")
     assert store.read("runs/a") == b"whole"
 

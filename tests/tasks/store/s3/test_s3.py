@@ -15,7 +15,7 @@ from support.buckets import FAULTS, StartRelay, line
 from support.relay import Fault
 
 from tasks.runs.gc import collect
-from tasks.store.base import Damaged, Missing, Passing, StoreError
+from tasks.store.base import Damaged, Missing, StoreError, Unavailable
 from tasks.store.opening import open_store
 from tasks.store.own import begin
 
@@ -167,7 +167,9 @@ def test_what_passes_is_told_apart(
     bucket: str, relay: StartRelay, no_waiting: None, status_and_code: tuple[int, str]
 ) -> None:
     watch = relay(lambda name: status_and_code)
-    with pytest.raises(Passing, match=rf"s3://{bucket} at {watch.url}.+try again later") as raised:
+    with pytest.raises(
+        Unavailable, match=rf"s3://{bucket} at {watch.url}.+try again later"
+    ) as raised:
         open_store(f"s3://{bucket}").read("x")
     line(raised.value)
 
@@ -180,7 +182,7 @@ def test_a_wrong_endpoint_is_named(
         port = unused.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://me:hush-hush-secret@127.0.0.1:{port}")
         with pytest.raises(
-            Passing, match=rf"http://127.0.0.1:{port} can't be reached.+AWS_ENDPOINT_URL_S3"
+            Unavailable, match=rf"http://127.0.0.1:{port} can't be reached.+AWS_ENDPOINT_URL_S3"
         ) as raised:
             open_store("s3://some-bucket/x").put("model", b"x")
     line(raised.value)
@@ -217,7 +219,7 @@ def test_a_refusal_says_how_to_mend_it(
     for use in uses:
         with pytest.raises(StoreError, match=f"s3://{bucket}/x at .+{words}.+{code}") as raised:
             use()
-        assert not isinstance(raised.value, Passing | Missing | Damaged)
+        assert not isinstance(raised.value, Unavailable | Missing | Damaged)
         line(raised.value)
 
 
@@ -286,7 +288,7 @@ def test_settings_that_cannot_work_are_named(
             monkeypatch.delenv(name)
     with pytest.raises(StoreError, match=words) as raised:
         open_store(f"s3://{bucket}").read("x")
-    assert not isinstance(raised.value, Passing)
+    assert not isinstance(raised.value, Unavailable)
     line(raised.value)
 
 

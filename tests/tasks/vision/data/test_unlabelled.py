@@ -1,4 +1,4 @@
-"""Pictures to predict come in batches, whatever they lie in, made ahead of whoever takes them."""
+"""Images to predict come in batches, whatever they lie in, made ahead of whoever takes them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from support.images import png, write_folder, write_zip
 from tasks.inference.predict import Sample
 from tasks.vision.data import decode_pool, unlabelled
 from tasks.vision.data.prefetch import ahead
-from tasks.vision.data.unlabelled import Pictures
-from tasks.vision.text import shown
+from tasks.vision.data.unlabelled import UnlabelledImages
+from tasks.vision.text import printable
 
 
 def test_a_thousand_arguments_are_one_batch(tmp_path: Path) -> None:
     files = {f"{row:03d}.png": png(row) for row in range(300)}
     folder = write_folder(tmp_path / "folder", files)
     given = [str(folder / name) for name in files]
-    with Pictures(given) as one_by_one, Pictures([str(folder)]) as together:
+    with UnlabelledImages(given) as one_by_one, UnlabelledImages([str(folder)]) as together:
         (a,), (b,) = one_by_one.batches(8), together.batches(8)
     assert a.names == b.names == given
     assert (a.images == b.images).all()
@@ -36,7 +36,7 @@ def test_batches_keep_their_order_across_places(
     files = {f"{row:02d}.png": b"broken" if row == 5 else png(row) for row in range(10)}
     archive = write_zip(tmp_path / "a.zip", dict(reversed(files.items())))
     folder = write_folder(tmp_path / "b", files)
-    with Pictures([str(archive), str(folder), str(folder / "00.png")]) as found:
+    with UnlabelledImages([str(archive), str(folder), str(folder / "00.png")]) as found:
         assert len(found) == 21
         batches = list(found.batches(8))
     assert [len(each.names) + len(each.unreadable) for each in batches] == [7, 7, 7]
@@ -58,13 +58,13 @@ def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path: Path) -> None:
     (folder / "b\udcff.png").write_bytes(png(3))
     (folder / "\udcfe").mkdir()
     (folder / "\udcfe" / "d.png").write_bytes(png(4))
-    with Pictures([str(folder)]) as found:
+    with UnlabelledImages([str(folder)]) as found:
         (batch,) = found.batches(8)
     assert batch.names == [str(folder / "a.png"), str(folder / "deep/c.png")]
     assert batch.unreadable == {
         str(folder / name): "its name is not UTF-8; rename it" for name in ("b\udcff.png", "\udcfe")
     }
-    assert [shown(Path(name).name) for name in batch.unreadable] == ["b\\xff.png", "\\xfe"]
+    assert [printable(Path(name).name) for name in batch.unreadable] == ["b\\xff.png", "\\xfe"]
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "link", "../other"])
@@ -76,7 +76,7 @@ def test_a_link_that_leads_back_is_left_out_and_named_once(target: str, tmp_path
     if target == "../other":
         (folder / "other").mkdir()
         (folder / "other/link").symlink_to("../in")
-    with Pictures([str(folder)]) as found:
+    with UnlabelledImages([str(folder)]) as found:
         (batch,) = found.batches(8)
     kept = [str(folder / "z.png"), str(folder / "in/a.png")]
     back = "a link that leads back to where it lies; remove the link"
@@ -93,7 +93,7 @@ def test_photos_of_formats_that_nothing_reads_are_left_out_and_named(tmp_path: P
     files = {"a.heic": b"photo", "b.png": png(1), "c.txt": b"passed over"}
     folder = write_folder(tmp_path / "folder", files)
     archive = write_zip(tmp_path / "a.zip", {"only.avif": b"photo"})
-    with Pictures([str(folder), str(archive), str(folder / "a.heic")]) as found:
+    with UnlabelledImages([str(folder), str(archive), str(folder / "a.heic")]) as found:
         (batch,) = found.batches(8)
     assert batch.names == [str(folder / "b.png")]
     assert batch.unreadable == {

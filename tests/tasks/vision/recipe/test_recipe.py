@@ -190,7 +190,7 @@ def test_a_built_in_recipe_may_be_cut_short(epochs: int) -> None:
     short = {"stages.baseline.epochs": epochs, "stages.ten_class.epochs": epochs}
     asked = load_recipe("cifar10", short)
     assert [asked.stages[name].epochs for name in ("baseline", "ten_class")] == [epochs] * 2
-    cut = load_recipe("cifar10").shortened(epochs)
+    cut = load_recipe("cifar10").with_max_epochs(epochs)
     assert max(stage.epochs for stage in cut.stages.values()) == epochs
 
 

@@ -23,8 +23,8 @@ from tasks.vision.trained_model import best_epoch, digest
 from tasks.vision.training import step
 from tasks.vision.training.loop import Diverged
 from tasks.vision.training.stage import train_stage
-from tasks.vision.training.state import Stopped
-from tasks.vision.training.transfer import settle_statistics
+from tasks.vision.training.state import TrainingInterrupted
+from tasks.vision.training.transfer import recalibrate_batch_norm
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_stopped_training_ends_with_the_bits_of_an_undisturbed_one(
     settings = stage(keep="best")
     _, undisturbed = fit(settings, scans)
     notebook = Notebook(steps)
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingInterrupted):
         fit(settings, scans, memory=notebook)
     notebook.steps = 10**9
     card, resumed = fit(settings, scans, memory=notebook)
@@ -78,7 +78,7 @@ def test_a_stop_inside_a_batch_or_while_measuring_leaves_the_same_bits_too(
     assert counting.asked == 2 * epoch + 5, "and five times while the statistics are settled"
     for ask in (0, epoch - 1, epoch + 4, 2 * epoch - 1, 2 * epoch + 2):
         notebook = Notebook(ask)
-        with pytest.raises(Stopped):
+        with pytest.raises(TrainingInterrupted):
             fit(settings, scans, memory=notebook)
         notebook.steps = 10**9
         card, resumed = fit(settings, scans, memory=notebook)
@@ -99,7 +99,7 @@ def test_images_sorted_by_class_do_not_bias_the_statistics() -> None:
     means = []
     for images in (by_class, by_class[draw.permutation(10_000)]):
         initialise(model, images, 0)
-        settle_statistics(model, images)
+        recalibrate_batch_norm(model, images)
         means.append(model.get_layer("norm_1a").moving_mean.numpy())
     assert means[0] == pytest.approx(means[1], rel=0.1, abs=0.1)
 
@@ -240,7 +240,7 @@ def test_early_epochs_see_smaller_images_and_resume_there_too(
     card, undisturbed = fit(settings, scans)
     assert sizes == [24] * (2 * len(sizes) // 3) + [32] * (len(sizes) // 3)
     notebook = Notebook(steps=3)
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingInterrupted):
         fit(settings, scans, memory=notebook)
     notebook.steps = 10**9
     _, resumed = fit(settings, scans, memory=notebook)

@@ -9,12 +9,12 @@ from support.scans import CPU, PAIR, TINY, Notebook, fit, pair, read_scans, stag
 from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import build_model, initialise
 from tasks.vision.network.predictor import predict
-from tasks.vision.network.weights import tensors_of
+from tasks.vision.network.weights import get_weights
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import digest
 from tasks.vision.training.stage import Parent, train_stage
-from tasks.vision.training.state import Progress, Stopped
-from tasks.vision.training.transfer import backbone_of, hand_on
+from tasks.vision.training.state import Progress, TrainingInterrupted
+from tasks.vision.training.transfer import backbone_weights, load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_head_then_all_resumes_in_either_phase(
     card, undisturbed = fit(settings, scans, parent=parent)
     assert [row["epoch"] for row in card.history] == [1, 2, 3, 4, 5]
     notebook = Notebook(steps)
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingInterrupted):
         fit(settings, scans, parent=parent, memory=notebook)
     notebook.steps = 10**9
     again, resumed = fit(settings, scans, parent=parent, memory=notebook)
@@ -128,7 +128,7 @@ def test_frozen_blocks_stay_as_they_were_handed_on(
     parent = Parent(*fit(stage(), scans))
     settings = stage(start="baseline", train=train, frozen_blocks=1, perturb=perturb)
     notebook = Notebook(steps=12 if train == "all" else 40)
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingInterrupted):
         fit(settings, scans, parent=parent, memory=notebook)
     notebook.steps = 10**9
     card, tensors = fit(settings, scans, parent=parent, memory=notebook)
@@ -144,10 +144,10 @@ def test_kernels_handed_on_may_be_mixed_with_new_ones(scans: tuple[Examples, Exa
     card, tensors = fit(stage(), scans)
     model = build_model(card.architecture)
     initialise(model, None, seed=1)
-    new = tensors_of(model)
-    hand_on(model, tensors, perturb=0.25)
-    mixed = tensors_of(model)
-    for name, value in backbone_of(tensors).items():
+    new = get_weights(model)
+    load_backbone(model, tensors, perturb=0.25)
+    mixed = get_weights(model)
+    for name, value in backbone_weights(tensors).items():
         if not name.startswith("conv_"):
             assert np.array_equal(mixed[name], value), name
             continue
@@ -162,7 +162,7 @@ def test_a_perturbed_start_resumes_with_the_same_bits(scans: tuple[Examples, Exa
     parent = Parent(*fit(stage(), scans))
     settings = stage(start="baseline", train="head then all", perturb=0.5)
     notebook = Notebook(steps=3)  # in the head, whose checkpoint doesn't hold the backbone
-    with pytest.raises(Stopped):
+    with pytest.raises(TrainingInterrupted):
         fit(settings, scans, parent=parent, memory=notebook)
     notebook.steps = 10**9
     card, tensors = fit(settings, scans, parent=parent, memory=notebook)
