@@ -57,7 +57,7 @@ class Node:
 
 
 def send_stages(
-    setting: RunContext, stages: dict[str, Stage], parameters: dict[str, Any]
+    context: RunContext, stages: dict[str, Stage], parameters: dict[str, Any]
 ) -> dict[str, StageResult]:
     """Have workers train `stages` and their controls, and return what each came to.
 
@@ -69,7 +69,7 @@ def send_stages(
         for `OUTAGE`.
         Those under way are then cancelled, as they are when this run itself is.
     """
-    waiting = _nodes(setting, stages)
+    waiting = _nodes(context, stages)
     under_way: dict[Node, _Sent] = {}
     done: dict[str, StageResult] = {}
     with get_client(sync_client=True) as client:
@@ -79,7 +79,7 @@ def send_stages(
                 for node in [node for node in waiting if node.waits_for in {None, *done}]:
                     given = StageInputs(
                         control=node.control,
-                        dataset=setting.data,
+                        dataset=context.data,
                         start=done[node.waits_for].model if node.waits_for else None,
                     )
                     if run := well.ask(partial(_send, node, given, parameters, attempt)):
@@ -88,7 +88,7 @@ def send_stages(
                 time.sleep(POLL)
                 for node, sent in list(under_way.items()):
                     with retry_for(0):  # asked again in a moment, with the others' turn between
-                        trained = well.ask(partial(sent.look, client, setting.store))
+                        trained = well.ask(partial(sent.look, client, context.store))
                     if trained:
                         done[node.title] = trained
                         del under_way[node]
@@ -101,16 +101,21 @@ def send_stages(
                         with suppress(Exception):
                             sent.cancel(client)
             raise
-    for node in _nodes(setting, stages):
-        if node.control:
-            done[node.stage].controls[node.control] = done.pop(node.title)
-    return {name: done[name] for name in stages}  # not in the order in which they ended
+    results = {}
+    for name in stages:  # not in the order in which they ended
+        controls = {
+            node.control: done[node.title]
+            for node in _nodes(context, stages)
+            if node.control and node.stage == name
+        }
+        results[name] = done[name].model_copy(update={"controls": controls})
+    return results
 
 
-def _nodes(setting: RunContext, stages: dict[str, Stage]) -> list[Node]:
+def _nodes(context: RunContext, stages: dict[str, Stage]) -> list[Node]:
     nodes = [Node(name, waits_for=stage.start) for name, stage in stages.items()]
     for name, stage in stages.items():
-        controls = stage.controls_of(setting.recipe.network(stage))
+        controls = stage.controls_of(context.recipe.network(stage))
         nodes += [Node(name, control=kind) for kind in controls]
     return nodes
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import shlex
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -19,29 +18,30 @@ from flows.parameters import (
     Language,
     OwnRecipe,
     RecipeChoice,
+    RunRequest,
     Seed,
     Settings,
-    all_changes,
-    explicit_settings,
-    find_recipe,
 )
 from flows.prepare_data import prepared
 from flows.train_stage import RunContext, control_name, run_stage
-from tasks.cache.cached_task import cached
+from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions
 from tasks.io.locations import store_address
 from tasks.monitoring.mlflow import track
 from tasks.monitoring.prefect_ui import show_run
 from tasks.report import report
+from tasks.reporting.report_input import ReportInput
 from tasks.runs.lookup import check_free, find_attempt
-from tasks.runs.publish import devices_of, publish, run_name
-from tasks.runs.stage_result import StageResult
+from tasks.runs.publish import FinishedRun, publish, run_name
+from tasks.runs.stage_result import StageResult, devices_of
+from tasks.runs.summary import RunSummary
+from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.store.outages import retry_for
 from tasks.store.own import begin
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.schema import Stage
-from tasks.vision.recipe.to_toml import as_toml, toml_value
+from tasks.vision.recipe.to_toml import as_toml
 
 
 def _run_name() -> str:
@@ -66,7 +66,7 @@ def experiment(
     dispatch: Dispatch = "inline",
     lang: Language = "en",
     run: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = None,
-) -> dict[str, Any]:
+) -> RunSummary:
     """Train a recipe's chain of models and report what handing knowledge on was worth.
 
     Args:
@@ -85,81 +85,86 @@ def experiment(
         run: the name of its folder in the store, which no run there has; made up when left out.
     """
     started = datetime.now(UTC)
-    home, changes = store_address(store), all_changes(settings, seed)
-    plan = find_recipe(recipe, own_recipe, settings, seed, max_epochs)
-    # One that crashed when all was published is over when it goes on.
-    if flow_run.run_count > 1 and (summary := find_attempt(home, flow_run.id)):
+    request = RunRequest(
+        recipe,
+        store_address(store),
+        own_recipe=own_recipe,
+        data=data,
+        stages=tuple(stages or ()),
+        seed=seed,
+        max_epochs=max_epochs,
+        settings=settings,
+        refresh=refresh,
+        lang=lang,
+    )
+    plan, home = request.recipe, open_store(request.store)
+    # One that crashed when all was published is finished when it is resumed.
+    if flow_run.run_count > 1 and (summary := find_attempt(request.store, flow_run.id)):
         return summary
     if dispatch == "workers":
         check_deployment()
     elif plan.require_gpu:
         require_gpu()
     if run:
-        check_free(home, run)
+        check_free(request.store, run)
 
     with retry_for():
-        begin(open_store(home))
-        images, classes = prepared(plan, data, home, refresh=refresh)
-        setting, chosen = (
-            RunContext(plan, images, classes, home, refresh),
-            plan.ordered(stages or []),
-        )
+        begin(home)
+        images, about = prepared(request)
+        context = RunContext(plan, images, about.classes, request.store, refresh)
+        chosen = plan.ordered(stages or [])
         if dispatch == "inline":
-            done = run_here(setting, chosen)
+            results = run_here(context, chosen)
         else:
-            same = {"recipe": recipe, "own_recipe": own_recipe, "store": home, "settings": changes}
-            done = send_stages(
-                setting, chosen, {**same, "max_epochs": max_epochs, "refresh": refresh}
-            )
-
-        devices, source = devices_of(done, home), data or plan.data.source
-        repeat = explicit_settings(recipe, own_recipe, settings, seed, max_epochs)
-        content = {
-            "lang": lang,
-            "title": plan.name,
-            "description": plan.description,
-            "recipe_toml": as_toml(plan),
-            "command": command(
-                f"{plan.name}.toml" if own_recipe else recipe, data, repeat, stages or [], lang
-            ),
-            "seed": plan.seed,
-            "device": "; ".join(devices),
-            "versions": versions("relevo", "tensorflow", "keras", "numpy", "prefect"),
-            "source": source,
-            "dataset": images.model_dump(mode="json"),
-            "stages": {name: trained.refs() for name, trained in done.items()},
-        }
-        work = reporting(content)
-        draw = cached(report, work, home, "write report", refresh=refresh, minutes=60)
-        page, _ = draw(content, work.ingredients, home)
-        name = run or run_name(plan.name, started)
-        summary = publish(name, plan, source, images, done, page, home, started, devices)
-        show_run(summary, page, home)
-        track(summary, plan, done, home, started)
+            results = send_stages(context, chosen, request.for_workers())
+        report = write_report(request, images, results)
+        finished = FinishedRun(
+            name=run or run_name(plan.name, started),
+            recipe=plan,
+            source=request.source,
+            dataset=images,
+            data=about,
+            results=results,
+            report=report,
+            started=started,
+            flow_run=flow_run.id,
+        )
+        summary = publish(finished, home)
+        show_run(summary, report, home)
+        track(summary, finished, home)
         return summary
 
 
-def run_here(setting: RunContext, stages: dict[str, Stage]) -> dict[str, StageResult]:
+def run_here(context: RunContext, stages: dict[str, Stage]) -> dict[str, StageResult]:
     """Train `stages`, and the controls of each, one after the other in this process."""
-    done: dict[str, StageResult] = {}
+    results: dict[str, StageResult] = {}
     for name, stage in stages.items():
-        start = done[stage.start].model if stage.start else None
-        done[name] = run_stage(setting, name, stage, start)
-        for kind, control in stage.controls_of(setting.recipe.network(stage)).items():
-            title = control_name(name, kind)
-            done[name].controls[kind] = run_stage(setting, title, control, None, exports=False)
-    return done
+        start = results[stage.start].model if stage.start else None
+        result = run_stage(context, name, stage, start)
+        controls = {
+            kind: run_stage(context, control_name(name, kind), control, None, exports=False)
+            for kind, control in stage.controls_of(context.recipe.network(stage)).items()
+        }
+        results[name] = result.model_copy(update={"controls": controls})
+    return results
 
 
-def command(
-    recipe: str, data: str | None, changes: dict[str, Any], stages: list[str], lang: str
-) -> str:
-    """The command line that repeats a run."""
-    words = ["relevo", "run", recipe, *(["--data", data] if data else [])]
-    for stage in stages:
-        words += ["--stage", stage]
-    for path, value in changes.items():
-        text = value if isinstance(value, str) else toml_value(value)
-        words += ["--seed", text] if path == "seed" else ["--set", f"{path}={text}"]
-    words += ["--lang", lang] if lang != "en" else []
-    return shlex.join(words)
+def write_report(request: RunRequest, images: Ref, results: dict[str, StageResult]) -> Ref:
+    """The report of the stages' results, drawn unless the cache has it."""
+    content = ReportInput(
+        lang=request.lang,
+        title=request.recipe.name,
+        description=request.recipe.description,
+        recipe_toml=as_toml(request.recipe),
+        command=request.command(),
+        seed=request.recipe.seed,
+        device="; ".join(devices_of(results)),
+        versions=versions("relevo", "tensorflow", "keras", "numpy", "prefect"),
+        source=request.source,
+        dataset=images,
+        stages=results,
+    )
+    options = CacheOptions(refresh=request.refresh, minutes=60)
+    work, store = reporting(content.ingredients()), request.store
+    drawn, _ = cached(report, work, store, "write report", Published.of, options)(content, store)
+    return drawn.ref

@@ -6,8 +6,11 @@ its text, and a store that is left out is the one that the worker's environment 
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +21,7 @@ from tasks.store.base import Ref
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.recipe.recipe import Recipe
+from tasks.vision.recipe.to_toml import toml_value
 
 # Prefect takes descriptions from a flow's docstring, and bounds from here.
 RecipeChoice = Literal["digits", "cifar10", "classroom"]
@@ -40,50 +44,84 @@ class StageInputs(BaseModel):
     start: Ref | None = None
 
 
-def find_recipe(
-    recipe: str,
-    own_recipe: str | None,
-    settings: Mapping[str, Any] | None = None,
-    seed: int | None = None,
-    max_epochs: int | None = None,
-) -> Recipe:
-    """The recipe that a flow's parameters name.
+@dataclass(frozen=True)
+class RunRequest:
+    """What a flow was asked for: its parameters, and what they come to on this machine.
 
-    Raises:
-        BadInput: there is no such recipe, or its values can't be used.
+    Attributes:
+        choice, own_recipe: a built-in recipe, or the TOML of an own one in its place.
+        data: in place of the recipe's source. store: its address. settings: of the recipe, to change.
+        stages: train only these, and what they start from.
     """
-    changes = all_changes(settings, seed)
-    own = own_recipe is not None
-    found = parse_recipe(own_recipe or "", "own", changes) if own else load_recipe(recipe, changes)
-    return found.with_max_epochs(max_epochs) if max_epochs else found
 
+    choice: str
+    store: str
+    own_recipe: str | None = None
+    data: str | None = None
+    stages: tuple[str, ...] = ()
+    seed: int | None = None
+    max_epochs: int | None = None
+    settings: Mapping[str, Any] | None = None
+    refresh: bool = False
+    lang: str = "en"
 
-def all_changes(settings: Mapping[str, Any] | None, seed: int | None) -> dict[str, Any]:
-    """Settings and seed as one table of dotted keys."""
-    return {**(settings or {}), **({"seed": seed} if seed is not None else {})}
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe, its settings changed.
 
+        Raises:
+            BadInput: there is no such recipe, or its values can't be used.
+        """
+        changes = self._changes
+        if self.own_recipe is None:
+            found = load_recipe(self.choice, changes)
+        else:
+            found = parse_recipe(self.own_recipe, "own", changes)
+        return found.with_max_epochs(self.max_epochs) if self.max_epochs else found
 
-def explicit_settings(
-    recipe: str,
-    own_recipe: str | None,
-    settings: Mapping[str, Any] | None,
-    seed: int | None,
-    max_epochs: int | None,
-) -> dict[str, Any]:
-    """Settings and seed that come to the same recipe without `max_epochs`, as the command line has none.
+    @property
+    def source(self) -> str:
+        """Where the images come from, as it was given."""
+        return self.data or self.recipe.data.source
 
-    Raises:
-        BadInput: as for `find_recipe`.
-    """
-    changes = all_changes(settings, seed)
-    if max_epochs is None:
+    @property
+    def _changes(self) -> dict[str, Any]:
+        """Settings and seed as one table of dotted keys."""
+        return {**(self.settings or {}), **({"seed": self.seed} if self.seed is not None else {})}
+
+    def explicit_settings(self) -> dict[str, Any]:
+        """Settings and seed that come to the same recipe without `max_epochs`: the command line has none."""
+        changes = self._changes
+        if self.max_epochs is None:
+            return changes
+        for name, stage in replace(self, max_epochs=None).recipe.stages.items():
+            for key in sorted({"epochs", "head_epochs"} - stage.unused_settings()):
+                if getattr(stage, key) > self.max_epochs:
+                    changes[f"stages.{name}.{key}"] = self.max_epochs
         return changes
-    stages = find_recipe(recipe, own_recipe, settings, seed).stages
-    for name, stage in stages.items():
-        for key in sorted({"epochs", "head_epochs"} - stage.unused_settings()):
-            if getattr(stage, key) > max_epochs:
-                changes[f"stages.{name}.{key}"] = max_epochs
-    return changes
+
+    def command(self) -> str:
+        """The command line that repeats the run."""
+        recipe = self.choice if self.own_recipe is None else f"{self.recipe.name}.toml"
+        words = ["relevo", "run", recipe, *(["--data", self.data] if self.data else [])]
+        for stage in self.stages:
+            words += ["--stage", stage]
+        for path, value in self.explicit_settings().items():
+            text = value if isinstance(value, str) else toml_value(value)
+            words += ["--seed", text] if path == "seed" else ["--set", f"{path}={text}"]
+        words += ["--lang", self.lang] if self.lang != "en" else []
+        return shlex.join(words)
+
+    def for_workers(self) -> dict[str, Any]:
+        """The parameters of `train-stage` that all stages of this run share."""
+        return {
+            "recipe": self.choice,
+            "own_recipe": self.own_recipe,
+            "store": self.store,
+            "settings": self._changes,
+            "max_epochs": self.max_epochs,
+            "refresh": self.refresh,
+        }
 
 
 def recipe_parameters(given: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.parameters import Address, OwnRecipe, RecipeChoice, find_recipe
-from tasks.cache.cached_task import cached
+from flows.parameters import Address, OwnRecipe, RecipeChoice, RunRequest
+from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import preparation
 from tasks.io.load import load_dataset
 from tasks.io.locations import local_data, store_address
@@ -16,28 +16,33 @@ from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.store.outages import retry_for
 from tasks.store.own import begin
+from tasks.vision.data.dataset import Description
 from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import apply_scheme
-from tasks.vision.recipe.recipe import Recipe
 
 
-def prepared(
-    recipe: Recipe, data: str | None, store: str, *, refresh: bool = False
-) -> tuple[Ref, list[str]]:
-    """The prepared data set for a recipe and its classes; `data` overrides the recipe's source.
+def prepared(request: RunRequest) -> tuple[Ref, Description]:
+    """The prepared data set that was asked for, and what it holds.
 
     Every label scheme is checked against the classes here, before anything is trained.
     """
-    given = local_data(data or recipe.data.source)
+    recipe, store, given = request.recipe, request.store, local_data(request.source)
     work = preparation(recipe.data, find_source(given))
-    call = cached(prepare_images, work, store, "prepare data", refresh=refresh, minutes=24 * 60)
     schemes = [recipe.scheme(stage) for stage in recipe.stages.values()]
-    named = [scheme.model_dump(mode="json") for scheme in schemes if scheme]
-    ref, _ = call(given, recipe.data.model_dump(mode="json"), named, work.ingredients, store)
-    classes = load_dataset(ref, store).classes
+    call = cached(
+        prepare_images,
+        work,
+        store,
+        "prepare data",
+        Published.of,
+        CacheOptions(refresh=request.refresh, minutes=24 * 60),
+    )
+    named = [scheme for scheme in schemes if scheme]
+    prepared, _ = call(given, recipe.data, named, work.ingredients["source"], store)
+    about = load_dataset(prepared.ref, store).description
     for scheme in schemes:
-        apply_scheme(scheme, classes)
-    return ref, classes
+        apply_scheme(scheme, about.classes)
+    return prepared.ref, about
 
 
 @flow(name="prepare-data", flow_run_name="prepare {recipe}", persist_result=False)
@@ -59,6 +64,5 @@ def prepare_data(
     home = store_address(store)
     with retry_for():
         begin(open_store(home))
-        ref, _ = prepared(find_recipe(recipe, own_recipe), data, home)
-        about = load_dataset(ref, home).description.model_dump(mode="json")
-    return {"dataset": ref.model_dump(mode="json"), **about}
+        ref, about = prepared(RunRequest(recipe, home, own_recipe=own_recipe, data=data))
+    return {"dataset": ref.model_dump(mode="json"), **about.model_dump(mode="json")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import flow
@@ -14,18 +15,18 @@ from flows.parameters import (
     Epochs,
     OwnRecipe,
     RecipeChoice,
+    RunRequest,
     Seed,
     Settings,
     StageInputs,
-    find_recipe,
 )
 from flows.prepare_data import prepared
-from tasks.cache.cached_task import cached
+from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import evaluation, exporting, training
-from tasks.evaluate import evaluate
+from tasks.evaluate import evaluate, load_scores
 from tasks.export import export
 from tasks.io.checkpoints import Checkpoints
-from tasks.io.load import load_dataset, load_model
+from tasks.io.load import load_dataset
 from tasks.io.locations import store_address
 from tasks.monitoring.live import shown_live
 from tasks.monitoring.prefect_ui import show_stage
@@ -34,7 +35,7 @@ from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.store.outages import retry_for
 from tasks.store.own import begin
-from tasks.train import train
+from tasks.train import load_trained, train
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.recipe import Recipe
@@ -53,52 +54,47 @@ class RunContext:
 
 
 def run_stage(
-    setting: RunContext, name: str, stage: Stage, start: Ref | None, *, exports: bool = True
+    context: RunContext, name: str, stage: Stage, start: Ref | None, *, exports: bool = True
 ) -> StageResult:
     """Train `stage` from `start`, score it on test, and export it, each unless the cache has it.
 
     `exports` is False for a control, which nobody takes away.
     """
-    scheme = setting.recipe.scheme(stage)
-    targets = apply_scheme(scheme, setting.classes)
-    options: dict[str, Any] = {"refresh": setting.refresh, "minutes": stage.timeout_minutes}
+    store, data = context.store, context.data
+    scheme = context.recipe.scheme(stage)
+    targets = apply_scheme(scheme, context.classes)
+    options = CacheOptions(refresh=context.refresh, minutes=stage.timeout_minutes)
 
-    work = training(stage, targets, setting.data, start, setting.recipe.seed)
-    clear = Checkpoints(open_store(setting.store), work.key).clear
-    call = cached(train, work, setting.store, f"train {name}", kept=clear, **options)
-    with shown_live(f"train {name}"):
-        model, hit = call(
-            f"train {name}",
-            stage.model_dump(mode="json"),
-            scheme.model_dump(mode="json") if scheme else None,
-            setting.data.model_dump(mode="json"),
-            start.model_dump(mode="json") if start else None,
-            setting.recipe.seed,
-            work.ingredients,
-            setting.store,
-        )
-    judge = evaluation(model, setting.data)
-    call = cached(evaluate, judge, setting.store, f"evaluate {name}", **options)
-    scores, _ = call(
-        f"evaluate {name}",
-        model.model_dump(mode="json"),
-        setting.data.model_dump(mode="json"),
-        judge.ingredients,
-        setting.store,
-    )
-    card, _ = load_model(model, setting.store)
-    state = "cached" if hit else "resumed" if card.resumed else "trained"
+    title, work = f"train {name}", training(stage, targets, data, start, context.recipe.seed)
+    clear = Checkpoints(open_store(store), work.key).clear
+    load = partial(load_trained, store=store)
+    call = cached(train, work, store, title, load, options, on_cached=clear)
+    with shown_live(title):
+        model, hit = call(title, stage, scheme, data, start, context.recipe.seed, work, store)
+
+    title, work = f"evaluate {name}", evaluation(model.ref, data)
+    call_evaluate = cached(evaluate, work, store, title, partial(load_scores, store=store), options)
+    scored, _ = call_evaluate(title, model.ref, data, store)
+
     exported: Ref | None = None
     if exports:
-        writing = exporting(model, card)
-        call = cached(export, writing, setting.store, f"export {name}", **options)
-        exported, _ = call(
-            f"export {name}", model.model_dump(mode="json"), writing.ingredients, setting.store
+        title, work = f"export {name}", exporting(model.ref, model.card)
+        written, _ = cached(export, work, store, title, Published.of, options)(
+            title, model.ref, store
         )
-    trained = StageResult(stage.start, state, model, scores, exported)
+        exported = written.ref
+    result = StageResult(
+        start=stage.start,
+        state="cached" if hit else "resumed" if model.card.resumed else "trained",
+        model=model.ref,
+        card=model.card,
+        evaluation=scored.ref,
+        scores=scored.scores,
+        exported=exported,
+    )
     if not hit:  # else its table is there already
-        show_stage(name, trained, setting.store, figures=exports)
-    return trained
+        show_stage(name, result, open_store(store), figures=exports)
+    return result
 
 
 def control_name(stage: str, kind: str) -> str:
@@ -140,31 +136,40 @@ def train_stage(
         refresh: compute everything anew, whatever the cache holds.
         given: filled in by experiment, which has data and start ready; leave it empty.
     """
-    plan, home = find_recipe(recipe, own_recipe, settings, seed, max_epochs), store_address(store)
-    if plan.require_gpu:
+    request = RunRequest(
+        recipe,
+        store_address(store),
+        own_recipe=own_recipe,
+        data=data,
+        seed=seed,
+        max_epochs=max_epochs,
+        settings=settings,
+        refresh=refresh,
+    )
+    if request.recipe.require_gpu:
         require_gpu()
-    order = plan.ordered([stage])
+    order, home = request.recipe.ordered([stage]), request.store
     with retry_for():
         begin(open_store(home))
         if given:
-            setting = RunContext(
-                plan, given.dataset, load_dataset(given.dataset, home).classes, home, refresh
-            )
-            trained = _sent(setting, stage, order[stage], given)
+            classes = load_dataset(given.dataset, home).classes
+            context = RunContext(request.recipe, given.dataset, classes, home, refresh)
+            result = _dispatched(context, stage, order[stage], given)
         else:
-            setting = RunContext(plan, *prepared(plan, data, home), home, refresh)
+            images, about = prepared(request)
+            context = RunContext(request.recipe, images, about.classes, home, refresh)
             done: dict[str, StageResult] = {}
-            for name, step in order.items():
-                start = done[step.start].model if step.start else None
-                done[name] = run_stage(setting, name, step, start)
-            trained = done[stage]
+            for name, each in order.items():
+                start = done[each.start].model if each.start else None
+                done[name] = run_stage(context, name, each, start)
+            result = done[stage]
         if flow_run.id:
-            save_result(home, flow_run.id, trained)
-    return {"state": trained.state, "model": trained.model.model_dump(mode="json")}
+            save_result(home, flow_run.id, result)
+    return {"state": result.state, "model": result.model.model_dump(mode="json")}
 
 
-def _sent(setting: RunContext, name: str, stage: Stage, given: StageInputs) -> StageResult:
+def _dispatched(context: RunContext, name: str, stage: Stage, given: StageInputs) -> StageResult:
     if given.control is None:
-        return run_stage(setting, name, stage, given.start)
-    control = stage.controls_of(setting.recipe.network(stage))[given.control]
-    return run_stage(setting, control_name(name, given.control), control, None, exports=False)
+        return run_stage(context, name, stage, given.start)
+    control = stage.controls_of(context.recipe.network(stage))[given.control]
+    return run_stage(context, control_name(name, given.control), control, None, exports=False)

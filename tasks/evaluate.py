@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tasks.cache.cached_task import step
-from tasks.cache.records import Done
-from tasks.io.load import load_dataset, load_model
+from tasks.cache.cached_task import cached_task
+from tasks.io.load import Answers, load_dataset, load_evaluation, load_model, pack_evaluation
 from tasks.progress import Event, emit
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.vision.evaluation.score import match, score
-from tasks.vision.trained_model import pack_arrays
+from tasks.vision.evaluation.scores import Scores
+from tasks.vision.recipe.schema import Strict
 
 
-@step
-def evaluate(
-    name: str, model: dict[str, Any], dataset: dict[str, Any], work: dict[str, Any], store: str
-) -> Any:
-    """Predict the test images, with and without test-time augmentation; returns the scores' ref."""
-    model_ref, data_ref = Ref.model_validate(model), Ref.model_validate(dataset)
-    card, tensors = load_model(model_ref, store)
-    data = load_dataset(data_ref, store)
+class Evaluation(Strict):
+    """A model's scores, and where its answers are in the store."""
+
+    ref: Ref
+    scores: Scores
+
+
+@cached_task
+def evaluate(name: str, model: Ref, dataset: Ref, store: str) -> Evaluation:
+    """Predict the test images, with and without test-time augmentation, and publish the answers."""
+    card, tensors = load_model(model, store)
+    data = load_dataset(dataset, store)
     part = data.part("test")
     positions, truth = match(card, data.classes, part.labels)
-    summary, probabilities = score(card, tensors, part.images[positions], truth)
-    emit(Event(name, f"accuracy {summary['metrics']['accuracy']:.4f} on {len(truth)} images"))
-    arrays = {"positions": positions, "truth": truth, "probabilities": probabilities}
-    ref = open_store(store).put(
-        "evaluation",
-        pack_arrays(arrays, summary),
-        ".safetensors",
-        made_from=(model_ref, data_ref),
-    )
-    return Done(ref=ref, ingredients=work).model_dump(mode="json")
+    scores, probabilities = score(card, tensors, part.images[positions], truth)
+    emit(Event(name, f"accuracy {scores.metrics.accuracy:.4f} on {len(truth)} images"))
+    content = pack_evaluation(scores, Answers(positions, truth, probabilities))
+    ref = open_store(store).put("evaluation", content, ".safetensors", made_from=(model, dataset))
+    return Evaluation(ref=ref, scores=scores)
+
+
+def load_scores(ref: Ref, store: str) -> Evaluation:
+    """An evaluation that was made before."""
+    return Evaluation(ref=ref, scores=load_evaluation(ref, store)[0])

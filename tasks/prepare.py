@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from tasks.cache.cached_task import step
-from tasks.cache.records import Done
+from tasks.cache.cached_task import Published, cached_task
 from tasks.progress import Event, emit
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.store.opening import open_store
@@ -20,42 +18,43 @@ from tasks.vision.recipe.schema import Data, LabelScheme
 from tasks.vision.text import printable
 
 
-@step
+@cached_task
 def prepare_images(
     given: str,
-    data: dict[str, Any],
-    schemes: list[dict[str, Any]],
-    ingredients: dict[str, Any],
+    data: Data,
+    schemes: list[LabelScheme],
+    digest: str,
     store: str,
-) -> Any:
-    """Read, decode, split and publish the images of a source; returns the data set's ref.
+) -> Published:
+    """Read, decode, split and publish the images of a source.
 
-    The label `schemes` decide nothing: one that names a class that isn't there stops it at once.
+    Args:
+        schemes: decide nothing; one that names a class that isn't there stops the task early.
+        digest: of the source's bytes when its cache key was made.
 
     Raises:
-        BadInput: the images can't be used, or aren't those of the `ingredients`, which make the key.
+        BadInput: the images can't be used, or have changed since the key was made.
     """
-    settings = Data.model_validate(data)
     home = open_store(store)
     emit(Event("prepare data", f"reading {given}"))
     source = find_source(given)
 
     def accept(classes: list[str]) -> None:
         for scheme in schemes:
-            apply_scheme(LabelScheme.model_validate(scheme), classes)
+            apply_scheme(scheme, classes)
 
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
         if source.kind == "cifar10":
             keep_archive(home, Path(folder))
         found = read_source(
             source,
-            settings.image_size,
-            max_unreadable=settings.max_unreadable,
+            data.image_size,
+            max_unreadable=data.max_unreadable,
             cache_dir=Path(folder),
             accept=accept,
         )
         # The key says what was there before; hashing once more costs little beside decoding.
-        if fingerprint(source) != ingredients["source"]:
+        if fingerprint(source) != digest:
             raise BadInput(
                 f"{printable(given)} changed while it was read; wait until nothing writes there, then "
                 "start the run again"
@@ -66,9 +65,9 @@ def prepare_images(
         about = f"{train:,} images to learn from, {test:,} to test, of {len(found.classes)} classes"
         emit(Event("prepare data", about))
         path = Path(folder) / "dataset"
-        prepare(found, settings.image_size, settings.validation, path)
+        prepare(found, data.image_size, data.validation, path)
         ref = home.put("dataset", path, ".safetensors")
-    return Done(ref=ref, ingredients=ingredients).model_dump(mode="json")
+    return Published(ref=ref)
 
 
 def keep_archive(home: Store, folder: Path) -> None:

@@ -132,14 +132,14 @@ def exporting(model: Ref, card: Card) -> Work:
     )
 
 
-def reporting(run: dict[str, Any]) -> Work:
-    """What decides the report: the refs and settings that it shows, its code, its template and its words."""
+def reporting(content: dict[str, Any]) -> Work:
+    """What decides a report: the refs and settings that it shows, its code, its template and its words."""
     folder = Path(__file__).parents[1] / "reporting"
     texts = [folder / "report.html", *sorted(folder.glob("translations/*.toml"))]
     return Work(
         "report",
         {
-            **run,
+            **content,
             "code": code_digests("tasks.report"),
             "texts": {path.name: sha256_of(path)[0] for path in texts},
             "versions": versions("matplotlib", "pillow", "jinja2"),

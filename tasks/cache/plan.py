@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tasks.cache.cache import NEVER_DONE, Cache, Hit
 from tasks.cache.keys import preparation, training
-from tasks.cache.records import Done, Work, read_record, unseal
+from tasks.cache.records import Record, Work
 from tasks.io.load import load_dataset, load_model
 from tasks.io.locations import local_data
 from tasks.store.base import Damaged, Missing, Ref
@@ -52,10 +53,10 @@ def plan_steps(
     Raises:
         BadInput: the data can't be used. StoreError: the store is out of reach.
     """
-    past, chosen = Past(store), recipe.ordered(stages)
+    history, chosen = History(store), recipe.ordered(stages)
     source = find_source(local_data(data or recipe.data.source))
     work = preparation(recipe.data, source)
-    images, why = past.look_up(work)
+    images, why = history.look_up(work)
     known = load_dataset(images, store) if images else None
     classes = known.classes if known else classes_in(source)
     targets = {name: apply_scheme(recipe.scheme(stage), classes) for name, stage in chosen.items()}
@@ -84,45 +85,43 @@ def plan_steps(
                 blocked = f"{parent} is trained first"
             else:
                 begin = start if parent else None
-                step, ref = _step(past, job, title, targets[name], images, begin, recipe.seed)
+                step, ref = _step(history, job, title, targets[name], images, begin, recipe.seed)
                 if title == name:
                     models[name] = ref
                 yield step
                 continue
-            yield Step(title, False, blocked, past.estimate(job))
+            yield Step(title, False, blocked, history.estimate(job))
 
 
 def _step(
-    past: Past, job: Job, title: str, targets: Targets, images: Ref, start: Ref | None, seed: int
+    history: History,
+    job: Job,
+    title: str,
+    targets: Targets,
+    images: Ref,
+    start: Ref | None,
+    seed: int,
 ) -> tuple[Step, Ref | None]:
     work = training(job.stage, targets, images, start, seed)
-    ref, why = past.look_up(work)
+    ref, why = history.look_up(work)
     if ref:
         return Step(title, True, why), ref
-    return Step(title, False, why, past.estimate(job, work)), None
+    return Step(title, False, why, history.estimate(job, work)), None
 
 
-class Past:
+class History:
     """The work that a store remembers."""
 
     def __init__(self, store: str) -> None:
         self.store, self._home = store, open_store(store)
+        self._cache = Cache(self._home)
 
     def look_up(self, work: Work) -> tuple[Ref | None, str]:
-        """The ref of cached work whose bytes are whole, or None; and why."""
-        try:
-            done = read_record(unseal(self._home.read(f"cache/{work.key}.json")))
-        except Missing:
-            return None, self._why_not_yet(work)
-        except ValueError:
-            return None, "its cache record is damaged"
-        try:
-            self._home.fetch(done.ref)
-        except Missing:
-            return None, "its blob is gone"
-        except Damaged:
-            return None, "its blob is damaged"
-        return done.ref, "the same was done before"
+        """The ref of a cache hit, or None; and why."""
+        found = self._cache.lookup(work)
+        if isinstance(found, Hit):
+            return found.ref, "the same was done before"
+        return None, self._why_not_yet(work) if found.reason == NEVER_DONE else found.reason
 
     def _why_not_yet(self, work: Work) -> str:
         if any(self._home.keys(f"checkpoints/{work.key}")) or self._stopped(work):
@@ -159,27 +158,27 @@ class Past:
         return list(self._home.keys("checkpoints"))
 
     @cached_property
-    def _done(self) -> list[tuple[str, Done]]:
+    def _done(self) -> list[tuple[str, Record]]:
         """Every sound record with its task, the youngest first."""
         found = []
-        for entry in sorted(self._home.entries("cache"), key=lambda e: e.modified, reverse=True):
+        for entry in sorted(self._cache.entries(), key=lambda e: e.modified, reverse=True):
             try:
-                done = read_record(unseal(self._home.read(entry.key)))
+                record = self._cache.read(entry.key)
             except (Missing, ValueError):
                 continue
-            found.append((entry.key.removeprefix("cache/").rsplit("-", 1)[0], done))
+            found.append((entry.key.removeprefix("cache/").rsplit("-", 1)[0], record))
         return found
 
-    def _nearest(self, work: Work) -> Done | None:
+    def _nearest(self, work: Work) -> Record | None:
         """The work of the same kind, on the same labels, that differs in the fewest things."""
         now = _flat(work.ingredients)
 
-        def alike(done: Done) -> bool:
+        def alike(done: Record) -> bool:
             same = ("labels", "stage.train")
             then = _flat(done.ingredients)
             return all(then.get(key) == now[key] for key in same if key in now)
 
-        def distance(done: Done) -> tuple[int, float]:
+        def distance(done: Record) -> tuple[int, float]:
             then = _flat(done.ingredients)
             changed = _changed(now, then)
             apart = 0.0
@@ -207,7 +206,7 @@ def _changed(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     return [key for key in sorted({*now, *then}) if now.get(key) != then.get(key)]
 
 
-def _differences(work: Work, near: Done) -> list[str]:
+def _differences(work: Work, near: Record) -> list[str]:
     now, then = _flat(work.ingredients), _flat(near.ingredients)
     said = [_words(key, now.get(key), then.get(key)) for key in _changed(now, then)]
     if len(said) > SHOWN + 1:

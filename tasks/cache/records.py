@@ -1,4 +1,4 @@
-"""Cached work and its records: what a task is asked for, and what the cache keeps of it."""
+"""Cached work and its records: what decides a result, and where the result is."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from tasks.store.base import Ref, sha256_of
+from tasks.io.documents import unseal
+from tasks.store.base import Ref
 
 
 @dataclass(frozen=True)
 class Work:
-    """One piece of cached work: what it is, and everything that can change its result."""
+    """One piece of cached work: the task, and everything that can change its result."""
 
     task: str
     ingredients: dict[str, Any]
@@ -27,8 +28,8 @@ class Work:
         return f"{self.task}-{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
-class Done(BaseModel):
-    """What a task returns and the cache keeps: the ref, and why it has the key it has."""
+class Record(BaseModel):
+    """What the cache stores of finished work: the ref of its result, and why it has its key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,36 +37,13 @@ class Done(BaseModel):
     ingredients: dict[str, Any]
 
 
-def seal(record: bytes) -> bytes:
-    """A document as it lies in the store: with its SHA-256, so that a changed byte is seen."""
-    return json.dumps(
-        {"sha256": sha256_of(record)[0], "record": record.decode()}, indent=1
-    ).encode()
+def read_record(key: str, content: bytes) -> Record:
+    """The record of the work with this cache key.
 
-
-def unseal(content: bytes) -> bytes:
-    """The record that was sealed; ValueError if it isn't the same any more."""
-    try:
-        sealed = json.loads(content)
-        if sealed.keys() != {"sha256", "record"}:
-            raise ValueError("it has other keys than a record")
-        record: bytes = sealed["record"].encode()
-        if sha256_of(record)[0] != sealed["sha256"]:
-            raise ValueError("its hash is another")
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"no sealed record ({type(error).__name__})") from None
-    return record
-
-
-def read_record(record: bytes) -> Done:
-    """The ref in a record; ValueError for anything that isn't JSON of just this form.
-
-    >>> read_record(b'{"serializer": {"type": "pickle"}, "data": "gASVIAAA"}')
-    Traceback (most recent call last):
-        ...
-    ValueError: no result record (ValidationError)
+    Raises:
+        ValueError: other bytes than were written, or another work's record.
     """
-    try:
-        return Done.model_validate_json(record)
-    except (ValidationError, RecursionError) as error:
-        raise ValueError(f"no result record ({type(error).__name__})") from None
+    record = unseal(Record, content)
+    if Work(key.rsplit("-", 1)[0], record.ingredients).key != key:
+        raise ValueError("it belongs to another key")
+    return record

@@ -20,5 +20,5 @@ def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[s
     found = read_source(source, card.architecture.image_size, splits=(split,))
     part = found.splits[split]
     positions, truth = match(card, found.classes, part.labels, foreign=True)
-    summary, _ = score(card, tensors, part.images[positions], truth)
-    return {**summary, "unreadable": found.unreadable}
+    scores, _ = score(card, tensors, part.images[positions], truth)
+    return {**scores.model_dump(mode="json"), "unreadable": found.unreadable}

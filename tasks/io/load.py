@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from tasks.store.base import Ref
+from tasks.store.base import Ref, Store
 from tasks.store.opening import open_store
 from tasks.vision.data.dataset import Dataset, open_dataset
-from tasks.vision.trained_model import Card, Tensors, digest, pack, unpack, unpack_arrays
+from tasks.vision.evaluation.scores import Scores
+from tasks.vision.trained_model import (
+    Card,
+    Tensors,
+    digest,
+    pack,
+    pack_arrays,
+    unpack,
+    unpack_arrays,
+)
 
 
 def load_dataset(ref: Ref, store: str) -> Dataset:
@@ -32,13 +41,38 @@ def load_model(ref: Ref, store: str) -> tuple[Card, Tensors]:
     return unpack(open_store(store).fetch(ref).read_bytes(), ref.uri)
 
 
-def load_evaluation(ref: Ref, store: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The scores as JSON, and the arrays `positions`, `truth` and `probabilities`."""
-    return unpack_arrays(open_store(store).fetch(ref).read_bytes())
+class Answers(NamedTuple):
+    """A model's answers to n test images.
+
+    Attributes:
+        positions: (n,) int, of the images in the test split. truth: (n,) int, true labels.
+        probabilities: (n, labels) float.
+    """
+
+    positions: np.ndarray
+    truth: np.ndarray
+    probabilities: np.ndarray
 
 
-def report_files(ref: Ref, store: str) -> Iterator[tuple[str, bytes]]:
+def pack_evaluation(scores: Scores, answers: Answers) -> bytes:
+    """One safetensors file: the answers, and the scores as JSON in its header."""
+    return pack_arrays(answers._asdict(), scores.model_dump(mode="json"))
+
+
+def load_evaluation(ref: Ref, store: str) -> tuple[Scores, Answers]:
+    """The scores of a model in the store, and the answers that they are of.
+
+    Raises:
+        ValueError: what the store has is no evaluation.
+    """
+    note, arrays = unpack_arrays(open_store(store).fetch(ref).read_bytes())
+    if arrays.keys() != set(Answers._fields):
+        raise ValueError(f"no evaluation: it has {', '.join(sorted(arrays))}")
+    return Scores.model_validate(note), Answers(**arrays)
+
+
+def report_files(ref: Ref, home: Store) -> Iterator[tuple[str, bytes]]:
     """The files of a report by their relative path: report.html and figures/*.png."""
-    with zipfile.ZipFile(open_store(store).fetch(ref)) as archive:
+    with zipfile.ZipFile(home.fetch(ref)) as archive:
         for name in archive.namelist():
             yield name, archive.read(name)

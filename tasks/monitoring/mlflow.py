@@ -1,4 +1,4 @@
-"""What an MLflow tracking server is told of a run, where MLFLOW_TRACKING_URI names one.
+"""Logs a run on an MLflow tracking server, where MLFLOW_TRACKING_URI names one.
 
 A run of relevo is a run there, and each of its stages one nested in it. Needs the extra `mlflow`.
 """
@@ -9,14 +9,13 @@ import importlib.util
 import json
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
-from tasks.io.load import load_model
 from tasks.progress import Event, emit
-from tasks.runs.stage_result import StageResult
+from tasks.runs.publish import FinishedRun
+from tasks.runs.summary import RunSummary, StageSummary
 from tasks.store.addresses import without_secrets
-from tasks.store.opening import open_store
+from tasks.store.base import Store
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 
@@ -29,18 +28,8 @@ DEFAULTS = {
 }
 
 
-def track(
-    summary: dict[str, Any],
-    plan: Recipe,
-    done: dict[str, StageResult],
-    store: str,
-    started: datetime,
-) -> None:
-    """Log a finished run; a server that doesn't take it, or a missing package, costs no one the run.
-
-    Args:
-        summary: what `relevo run --json` prints. done: its stages by name.
-    """
+def track(summary: RunSummary, run: FinishedRun, home: Store) -> None:
+    """Log a finished run; neither a server that doesn't take it nor a missing package fails the run."""
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if not address:
         return
@@ -50,20 +39,14 @@ def track(
         )
         return
     try:
-        _log(address, summary, plan, done, store, int(started.timestamp() * 1000))
-    except Exception as error:  # of any of the libraries that mlflow speaks to a server with
+        _log(address, summary, run, home)
+    except Exception as error:  # of any of the libraries that mlflow reaches a server with
         line = without_secrets(" ".join(str(error).split()))[:300]
         emit(Event("mlflow", f"not logged: {line or type(error).__name__}"))
 
 
-def _log(
-    address: str,
-    summary: dict[str, Any],
-    plan: Recipe,
-    done: dict[str, StageResult],
-    store: str,
-    started: int,
-) -> None:
+def _log(address: str, summary: RunSummary, run: FinishedRun, home: Store) -> None:
+    plan, started = run.recipe, int(run.started.timestamp() * 1000)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -76,32 +59,32 @@ def _log(
 
     def begin(title: str, parent: str | None, settings: dict[str, Any]) -> str:
         nested = {"mlflow.parentRunId": parent} if parent else {}
-        tags = {**nested, "relevo.run": summary["run"]}
-        run = client.create_run(experiment, started, tags, run_name=title)
-        client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in settings.items()])
-        return str(run.info.run_id)
+        tags = {**nested, "relevo.run": run.name}
+        there = client.create_run(experiment, started, tags, run_name=title)
+        client.log_batch(there.info.run_id, params=[Param(k, str(v)) for k, v in settings.items()])
+        return str(there.info.run_id)
 
-    whole = {"recipe": plan.name, "seed": plan.seed, "dataset": summary["dataset"]}
+    whole = {"recipe": plan.name, "seed": plan.seed, "dataset": summary.dataset}
     about = plan.data.model_dump(mode="json")
-    whole |= {"device": summary["device"], **{f"data.{key}": value for key, value in about.items()}}
-    outer = begin(summary["run"], None, whole)
-    for stage, trained in done.items():
+    whole |= {"device": summary.device, **{f"data.{key}": value for key, value in about.items()}}
+    outer = begin(run.name, None, whole)
+    for stage, result in run.results.items():
         inner = begin(stage, outer, settings_of(plan, plan.stages[stage]))
-        numbers = summary["stages"][stage]
+        numbers = summary.stages[stage]
         rows = [
             Metric(key, value, started + int(row["seconds"] * 1000), int(row["epoch"]))
-            for row in load_model(trained.model, store)[0].history
+            for row in result.card.history
             for key, value in row.items()
             if key != "epoch"
         ]
-        end = started + int(numbers["seconds"] * 1000)
-        rows += [Metric(key, value, end, numbers["epochs"]) for key, value in scores_of(numbers)]
+        end = started + int(numbers.seconds * 1000)
+        rows += [Metric(key, value, end, numbers.epochs) for key, value in scores_of(numbers)]
         for at in range(0, len(rows), PER_CALL):
             client.log_batch(inner, metrics=rows[at : at + PER_CALL])
         for key in ("state", "model_digest", "model"):
-            client.set_tag(inner, f"relevo.{key}", numbers[key])
+            client.set_tag(inner, f"relevo.{key}", getattr(numbers, key))
         client.set_terminated(inner)
-    page = open_store(store).read(f"runs/{summary['run']}/report.html")
+    page = home.read(f"runs/{run.name}/report.html")
     client.log_text(outer, page.decode(), "report.html")
     client.set_terminated(outer)
 
@@ -120,9 +103,9 @@ def settings_of(plan: Recipe, stage: Stage) -> dict[str, Any]:
     }
 
 
-def scores_of(numbers: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """The test scores that are single numbers, and those of a stage's controls, by their names there."""
-    for kind, of in {"test": numbers, **numbers.get("controls", {})}.items():
-        for key, value in of["metrics"].items():
+def scores_of(stage: StageSummary) -> Iterator[tuple[str, float]]:
+    """The test scores that are single numbers, and those of a stage's controls, by their names in MLflow."""
+    for kind, each in {"test": stage, **stage.controls}.items():
+        for key, value in each.metrics:
             if isinstance(value, int | float):
                 yield (f"test/{key}" if kind == "test" else f"control_{kind}/{key}"), float(value)

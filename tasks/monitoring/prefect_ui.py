@@ -11,18 +11,17 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from PIL import Image
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.io.load import load_evaluation, load_model, report_files
+from tasks.io.load import report_files
 from tasks.progress import counted
 from tasks.runs.lookup import last_runs
 from tasks.runs.stage_result import StageResult
-from tasks.runs.summary import control_kinds, took
-from tasks.store.base import Ref
-from tasks.store.opening import open_store
+from tasks.runs.summary import RunSummary, StageSummary
+from tasks.store.base import Ref, Store
+from tasks.vision.evaluation.scores import Scores
 from tasks.vision.figures.words import WORDS
 from tasks.vision.trained_model import Card, best_epoch
 
@@ -39,41 +38,39 @@ def artifact_key(kind: str, name: str) -> str:
     return f"relevo-{kind}-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def show_stage(name: str, trained: StageResult, store: str, figures: bool = True) -> None:
+def show_stage(name: str, result: StageResult, home: Store, figures: bool = True) -> None:
     """A table of a stage's scores on test with their 95 % intervals, and its figures.
 
     Both say where the model is.
     """
     with warn_on_failure():
-        summary, _ = load_evaluation(trained.scores, store)
-        where = open_store(store).address(trained.model.uri)
-        about = f"Stage **{name}**, {trained.state}; model `{where}`"
-        create_table_artifact(_scores(summary), key=artifact_key("stage", name), description=about)
+        where = home.address(result.model.uri)
+        about = f"Stage **{name}**, {result.state}; model `{where}`"
+        table = _scores(result.scores)
+        create_table_artifact(table, key=artifact_key("stage", name), description=about)
         if figures:
-            # A block scrolls where a line would run over what stands beside it.
-            said = [f"# {name}", f"{trained.state.capitalize()}; its model:", f"```\n{where}\n```"]
-            card, _ = load_model(trained.model, store)
-            drawn = stage_figures(name, card, summary["confusion"])
-            page = "\n\n".join([*said, *drawn])
+            # A block scrolls where a line would run over what is beside it.
+            head = [f"# {name}", f"{result.state.capitalize()}; its model:", f"```\n{where}\n```"]
+            drawn = stage_figures(name, result.card, result.scores.confusion)
+            page = "\n\n".join([*head, *drawn])
             about = f"Figures of stage **{name}**"
             create_markdown_artifact(page, key=artifact_key("figures", name), description=about)
 
 
-def show_run(summary: dict[str, Any], report: Ref, store: str) -> None:
+def show_run(summary: RunSummary, report: Ref, home: Store) -> None:
     """A table of the run's stages, and a page that says where its report and its models are.
 
-    A server that doesn't take them costs no one the run.
+    A server that doesn't take them doesn't fail the run.
     """
-    name = summary["run"]
     with warn_on_failure():
         create_table_artifact(
-            [_row(stage, numbers) for stage, numbers in summary["stages"].items()],
+            [_row(stage, numbers) for stage, numbers in summary.stages.items()],
             key="relevo-stages",
-            description=f"Stages of the run {name}",
+            description=f"Stages of the run {summary.run}",
         )
-        lines = [*_page(summary), *_earlier(summary, store), *_comparisons(report, store)]
+        lines = [*_page(summary), *_earlier(summary, home.uri), *_comparisons(report, home)]
         create_markdown_artifact(
-            "\n".join(lines) + "\n", key="relevo-run", description=f"The run {name}"
+            "\n".join(lines) + "\n", key="relevo-run", description=f"The run {summary.run}"
         )
 
 
@@ -107,93 +104,82 @@ def warn_on_failure() -> Iterator[None]:
         logging.getLogger("prefect").warning("an artifact is not shown: %s", error)
 
 
-def _scores(summary: dict[str, Any]) -> list[dict[str, Any]]:
+def _scores(scores: Scores) -> list[dict[str, str]]:
     from tasks.vision.evaluation.metrics import wilson
 
-    metrics, rows = summary["metrics"], []
+    metrics, rows = scores.metrics, []
 
-    def add(metric: str, value: float, interval: tuple[float, float] | None = None) -> None:
+    def add(metric: str, value: float | None, interval: tuple[float, float] | None = None) -> None:
         between = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
         rows.append({"on test": metric, "value": f"{value:.4f}", "95 % interval": between})
 
-    add("accuracy", metrics["accuracy"], metrics["accuracy_interval"])
-    add("accuracy, averaged over copies", metrics["accuracy_tta"])
-    add("accuracy of always saying the commonest", metrics["majority"])
-    add("balanced accuracy", metrics["balanced_accuracy"])
-    for i, (label, row) in enumerate(zip(summary["labels"], summary["confusion"], strict=True)):
+    add("accuracy", metrics.accuracy, metrics.accuracy_interval)
+    add("accuracy, averaged over copies", metrics.accuracy_tta)
+    add("accuracy of always answering the commonest", metrics.majority)
+    add("balanced accuracy", metrics.balanced_accuracy)
+    for i, (label, row) in enumerate(zip(scores.labels, scores.confusion, strict=True)):
         if sum(row):
-            add(f"recall of {label}", metrics["recall"][label], wilson(row[i], sum(row)))
-    for i, label in enumerate(summary["labels"]):
-        guessed = [row[i] for row in summary["confusion"]]
+            add(f"recall of {label}", metrics.recall[label], wilson(row[i], sum(row)))
+    for i, label in enumerate(scores.labels):
+        guessed = [row[i] for row in scores.confusion]
         if sum(guessed):
-            add(
-                f"precision of {label}",
-                metrics["precision"][label],
-                wilson(guessed[i], sum(guessed)),
-            )
-    add("calibration error", metrics["ece"])
+            interval = wilson(guessed[i], sum(guessed))
+            add(f"precision of {label}", metrics.precision[label], interval)
+    add("calibration error", metrics.ece)
     return rows
 
 
-def _row(name: str, stage: dict[str, Any]) -> dict[str, Any]:
-    metrics = stage["metrics"]
-    low, high = metrics["accuracy_interval"]
+def _row(name: str, stage: StageSummary) -> dict[str, str]:
+    low, high = stage.metrics.accuracy_interval
     return {
         "stage": name,
-        "state": stage["state"],
-        "starts from": stage["start"] or "scratch",
-        "accuracy": f"{metrics['accuracy']:.4f} ({low:.4f} to {high:.4f})",
-        "balanced": f"{metrics['balanced_accuracy']:.4f}",
-        "seconds": f"{stage['seconds']:.1f}",
+        "state": stage.state,
+        "starts from": stage.start or "scratch",
+        "accuracy": f"{stage.metrics.accuracy:.4f} ({low:.4f} to {high:.4f})",
+        "balanced": f"{stage.metrics.balanced_accuracy:.4f}",
+        "seconds": f"{stage.seconds:.1f}",
     }
 
 
-def _page(summary: dict[str, Any]) -> list[str]:
-    stages = summary["stages"]
-    kinds = control_kinds(stages)
+def _page(summary: RunSummary) -> list[str]:
+    kinds = summary.control_kinds
     columns = ["test accuracy", *(CONTROLS[kind] for kind in kinds), "seconds"]
     lines = [
-        f"# {summary['run']}",
+        f"# {summary.run}",
         "",
-        f"Recipe **{summary['recipe']}**, {took(summary)}.",
-        f"Report: `{summary['report']}`",
+        f"Recipe **{summary.recipe}**, {summary.took}.",
+        f"Report: `{summary.report}`",
         "",
         f"| stage | state | {' | '.join(columns)} |",
         "|---|---|" + "---:|" * len(columns),
     ]
-    for name, stage in stages.items():
-        beside = [stage.get("controls", {}).get(kind) for kind in kinds]
-        scored = (each and f"{each['metrics']['accuracy']:.4f}" for each in [stage, *beside])
-        cells = [
-            name,
-            stage["state"],
-            *(score or "" for score in scored),
-            f"{stage['seconds']:.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    for name, stage in summary.stages.items():
+        beside = [stage, *(stage.controls.get(kind) for kind in kinds)]
+        scores = [f"{each.metrics.accuracy:.4f}" if each else "" for each in beside]
+        lines.append(f"| {' | '.join([name, stage.state, *scores, f'{stage.seconds:.1f}'])} |")
     lines += ["", "Models:", ""]
-    lines += [f"- {name}: `{stage['model']}`" for name, stage in stages.items()]
+    lines += [f"- {name}: `{stage.model}`" for name, stage in summary.stages.items()]
     return lines
 
 
-def _earlier(summary: dict[str, Any], store: str) -> Iterator[str]:
+def _earlier(summary: RunSummary, store: str) -> Iterator[str]:
     """Test accuracies of this run beside those of the last ones of its recipe."""
-    runs = [each for each in last_runs(store, 2 * RUNS) if each["recipe"] == summary["recipe"]]
-    stages = list(summary["stages"])
+    runs = [each for each in last_runs(store, 2 * RUNS) if each.recipe == summary.recipe]
+    stages = list(summary.stages)
     yield from ("", "The last runs of this recipe, test accuracy:", "")
     yield f"| run | {' | '.join(stages)} |"
     yield "|---|" + "---:|" * len(stages)
     for run in runs[-RUNS:]:
-        there = (run["stages"].get(stage) for stage in stages)
-        scores = (f"{each['metrics']['accuracy']:.4f}" if each else "" for each in there)
-        yield f"| {run['run']} | {' | '.join(scores)} |"
+        found = (run.stages.get(stage) for stage in stages)
+        scores = (f"{each.metrics.accuracy:.4f}" if each else "" for each in found)
+        yield f"| {run.run} | {' | '.join(scores)} |"
 
 
-def _comparisons(report: Ref, store: str) -> Iterator[str]:
-    for path, content in report_files(report, store):
+def _comparisons(report: Ref, home: Store) -> Iterator[str]:
+    for path, content in report_files(report, home):
         if COMPARISON in path:
             yield ""
-            yield inline("Validation accuracy over time, handed on and from scratch", content)
+            yield inline("Validation accuracy over time, by transfer and from scratch", content)
 
 
 def inline(title: str, png: bytes) -> str:

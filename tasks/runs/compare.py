@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.io.load import load_evaluation
-from tasks.runs.lookup import find_run, read_lineage
-from tasks.store.base import Damaged, Missing, Ref
+from tasks.io.load import Answers, load_evaluation
+from tasks.runs.lookup import find_run
+from tasks.runs.summary import RunSummary, read_lineage
+from tasks.store.base import Damaged, Missing
+from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.significance import RESAMPLES, Difference, compare, holm
 
@@ -27,12 +29,12 @@ def compare_runs(store: str, given: list[str]) -> dict[str, Any]:
         BadInput: fewer than two runs, one given twice, none of that name, or scores that are damaged.
     """
     summaries = [find_run(store, run) for run in given]
-    names = [summary["run"] for summary in summaries]
+    names = [summary.run for summary in summaries]
     if len(set(names)) < max(2, len(names)):
         raise BadInput(
             f"compare {' '.join(given)}: expected two different runs or more; `relevo runs` lists them"
         )
-    first, *others = [_Kept(store, summary) for summary in summaries]
+    first, *others = [_Finished(store, summary) for summary in summaries]
     pairs = {
         (other.name, stage): _pair(first, other, stage)
         for other in others
@@ -59,53 +61,52 @@ def compare_runs(store: str, given: list[str]) -> dict[str, Any]:
     }
 
 
-class _Kept:
-    """What a run has left: its summary, and each stage's answers to the test images."""
+class _Finished:
+    """A run's summary, and each stage's answers to the test images."""
 
-    def __init__(self, store: str, summary: dict[str, Any]) -> None:
-        self.store, self.name, self.stages = store, summary["run"], summary["stages"]
-        self._lineage = read_lineage(store, self.name)
+    def __init__(self, store: str, summary: RunSummary) -> None:
+        self.store, self.name, self.stages = store, summary.run, summary.stages
+        self._lineage = read_lineage(open_store(store), self.name)
 
     @property
     def dataset(self) -> str:
-        return str(self._lineage["dataset"]["digest"])
+        return self._lineage.dataset.digest
 
-    def answers(self, stage: str) -> tuple[list[str], dict[str, np.ndarray]]:
-        """The stage's labels, and the arrays positions, truth and probabilities."""
+    def answers(self, stage: str) -> tuple[list[str], Answers]:
+        """The stage's labels, and its answers."""
         try:
-            ref = Ref.model_validate(self._lineage["evaluations"][stage])
-            summary, arrays = load_evaluation(ref, self.store)
+            scores, answers = load_evaluation(self._lineage.evaluations[stage], self.store)
         except (Missing, Damaged, KeyError, ValueError) as error:
             raise BadInput(
                 f"run {self.name!r}: the scores of {stage} can't be read ({error}); "
                 "run its recipe again"
             ) from None
-        return summary["labels"], arrays
+        return scores.labels, answers
 
 
-def _pair(first: _Kept, other: _Kept, stage: str) -> Difference | dict[str, Any]:
+def _pair(first: _Finished, other: _Finished, stage: str) -> Difference | dict[str, Any]:
     """The two runs' models of one stage: their difference, or why there is none."""
-    kept = [run.stages[stage] for run in (first, other) if stage in run.stages]
+    both = [run.stages[stage] for run in (first, other) if stage in run.stages]
     accuracies = [
-        run.stages[stage]["metrics"]["accuracy"] if stage in run.stages else None
+        run.stages[stage].metrics.accuracy if stage in run.stages else None
         for run in (first, other)
     ]
 
     def apart(reason: str) -> dict[str, Any]:
         return {"accuracies": accuracies, "verdict": "not comparable", "reason": reason}
 
-    if len(kept) < 2:
+    if len(both) < 2:
         return apart(f"only in {first.name if stage in first.stages else other.name}")
     if first.dataset != other.dataset:
         return apart("other data")
     (labels, a), (others, b) = first.answers(stage), other.answers(stage)
     if labels != others:
         return apart("other labels")
-    if not all(np.array_equal(a[name], b[name]) for name in ("positions", "truth")):
+    if not (np.array_equal(a.positions, b.positions) and np.array_equal(a.truth, b.truth)):
         return apart("other images")
-    if kept[0]["model_digest"] == kept[1]["model_digest"]:
+    if both[0].model_digest == both[1].model_digest:
         return {"accuracies": accuracies, "difference": 0.0, "verdict": "same model"}
-    return compare(*(each["probabilities"].argmax(1) == each["truth"] for each in (a, b)))
+    return compare(*(each.probabilities.argmax(1) == each.truth for each in (a, b)))
 
 
 def _row(found: Difference, adjusted: float) -> dict[str, Any]:

@@ -14,12 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from tasks.cache.records import read_record, unseal
-from tasks.runs.lookup import is_run, is_whole, read_lineage, run_names
-from tasks.runs.summary import UNFINISHED
-from tasks.store.base import Entry, Missing, Ref, Store, StoreError, Unavailable
+from tasks.cache.cache import Cache
+from tasks.runs.lookup import is_run, is_whole, run_names
+from tasks.runs.summary import UNFINISHED, read_lineage
+from tasks.store.base import Entry, Missing, Ref, Store
 from tasks.store.opening import open_store
 from tasks.store.own import FOLDERS, MARKER, is_marked, is_own
 from tasks.vision.errors import BadInput
@@ -97,8 +96,8 @@ def collect(
                     sweep.removed.append(entry)
 
     sweep.foreign += [key for folder in FOLDERS for key in home.keys(folder) if not is_own(key)]
-    names = [name for name in run_names(store) if is_run(store, name)]
-    sound = [name for name in names if is_whole(store, name)]
+    names = [name for name in run_names(store) if is_run(home, name)]
+    sound = [name for name in names if is_whole(home, name)]
     sweep.runs = _old(home, sound, keep_last, older_than, now)
     for name in sweep.runs:
         # What makes it a run goes first.
@@ -109,17 +108,17 @@ def collect(
     kept = [name for name in names if name not in sweep.runs]
     remove(_halves(home), INCOMPLETE_AFTER)
 
-    reached = _reached_by_runs(store, kept)
-    records = {entry.key: entry for entry in home.entries("cache")}
-    refs = {key: ref for key in records if (ref := _ref_in(home, key))}
+    reached, cache = _reached_by_runs(home, kept), Cache(home)
+    records = {entry.key: entry for entry in cache.entries()}
+    refs = {key: ref for key in records if (ref := _ref_in(cache, key))}
     unreached = (
         entry for key, entry in records.items() if key not in refs or refs[key].uri not in reached
     )
     remove(unreached, GRACE_PERIOD)
     # Looked at again, since a run may have found one of them meanwhile.
-    for entry in home.entries("cache"):
+    for entry in cache.entries():
         if now - entry.modified <= GRACE_PERIOD and (
-            ref := refs.get(entry.key) or _ref_in(home, entry.key)
+            ref := refs.get(entry.key) or _ref_in(cache, entry.key)
         ):
             reached |= set(_closure(ref))
     for folder in BLOBS:
@@ -170,36 +169,21 @@ def _halves(home: Store) -> Iterator[Entry]:
             yield from sorted(entries, key=lambda entry: entry.key.endswith(UNFINISHED))
 
 
-def _ref_in(home: Store, key: str) -> Ref | None:
+def _ref_in(cache: Cache, key: str) -> Ref | None:
     try:
-        return read_record(unseal(home.read(key))).ref
-    except Unavailable:
-        raise
-    except (StoreError, ValueError):
+        return cache.read(key).ref
+    except (Missing, ValueError):
         return None
 
 
-def _reached_by_runs(store: str, names: list[str]) -> set[str]:
-    """Where everything lies that these runs were made from or led to.
+def _reached_by_runs(home: Store, names: list[str]) -> set[str]:
+    """The keys of everything that these runs were made from or led to.
 
     Raises:
         BadInput: a run's lineage is damaged, so that nobody can say what it needs.
     """
-    reached: set[str] = set()
-    for name in names:
-        for ref in _refs_in(read_lineage(store, name)):
-            reached |= set(_closure(ref))
-    return reached
-
-
-def _refs_in(value: Any) -> Iterator[Ref]:
-    """Every ref in a JSON value."""
-    if isinstance(value, dict):
-        if {"kind", "uri", "sha256"} <= value.keys():
-            yield Ref.model_validate(value)
-        else:
-            for part in value.values():
-                yield from _refs_in(part)
+    refs = (ref for name in names for ref in read_lineage(home, name).refs())
+    return {key for ref in refs for key in _closure(ref)}
 
 
 def _closure(ref: Ref) -> Iterator[str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from tasks.runs.summary import _read_summary, stamp
-from tasks.store.base import Damaged, Missing, Ref, sha256_of
+from tasks.runs.summary import RunSummary, read_lineage, read_summary, stamp
+from tasks.store.base import Damaged, Missing, Store
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.export.files import KERAS_FILE, MODEL_FILE
@@ -22,40 +20,41 @@ STAMP = re.compile(r"\d{8}-\d{6}-\d{3}(?=-)")
 
 def run_names(store: str) -> list[str]:
     """Names of finished runs, by when they began, the newest last."""
-    published = _published(store)
-    return sorted(published, key=lambda name: (_began(store, name, published[name]), name))
+    home = open_store(store)
+    published = _published(home)
+    return sorted(published, key=lambda name: (_began(home, name, published[name]), name))
 
 
-def _published(store: str) -> dict[str, datetime]:
+def _published(home: Store) -> dict[str, datetime]:
     """Names of finished runs in no order, and when their summary was written."""
-    found = ((entry.key.split("/"), entry.modified) for entry in open_store(store).entries("runs"))
+    found = ((entry.key.split("/"), entry.modified) for entry in home.entries("runs"))
     return {path[1]: modified for path, modified in found if path[2:] == ["run.json"]}
 
 
-def _began(store: str, name: str, published: datetime) -> str:
+def _began(home: Store, name: str, published: datetime) -> str:
     if usual := STAMP.match(name):
         return usual[0]
     # A person gave the name. A damaged summary says no time, and the file's own is near enough.
-    with suppress(BadInput, KeyError, TypeError, ValueError):
-        return stamp(datetime.fromisoformat(_read_summary(store, name)["started"]).astimezone(UTC))
+    with suppress(BadInput):
+        return stamp(read_summary(home, name).started)
     return stamp(published)
 
 
-def is_whole(store: str, name: str) -> bool:
+def is_whole(home: Store, name: str) -> bool:
     """Whether the run's summary is as relevo wrote it."""
     try:
-        _read_summary(store, name)
+        read_summary(home, name)
     except BadInput:
         return False
     return True
 
 
-def is_run(store: str, name: str) -> bool:
+def is_run(home: Store, name: str) -> bool:
     """Whether a folder with a file run.json is a run, be it a damaged one: others may use that name too."""
-    if is_whole(store, name):
+    if is_whole(home, name):
         return True
     with suppress(Missing):
-        return bool(open_store(store).entry(f"runs/{name}/lineage.json"))
+        return bool(home.entry(f"runs/{name}/lineage.json"))
     return False
 
 
@@ -72,48 +71,49 @@ def check_free(store: str, name: str) -> None:
         )
 
 
-def find_attempt(store: str, flow_run: str) -> dict[str, Any] | None:
+def find_attempt(store: str, flow_run: str) -> RunSummary | None:
     """The summary that this very flow run has published, if it got so far before it crashed."""
-    return next((each for each in all_runs(store)[0] if each.get("flow_run") == flow_run), None)
+    return next((each for each in all_runs(store)[0] if each.flow_run == flow_run), None)
 
 
-def all_runs(store: str) -> tuple[list[dict[str, Any]], list[str]]:
+def all_runs(store: str) -> tuple[list[RunSummary], list[str]]:
     """Summaries of all finished runs, the newest last; and for each damaged one what is wrong."""
     found, damaged = [], []
     for name in run_names(store):
         try:
-            found.append(_read_summary(store, name))
+            found.append(read_summary(open_store(store), name))
         except BadInput as error:
             damaged.append(str(error))
     return found, damaged
 
 
-def last_runs(store: str, most: int) -> list[dict[str, Any]]:
-    """Summaries of at most so many runs, the newest last; damaged ones are left out."""
+def last_runs(store: str, most: int) -> list[RunSummary]:
+    """Summaries of at most `most` runs, the newest last; damaged ones are left out."""
     found = []
     for name in run_names(store)[-most:]:
         with suppress(BadInput):
-            found.append(_read_summary(store, name))
+            found.append(read_summary(open_store(store), name))
     return found
 
 
-def find_run(store: str, run: str) -> dict[str, Any]:
+def find_run(store: str, run: str) -> RunSummary:
     """The summary of one run by its name, or of the `latest`.
 
     Raises:
         BadInput: there is no such run.
     """
-    names = _published(store)
+    home = open_store(store)
+    names = _published(home)
     if not names:
         raise BadInput(f"run {run!r}: the store {store} holds no run yet; try: relevo run")
     if run == "latest":
-        return _read_summary(store, run_names(store)[-1])
+        return read_summary(home, run_names(store)[-1])
     if run not in names:
         alone = run.partition("/")[0]
         if alone != run and alone in (*names, "latest"):
             raise BadInput(f"run {run!r}: expected the name of a run without a stage; give {alone}")
         raise BadInput(f"run {run!r}{nearest(run, run_names(store)[::-1], 5, 'relevo runs')}")
-    return _read_summary(store, run)
+    return read_summary(home, run)
 
 
 def find_model(store: str, given: str) -> tuple[Card, Tensors]:
@@ -145,29 +145,12 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         raise BadInput(
             f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, or a run's folder models/STAGE"
         )
-    name, home = find_run(store, run)["run"], open_store(store)
-    models = read_lineage(store, name)["models"]
+    name, home = find_run(store, run).run, open_store(store)
+    models = read_lineage(home, name).models
     if stage not in models:
         raise BadInput(f"stage {stage!r} of run {name}{nearest(stage, models)}")
-    ref = Ref.model_validate(models[stage])
+    ref = models[stage]
     try:
         return unpack(home.fetch(ref).read_bytes(), ref.uri)
     except (Missing, Damaged) as error:
-        raise BadInput(f"{error}; run its recipe again, which trains it anew") from None
-
-
-def read_lineage(store: str, name: str) -> dict[str, Any]:
-    """Refs of all that a run was made from and led to, and the hash of each file in its folder.
-
-    Raises:
-        BadInput: the run's lineage.json is missing or damaged.
-    """
-    summary = _read_summary(store, name)
-    try:
-        content = open_store(store).read(f"runs/{name}/lineage.json")
-        if sha256_of(content)[0] != summary["lineage"]:
-            raise ValueError("its hash is another")
-        lineage: dict[str, Any] = json.loads(content)
-    except (Missing, ValueError, KeyError, RecursionError):
-        raise BadInput(f"run {name!r}: its lineage.json is damaged; run its recipe again") from None
-    return lineage
+        raise BadInput(f"{error}; run its recipe again, which trains it again") from None

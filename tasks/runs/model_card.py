@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from tasks.progress import counted, duration
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description
+from tasks.vision.evaluation.scores import Scores
 from tasks.vision.export.files import LABELS
 from tasks.vision.trained_model import Card
 
@@ -38,7 +38,7 @@ class Facts:
     card: Card
     model: Ref
     limits: dict[str, int]
-    scores: dict[str, Any]
+    scores: Scores
     dataset: Ref
     data: Description
     start: tuple[str, Ref] | None
@@ -62,12 +62,12 @@ def _head(facts: Facts) -> Iterator[str]:
     yield ""
     yield "| label | stands for | training images | test images | precision | recall |"
     yield "|---|---|---:|---:|---:|---:|"
-    metrics, tested = facts.scores["metrics"], _tested(facts)
+    metrics, tested = facts.scores.metrics, _tested(facts)
     for label, group in zip(card.labels, card.classes, strict=True):
         learnt = _count(facts, "train", group)
         learnt = min(learnt, facts.limits.get(label, learnt))
         cells = [_plain(label), ", ".join(map(_plain, group)), f"{learnt:,}", f"{tested[label]:,}"]
-        cells += [_share(metrics["precision"][label]), _share(metrics["recall"][label])]
+        cells += [_share(metrics.precision[label]), _share(metrics.recall[label])]
         yield f"| {' | '.join(cells)} |"
     yield ""
 
@@ -95,23 +95,23 @@ def _use(facts: Facts) -> Iterator[str]:
 
 
 def _scores(facts: Facts) -> Iterator[str]:
-    metrics = facts.scores["metrics"]
-    low, high = metrics["accuracy_interval"]
+    metrics = facts.scores.metrics
+    low, high = metrics.accuracy_interval
     yield from ("## Scores", "")
-    yield f"On {counted(metrics['images'], 'test image')}, which decided nothing before:"
+    yield f"On {counted(metrics.images, 'test image')}, which decided nothing before:"
     yield from ("", "| score | value |", "|---|---|")
-    yield f"| accuracy (95 % interval) | {_share(metrics['accuracy'])} ({_share(low)} to {_share(high)}) |"
+    yield f"| accuracy (95 % interval) | {_share(metrics.accuracy)} ({_share(low)} to {_share(high)}) |"
     copies = "moved and mirrored copies" if facts.card.flip else "moved copies"
-    yield f"| accuracy, averaged over {copies} | {_share(metrics['accuracy_tta'])} |"
-    yield f"| always the commonest label | {_share(metrics['majority'])} |"
-    yield f"| balanced accuracy | {_share(metrics['balanced_accuracy'])} |"
-    if metrics["pr_auc"] is not None:
+    yield f"| accuracy, averaged over {copies} | {_share(metrics.accuracy_tta)} |"
+    yield f"| always the commonest label | {_share(metrics.majority)} |"
+    yield f"| balanced accuracy | {_share(metrics.balanced_accuracy)} |"
+    if metrics.pr_auc is not None:
         first = _plain(facts.card.labels[0])
-        yield f"| area under precision and recall of {first} | {_share(metrics['pr_auc'])} |"
-    yield f"| expected calibration error | {_share(metrics['ece'])} |"
-    yield f"| Brier score (0 best, 2 worst) | {_share(metrics['brier'])} |"
+        yield f"| area under precision and recall of {first} | {_share(metrics.pr_auc)} |"
+    yield f"| expected calibration error | {_share(metrics.ece)} |"
+    yield f"| Brier score (0 best, 2 worst) | {_share(metrics.brier)} |"
     yield ""
-    pairs = facts.scores["confused"][:3]
+    pairs = facts.scores.confused[:3]
     if pairs:
         said = [
             f"{_plain(true)} taken for {_plain(guess)} ({count:,})" for true, guess, count in pairs
@@ -120,15 +120,15 @@ def _scores(facts: Facts) -> Iterator[str]:
 
 
 def _limits(facts: Facts) -> Iterator[str]:
-    card, metrics, tested = facts.card, facts.scores["metrics"], _tested(facts)
+    card, metrics, tested = facts.card, facts.scores.metrics, _tested(facts)
     yield from ("## Limits", "")
     yield "- It was tested on pictures of the source that it learnt from and on no others: what another"
     yield "  camera, place or time does to it is not known."
     yield "- Whatever a picture shows, it answers with one of its labels."
     yield f"- It sees the centre square of a picture, as {card.architecture.image_size} pixels a side."
     commonest = max(tested, key=lambda label: tested[label])
-    if metrics["majority"] > 1.5 / len(card.labels):
-        yield f"- The labels are out of balance: {metrics['majority']:.0%} of the test images are"
+    if metrics.majority > 1.5 / len(card.labels):
+        yield f"- The labels are out of balance: {metrics.majority:.0%} of the test images are"
         yield f"  {_plain(commonest)}. Look at balanced accuracy and recall rather than at accuracy."
     few = [f"{_plain(label)} ({count})" for label, count in tested.items() if count < FEW]
     if few:
@@ -184,7 +184,7 @@ def _lineage(facts: Facts) -> Iterator[str]:
 
 def _tested(facts: Facts) -> dict[str, int]:
     """How many test images each label has."""
-    return dict(zip(facts.card.labels, map(sum, facts.scores["confusion"]), strict=True))
+    return dict(zip(facts.card.labels, map(sum, facts.scores.confusion), strict=True))
 
 
 def _count(facts: Facts, split: str, classes: list[str]) -> int:
@@ -192,7 +192,7 @@ def _count(facts: Facts, split: str, classes: list[str]) -> int:
     return sum(counts.get(name, 0) for name in classes)
 
 
-def _share(value: float) -> str:
+def _share(value: float | None) -> str:
     return f"{value:.4f}"
 
 

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-from prefect.runtime import flow_run
 
 from tasks.cache.keys import NUMERIC, versions
-from tasks.io.load import load_dataset, load_evaluation, load_model, report_files
+from tasks.io.documents import as_json, seal
+from tasks.io.load import report_files
 from tasks.runs.environment import describe
 from tasks.runs.model_card import Facts, model_card
-from tasks.runs.stage_result import StageResult
-from tasks.runs.summary import UNFINISHED, as_json, sealed, stamp
-from tasks.store.base import Ref, sha256_of
-from tasks.store.opening import open_store
+from tasks.runs.stage_result import StageResult, devices_of
+from tasks.runs.summary import UNFINISHED, RunSummary, stamp, summarize, trace
+from tasks.store.base import Ref, Store, sha256_of
+from tasks.vision.data.dataset import Description
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.export.files import KERAS_FILE, LABELS, MODEL_FILE, labels_json
 from tasks.vision.export.tensorboard import event_file
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.to_toml import as_toml
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """All that a run folder is written from.
+
+    Attributes:
+        source: of the images, as it was given. dataset, data: the prepared data set and what it holds.
+        results: of the stages, in the recipe's order. report: the report's files in the store.
+        flow_run: id in Prefect.
+    """
+
+    name: str
+    recipe: Recipe
+    source: str
+    dataset: Ref
+    data: Description
+    results: dict[str, StageResult]
+    report: Ref
+    started: datetime
+    flow_run: str | None
 
 
 def run_name(recipe: str, started: datetime) -> str:
@@ -30,145 +49,81 @@ def run_name(recipe: str, started: datetime) -> str:
     return f"{stamp(started)}-{plain}"
 
 
-def publish(
-    name: str,
-    plan: Recipe,
-    source: str,
-    data: Ref,
-    done: dict[str, StageResult],
-    page: Ref,
-    store: str,
-    started: datetime,
-    devices: list[str],
-) -> dict[str, Any]:
-    """Write the run folder, its summary last, and return the summary that `relevo run` prints.
-
-    `source` is where the images came from, as it was given.
-    """
-    home, folder = open_store(store), f"runs/{name}"
+def publish(run: FinishedRun, home: Store) -> RunSummary:
+    """Write the run folder, its summary last. Models are copied within the store, not read."""
+    folder = f"runs/{run.name}"
     files: dict[str, str] = {}
 
     def write(path: str, content: bytes) -> None:
         files[path] = sha256_of(content)[0]
         home.write(f"{folder}/{path}", content)
 
-    home.write(f"{folder}/{UNFINISHED}", as_json({"run": name, "since": started.isoformat()}))
-    for path, content in report_files(page, store):
+    def copy(path: str, ref: Ref) -> None:
+        files[path] = ref.sha256
+        home.copy(ref.uri, f"{folder}/{path}")
+
+    since = {"run": run.name, "since": run.started.isoformat()}
+    home.write(f"{folder}/{UNFINISHED}", as_json(since))
+    for path, content in report_files(run.report, home):
         write(path, content)
-    write("recipe.toml", as_toml(plan).encode())
-    write("environment.txt", describe(plan.name, plan.seed, devices).encode())
-    for path, content in model_files(name, plan, source, data, done, store):
-        write(f"models/{path}", content)
-    for stage, trained in done.items():
-        write(*_curves(stage, trained, store, started))
-    lineage = {
-        "files": files,
-        "dataset": data.model_dump(mode="json"),
-        "report": page.model_dump(mode="json"),
-        "models": {stage: trained.model.model_dump(mode="json") for stage, trained in done.items()},
-        "exports": {
-            stage: trained.exported.model_dump(mode="json")
-            for stage, trained in done.items()
-            if trained.exported
+    devices = devices_of(run.results)
+    write("recipe.toml", as_toml(run.recipe).encode())
+    write("environment.txt", describe(run.recipe.name, run.recipe.seed, devices).encode())
+    for stage, result in run.results.items():
+        # model.safetensors is what relevo goes on from; model.keras is what Keras opens without it.
+        copy(f"models/{stage}/{MODEL_FILE}", result.model)
+        if result.exported:
+            copy(f"models/{stage}/{KERAS_FILE}", result.exported)
+        write(f"models/{stage}/{LABELS}", labels_json(result.card))
+        write(f"models/{stage}/README.md", model_card(_facts(run, stage)).encode())
+        write(*_tensorboard(run, stage))
+    lineage = as_json(trace(run.results, run.dataset, run.report, files).model_dump(mode="json"))
+    home.write(f"{folder}/lineage.json", lineage)
+    summary = RunSummary(
+        run=run.name,
+        recipe=run.recipe.name,
+        store=home.uri,
+        report=home.address(f"{folder}/report.html"),
+        seconds=round((datetime.now(UTC) - run.started).total_seconds(), 3),
+        device="gpu" if any(device.startswith("gpu") for device in devices) else "cpu",
+        dataset=f"sha256:{run.dataset.digest}",
+        stages={
+            stage: summarize(result, home.address(f"{folder}/models/{stage}"))
+            for stage, result in run.results.items()
         },
-        "evaluations": {
-            stage: trained.scores.model_dump(mode="json") for stage, trained in done.items()
-        },
-        "controls": {
-            f"{stage}, {kind}": control.refs()
-            for stage, trained in done.items()
-            for kind, control in trained.controls.items()
-        },
-    }
-    origins = as_json(lineage)
-    home.write(f"{folder}/lineage.json", origins)
-    summary = {
-        "run": name,
-        "recipe": plan.name,
-        "store": store,
-        "report": home.address(f"{folder}/report.html"),
-        "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
-        "device": "gpu" if any(device.startswith("gpu") for device in devices) else "cpu",
-        "dataset": f"sha256:{data.digest}",
-        "stages": {
-            stage: {**_numbers(trained, store), "model": home.address(f"{folder}/models/{stage}")}
-            for stage, trained in done.items()
-        },
-    }
-    more = {
-        "started": started.isoformat(),
-        "seed": plan.seed,
-        "lineage": sha256_of(origins)[0],
-        "flow_run": flow_run.id,
-    }
-    full = {**summary, **more}
-    home.write(f"{folder}/run.json", sealed(full))
+        started=run.started,
+        seed=run.recipe.seed,
+        lineage=sha256_of(lineage)[0],
+        flow_run=run.flow_run,
+    )
+    home.write(f"{folder}/run.json", seal(summary))
     home.delete(f"{folder}/{UNFINISHED}")
     return summary
 
 
-def model_files(
-    run: str, plan: Recipe, source: str, dataset: Ref, done: dict[str, StageResult], store: str
-) -> Iterator[tuple[str, bytes]]:
-    """The files of every stage's folder, by their path `STAGE/NAME`.
-
-    model.safetensors is what relevo goes on from, model.keras what Keras opens without it, labels.json
-    says what the outputs are, and README.md is the model's card.
-    """
-    home, data = open_store(store), load_dataset(dataset, store)
-    for stage, trained in done.items():
-        card, _ = load_model(trained.model, store)
-        scores, _ = load_evaluation(trained.scores, store)
-        targets = apply_scheme(plan.scheme(plan.stages[stage]), data.classes)
-        facts = Facts(
-            stage=stage,
-            run=run,
-            recipe=plan.name,
-            seed=plan.seed,
-            source=source,
-            card=card,
-            model=trained.model,
-            limits={targets.labels[i]: limit for i, limit in targets.limits.items()},
-            scores=scores,
-            dataset=dataset,
-            data=data.description,
-            start=(trained.start, done[trained.start].model) if trained.start else None,
-            versions=versions("relevo", *NUMERIC),
-        )
-        yield f"{stage}/{MODEL_FILE}", home.fetch(trained.model).read_bytes()
-        if trained.exported:
-            yield f"{stage}/{KERAS_FILE}", home.fetch(trained.exported).read_bytes()
-        yield f"{stage}/{LABELS}", labels_json(card)
-        yield f"{stage}/README.md", model_card(facts).encode()
+def _facts(run: FinishedRun, stage: str) -> Facts:
+    result = run.results[stage]
+    targets = apply_scheme(run.recipe.scheme(run.recipe.stages[stage]), run.data.classes)
+    return Facts(
+        stage=stage,
+        run=run.name,
+        recipe=run.recipe.name,
+        seed=run.recipe.seed,
+        source=run.source,
+        card=result.card,
+        model=result.model,
+        limits={targets.labels[i]: limit for i, limit in targets.limits.items()},
+        scores=result.scores,
+        dataset=run.dataset,
+        data=run.data,
+        start=(result.start, run.results[result.start].model) if result.start else None,
+        versions=versions("relevo", *NUMERIC),
+    )
 
 
-def _curves(stage: str, trained: StageResult, store: str, started: datetime) -> tuple[str, bytes]:
+def _tensorboard(run: FinishedRun, stage: str) -> tuple[str, bytes]:
     """The stage's history and its test scores as TensorBoard reads them: path and content."""
-    card, _ = load_model(trained.model, store)
-    metrics = load_evaluation(trained.scores, store)[0]["metrics"]
-    scores = {name: metrics[name] for name in ("accuracy", "balanced_accuracy")}
-    content = event_file(card.history, scores, started.timestamp())
-    return f"tensorboard/{stage}/events.out.tfevents.{int(started.timestamp())}.relevo", content
-
-
-def devices_of(done: dict[str, StageResult], store: str) -> list[str]:
-    """What the stages were trained on, each device named once: this machine need not be one of them."""
-    trained = [load_model(each.model, store)[0].device for each in done.values()]
-    return list(dict.fromkeys(trained))
-
-
-def _numbers(trained: StageResult, store: str) -> dict[str, Any]:
-    card, _ = load_model(trained.model, store)
-    scores, _ = load_evaluation(trained.scores, store)
-    numbers = {
-        "state": trained.state,
-        "seconds": round(card.seconds, 3),
-        "epochs": card.epochs,
-        "images_per_second": round(card.images_per_second, 1),
-        "model_digest": f"sha256:{trained.model.digest}",
-        "start": trained.start,
-        "metrics": scores["metrics"],
-    }
-    if trained.controls:
-        numbers["controls"] = {kind: _numbers(c, store) for kind, c in trained.controls.items()}
-    return numbers
+    metrics, started = run.results[stage].scores.metrics, run.started.timestamp()
+    scores = {"accuracy": metrics.accuracy, "balanced_accuracy": metrics.balanced_accuracy}
+    content = event_file(run.results[stage].card.history, scores, started)
+    return f"tensorboard/{stage}/events.out.tfevents.{int(started)}.relevo", content

@@ -1,62 +1,52 @@
-"""What a stage came to; from a worker, as a small document in the store for whoever sent it."""
+"""What a stage came to: made once, where it ends, and sent whole to all that publish or show it."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
-from tasks.cache.records import seal, unseal
+from pydantic import Field
+
+from tasks.io.documents import seal, unseal
 from tasks.store.base import Missing, Ref
 from tasks.store.opening import open_store
+from tasks.vision.evaluation.scores import Scores
+from tasks.vision.recipe.schema import Strict
+from tasks.vision.trained_model import Card
+
+State = Literal["trained", "resumed", "cached"]
 
 
-@dataclass(frozen=True)
-class StageResult:
-    """A finished stage: its model, its scores, how it came about, and what it is measured against.
+class StageResult(Strict):
+    """A finished stage: its model, its scores on test, and the controls that it is measured against.
 
-    `exported` is the model as a .keras file; controls have none.
+    Attributes:
+        start: the stage that it starts from. evaluation: its answers to the test images.
+        exported: the model as a .keras file; controls have none.
     """
 
     start: str | None
-    state: str
+    state: State
     model: Ref
-    scores: Ref
+    card: Card
+    evaluation: Ref
+    scores: Scores
     exported: Ref | None = None
-    controls: dict[str, StageResult] = field(default_factory=dict)
-
-    def refs(self) -> dict[str, Any]:
-        """The refs as JSON, controls included: what the report is made from."""
-        return {
-            "start": self.start,
-            "model": self.model.model_dump(mode="json"),
-            "evaluation": self.scores.model_dump(mode="json"),
-            "controls": {kind: control.refs() for kind, control in self.controls.items()},
-        }
+    controls: dict[str, StageResult] = Field(default_factory=dict)
 
 
-def save_result(store: str, run: str, trained: StageResult) -> None:
-    """Leave what the flow run with the id `run` came to."""
-    values = {
-        "start": trained.start,
-        "state": trained.state,
-        "model": trained.model.model_dump(mode="json"),
-        "scores": trained.scores.model_dump(mode="json"),
-        "exported": trained.exported and trained.exported.model_dump(mode="json"),
-    }
-    open_store(store).write(f"outcomes/{run}.json", seal(json.dumps(values).encode()))
+def devices_of(results: dict[str, StageResult]) -> list[str]:
+    """What the stages were trained on, each device named once: this machine need not be one of them."""
+    return list(dict.fromkeys(result.card.device for result in results.values()))
+
+
+def save_result(store: str, run: str, result: StageResult) -> None:
+    """Store the result of the flow run with the id `run`, for the flow that dispatched it."""
+    open_store(store).write(f"outcomes/{run}.json", seal(result))
 
 
 def load_result(store: str, run: str) -> StageResult | None:
-    """What the flow run came to; None if nothing sound lies there."""
+    """The result of a remotely trained stage; None if there is none that is whole."""
     try:
-        values = json.loads(unseal(open_store(store).read(f"outcomes/{run}.json")))
-        return StageResult(
-            values["start"],
-            values["state"],
-            Ref.model_validate(values["model"]),
-            Ref.model_validate(values["scores"]),
-            Ref.model_validate(values["exported"]) if values.get("exported") else None,
-        )
-    except (Missing, ValueError, KeyError, TypeError, RecursionError):
+        return unseal(StageResult, open_store(store).read(f"outcomes/{run}.json"))
+    except (Missing, ValueError):
         return None

@@ -1,57 +1,184 @@
-"""A run's summary: written, read, and what it says to those who show it."""
+"""A run's own documents: its summary, which is `run.json`, and its lineage."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+
+from tasks.io.documents import unseal
 from tasks.progress import duration
-from tasks.store.base import Missing, sha256_of
-from tasks.store.opening import open_store
+from tasks.runs.stage_result import StageResult, State
+from tasks.store.base import Missing, Ref, Sha256, Store, sha256_of
 from tasks.vision.errors import BadInput
+from tasks.vision.evaluation.scores import Metrics
+from tasks.vision.recipe.schema import Strict
 
 UNFINISHED = "unfinished.json"  # in a run's folder until its summary is written
 
 
-def took(summary: Mapping[str, Any]) -> str:
-    """How long a run took, and on what."""
-    where = "a GPU" if summary["device"] == "gpu" else "a processor"
-    return f"{duration(summary['seconds'])}, on {where}"
+class StageSummary(Strict):
+    """A stage, or a control of one, in a run's summary.
+
+    Attributes:
+        seconds: what its training took when it was trained. model: path or URI of its folder;
+            controls have none.
+    """
+
+    state: State
+    seconds: float
+    epochs: int
+    images_per_second: float
+    model_digest: str
+    start: str | None
+    metrics: Metrics
+    controls: dict[str, StageSummary] = Field(default_factory=dict)
+    model: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_lacks(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        lacks = {key for key in ("controls", "model") if not getattr(self, key)}
+        return {key: value for key, value in serialize(self).items() if key not in lacks}
 
 
-def control_kinds(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The kinds of controls that some stage has, in the order in which they stand beside it."""
-    return [*dict.fromkeys(kind for stage in stages.values() for kind in stage.get("controls", {}))]
+class RunSummary(Strict):
+    """What `relevo show --json` prints of a finished run, and what its run.json holds.
+
+    Attributes:
+        report: path or URI of report.html. seconds: of the whole run. lineage: hash of lineage.json.
+        flow_run: id of the flow run in Prefect.
+    """
+
+    run: str
+    recipe: str
+    store: str
+    report: str
+    seconds: float
+    device: Literal["cpu", "gpu"]
+    dataset: str
+    stages: dict[str, StageSummary]
+    started: datetime
+    seed: int
+    lineage: Sha256
+    flow_run: str | None = None
+
+    @property
+    def took(self) -> str:
+        """How long the run took, and on what."""
+        where = "a GPU" if self.device == "gpu" else "a processor"
+        return f"{duration(self.seconds)}, on {where}"
+
+    @property
+    def control_kinds(self) -> list[str]:
+        """The kinds of controls that some stage has, in the order in which they are shown."""
+        return [*dict.fromkeys(kind for stage in self.stages.values() for kind in stage.controls)]
+
+    def placed(self, home: Store) -> RunSummary:
+        """The summary with the addresses that the run has in this store, which may be a copy."""
+        folder = f"runs/{self.run}"
+        stages = {
+            name: stage.model_copy(update={"model": home.address(f"{folder}/models/{name}")})
+            for name, stage in self.stages.items()
+        }
+        report = home.address(f"{folder}/report.html")
+        return self.model_copy(update={"store": home.uri, "report": report, "stages": stages})
 
 
-def stamp(started: datetime) -> str:
-    """When a run began, as its name says it: names so made sort by time."""
-    return f"{started:%Y%m%d-%H%M%S}-{started.microsecond // 1000:03d}"
+class Control(Strict):
+    """The refs of a stage's control."""
+
+    model: Ref
+    evaluation: Ref
 
 
-def _read_summary(store: str, name: str) -> dict[str, Any]:
+class Lineage(Strict):
+    """What a run was made from and led to: the hash of each file in its folder, and refs by stage.
+
+    Controls are named "STAGE, KIND".
+    """
+
+    files: dict[str, Sha256]
+    dataset: Ref
+    report: Ref
+    models: dict[str, Ref]
+    exports: dict[str, Ref]
+    evaluations: dict[str, Ref]
+    controls: dict[str, Control]
+
+    def refs(self) -> list[Ref]:
+        """All refs, those of controls included."""
+        controls = [ref for each in self.controls.values() for ref in (each.model, each.evaluation)]
+        of_stages = (self.models, self.exports, self.evaluations)
+        stages = [ref for refs in of_stages for ref in refs.values()]
+        return [self.dataset, self.report, *stages, *controls]
+
+
+def summarize(result: StageResult, model: str | None = None) -> StageSummary:
+    """What a summary says of a finished stage, whose folder is `model`."""
+    return StageSummary(
+        state=result.state,
+        seconds=round(result.card.seconds, 3),
+        epochs=result.card.epochs,
+        images_per_second=round(result.card.images_per_second, 1),
+        model_digest=f"sha256:{result.model.digest}",
+        start=result.start,
+        metrics=result.scores.metrics,
+        controls={kind: summarize(control) for kind, control in result.controls.items()},
+        model=model,
+    )
+
+
+def trace(
+    results: dict[str, StageResult], dataset: Ref, report: Ref, files: dict[str, str]
+) -> Lineage:
+    """The lineage of a run; `files` maps the paths in its folder to their hashes."""
+    return Lineage(
+        files=files,
+        dataset=dataset,
+        report=report,
+        models={name: result.model for name, result in results.items()},
+        exports={name: result.exported for name, result in results.items() if result.exported},
+        evaluations={name: result.evaluation for name, result in results.items()},
+        controls={
+            f"{name}, {kind}": Control(model=control.model, evaluation=control.evaluation)
+            for name, result in results.items()
+            for kind, control in result.controls.items()
+        },
+    )
+
+
+def read_summary(home: Store, name: str) -> RunSummary:
+    """The summary of the run of that name.
+
+    Raises:
+        BadInput: it is missing or not as it was written.
+    """
     try:
-        content = open_store(store).read(f"runs/{name}/run.json")
-        summary: dict[str, Any] = json.loads(content)
-        del summary["sha256"]
-        # Its bytes, since a changed digit may leave a number the same.
-        if content != sealed(summary):
-            raise ValueError("its hash is another")
-    except (Missing, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return unseal(RunSummary, home.read(f"runs/{name}/run.json"))
+    except (Missing, ValueError):
         raise BadInput(
             f"run {name!r}: its run.json is damaged; remove the folder runs/{name}"
         ) from None
-    return summary
 
 
-def as_json(value: Any) -> bytes:
-    """A document for people to read."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+def read_lineage(home: Store, name: str) -> Lineage:
+    """The lineage of the run of that name.
+
+    Raises:
+        BadInput: it is missing or not as it was written.
+    """
+    summary = read_summary(home, name)
+    try:
+        content = home.read(f"runs/{name}/lineage.json")
+        if sha256_of(content)[0] == summary.lineage:
+            return Lineage.model_validate_json(content)
+    except (Missing, ValidationError):
+        pass
+    raise BadInput(f"run {name!r}: its lineage.json is damaged; run its recipe again")
 
 
-def sealed(summary: dict[str, Any]) -> bytes:
-    """run.json: the summary and its hash."""
-    digest, _ = sha256_of(json.dumps(summary, sort_keys=True).encode())
-    return as_json({**summary, "sha256": digest})
+def stamp(started: datetime) -> str:
+    """When a run began, in the form that sorts by time."""
+    at = started.astimezone(UTC)
+    return f"{at:%Y%m%d-%H%M%S}-{at.microsecond // 1000:03d}"

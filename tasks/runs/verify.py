@@ -7,13 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
-from tasks.cache.records import Work, read_record, unseal
+from tasks.cache.cache import Cache
 from tasks.io.checkpoints import is_whole
 from tasks.io.locations import existing_store
-from tasks.runs.lookup import is_run, read_lineage
-from tasks.runs.summary import UNFINISHED
+from tasks.runs.lookup import is_run
+from tasks.runs.summary import UNFINISHED, read_lineage
 from tasks.store.base import Entry, Missing, Ref, Store, StoreError, Unavailable
 from tasks.store.own import MARKER, is_marked, is_own
 from tasks.vision.errors import BadInput
@@ -50,7 +49,7 @@ def check_all(store: str) -> Iterator[Checked]:
         yield from _if_there(home, entry.key, partial(_record, home, entry.key, sizes))
     for entry in _own(home, "checkpoints"):
         yield from _if_there(home, entry.key, partial(_checkpoint, home, entry.key))
-    yield from _runs(home, store)
+    yield from _runs(home)
 
 
 def _own(home: Store, folder: str) -> Iterator[Entry]:
@@ -84,18 +83,15 @@ def _pointer(home: Store, key: str, sizes: dict[str, int]) -> str | None:
     try:
         return _missing(home, Ref.model_validate_json(home.read(key)), sizes)
     except ValueError:
-        return "it is no ref; it will be written anew"
+        return "it is no ref; it will be written again"
 
 
 def _record(home: Store, key: str, sizes: dict[str, int]) -> str | None:
-    name = key.removeprefix("cache/").removesuffix(".json")
     try:
-        done = read_record(unseal(home.read(key)))
-        if Work(name.rsplit("-", 1)[0], done.ingredients).key != name:
-            raise ValueError("it belongs to another key")
+        record = Cache(home).read(key)
     except ValueError as error:
         return f"{error}; it will not be used"
-    return _missing(home, done.ref, sizes)
+    return _missing(home, record.ref, sizes)
 
 
 def _checkpoint(home: Store, key: str) -> str | None:
@@ -113,7 +109,7 @@ def _missing(home: Store, ref: Ref, sizes: dict[str, int]) -> str | None:
     return None if size == ref.size else f"{ref.uri} has {size} bytes, not {ref.size}"
 
 
-def _runs(home: Store, store: str) -> Iterator[Checked]:
+def _runs(home: Store) -> Iterator[Checked]:
     youngest: dict[str, datetime] = {}
     finished, begun = set(), set()
     for entry in home.entries("runs"):
@@ -124,18 +120,18 @@ def _runs(home: Store, store: str) -> Iterator[Checked]:
             begun |= {name} if below == [UNFINISHED] else set()
     for name, written in youngest.items():
         if name in finished or _is_there(home, f"runs/{name}/run.json"):
-            if is_run(store, name):
-                yield from _run(home, store, name)
+            if is_run(home, name):
+                yield from _run(home, name)
         elif name in begun and datetime.now(UTC) - written > PUBLISHING:
             yield Checked(f"runs/{name}", "it was never finished: it has no run.json")
 
 
-def _run(home: Store, store: str, name: str) -> Iterator[Checked]:
+def _run(home: Store, name: str) -> Iterator[Checked]:
     folder = f"runs/{name}"
     summary = f"{folder}/run.json"
     try:
-        files: dict[str, Any] = read_lineage(store, name)["files"]
-    except (BadInput, KeyError) as error:
+        files = read_lineage(home, name).files
+    except BadInput as error:
         if _is_there(home, summary):  # `gc` removes it first
             yield Checked(folder, str(error))
         return

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
+from tasks.vision.evaluation.scores import Scores
 from tasks.vision.trained_model import Card, Tensors
 
 
@@ -35,8 +34,8 @@ def match(
 
 def score(
     card: Card, tensors: Tensors, images: np.ndarray, truth: np.ndarray
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Labels, confusion matrix, metrics and calibration as JSON, and the probabilities (n, labels)."""
+) -> tuple[Scores, np.ndarray]:
+    """Labels, confusion matrix, metrics and calibration, and the probabilities (n, labels)."""
     from tasks.vision.evaluation.metrics import confused_pairs, confusion, reliability, scores
 
     with loading_tensorflow():
@@ -55,4 +54,4 @@ def score(
         "reliability": reliability(truth, probabilities),
         "metrics": metrics,
     }
-    return summary, probabilities
+    return Scores.model_validate(summary), probabilities

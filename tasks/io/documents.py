@@ -1,0 +1,43 @@
+"""Small JSON documents of a store, each with its own hash: a changed byte is seen, wherever it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.store.base import sha256_of
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def as_json(value: Any) -> bytes:
+    """A JSON document that people can read, too."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def seal(document: BaseModel) -> bytes:
+    """The document as JSON, with the SHA-256 of its values in it."""
+    values = document.model_dump(mode="json")
+    digest, _ = sha256_of(json.dumps(values, sort_keys=True).encode())
+    return as_json({**values, "sha256": digest})
+
+
+def unseal(kind: type[T], content: bytes) -> T:
+    """The document that `seal` wrote.
+
+    Raises:
+        ValueError: any other bytes, be it that one value has another spelling.
+    """
+    try:
+        values = json.loads(content)
+        del values["sha256"]
+        document = kind.model_validate(values)
+        if seal(document) != content:
+            raise ValueError("its hash is another")
+    except (ValidationError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"it has not the form of one ({type(error).__name__})") from None
+    except json.JSONDecodeError:
+        raise ValueError("it is no JSON") from None
+    return document
