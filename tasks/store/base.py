@@ -159,9 +159,17 @@ class Store(ABC):
     def delete(self, key: str) -> None:
         """Remove what lies under `key`, if anything does."""
 
+    @abstractmethod
+    def copy(self, key: str, to: str) -> None:
+        """Copy `key` to `to`, all or nothing, without passing the bytes through this process.
+
+        Raises:
+            Missing: nothing is stored under `key`.
+        """
+
     def touch(self, key: str) -> None:
-        """Make what lies under `key` as young as if it had just been written. Raises Missing."""
-        self.write(key, self.read(key))
+        """Set the time of the last change to now. Raises Missing."""
+        self.copy(key, key)
 
     @abstractmethod
     def entries(self, prefix: str) -> Iterator[Entry]:
@@ -212,7 +220,7 @@ class Store(ABC):
         """Move a damaged document or blob out of the way and return its new key."""
         aside = f"damaged/{key.replace('/', '~')}"
         try:
-            self.write(aside, self.read(key))
+            self.copy(key, aside)
         except Unavailable:
             raise  # what is only out of reach must not be deleted unsaved
         except StoreError:

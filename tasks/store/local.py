@@ -71,12 +71,7 @@ class LocalStore(Store):
         return ref
 
     def fetch(self, ref: Ref) -> Path:
-        path = self._path(ref.uri)
-        try:
-            if not path.is_file():
-                raise Missing(f"{ref.uri} is not in the store {self.uri}")
-        except OSError as error:
-            raise self._unreadable(error) from None
+        path = self._existing(ref.uri)
         if not self._whole(path, ref):
             raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
         return path
@@ -91,6 +86,10 @@ class LocalStore(Store):
 
     def write(self, key: str, content: bytes) -> None:
         self._publish(key, content)
+
+    def copy(self, key: str, to: str) -> None:
+        checked_key(to)
+        self._publish(to, self._existing(key))
 
     def delete(self, key: str) -> None:
         path = self._path(key)
@@ -195,6 +194,15 @@ class LocalStore(Store):
 
     def _path(self, key: str) -> Path:
         return self.folder / listed_key(key)
+
+    def _existing(self, key: str) -> Path:
+        path = self._path(key)
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:
+            raise self._unreadable(error) from None
+        raise Missing(f"{key} is not in the store {self.uri}")
 
     def _files(self, prefix: str, partial: bool) -> Iterator[Entry]:
         root = self._path(prefix)

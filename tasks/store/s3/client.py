@@ -25,6 +25,8 @@ ATTEMPTS = 6
 MARK = {"relevo": "1"}  # metadata of every object that relevo writes
 # boto3's own transfers: the optional native ones raise other errors.
 TRANSFER = TransferConfig(preferred_transfer_client="classic")
+# A single request copies 5 GiB at most; parts also stay below the read timeout of 30 s.
+COPY = TransferConfig(multipart_threshold=1 << 30, multipart_chunksize=256 << 20)
 
 # An answer that breaks off: boto3 itself asks again only until an answer has begun.
 BROKEN_OFF = (boto.ResponseStreamingError, boto.IncompleteReadError, ProtocolError)

@@ -35,7 +35,7 @@ from tasks.store.base import (
 from tasks.store.lease import Seen, Unsupported, leased
 from tasks.store.outages import retrying
 from tasks.store.s3.blob_cache import cached_copy
-from tasks.store.s3.client import MARK, TRANSFER, client, patiently, transfers
+from tasks.store.s3.client import COPY, MARK, TRANSFER, client, patiently, transfers
 from tasks.store.s3.errors import NO_CONDITIONS, code_of, in_words, status_of
 from tasks.store.s3.uploads import drop_uploads
 
@@ -82,16 +82,22 @@ class S3Store(Store):
 
     @retrying
     def write(self, key: str, content: bytes) -> None:
-        # A browser shows a report only if it is told that it is HTML.
-        kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        name = self._name(checked_key(key))
         with self._in_words(key):
-            client().put_object(
-                Bucket=self._bucket,
-                Key=self._name(checked_key(key)),
-                Body=content,
-                ContentType=kind,
-                Metadata=MARK,
-            )
+            client().put_object(Bucket=self._bucket, Key=name, Body=content, **_headers(key))
+
+    @retrying
+    def copy(self, key: str, to: str) -> None:
+        source = {"Bucket": self._bucket, "Key": self._name(key)}
+        headers = {**_headers(to), "MetadataDirective": "REPLACE"}
+        name = self._name(checked_key(to))
+        with self._in_words(key):
+            try:
+                client().copy(source, self._bucket, name, headers, Config=COPY)
+            except boto.ClientError as error:
+                if status_of(error) < 500:
+                    self.entry(key)  # boto3 begins with a HEAD, which does not say what is wrong
+                raise
 
     @retrying
     def delete(self, key: str) -> None:
@@ -248,6 +254,12 @@ class S3Store(Store):
 
         with self._in_words(ref.uri):
             patiently(download)
+
+
+def _headers(key: str) -> dict[str, Any]:
+    """What is stored with a document: browsers render a report only if its type is HTML."""
+    kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+    return {"ContentType": kind, "Metadata": MARK}
 
 
 def _bucket_and_prefix(address: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -15,13 +14,12 @@ from tasks.store.own import is_own
 from tasks.store.s3.client import client
 from tasks.store.s3.errors import code_of
 
-BLOB = re.compile(r"([a-z]+)/([0-9a-f]{64}).*")
 RIGHTS = "s3:ListBucketMultipartUploads, s3:ListMultipartUploadParts and s3:AbortMultipartUpload"
 REFUSED = {"AccessDenied", "NotImplemented", "403", "405", "501"}
 
 
 def drop_uploads(bucket: str, below: str, before: datetime, *, dry_run: bool) -> list[Entry]:
-    """Abort the uploads of blobs under the prefix `below` that began before then and never ended.
+    """Abort the uploads of relevo's own under the prefix `below` that began before then and never ended.
 
     A server that doesn't let us is no fault: the rest of the garbage is gone by then.
 
@@ -45,9 +43,8 @@ def drop_uploads(bucket: str, below: str, before: datetime, *, dry_run: bool) ->
 def _dropping(bucket: str, below: str, before: datetime, dry_run: bool) -> Iterator[Entry]:
     for upload in _paged("list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=below):
         key = upload["Key"].removeprefix(below)
-        blob = BLOB.fullmatch(key)
         # A bucket may be used by others too.
-        if not blob or not is_own(key) or upload["Initiated"] >= before:
+        if not is_own(key) or upload["Initiated"] >= before:
             continue
         which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
         try:
@@ -58,7 +55,9 @@ def _dropping(bucket: str, below: str, before: datetime, dry_run: bool) -> Itera
             if code_of(error) != "NoSuchUpload":  # it has ended meanwhile
                 raise
         else:
-            yield Entry(f"{blob[1]}/.partial-{blob[2]}", size, upload["Initiated"])
+            folder, _, name = key.rpartition("/")
+            partial = f"{folder}/.partial-{name.partition('.')[0]}"
+            yield Entry(partial, size, upload["Initiated"])
 
 
 def _paged(ask: str, found: str, **what: str) -> Iterator[dict[str, Any]]:

@@ -59,6 +59,7 @@ def test_a_command_is_told_at_once_and_a_job_waits(
         lambda: store.put("model", b"others"),
         lambda: store.write("runs/b", b""),
         lambda: store.touch("runs/a"),
+        lambda: store.copy(ref.uri, "runs/c"),
         lambda: list(store.keys("runs")),
         lambda: store.entry("runs/a"),
         lambda: store.delete("runs/a"),

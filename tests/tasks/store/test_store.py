@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,12 +122,12 @@ def test_whoever_has_the_bytes_mends_what_lies_there(kept: Kept, change: bytes) 
 def test_setting_aside_deletes_nothing_that_is_only_out_of_reach(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreachable(key: str) -> bytes:
+    def unreachable(key: str, to: str) -> None:
         raise Unavailable("no network")
 
     store.write("runs/a", b"whole")
     with monkeypatch.context() as patch:
-        patch.setattr(store, "read", unreachable)
+        patch.setattr(store, "copy", unreachable)
         with pytest.raises(Unavailable):
             store.set_aside("runs/a")
     assert store.read("runs/a") == b"whole"
@@ -147,6 +148,36 @@ def test_keys_are_sorted_and_only_those_below_the_folder(store: Store) -> None:
     assert list(store.keys("nothing")) == []
 
 
+def test_copy_puts_the_same_bytes_under_another_key(store: Store) -> None:
+    ref = store.put("model", BYTES)
+    store.write("runs/a/model.safetensors", b"an earlier version")
+    store.copy(ref.uri, "runs/a/model.safetensors")
+    assert store.read("runs/a/model.safetensors") == BYTES
+    assert store.entry("runs/a/model.safetensors").marked
+    store.write("runs/a/model.safetensors", b"edited")
+    assert store.fetch(ref).read_bytes() == BYTES, "a copy shares no bytes with its source"
+    assert list(store.unfinished()) == []
+
+
+def test_copy_of_nothing_is_missing_and_writes_nothing(store: Store) -> None:
+    store.write("runs/a/run.json", b"{}")
+    for key in ("models/none", "runs/a"):
+        with pytest.raises(Missing, match=key):
+            store.copy(key, "runs/b")
+    assert list(store.keys("runs")) == ["runs/a/run.json"]
+
+
+def test_touch_changes_the_age_alone(store: Store) -> None:
+    ref = store.put("model", BYTES)
+    before = store.entry(ref.uri)
+    time.sleep(1.1)  # S3 counts seconds
+    store.touch(ref.uri)
+    assert store.entry(ref.uri).modified > before.modified
+    assert store.fetch(ref).read_bytes() == BYTES
+    with pytest.raises(Missing):
+        store.touch("models/none")
+
+
 def test_a_document_is_replaced_whole(store: Store) -> None:
     store.write("latest", b"a long first version")
     store.write("latest", b"short")
@@ -161,6 +192,7 @@ ESCAPING = ["", "/", "/etc/passwd", "../x", "a/../x", "a/./x", ".", "a//b", "a/"
 def test_only_plain_keys_are_written(store: Store, key: str) -> None:
     uses: list[Callable[[], Any]] = [
         lambda: store.write(key, b""),
+        lambda: store.copy("runs/a", key),
         lambda: checked_key(key),
     ]
     for use in uses:
@@ -174,6 +206,7 @@ def test_no_key_leads_out_of_a_store(store: Store, key: str) -> None:
         lambda: store.read(key),
         lambda: store.delete(key),
         lambda: store.touch(key),
+        lambda: store.copy(key, "runs/b"),
         lambda: store.entry(key),
         lambda: store.sha256(key),
         lambda: list(store.keys(key)),

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from boto3.s3.transfer import TransferConfig
 from support.buckets import FAULTS, StartRelay, line
 from support.relay import Fault
 
@@ -31,7 +32,7 @@ def test_uploads_that_were_cut_off_are_garbage(bucket: str, s3: Any, relay: Star
 
     blob = "0" * 64
     others = [f"datasets/{blob}.safetensors", "x/other/program", f"y/datasets/{blob}.safetensors"]
-    for key in (f"x/datasets/{blob}.safetensors", *others):
+    for key in (f"x/datasets/{blob}.safetensors", "x/runs/R/models/a/model.keras", *others):
         cut_off(key)
     store = f"s3://{bucket}/x"
     begin(open_store(store))
@@ -39,9 +40,12 @@ def test_uploads_that_were_cut_off_are_garbage(bucket: str, s3: Any, relay: Star
     later = began + timedelta(hours=25)
     assert collect(store, now=began + timedelta(hours=23)).removed == []
     dry = collect(store, now=later, dry_run=True)
-    assert len(left()) == 4
+    assert len(left()) == 5
     assert collect(store, now=later).removed == dry.removed
-    assert [(entry.key, entry.size) for entry in dry.removed] == [(f"datasets/.partial-{blob}", 6)]
+    assert [(entry.key, entry.size) for entry in dry.removed] == [
+        (f"datasets/.partial-{blob}", 6),
+        ("runs/R/models/a/.partial-model", 6),
+    ]
     assert sorted(left()) == sorted(others)
     assert collect(store, now=later).removed == []
 
@@ -68,6 +72,25 @@ def test_large_blobs_go_in_parts_both_ways(bucket: str, relay: StartRelay, tmp_p
     assert sum("partNumber=" in name for name in watch.requests) == 2
     assert store.fetch(ref).read_bytes() == content
     assert sum("bytes=" in name for name in watch.requests) == 2
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_copy_stays_within_the_bucket(
+    bucket: str, s3: Any, relay: StartRelay, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    if parts == 2:
+        config = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20)
+        monkeypatch.setattr("tasks.store.s3.store.COPY", config)
+    content = random.Random(1).randbytes((9 << 20) + 1)
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("model", content)
+    watch = relay()
+    store.copy(ref.uri, "runs/a/labels.json")
+    assert watch.count("GET") == 0
+    assert sum("partNumber=" in name for name in watch.requests) == (parts if parts > 1 else 0)
+    assert store.sha256("runs/a/labels.json") == ref.sha256
+    head = s3.head_object(Bucket=bucket, Key="x/runs/a/labels.json")
+    assert (head["ContentType"], head["Metadata"]) == ("application/json", {"relevo": "1"})
 
 
 def test_more_keys_than_a_page_holds(
@@ -106,6 +129,9 @@ def use_everything(address: str) -> None:
     assert list(store.keys("runs")) == [f"runs/{number}" for number in range(4)]
     for number in range(4):
         assert store.read(f"runs/{number}") == bytes([number]) * 5000
+        store.copy(f"runs/{number}", f"runs/copy-{number}")
+        assert store.read(f"runs/copy-{number}") == bytes([number]) * 5000
+        store.delete(f"runs/copy-{number}")
         store.delete(f"runs/{number}")
         with pytest.raises(Missing):
             store.read(f"runs/{number}")
@@ -213,6 +239,7 @@ def test_a_refusal_says_how_to_mend_it(
         lambda: store.write("x", b""),
         lambda: store.fetch(ref),
         lambda: store.put("model", b"y"),
+        lambda: store.copy(ref.uri, "runs/a"),
         lambda: store.delete("x"),
         lambda: list(store.keys("runs")),
     ]
@@ -229,6 +256,7 @@ def test_a_missing_bucket_is_not_a_missing_blob(bucket: str) -> None:
     uses: list[Callable[[], object]] = [
         lambda: store.fetch(ref),
         lambda: store.put("model", b"x"),
+        lambda: store.copy(ref.uri, "x"),
         lambda: store.read("x"),
         lambda: store.write("x", b""),
         lambda: list(store.keys("runs")),
