@@ -13,7 +13,7 @@ from support.command import ROOT, Relevo
 
 from flows.cli.app import app
 from tasks.vision.recipe.recipe import Recipe
-from tasks.vision.recipe.schema import Data, Early, LabelScheme, Network, Stage
+from tasks.vision.recipe.schema import Data, LabelScheme, Network, ProgressiveResize, Stage
 
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = sorted(name for name in app if not name.startswith("-"))
@@ -47,7 +47,7 @@ def test_every_key_of_a_recipe_is_in_the_readme_beside_them() -> None:
     section = (ROOT / "flows/recipes/README.md").read_text("utf-8")
     keys = {
         key
-        for model in (Recipe, Data, LabelScheme, Network, Early, Stage)
+        for model in (Recipe, Data, LabelScheme, Network, ProgressiveResize, Stage)
         for key in model.model_fields
     }
     code = " ".join(re.findall(r"```toml\n.*?```|`[^`]+`", section, re.S))

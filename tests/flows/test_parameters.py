@@ -37,8 +37,8 @@ def test_the_command_in_the_report_repeats_a_run_that_was_cut_short(
 
 def test_tables_and_lists_in_settings_survive_the_command_in_the_report() -> None:
     settings = {
-        "stages.ten_class.early": {"epochs": 1, "image_size": 24},
-        "stages.ten_class.network": {"kind": "fast", "widths": [8, 16]},
+        "stages.ten_class.progressive_resize": {"epochs": 1, "image_size": 24},
+        "stages.ten_class.network": {"kind": "airbench", "widths": [8, 16]},
         "labels.car.targets": {"a car": ["1", "2"]},
         "stages.ten_class.flip": False,
         "stages.ten_class.optimizer": "adam",

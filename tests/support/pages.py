@@ -46,7 +46,7 @@ def stage(accuracy: float, seconds: float, labels: list[str], start: str | None)
         "positive": labels[0] if start is None else None,
         "start": start,
         "trains": "head" if start else "all",
-        "network": "fast",
+        "network": "airbench",
         "epochs": 2,
         "seconds": seconds,
         "images_per_second": 12345.6,

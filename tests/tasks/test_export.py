@@ -140,7 +140,7 @@ def test_a_file_holds_stock_layers_and_its_labels(chain: Chain) -> None:
 @pytest.mark.parametrize("size", [32, 28, 33])
 @pytest.mark.parametrize("features", ["last layer", "every layer"])
 @pytest.mark.parametrize(
-    "network", [Network(widths=(8, 16, 16)), Network(kind="classroom", widths=(8, 16, 16, 24))]
+    "network", [Network(widths=(8, 16, 16)), Network(kind="simple_cnn", widths=(8, 16, 16, 24))]
 )
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b/c", "d|é"]])
 def test_every_network_has_its_twin_in_stock_layers(
@@ -179,7 +179,7 @@ def test_every_network_has_its_twin_in_stock_layers(
     seen = seen.astype(np.float64)
     kernel, mean = draw.normal(0, 1, tensors["head/kernel"].shape), seen.mean(0)
     kernel -= np.outer(mean, mean @ kernel) / max(mean @ mean, 1e-9)
-    scaled = network.kind == "fast" and features == "last layer"
+    scaled = network.kind == "airbench" and features == "last layer"
     kernel /= (seen @ kernel).std(0) * (network.logit_scale if scaled else 1)
     tensors["head/kernel"] = kernel.astype(np.float32)
     card = bare_card(architecture, labels, [[label] for label in labels])

@@ -47,17 +47,17 @@ def build(
         dtype="float32",
         name="normalise",
     )(images)
-    body = _fast if network.kind == "fast" else _classroom
+    body = _airbench if network.kind == "airbench" else _simple_cnn
     x = body(x, network.widths)
     logits = keras.layers.Dense(
-        outputs, use_bias=network.kind != "fast", dtype="float32", name=HEAD
+        outputs, use_bias=network.kind != "airbench", dtype="float32", name=HEAD
     )(x)
-    if network.kind == "fast":
+    if network.kind == "airbench":
         logits = keras.layers.Rescaling(network.logit_scale, dtype="float32", name="logits")(logits)
     return keras.Model(images, logits, name=network.kind)
 
 
-def _fast(x: Any, widths: tuple[int, ...]) -> Any:
+def _airbench(x: Any, widths: tuple[int, ...]) -> Any:
     """Whitening and one block per width, after cifar10-airbench (Jordan, arXiv 2404.00498, sec. 3)."""
     layers = keras.layers
     whiten = layers.Conv2D(24, 2, padding="valid", name=WHITEN)
@@ -77,7 +77,7 @@ def _fast(x: Any, widths: tuple[int, ...]) -> Any:
     return layers.GlobalMaxPooling2D(name="pool")(x)
 
 
-def _classroom(x: Any, widths: tuple[int, ...]) -> Any:
+def _simple_cnn(x: Any, widths: tuple[int, ...]) -> Any:
     """The exercise's CNN: convolutions with pooling between them, then one dense layer."""
     layers = keras.layers
     *convolutions, dense = widths
@@ -92,7 +92,7 @@ def _classroom(x: Any, widths: tuple[int, ...]) -> Any:
 def build_model(architecture: Architecture) -> keras.Model:
     """The network that `architecture` describes, uint8 images to float32 logits, weights unset."""
     # Left open where a stage may begin with smaller images.
-    any_size = architecture.network.kind == "fast" and architecture.features == "last layer"
+    any_size = architecture.network.kind == "airbench" and architecture.features == "last layer"
     model = build(
         architecture.network,
         None if any_size else architecture.image_size,

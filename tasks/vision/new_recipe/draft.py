@@ -206,7 +206,7 @@ def _defaults(pictures: Survey) -> list[str]:
         ),
         ("flip = true", "learn mirror images too; false for letters, digits, signs"),
         (f"shift = {_image_size(pictures) // 16}", "pixels that pictures are moved by at random"),
-        ('keep = "best"', 'the epoch that is best on validation; or "last"'),
+        ('restore = "best"', 'the epoch that is best on validation; or "last"'),
     ]
     return [
         "",

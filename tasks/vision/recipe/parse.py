@@ -10,7 +10,15 @@ from pydantic import ValidationError
 
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.recipe import Recipe
-from tasks.vision.recipe.schema import Data, Early, LabelScheme, Network, Stage
+from tasks.vision.recipe.schema import Data, LabelScheme, Network, ProgressiveResize, Stage
+
+RENAMED_KEYS = {
+    "rate": "lr_scale",
+    "head_rate": "head_lr_scale",
+    "early": "progressive_resize",
+    "keep": "restore",
+}
+RENAMED_KINDS = {"fast": "airbench", "classroom": "simple_cnn"}
 
 
 def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
@@ -34,7 +42,7 @@ def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
     try:
         recipe = Recipe.model_validate({"name": name, **table})
     except ValidationError as error:
-        raise BadInput(f"recipe {name!r}: {_first_line(error)}") from None
+        raise BadInput(f"recipe {name!r}: {_first_line(error, defaults, stages)}") from None
     _refuse_idle(recipe, stages, table.get("labels", {}))
     return recipe
 
@@ -74,7 +82,7 @@ def _assign(table: dict[str, Any], path: str, value: Any) -> None:
     for depth, key in enumerate(parents):
         known = [*here, *_may_begin(parents[:depth])]
         if key not in known:
-            raise BadInput(f"--set {path}: {key!r}{nearest(key, known)}")
+            raise BadInput(f"--set {path}: {key!r}{_hint(key, known)}")
         here = here.setdefault(key, {})
         if not isinstance(here, dict):
             raise BadInput(f"--set {path}: {key!r} is a value, not a table; leave out {last!r}")
@@ -90,22 +98,41 @@ def _may_begin(where: list[str]) -> list[str]:
     return _keys_at(where) if len(where) > 1 or where == ["defaults"] else []
 
 
-def _first_line(error: ValidationError) -> str:
-    """The first fault of a validation error as one line with the right name beside the wrong one."""
+def _first_line(error: ValidationError, defaults: dict[str, Any], stages: dict[str, Any]) -> str:
+    """Describe the first fault in one line, with the right name beside the wrong one."""
     # A misspelt key also makes the right one missing: name the misspelling.
     faults = error.errors()
     first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     where = [str(part) for part in first["loc"]]
+    if where[:1] == ["stages"] and _holds(defaults, where[2:]) and not _holds(stages, where[1:]):
+        where = ["defaults", *where[2:]]
     if first["type"] == "extra_forbidden":
-        return f"{'.'.join(where)}{nearest(where[-1], _keys_at(where[:-1]))}"
+        return f"{'.'.join(where)}{_hint(where[-1], _keys_at(where[:-1]))}"
     if first["type"] == "missing":
         return f"{'.'.join(where)} is missing; add it"
     if first["type"] in {"model_type", "dict_type"}:
         return f"{'.'.join(where)} = {first['input']!r}: expected a table of keys and values"
+    if where[-1:] == ["kind"] and (new := RENAMED_KINDS.get(str(first["input"]))):
+        return f"{'.'.join(where)} = {first['input']!r} is now called {new!r}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return f"{'.'.join(where)}: {message}" if where else message
     return f"{'.'.join(where)} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _hint(key: str, known: list[str]) -> str:
+    """What an unknown key should be: its new name if it was renamed, else the nearest of `known`."""
+    new = RENAMED_KEYS.get(key)
+    return f" is now called {new}" if new in known else nearest(key, known)
+
+
+def _holds(table: Any, path: list[str]) -> bool:
+    """True if the nested tables of `table` have a value at `path`."""
+    for key in path:
+        if not isinstance(table, dict) or key not in table:
+            return False
+        table = table[key]
+    return bool(path)
 
 
 def _keys_at(where: list[str]) -> list[str]:
@@ -116,5 +143,5 @@ def _keys_at(where: list[str]) -> list[str]:
     elif where and where[0] == "labels":
         model = LabelScheme
     elif where and where[0] in ("stages", "defaults"):
-        model = {"network": Network, "early": Early}.get(where[-1], Stage)
+        model = {"network": Network, "progressive_resize": ProgressiveResize}.get(where[-1], Stage)
     return list(model.model_fields)

@@ -12,7 +12,15 @@ from pydantic import Field, model_validator
 
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.names import ALLOWED, LONGEST, clipped, is_good_name
-from tasks.vision.recipe.schema import SMALLEST, Data, Early, LabelScheme, Network, Stage, Strict
+from tasks.vision.recipe.schema import (
+    SMALLEST,
+    Data,
+    LabelScheme,
+    Network,
+    ProgressiveResize,
+    Stage,
+    Strict,
+)
 
 
 class Recipe(Strict):
@@ -68,10 +76,10 @@ class Recipe(Strict):
                     f"stages.{name}: images of {size} pixels are too small for the network {network}, "
                     f"which needs {network.least_size}; give it fewer widths or the images more pixels"
                 )
-            if stage.early and stage.train != "head":
-                self._check_early(name, stage.early, network)
+            if stage.progressive_resize and stage.train != "head":
+                self._check_resize(name, stage.progressive_resize, network)
             if (frozen := stage.frozen_blocks) and "frozen_blocks" not in stage.unused_settings():
-                blocks = len(network.widths) if network.kind == "fast" else 1
+                blocks = len(network.widths) if network.kind == "airbench" else 1
                 if frozen >= blocks:
                     raise ValueError(
                         f"stages.{name}.frozen_blocks = {frozen}: the network {network} can keep "
@@ -79,16 +87,17 @@ class Recipe(Strict):
                     )
         return self
 
-    def _check_early(self, name: str, early: Early, network: Network) -> None:
-        if network.kind != "fast":
+    def _check_resize(self, name: str, resize: ProgressiveResize, network: Network) -> None:
+        if network.kind != "airbench":
             raise ValueError(
-                f"stages.{name}.early: the network {network} takes images of one size alone; remove it"
+                f"stages.{name}.progressive_resize: the network {network} takes images of one size "
+                "alone; remove it"
             )
         least, full = max(network.least_size, SMALLEST), self.data.image_size
-        if not least <= early.image_size < full:
+        if not least <= resize.image_size < full:
             raise ValueError(
-                f"stages.{name}.early.image_size = {early.image_size}: expected {least} or more for "
-                f"the network {network}, and less than the images' {full}"
+                f"stages.{name}.progressive_resize.image_size = {resize.image_size}: expected {least} or "
+                f"more for the network {network}, and less than the images' {full}"
             )
 
     def with_max_epochs(self, most: int) -> Recipe:

@@ -16,7 +16,7 @@ Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 SMALLEST = 16  # pixels of an image's side
 Pixels = Annotated[int, Field(ge=SMALLEST, le=512, strict=True)]
 Width = Annotated[int, Field(ge=1, le=8192, strict=True)]  # a kernel between two of these is 2.4 GB
-Rate = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
 
 
 class Strict(BaseModel):
@@ -87,14 +87,14 @@ class LabelScheme(Strict):
 class Network(Strict):
     """Which network a stage that starts from scratch builds."""
 
-    kind: Literal["fast", "classroom"] = "fast"
+    kind: Literal["airbench", "simple_cnn"] = "airbench"
     widths: tuple[Width, ...] = Field((64, 256, 256), min_length=1, max_length=6)
-    logit_scale: float = Field(1 / 256, gt=0, description="factor on the fast network's logits")
+    logit_scale: float = Field(1 / 256, gt=0, description="factor on the logits of airbench")
 
     @property
     def least_size(self) -> int:
         """The smallest square image, in pixels, of which its convolutions and poolings leave something."""
-        if self.kind == "fast":
+        if self.kind == "airbench":
             return 2 ** len(self.widths) + 1
         size = 1
         for convolution in range(len(self.widths) - 1):
@@ -105,7 +105,7 @@ class Network(Strict):
         return f"{self.kind} {'/'.join(map(str, self.widths))}"
 
 
-class Early(Strict):
+class ProgressiveResize(Strict):
     """Progressive resizing: a stage's first epochs, on smaller images that cost less.
 
     The last epoch is always on images of full size, however many these are.
@@ -128,12 +128,14 @@ class Stage(Strict):
     )
     network: Network = Field(default_factory=lambda: Network.model_validate({}))
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
-    rate: Rate = Field(1.0, description="factor on the optimizer's own learning rates")
-    head_rate: Rate = Field(1.0, description="the same for a head trained alone, by Adam")
+    lr_scale: Scale = Field(1.0, description="factor on the optimizer's own learning rates")
+    head_lr_scale: Scale = Field(1.0, description="the same for a head trained alone, by Adam")
     epochs: Positive = Field(
         8, description="passes over the data (30 where only a head is trained)"
     )
-    early: Early | None = Field(None, description="first epochs on smaller images, which cost less")
+    progressive_resize: ProgressiveResize | None = Field(
+        None, description="first epochs on smaller images, which cost less"
+    )
     head_epochs: Positive = Field(30, description="the head's own, before all, in 'head then all'")
     frozen_blocks: int = Field(
         0, ge=0, le=5, strict=True, description="first blocks handed on that stay as they are"
@@ -148,7 +150,7 @@ class Stage(Strict):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     flip: bool = Field(True, description="mirror images in every other epoch")
     shift: int = Field(2, ge=0, le=16, description="move images by up to so many pixels")
-    keep: Literal["last", "best"] = Field(
+    restore: Literal["last", "best"] = Field(
         "last", description="which epoch's weights, by validation"
     )
     controls: bool = Field(
@@ -194,12 +196,13 @@ class Stage(Strict):
         """The settings that say nothing about what this stage trains."""
         idle = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
         if self.train == "all":
-            idle |= {"head_rate"}
+            idle |= {"head_lr_scale"}
         if self.train != "head":  # fine-tuning moves the layers that such features come from
             idle |= {"features"}
         if self.train == "head":
             # Its flip says whether answers may be averaged over mirror images.
-            idle |= {"rate", "optimizer", "shift", "devices", "early", "frozen_blocks", "perturb"}
+            idle |= {"lr_scale", "optimizer", "shift", "devices"}
+            idle |= {"progressive_resize", "frozen_blocks", "perturb"}
         if self.train != "head then all":
             idle |= {"head_epochs"}
         return idle

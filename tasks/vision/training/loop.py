@@ -182,7 +182,7 @@ class Fit:
         if not loss < EXPLODED:  # NaN too
             raise Diverged(
                 f"the loss became {loss:.3g} in epoch {epoch} of {self.budget.epochs}; "
-                "lower the stage's rate (--set stages.NAME.rate=...), or check its images"
+                "lower the stage's lr_scale (--set stages.NAME.lr_scale=...), or check its images"
             )
 
     def _done(self, steps: int) -> int:

@@ -91,7 +91,7 @@ def train_stage(
     tensors = get_weights(model)
     history = [*fit.before.history, *fit.history]
     seconds = fit.before.seconds + fit.seconds
-    kept = fit.best_epoch if stage.keep == "best" else len(history)
+    kept = fit.best_epoch if stage.restore == "best" else len(history)
     return (
         Card(
             architecture=architecture,
@@ -146,10 +146,12 @@ class _Job:
     def _all(self, past: PreviousPhases) -> Fit:
         """Train every layer, and settle the statistics of the network that is kept."""
         stage = self.stage
-        rule = make_rule(stage.optimizer, self.model, stage.rate, head_knows=stage.train != "all")
+        rule = make_rule(
+            stage.optimizer, self.model, stage.lr_scale, head_knows=stage.train != "all"
+        )
         fit = Fit("all", self.model, rule, self.budget, self.seed, past)
         fit.run(self.train, self.validation, self.watch, self.memory)
-        if stage.keep == "last" or fit.best_epoch > len(fit.before.history):
+        if stage.restore == "last" or fit.best_epoch > len(fit.before.history):
             clock = time.monotonic()
             recalibrate_batch_norm(self.model, self.train.inputs, self.memory)
             fit.seconds += time.monotonic() - clock
@@ -163,9 +165,9 @@ class _Job:
         features, checks = self._features(shown), self._features(self.validation)
         head = head_model(self.model, features.inputs)
         # The fast network scales its logits down: a head alone must take steps that much larger.
-        fast = self.architecture.network.kind == "fast"
+        fast = self.architecture.network.kind == "airbench"
         scaled = fast and self.architecture.features == "last layer"
-        rate = stage.head_rate / (self.architecture.network.logit_scale if scaled else 1.0)
+        rate = stage.head_lr_scale / (self.architecture.network.logit_scale if scaled else 1.0)
         rule = Adam(head.trainable_variables, rate, falling=fast)
         budget = replace(
             self.budget,
@@ -220,15 +222,16 @@ def _deviation(channels: np.ndarray) -> np.ndarray:
 
 
 def _budget(stage: Stage, prior_shift: np.ndarray | None) -> FitConfig:
+    resize = stage.progressive_resize
     return FitConfig(
         epochs=stage.epochs,
         batch_size=stage.batch_size,
         label_smoothing=stage.label_smoothing,
         flip=stage.flip,
         shift=stage.shift,
-        keep_best=stage.keep == "best",
+        keep_best=stage.restore == "best",
         # The last epoch always sees what the model is for.
-        early_epochs=min(stage.early.epochs, stage.epochs - 1) if stage.early else 0,
-        early_size=stage.early.image_size if stage.early else 0,
+        early_epochs=min(resize.epochs, stage.epochs - 1) if resize else 0,
+        early_size=resize.image_size if resize else 0,
         prior_shift=prior_shift,
     )

@@ -143,7 +143,10 @@ WORDS: dict[str, tuple[list[str], str]] = {
     ),
     "no epochs": (["run", "--set", "stages.baseline.epochs=0"], "epochs = 0"),
     "negative epochs": (["run", "--set", "stages.baseline.epochs=-1"], "epochs = -1"),
-    "a rate that is no number": (["run", "--set", "stages.baseline.rate=nan"], "rate = nan"),
+    "a scale that is no number": (
+        ["run", "--set", "stages.baseline.lr_scale=nan"],
+        "lr_scale = nan",
+    ),
     "everything for validation": (["run", "--set", "data.validation=1.0"], "validation = 1.0"),
     "a GPU that is not there": (["run", "--set", "require_gpu=true"], "TensorFlow sees CPU:0"),
     "a GPU that only workers need": (
@@ -303,11 +306,11 @@ def test_a_loss_that_explodes_ends_the_stage_and_is_not_tried_again(
 ) -> None:
     """One line with the epoch and the setting to change, once."""
     words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
-    words += ["--set=stages.ten_class.optimizer='sgd'", "--set=stages.ten_class.rate=900"]
+    words += ["--set=stages.ten_class.optimizer='sgd'", "--set=stages.ten_class.lr_scale=900"]
     done = relevo(*words, env={"PREFECT_API_URL": server})
     assert done.status == 1, done.err
     assert done.out == ""
     last = [line for line in done.err.splitlines() if "the loss became" in line]
     assert len(last) == 1, done.err
-    assert "in epoch 1 of 3; lower the stage's rate (--set stages." in last[0]
+    assert "in epoch 1 of 3; lower the stage's lr_scale (--set stages." in last[0]
     assert not list((tmp_path / "s").rglob("models/*")), "nothing is published"

@@ -30,7 +30,7 @@ out = {}
 for name, settings in {
     "muon": {},
     "sgd": {"optimizer": "sgd", "label_smoothing": 0.2},
-    "adam": {"optimizer": "adam", "network": {"kind": "classroom", "widths": [8, 8, 16]}},
+    "adam": {"optimizer": "adam", "network": {"kind": "simple_cnn", "widths": [8, 8, 16]}},
 }.items():
     for devices in (1, 2):
         card, tensors = fit(stage(batch_size=40, devices=devices, **settings), scans)

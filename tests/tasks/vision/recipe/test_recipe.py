@@ -16,6 +16,7 @@ from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.recipe.schema import LabelScheme
+from tasks.vision.recipe.to_toml import toml_value
 
 GOOD = """
 [data]
@@ -80,7 +81,7 @@ def test_the_exercise_limits_its_classes() -> None:
         (('train = "head"', 'train = "tail"'), "'all', 'head' or 'head then all'"),
         (('train = "head"', "epochs = 0"), "stages.transfer.epochs = 0"),
         (('train = "head"', "epochs = -3"), "stages.transfer.epochs = -3"),
-        (('train = "head"', "rate = nan"), "stages.transfer.rate = nan"),
+        (('train = "head"', "lr_scale = nan"), "stages.transfer.lr_scale = nan"),
         (('source = "digits"', 'source = "digits"\nvalidation = 1.0'), "data.validation = 1.0"),
         (('source = "digits"', 'source = "digits"\nvalidation = 0.0'), "data.validation = 0.0"),
         (('source = "digits"', ""), "data.source is missing"),
@@ -154,10 +155,10 @@ def test_the_epochs_of_a_head_are_its_own() -> None:
 
 
 def test_tables_within_a_stage_are_laid_over_the_defaults_key_by_key() -> None:
-    defaults = '[defaults.network]\nkind = "classroom"\nwidths = [8, 8]\n'
+    defaults = '[defaults.network]\nkind = "simple_cnn"\nwidths = [8, 8]\n'
     recipe = parse_recipe(defaults + GOOD, "mine", {"stages.baseline.network.widths": [4, 4]})
     network = recipe.stages["baseline"].network
-    assert (network.kind, network.widths) == ("classroom", (4, 4))
+    assert (network.kind, network.widths) == ("simple_cnn", (4, 4))
     without = parse_recipe(GOOD, "mine", {"stages.baseline.network.widths": [4]})
     assert without.stages["baseline"].network.widths == (4,)
 
@@ -178,7 +179,11 @@ def test_a_stage_is_measured_against_the_network_that_was_handed_on() -> None:
         ("stages.transfer.network.widths", [4], "network has no effect"),
         ("stages.baseline.features", "every layer", "features has no effect"),
         ("stages.baseline.controls", True, "starts from nothing"),
-        ("stages.transfer.early", {"epochs": 1, "image_size": 24}, "early has no effect"),
+        (
+            "stages.transfer.progressive_resize",
+            {"epochs": 1, "image_size": 24},
+            "progressive_resize has no effect",
+        ),
     ],
 )
 def test_a_setting_without_effect_is_refused(path: str, value: object, expected: str) -> None:
@@ -195,21 +200,74 @@ def test_a_built_in_recipe_may_be_cut_short(epochs: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("early", "expected"),
+    ("resize", "expected"),
     [
-        ({"epochs": 0, "image_size": 24}, "stages.baseline.early.epochs = 0"),
+        ({"epochs": 0, "image_size": 24}, "stages.baseline.progressive_resize.epochs = 0"),
         (
             {"epochs": 2, "image_size": 32},
-            "expected 16 or more for the network fast 64/256/256, and less",
+            "expected 16 or more for the network airbench 64/256/256, and less",
         ),
         ({"epochs": 2, "image_size": 32}, "less than the images' 32"),
-        ({"epochs": 2, "image_size": 8}, "stages.baseline.early.image_size = 8"),
-        ({"epochs": 2, "size": 24}, "stages.baseline.early.size is not there"),
-        ({"epochs": 2}, "stages.baseline.early.image_size is missing"),
+        ({"epochs": 2, "image_size": 8}, "stages.baseline.progressive_resize.image_size = 8"),
+        ({"epochs": 2, "size": 24}, "stages.baseline.progressive_resize.size is not there"),
+        ({"epochs": 2}, "stages.baseline.progressive_resize.image_size is missing"),
     ],
 )
-def test_early_epochs_that_cannot_be_are_refused(early: dict[str, int], expected: str) -> None:
-    assert expected in refused(GOOD, **{"stages.baseline.early": early})
+def test_progressive_resize_of_impossible_sizes_is_refused(
+    resize: dict[str, int], expected: str
+) -> None:
+    assert expected in refused(GOOD, **{"stages.baseline.progressive_resize": resize})
+
+
+@pytest.mark.parametrize(
+    ("old", "value", "new"),
+    [
+        ("rate", 0.5, "lr_scale"),
+        ("head_rate", 0.5, "head_lr_scale"),
+        ("early", {"epochs": 2, "image_size": 24}, "progressive_resize"),
+        ("keep", "best", "restore"),
+    ],
+)
+@pytest.mark.parametrize("table", ["stages.baseline", "stages.transfer", "defaults"])
+def test_old_key_is_refused_with_its_new_name(
+    table: str, old: str, value: object, new: str
+) -> None:
+    expected = f"recipe 'mine': {table}.{old} is now called {new}"
+    assert refused(GOOD, **{f"{table}.{old}": value}) == expected
+    line = f"{old} = {toml_value(value)}"
+    assert (
+        refused(
+            f"{GOOD}[{table}]\n{line}"
+            if table == "defaults"
+            else GOOD.replace(f"[{table}]", f"[{table}]\n{line}")
+        )
+        == expected
+    )
+
+
+@pytest.mark.parametrize("table", ["stages.baseline", "defaults"])
+def test_old_table_in_a_setting_is_refused_with_its_new_name(table: str) -> None:
+    path = f"{table}.early.epochs"
+    assert refused(GOOD, **{path: 2}) == f"--set {path}: 'early' is now called progressive_resize"
+
+
+@pytest.mark.parametrize(("old", "new"), [("fast", "airbench"), ("classroom", "simple_cnn")])
+@pytest.mark.parametrize("table", ["stages.baseline", "defaults"])
+def test_old_network_kind_is_refused_with_its_new_name(table: str, old: str, new: str) -> None:
+    path = f"{table}.network.kind"
+    message = refused(GOOD, **{path: old})
+    assert message == f"recipe 'mine': {path} = {old!r} is now called {new!r}"
+
+
+def test_fault_of_the_defaults_is_placed_there() -> None:
+    defaults = {"defaults.epochs": 0, "defaults.network.kind": "simple_cnn"}
+    assert "mine': defaults.epochs = 0" in refused(GOOD, **defaults)
+    assert "mine': stages.transfer.epochs = 0" in refused(
+        GOOD, **{"defaults.epochs": 3, "stages.transfer.epochs": 0}
+    )
+    assert "defaults.network.kynd is not there" in refused(
+        GOOD, **{"defaults.network": {"kynd": 1}}
+    )
 
 
 def test_a_layer_too_wide_for_any_memory_is_refused() -> None:
@@ -218,9 +276,9 @@ def test_a_layer_too_wide_for_any_memory_is_refused() -> None:
 
 
 def test_a_network_for_one_size_of_image_takes_no_smaller_ones() -> None:
-    network = {"kind": "classroom", "widths": [8, 8, 16]}
-    early = {"epochs": 2, "image_size": 24}
-    settings = {"stages.baseline.network": network, "stages.baseline.early": early}
+    network = {"kind": "simple_cnn", "widths": [8, 8, 16]}
+    resize = {"epochs": 2, "image_size": 24}
+    settings = {"stages.baseline.network": network, "stages.baseline.progressive_resize": resize}
     assert "takes images of one size alone" in refused(GOOD, **settings)
 
 
@@ -303,7 +361,7 @@ def test_the_readmes_recipe_is_one() -> None:
         ("stages.baseline.epochs", True, "should be a valid integer"),
         ("stages.baseline.epochs", 10**23, "less than or equal to 1000000"),
         ("stages.baseline.epochs", 0, "greater than or equal to 1"),
-        ("stages.baseline.rate", float("nan"), "finite number"),
+        ("stages.baseline.lr_scale", float("nan"), "finite number"),
         ("seed", 2**64, "less than"),
         ("stages.baseline", 3, "expected a table of keys and values"),
         ("stages..epochs", 3, "a key is empty"),
@@ -319,8 +377,8 @@ def test_fine_tuning_sees_the_last_layer_alone() -> None:
 
 
 def test_a_network_too_deep_for_its_images_is_refused() -> None:
-    deep = {"stages.baseline.network.kind": "fast", "stages.baseline.network.widths": [4] * 5}
-    assert "too small for the network fast 4/4/4/4/4, which needs 33" in refused(GOOD, **deep)
+    deep = {"stages.baseline.network.kind": "airbench", "stages.baseline.network.widths": [4] * 5}
+    assert "too small for the network airbench 4/4/4/4/4, which needs 33" in refused(GOOD, **deep)
 
 
 def test_a_recipe_that_may_not_be_read_is_refused_with_the_reason(

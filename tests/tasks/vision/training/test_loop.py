@@ -54,7 +54,7 @@ def test_of_epochs_with_the_same_accuracy_the_one_with_the_least_loss_is_best() 
 def test_a_stopped_training_ends_with_the_bits_of_an_undisturbed_one(
     scans: tuple[Examples, Examples], steps: int
 ) -> None:
-    settings = stage(keep="best")
+    settings = stage(restore="best")
     _, undisturbed = fit(settings, scans)
     notebook = Notebook(steps)
     with pytest.raises(TrainingInterrupted):
@@ -124,14 +124,14 @@ def test_a_loss_that_explodes_names_the_epoch_and_the_setting(
     scans: tuple[Examples, Examples],
 ) -> None:
     broken = stage(
-        network=Network(kind="classroom", widths=(8, 8), logit_scale=1),
+        network=Network(kind="simple_cnn", widths=(8, 8), logit_scale=1),
         optimizer="sgd",
-        rate=900.0,
+        lr_scale=900.0,
         epochs=30,
     )
     train, check = scans
     twice = Examples(np.concatenate([train.inputs] * 2), np.concatenate([train.targets] * 2))
-    with pytest.raises(Diverged, match=r"epoch \d+ of 30; lower the stage's rate"):
+    with pytest.raises(Diverged, match=r"epoch \d+ of 30; lower the stage's lr_scale"):
         fit(broken, (twice, check))
 
 
@@ -159,7 +159,10 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
 ) -> None:
     """On a network without batch normalisation, whose statistics are each part's own."""
     classroom = stage(
-        network=Network(kind="classroom", widths=(8, 8, 16)), optimizer="sgd", rate=0.01, shift=0
+        network=Network(kind="simple_cnn", widths=(8, 8, 16)),
+        optimizer="sgd",
+        lr_scale=0.01,
+        shift=0,
     )
     whole, _ = train_stage(classroom, DIGITS, *scans, seed=1, device=CPU)
     monkeypatch.setattr(layers, "PART", 20)
@@ -196,10 +199,10 @@ def test_a_gpu_is_given_what_its_memory_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "widths", "least"), [("fast", (4, 4, 4), 9), ("classroom", (4, 4, 4, 4), 18)]
+    ("kind", "widths", "least"), [("airbench", (4, 4, 4), 9), ("simple_cnn", (4, 4, 4, 4), 18)]
 )
 def test_a_network_knows_the_smallest_image_that_it_can_take(
-    kind: Literal["fast", "classroom"], widths: tuple[int, ...], least: int
+    kind: Literal["airbench", "simple_cnn"], widths: tuple[int, ...], least: int
 ) -> None:
     set_up(CPU)
     network = Network(kind=kind, widths=widths)
@@ -217,7 +220,7 @@ def test_a_model_learns_the_frequencies_that_limits_have_cut(
     half = Examples(blank, np.repeat(np.array([0, 1], np.int32), 100))
     shift = np.array([np.log(0.5 / 0.1) - np.log(0.5 / 0.9)], np.float32)  # the data had 1 in 10
     network = Network(widths=(8, 8), logit_scale=1.0)
-    settings = stage(network=network, epochs=40, optimizer="adam", rate=10.0)
+    settings = stage(network=network, epochs=40, optimizer="adam", lr_scale=10.0)
     for given, expected in ((None, 0.5), (shift, 0.1)):
         card, tensors = train_stage(
             settings, PAIR, half, scans[1], seed=0, device=CPU, prior_shift=given
@@ -228,7 +231,7 @@ def test_a_model_learns_the_frequencies_that_limits_have_cut(
 def test_early_epochs_see_smaller_images_and_resume_there_too(
     scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = stage(epochs=3, early={"epochs": 2, "image_size": 24})
+    settings = stage(epochs=3, progressive_resize={"epochs": 2, "image_size": 24})
     sizes: list[int] = []
     learn = step.Steps.learn
 

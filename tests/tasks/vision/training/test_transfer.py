@@ -55,13 +55,13 @@ def test_a_head_that_only_begins_is_placed_by_a_few_images(
 
 
 @pytest.mark.parametrize("features", ["last layer", "every layer"])
-@pytest.mark.parametrize("kind", ["fast", "classroom"])
+@pytest.mark.parametrize("kind", ["airbench", "simple_cnn"])
 def test_a_head_leaves_the_backbone_alone_and_learns(
     scans: tuple[Examples, Examples], features: str, kind: str
 ) -> None:
-    widths = {"fast": (8, 8), "classroom": (8, 8, 16)}[kind]
+    widths = {"airbench": (8, 8), "simple_cnn": (8, 8, 16)}[kind]
     network = Network.model_validate({"kind": kind, "widths": widths})
-    optimizer = "muon" if kind == "fast" else "adam"
+    optimizer = "muon" if kind == "airbench" else "adam"
     base = stage(network=network, optimizer=optimizer)
     parent = Parent(*train_stage(base, PAIR, *pair(scans), seed=0, device=CPU))
     settings = stage(start="baseline", train="head", features=features, epochs=20)
@@ -176,7 +176,12 @@ def test_a_perturbed_start_resumes_with_the_same_bits(scans: tuple[Examples, Exa
 def test_the_best_epoch_may_be_one_of_the_heads(scans: tuple[Examples, Examples]) -> None:
     parent = Parent(*train_stage(stage(epochs=4), PAIR, *pair(scans), seed=0, device=CPU))
     settings = stage(
-        start="baseline", train="head then all", head_epochs=40, epochs=1, keep="best", rate=20.0
+        start="baseline",
+        train="head then all",
+        head_epochs=40,
+        epochs=1,
+        restore="best",
+        lr_scale=20.0,
     )
     card, tensors = fit(settings, scans, parent=parent)
     best = max(row["validation_accuracy"] for row in card.history)
