@@ -1,4 +1,4 @@
-"""The recipe that a run keeps says what ran, whatever its labels are called."""
+"""The recipe in a run folder says what ran, whatever its labels are called."""
 
 from __future__ import annotations
 
@@ -30,22 +30,36 @@ def labelled(target: str, classes: list[str]) -> Recipe:
     "label",
     ["golden retriever", "a.b", " lead", 'say "x"', "back\\slash", "\N{CHERRY BLOSSOM}"],
 )
-def test_a_kept_recipe_is_the_one_that_ran(label: str) -> None:
+def test_as_toml_parses_to_the_recipe_that_ran(label: str) -> None:
     ran = labelled(label, [label, "\x7f"])
     again = parse_recipe(as_toml(ran), ran.name, {})
     assert again.labels == ran.labels
     assert as_toml(again) == as_toml(ran)
 
 
+@pytest.mark.parametrize("name", ["digits", "cifar10", "classroom"])
+def test_as_toml_states_each_setting_that_has_an_effect_and_no_other(name: str) -> None:
+    ran = load_recipe(name)
+    tables = tomllib.loads(as_toml(ran))
+    again = parse_recipe(as_toml(ran), ran.name, {})
+    for stage in ran.stages:
+        assert again.stages[stage].settings_in_key() == ran.stages[stage].settings_in_key()
+    for part in ("labels", "stages"):
+        for each, model in getattr(ran, part).items():
+            unset = {key for key in type(model).model_fields if getattr(model, key) is None}
+            stated = type(model).model_fields.keys() - model.unused_settings() - unset
+            assert tables[part][each].keys() == stated
+
+
 @settings(deadline=None)
 @given(names, st.lists(names, min_size=1, max_size=3, unique=True))
-def test_any_label_comes_back(target: str, classes: list[str]) -> None:
+def test_as_toml_keeps_any_label(target: str, classes: list[str]) -> None:
     ran = labelled(target, classes)
     again = parse_recipe(as_toml(ran), ran.name, {})
     assert again.labels == ran.labels
     assert as_toml(again) == as_toml(ran)
 
 
-def test_a_table_of_odd_words_is_one_value_of_toml() -> None:
+def test_toml_value_is_one_value_whatever_its_words() -> None:
     value = {"a b": ["\N{CHERRY BLOSSOM}", {"x.y": [1, 0.5, True]}], "\x7f": "\n"}
     assert tomllib.loads(f"value = {toml_value(value)}")["value"] == value
