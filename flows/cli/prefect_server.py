@@ -1,6 +1,6 @@
-"""Prefect without noise: its log, its warnings and its temporary server's own output kept quiet.
+"""Silence Prefect's output, and start its temporary server where no server is configured.
 
-With PREFECT_API_URL set, or a profile that names a server, that server is used and nothing is started.
+A server that PREFECT_API_URL or a Prefect profile names is used as it is.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ QUIET = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
-MAX_CONNECT_ATTEMPTS = 3  # at a server that does not answer, before it is called dead
+MAX_CONNECT_ATTEMPTS = 3
 
-# Ends when its standard input does, that is with whoever started it, however that one ends.
+# The server exits when its standard input closes, hence with its parent, even one that was killed.
 _SERVE = """\
 import os, signal, sys, threading, time
 import uvicorn
 
-def follow():
+def exit_with_parent():
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(5)
     os._exit(0)
 
-threading.Thread(target=follow, daemon=True).start()
+threading.Thread(target=exit_with_parent, daemon=True).start()
 uvicorn.run(
     "prefect.server.api.server:create_app",
     factory=True, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", lifespan="on",
@@ -51,21 +51,24 @@ uvicorn.run(
 def quiet_prefect(
     *, own_server: bool = True, starting: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Import Prefect and start its temporary server, if it needs one, without a word from either.
+    """Import Prefect silently, and connect to its server or start a temporary one.
 
-    What goes wrong in a run still reaches the caller as an exception. `starting` is called first
-    where nobody names a server, since a server takes a while to start.
+    Errors of a run still reach the caller as exceptions.
+
+    Args:
+        own_server: whether a temporary server will do.
+        starting: called before a temporary server starts, which takes seconds.
 
     Raises:
-        BadInput: the server that the settings name does not answer, or Prefect's home can't be written;
-            or they name none, and one's `own_server` would not do.
+        BadInput: the configured server doesn't answer; none is configured and `own_server` is false;
+            or Prefect's home is not writable.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if not os.environ.get("PREFECT_API_URL", "unset").strip():
-        del os.environ["PREFECT_API_URL"]  # Prefect would take it for an address
+        del os.environ["PREFECT_API_URL"]  # Prefect reads an empty one as an address
     if own_server and "PREFECT_API_URL" not in os.environ:
-        os.environ.setdefault("DO_NOT_TRACK", "1")  # else it says on a terminal what it would track
+        os.environ.setdefault("DO_NOT_TRACK", "1")  # else Prefect prints a notice of its telemetry
         starting()
     from prefect.settings import get_current_settings
 
@@ -87,7 +90,10 @@ def _start_server() -> None:
     from prefect.server.api.server import SubprocessASGIServer
 
     class OwnSession(SubprocessASGIServer):
-        """Prefect's temporary server, out of reach of the terminal's Ctrl-C, which a run outlives."""
+        """Prefect's temporary server in a session of its own, so that Ctrl-C stops the run first.
+
+        Overrides a private method of Prefect: tests/flows/cli/test_prefect_server.py.
+        """
 
         def _run_uvicorn_command(self) -> subprocess.Popen[bytes]:
             from prefect.settings import get_current_settings
@@ -102,7 +108,7 @@ def _start_server() -> None:
             )
 
     with quiet_output():
-        OwnSession().start()  # known to Prefect's client from now on
+        OwnSession().start()  # registers itself as the server of Prefect's clients
 
 
 def _check_home(home: Path) -> None:
@@ -120,13 +126,13 @@ def _check_home(home: Path) -> None:
 def _check_server(url: str) -> None:
     import httpx
 
-    for knock in range(1, MAX_CONNECT_ATTEMPTS + 1):
+    for attempt in range(1, MAX_CONNECT_ATTEMPTS + 1):
         try:
-            httpx.get(f"{url.rstrip('/')}/health", timeout=20)  # any answer will do
+            httpx.get(f"{url.rstrip('/')}/health", timeout=20)  # any response will do
             return
         except (httpx.TransportError, httpx.InvalidURL, ValueError) as error:
-            if knock == MAX_CONNECT_ATTEMPTS:
-                # Why a URL can't be read quotes a piece of it, perhaps of its password.
+            if attempt == MAX_CONNECT_ATTEMPTS:
+                # An invalid URL is not quoted: the error may contain part of a password.
                 reason = error if isinstance(error, httpx.TransportError) else "that is no URL"
                 line = f"Prefect's server at {url} doesn't answer ({reason}); start it, mend "
                 raise BadInput(

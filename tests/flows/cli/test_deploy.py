@@ -1,4 +1,4 @@
-"""`relevo deploy` said again: what the files no longer hold stops on the server too."""
+"""A second `relevo deploy` updates the server, and removes schedules and notifications that are gone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
 
 
-def test_what_a_second_deploy_no_longer_names_is_silent(
+def test_deploy_removes_what_the_files_no_longer_hold(
     relevo: Relevo, server: str, folder: Path
 ) -> None:
     words, env = ["deploy", "--files", str(folder)], {"PREFECT_API_URL": server}
@@ -45,11 +45,16 @@ def test_what_a_second_deploy_no_longer_names_is_silent(
     content["deployments"] = [d for d in content["deployments"] if d["name"] != "nightly"]
     (folder / "prefect.yaml").write_text(yaml.safe_dump(content))
     (folder / "automations/NOTES.md").write_text("no automation")
+    dead = yaml.safe_load((folder / "automations/dead.yaml").read_text())
+    dead["trigger"]["within"] = 120
+    (folder / "automations/dead.yaml").write_text(yaml.safe_dump(dead))
 
     done = relevo(*words, env=env)
     assert done.status == 0, done.err
     assert notifying(server) == set()
     assert "automation removed: relevo-failed\n" in done.out
+    changed = [e for e in find(server, "automations") if e["name"] == "relevo-dead"]
+    assert [each["trigger"]["within"] for each in changed] == [120]
     assert "schedule removed: experiment/nightly, cron 0 2 * * *\n" in done.out
     clocks = [clock for each in find(server, "deployments") for clock in each["schedules"]]
     assert [clock["schedule"]["cron"] for clock in clocks] == ["0 12 * * 0"]
@@ -59,7 +64,7 @@ def test_what_a_second_deploy_no_longer_names_is_silent(
     assert "removed" not in again.out
 
 
-def test_a_schedule_of_the_file_stays_however_its_flow_is_called(
+def test_deploy_leaves_schedules_of_flows_with_another_name(
     relevo: Relevo, server: str, folder: Path
 ) -> None:
     (folder / "own.py").write_text(
@@ -96,10 +101,10 @@ def test_a_schedule_of_the_file_stays_however_its_flow_is_called(
         ("automations/failed.yaml", "", "failed.yaml is no automation"),
     ],
 )
-def test_files_that_say_nothing_to_deploy_are_refused_in_one_line(
+def test_deploy_refuses_unusable_files_in_one_line(
     name: str, content: str, expected: str, relevo: Relevo, folder: Path
 ) -> None:
-    """Before anything is asked of the server."""
+    """Without a request to the server."""
     (folder / name).write_text(content)
     nowhere = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
     done = relevo("deploy", "--files", str(folder), env=nowhere)
