@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks.cache.cached_task import step
-from tasks.cache.records import Done
-from tasks.io.load import load_dataset, load_evaluation, load_model
+from tasks.cache.cached_task import Published, cached_task
+from tasks.io.load import load_dataset, load_evaluation
 from tasks.progress import Event, emit
 from tasks.reporting.baselines import Answers, answers_of, differences
 from tasks.reporting.figures import _comparison, _distribution, _say_undrawn, _stage_figures
 from tasks.reporting.html import render
-from tasks.store.base import Ref
+from tasks.reporting.report_input import ReportInput
+from tasks.runs.stage_result import StageResult
 from tasks.store.opening import open_store
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.figures.overfitting import overfitting
@@ -24,25 +24,20 @@ from tasks.vision.figures.words import WORDS
 from tasks.vision.trained_model import Card, best_epoch
 
 
-@step
-def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
-    """Draw the figures and write the page; returns the ref of a zip that holds them.
-
-    Args:
-        run: language, title, description, recipe, command, seed, device, versions, source, the data
-            set's ref, and for each stage its start, its settings and the refs of models and evaluations.
-    """
-    lang = run["lang"]
-    data = load_dataset(Ref.model_validate(run["dataset"]), store)
+@cached_task
+def report(content: ReportInput, store: str) -> Published:
+    """Draw the figures and write the page; the result is a zip that holds them."""
+    lang = content.lang
+    data = load_dataset(content.dataset, store)
     emit(Event("write report", "drawing figures"))
     stages: dict[str, dict[str, Any]] = {}
     pictures: dict[str, bytes] = {}
     answers: dict[str, Answers] = {}
-    for name, entry in run["stages"].items():
+    for name, entry in content.stages.items():
         numbers, arrays = _numbers(entry, store, lang)
         answers[name] = answers_of(arrays)
         stages[name] = {**numbers, "controls": {}}
-        for kind, control in entry["controls"].items():
+        for kind, control in entry.controls.items():
             stages[name]["controls"][kind], theirs = _numbers(control, store, lang)
             answers[f"{name}, {kind}"] = answers_of(theirs)
         pictures.update(_stage_figures(name, numbers, arrays, data, lang))
@@ -53,16 +48,15 @@ def report(run: dict[str, Any], work: dict[str, Any], store: str) -> Any:
         stages[name]["differences"] = found
         pictures.update(_comparison(name, stages[name], stages, lang))
     page_data = {
-        **{key: run[key] for key in ("title", "description", "recipe_toml", "command", "seed")},
-        **{key: run[key] for key in ("device", "versions")},
-        "dataset": _data_numbers(run, data),
+        **content.model_dump(exclude={"lang", "source", "dataset", "stages"}),
+        "dataset": _data_numbers(content, data),
         "stages": stages,
     }
     pictures = {**dict(_distribution(data, lang)), **pictures}
     html = render(page_data, pictures, lang)
     files = {"report.html": html.encode(), **_figure_files(pictures)}
     ref = open_store(store).put("report", _zip(files), ".zip", made_from=())
-    return Done(ref=ref, ingredients=work).model_dump(mode="json")
+    return Published(ref=ref)
 
 
 def _figure_files(pictures: dict[str, bytes]) -> dict[str, bytes]:
@@ -77,22 +71,22 @@ def _figure_files(pictures: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _numbers(
-    entry: dict[str, Any], store: str, lang: str
+    entry: StageResult, store: str, lang: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """One trained stage (or control) as the page shows it, and its predictions."""
-    model = Ref.model_validate(entry["model"])
-    card, _ = load_model(model, store)
-    summary, arrays = load_evaluation(Ref.model_validate(entry["evaluation"]), store)
+    model, card = entry.model, entry.card
+    summary = entry.scores.model_dump(mode="json")
+    arrays = load_evaluation(entry.evaluation, store)[1]._asdict()
     network = f"{card.architecture.network}, {card.architecture.image_size} px"
     if card.train == "head":
         network += ", " + WORDS[lang][f"on {card.architecture.features}"]
-    frozen = {"parent": entry["start"], **card.frozen} if card.frozen and entry["start"] else None
+    frozen = {"parent": entry.start, **card.frozen} if card.frozen and entry.start else None
     return {
         "labels": card.labels,
         "groups": _groups(card),
         "flip": card.flip,
         "positive": card.labels[0] if card.binary else None,
-        "start": entry["start"],
+        "start": entry.start,
         "trains": card.train,
         "frozen_blocks": card.frozen_blocks,
         "perturb": card.perturb,
@@ -120,11 +114,11 @@ def _groups(card: Card) -> dict[str, list[str]]:
     return {label: group for label, group in named if group != [label] and len(group) < 4}
 
 
-def _data_numbers(run: dict[str, Any], data: Dataset) -> dict[str, Any]:
+def _data_numbers(run: ReportInput, data: Dataset) -> dict[str, Any]:
     about = data.description
     return {
-        "digest": f"sha256:{run['dataset']['digest']}",
-        "source": run["source"],
+        "digest": f"sha256:{run.dataset.digest}",
+        "source": run.source,
         "image_size": about.image_size,
         "classes": about.classes,
         "counts": about.counts,

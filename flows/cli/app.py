@@ -114,7 +114,7 @@ def run(
                 lang=lang,
             )
     if as_json:
-        print(json.dumps(summary))
+        print(summary.model_dump_json(exclude={"started", "seed", "lineage", "flow_run"}))
     else:
         print_run(summary)
     return 0

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from string import ascii_uppercase
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from flows.cli.options import JsonOption, StoreOption
 from flows.cli.tables import Printer, print_comparison, print_run, print_runs
 from tasks.io.locations import store_address
-from tasks.store.base import Store
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
@@ -28,11 +27,11 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
     where = store_address(store)
     found, damaged = all_runs(where)
     home = open_store(where)
-    found = [placed(summary, home) for summary in found]
+    found = [summary.placed(home) for summary in found]
     for line in damaged:
         print(printable(f"relevo: {line}"), file=sys.stderr)
     if as_json:
-        print(json.dumps({"runs": found}))
+        print(json.dumps({"runs": [summary.model_dump(mode="json") for summary in found]}))
     elif found:
         print_runs(found)
     elif not damaged:
@@ -53,23 +52,12 @@ def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption 
     from tasks.runs.lookup import find_run
 
     where = store_address(store)
-    summary = placed(find_run(where, run), open_store(where))
+    summary = find_run(where, run).placed(open_store(where))
     if as_json:
-        print(json.dumps(summary))
+        print(summary.model_dump_json())
     else:
         print_run(summary)
     return 0
-
-
-def placed(summary: dict[str, Any], home: Store) -> dict[str, Any]:
-    """A run's summary with the addresses that it has in this store, which may be a copy, or moved."""
-    folder = f"runs/{summary['run']}"
-    stages = {
-        name: {**stage, "model": home.address(f"{folder}/models/{name}")}
-        for name, stage in summary["stages"].items()
-    }
-    report = home.address(f"{folder}/report.html")
-    return {**summary, "store": home.uri, "report": report, "stages": stages}
 
 
 def compare(

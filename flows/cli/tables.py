@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.progress import duration
-from tasks.runs.summary import control_kinds, took
+from tasks.runs.summary import RunSummary
 from tasks.vision.text import printable
 
 ENDLESS = 10_000  # columns: what reads a pipe wants a row on a line, however long
@@ -67,15 +67,14 @@ class Printer(Output):
         return spare[:most]
 
 
-def print_run(summary: dict[str, Any]) -> None:
+def print_run(summary: RunSummary) -> None:
     """One run: its stages, states, scores and seconds, what its starts were worth, its report."""
     console = Printer()
-    seed = f", seed {summary['seed']}" if "seed" in summary else ""
-    console.whole(f"{summary['run']}: recipe {summary['recipe']}{seed}, {took(summary)}")
-    stages = summary["stages"]
-    controls = control_kinds(stages)
+    about = f"recipe {summary.recipe}, seed {summary.seed}, {summary.took}"
+    console.whole(f"{summary.run}: {about}")
+    controls = summary.control_kinds
     spare = ["seconds", "balanced", *controls[::-1]]
-    left_out = console.table(lambda without: stage_table(stages, without), spare)
+    left_out = console.table(lambda without: stage_table(summary, without), spare)
     if not set(controls) <= set(left_out):
         console.print(
             "scratch: the same network without its start, for as many epochs of all layers"
@@ -83,39 +82,38 @@ def print_run(summary: dict[str, Any]) -> None:
         console.print(
             "(one for a head); random: the same head on a frozen random network; accuracies"
         )
-    console.whole(f"report: {summary['report']}")
+    console.whole(f"report: {summary.report}")
 
 
-def stage_table(stages: dict[str, dict[str, Any]], without: Sequence[str] = ()) -> Table:
+def stage_table(summary: RunSummary, without: Sequence[str] = ()) -> Table:
     """Stages with their states and seconds, their scores, and those of their controls if there are any."""
-    controls = control_kinds(stages)
+    controls = summary.control_kinds
     rows = []
-    for name, stage in stages.items():
-        scores = [stage["metrics"]["accuracy"], stage["metrics"]["balanced_accuracy"]]
-        beside = [stage.get("controls", {}).get(kind) for kind in controls]
-        scores += [control and control["metrics"]["accuracy"] for control in beside]
+    for name, stage in summary.stages.items():
+        scores = [stage.metrics.accuracy, stage.metrics.balanced_accuracy]
+        beside = [stage.controls.get(kind) for kind in controls]
+        scores += [control.metrics.accuracy if control else None for control in beside]
         shown = ["" if score is None else f"{score:.4f}" for score in scores]
-        rows.append([name, stage["state"], *shown, f"{stage['seconds']:,.1f}"])
+        rows.append([name, stage.state, *shown, f"{stage.seconds:,.1f}"])
     columns = ["stage", "state", "accuracy", "balanced", *controls, "seconds"]
     return _table(columns, rows, without)
 
 
-def print_runs(summaries: list[dict[str, Any]]) -> None:
+def print_runs(summaries: list[RunSummary]) -> None:
     """Runs, one a row: when and what, the seed, how long it took, the accuracy of each of its stages.
 
     Which stages those are is said below, once for all runs that have the same; a letter tells them apart.
     """
-    chains = list(dict.fromkeys(tuple(summary["stages"]) for summary in summaries))
+    chains = list(dict.fromkeys(tuple(summary.stages) for summary in summaries))
     rows = []
     for summary in summaries:
-        chain = chains.index(tuple(summary["stages"]))
+        chain = chains.index(tuple(summary.stages))
         # Not 0.9972: five stages fit a terminal of 80 columns.
         scores = [
-            f"{stage['metrics']['accuracy']:.4f}".removeprefix("0")
-            for stage in summary["stages"].values()
+            f"{stage.metrics.accuracy:.4f}".removeprefix("0") for stage in summary.stages.values()
         ]
         cell = " ".join([*_letter(chain, chains), *scores])
-        rows.append([summary["run"], str(summary["seed"]), duration(summary["seconds"]), cell])
+        rows.append([summary.run, str(summary.seed), duration(summary.seconds), cell])
     columns = ["run", "seed", "took", "accuracy of each stage"]
     console = Printer()
     console.table(
