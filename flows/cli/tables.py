@@ -90,7 +90,7 @@ def stage_table(summary: RunSummary, without: Sequence[str] = ()) -> Table:
     controls = summary.control_kinds
     rows = []
     for name, stage in summary.stages.items():
-        scores = [stage.metrics.accuracy, stage.metrics.balanced_accuracy]
+        scores: list[float | None] = [stage.metrics.accuracy, stage.metrics.balanced_accuracy]
         beside = [stage.controls.get(kind) for kind in controls]
         scores += [control.metrics.accuracy if control else None for control in beside]
         shown = ["" if score is None else f"{score:.4f}" for score in scores]

@@ -13,6 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun, State
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled, Crashed, Failed, Running, Scheduled
+from support.results import bare_result
 
 from flows import dispatch
 from flows.parameters import StageInputs
@@ -132,7 +133,7 @@ def test_stages_stand_in_the_recipes_order_whichever_ends_first(
         if self._title == "baseline" and not ended:
             return None
         ended.append(self._title)
-        return StageResult(None, "trained", REF, REF)
+        return bare_result()
 
     monkeypatch.setattr(dispatch._Sent, "look", look)
     recipe = load_recipe("digits")

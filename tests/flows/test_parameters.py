@@ -9,8 +9,7 @@ import pytest
 from support.command import ROOT
 
 from flows.cli.options import all_settings
-from flows.experiment import command
-from flows.parameters import explicit_settings, find_recipe
+from flows.parameters import RunRequest
 from flows.recipes.load import load_recipe
 from tasks.vision.recipe.to_toml import as_toml
 
@@ -22,16 +21,26 @@ def test_the_command_in_the_report_repeats_a_run_that_was_cut_short(
     recipe: str, most: int | None, own: bool
 ) -> None:
     text = (ROOT / f"flows/recipes/{recipe}.toml").read_text() if own else None
-    asked = (recipe, text, {"stages.baseline.epochs": 2, "stages.transfer.epochs": 50}, 7, most)
-    words = shlex.split(command(recipe, None, explicit_settings(*asked), ["transfer"], "es"))
-    assert words[:5] == ["relevo", "run", recipe, "--stage", "transfer"]
+    request = RunRequest(
+        recipe,
+        "store",
+        own_recipe=text,
+        stages=("transfer",),
+        seed=7,
+        max_epochs=most,
+        settings={"stages.baseline.epochs": 2, "stages.transfer.epochs": 50},
+        lang="es",
+    )
+    words = shlex.split(request.command())
+    named = "own.toml" if own else recipe
+    assert words[:5] == ["relevo", "run", named, "--stage", "transfer"]
     given = {
         option: [value for name, value in pairwise(words) if name == option]
         for option in ("--set", "--seed")
     }
     settings = all_settings(given["--set"], int(given["--seed"][0]))
     repeated = load_recipe(recipe, settings)
-    ran = find_recipe(*asked).model_copy(update={"name": recipe})
+    ran = request.recipe.model_copy(update={"name": recipe})
     assert as_toml(repeated) == as_toml(ran)
 
 
@@ -43,7 +52,7 @@ def test_tables_and_lists_in_settings_survive_the_command_in_the_report() -> Non
         "stages.ten_class.flip": False,
         "stages.ten_class.optimizer": "adam",
     }
-    words = shlex.split(command("digits", None, settings, [], "en"))
+    words = shlex.split(RunRequest("digits", "store", settings=settings).command())
     assert (
         all_settings([value for name, value in pairwise(words) if name == "--set"], None)
         == settings

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tasks.cache.records import Done, Work
-from tasks.cache.records import seal as sealed
-from tasks.runs.summary import sealed as run_file
+from support.results import REF, bare_summary
+from tasks.cache.cache import Cache, record_key
+from tasks.cache.records import Work
+from tasks.io.documents import as_json, seal
+from tasks.runs.summary import Lineage
 from tasks.store.base import Ref, Store, sha256_of
 from tasks.store.opening import open_store
 from tasks.store.own import MARKED, MARKER
@@ -42,11 +43,9 @@ def mark(store: Path) -> Store:
 
 def keep(store: Path, ref: Ref, task: str = "train", **ingredients: Any) -> str:
     """A cache record that points to `ref`, as a run would have it written; returns its key."""
-    done = Done(ref=ref, ingredients=ingredients)
-    key = f"cache/{Work(task, ingredients).key}.json"
-    home = mark(store)
-    home.write(key, sealed(done.model_dump_json().encode()))
-    return key
+    work = Work(task, ingredients)
+    Cache(mark(store)).record(work, ref)
+    return record_key(work)
 
 
 def finish_run(
@@ -56,22 +55,19 @@ def finish_run(
     home = mark(store)
     page = b"<html></html>"
     home.write(f"runs/{name}/report.html", page)
-    lineage = {
-        "files": {"report.html": sha256_of(page)[0]},
-        "models": {stage: ref.model_dump(mode="json") for stage, ref in (models or {}).items()},
-    }
-    origins = json.dumps(lineage).encode()
+    lineage = Lineage(
+        files={"report.html": sha256_of(page)[0]},
+        dataset=REF,
+        report=REF,
+        models=models or {},
+        exports={},
+        evaluations={},
+        controls={},
+    )
+    origins = as_json(lineage.model_dump(mode="json"))
     home.write(f"runs/{name}/lineage.json", origins)
-    summary = {
-        "run": name,
-        "recipe": "digits",
-        "seconds": 1.0,
-        "device": "cpu",
-        "stages": {},
-        "started": (started or datetime.now(UTC)).isoformat(),
-        "lineage": sha256_of(origins)[0],
-    }
-    home.write(f"runs/{name}/run.json", run_file(summary))
+    summary = bare_summary(name, started, lineage=sha256_of(origins)[0])
+    home.write(f"runs/{name}/run.json", seal(summary))
     return store / "runs" / name
 
 

@@ -18,8 +18,9 @@ from support.cards import bare_card
 from support.command import Chain, Relevo
 
 from tasks.io.load import load_dataset
-from tasks.runs.lookup import find_model, read_lineage
-from tasks.store.base import Ref
+from tasks.runs.lookup import find_model
+from tasks.runs.summary import read_lineage
+from tasks.store.opening import open_store
 from tasks.vision.device import Device
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Network
@@ -100,8 +101,8 @@ def ours(card: Card, tensors: Tensors, images: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def scans(chain: Chain) -> np.ndarray:
     """The real test scans of the chain."""
-    dataset = read_lineage(str(chain.store), chain.first.json["run"])["dataset"]
-    return load_dataset(Ref.model_validate(dataset), str(chain.store)).part("test").images
+    dataset = read_lineage(open_store(chain.store), chain.first.json["run"]).dataset
+    return load_dataset(dataset, str(chain.store)).part("test").images
 
 
 def folder_of(chain: Chain, stage: str) -> Path:
@@ -201,9 +202,9 @@ def test_a_cached_run_has_the_same_file(chain: Chain) -> None:
     for stage, told in chain.second.json["stages"].items():
         again = (Path(told["model"]) / "model.keras").read_bytes()
         assert again == (folder_of(chain, stage) / "model.keras").read_bytes()
-    exports = read_lineage(str(chain.store), chain.second.json["run"])["exports"]
+    exports = read_lineage(open_store(chain.store), chain.second.json["run"]).exports
     assert set(exports) == set(chain.second.json["stages"])
-    assert all(ref["made_from"][0]["kind"] == "model" for ref in exports.values())
+    assert all(ref.made_from[0].kind == "model" for ref in exports.values())
 
 
 def test_the_card_says_what_a_user_must_know(chain: Chain) -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from support.cifar import cifar_archive, serving
 from support.images import png, write_folder, write_zip
 
-from tasks.cache.keys import preparation
-from tasks.cache.records import Done
+from tasks.cache.cached_task import Published
 from tasks.prepare import keep_archive, prepare_images
 from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.dataset import open_dataset
 from tasks.vision.data.prepare import prepare
-from tasks.vision.data.sources import ImageSet, Split, find_source, read_source
+from tasks.vision.data.sources import ImageSet, Split, find_source, fingerprint, read_source
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Data
 
@@ -90,11 +88,11 @@ def test_images_that_change_after_they_were_hashed_are_not_kept_under_that_hash(
     path, store = write(tmp_path / "data.zip", files), str(tmp_path / "store")
     settings = Data(source=str(path), image_size=16)
 
-    def prepare_again(hashed: dict[str, Any]) -> Any:
-        return prepare_images.fn(str(path), settings.model_dump(mode="json"), [], hashed, store)
+    def prepare_again(digest: str) -> Published:
+        return prepare_images.fn(str(path), settings, [], digest, store)
 
-    before = preparation(settings, find_source(str(path))).ingredients
-    assert Done.model_validate(prepare_again(before)).ingredients == before
+    before = fingerprint(find_source(str(path)))
+    assert prepare_again(before).ref.kind == "dataset"
     kept = list(open_store(store).keys("datasets"))
     write(path, {**files, "train/cat/new.png": png(1000)})
     with pytest.raises(BadInput, match=r"data.zip changed while it was read; wait .+ again"):

@@ -14,8 +14,8 @@ from support.command import Chain, Relevo
 from support.images import encoded, write_folder, write_zip
 
 from tasks.io.load import load_evaluation
-from tasks.runs.lookup import read_lineage
-from tasks.store.base import Ref
+from tasks.runs.summary import read_lineage
+from tasks.store.opening import open_store
 from tasks.vision.data.sources import find_source, read_source
 from tasks.vision.device import find_device
 
@@ -36,11 +36,10 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 
 def scored(chain: Chain, stage: str) -> tuple[list[str], np.ndarray]:
     """A stage's labels, and the probabilities (test image, label) that its own run gave the test split."""
-    lineage = read_lineage(str(chain.store), chain.second.json["run"])
-    ref = Ref.model_validate(lineage["evaluations"][stage])
-    summary, arrays = load_evaluation(ref, str(chain.store))
-    assert arrays["positions"].tolist() == list(range(len(arrays["positions"])))
-    return summary["labels"], arrays["probabilities"]
+    lineage = read_lineage(open_store(chain.store), chain.second.json["run"])
+    scores, answers = load_evaluation(lineage.evaluations[stage], str(chain.store))
+    assert answers.positions.tolist() == list(range(len(answers.positions)))
+    return scores.labels, answers.probabilities
 
 
 def test_a_folder_becomes_a_table(

@@ -8,16 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 from support.command import ROOT, environment
+from support.results import bare_metrics, bare_stage, bare_summary
 
 from flows.cli.progress_bar import Follower
 from flows.cli.tables import Printer, print_comparison, print_run, print_runs
 from tasks.progress import Event
+from tasks.runs.summary import RunSummary
 from tasks.vision.training.state import Progress
 
 LONG = "train ten_class_from_transfer, scratch"
@@ -102,15 +103,14 @@ def test_only_the_own_server_is_announced_and_kept_from_tracking(
 STAGES = ["baseline", "ten_class_from_transfer", "a_name_that_is_as_long_as_forty_columns"]
 
 
-def summary() -> dict[str, Any]:
+def summary() -> RunSummary:
     """A run with three stages, the last with controls."""
-    scored = {"metrics": {"accuracy": 0.9876, "balanced_accuracy": 0.8765}}
-    stage = {**scored, "state": "trained", "seconds": 1234.5}
-    controls = {kind: {"metrics": {"accuracy": 0.1234}} for kind in ("scratch", "random")}
-    stages = {name: dict(stage) for name in STAGES}
-    stages[STAGES[-1]]["controls"] = controls
-    about = {"run": "20260301-120000-000-digits", "recipe": "digits", "seed": 7, "device": "cpu"}
-    return {**about, "seconds": 60.0, "report": "/tmp/report.html", "stages": stages}
+    metrics = bare_metrics(["a", "b"], 0.9876)
+    stages = {name: bare_stage(metrics=metrics, seconds=1234.5) for name in STAGES}
+    low = bare_stage(metrics=bare_metrics(["a", "b"], 0.1234))
+    controls = {"scratch": low, "random": low}
+    stages[STAGES[-1]] = stages[STAGES[-1]].model_copy(update={"controls": controls})
+    return bare_summary("20260301-120000-000-digits", stages=stages, seconds=60.0)
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60])

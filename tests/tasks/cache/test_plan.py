@@ -17,8 +17,8 @@ from support.command import ROOT, SMALL, Chain, Relevo
 from support.images import encoded, write_folder
 from support.stores import keep
 
-from tasks.cache.plan import Past, _differences
-from tasks.cache.records import Done, Work
+from tasks.cache.plan import History, _differences
+from tasks.cache.records import Record, Work
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
 
@@ -89,8 +89,8 @@ def test_a_damaged_blob_is_the_reason(chain: Chain, relevo: Relevo, tmp_path: Pa
     model.write_bytes(model.read_bytes()[:-1])
     (store / lineage["models"]["baseline"]["uri"]).unlink()
     found = steps(relevo, store, *SMALL)
-    assert found["ten_class"]["reason"] == "its blob is damaged"
-    assert found["baseline"]["reason"] == "its blob is gone"
+    assert found["ten_class"]["reason"] == "its result is damaged"
+    assert found["baseline"]["reason"] == "its result is gone from the store"
 
 
 def test_a_gone_blob_is_the_reason_wherever_the_store_lies(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_a_gone_blob_is_the_reason_wherever_the_store_lies(tmp_path: Path) -> No
     ref = home.put("model", b"model")
     keep(folder, ref, seed=1)
     work = Work("train", {"seed": 1})
-    assert Past(str(folder)).look_up(work) == (ref, "the same was done before")
+    assert History(str(folder)).look_up(work) == (ref, "the same was done before")
     home.delete(ref.uri)
-    assert Past(str(folder)).look_up(work) == (None, "its blob is gone")
-    assert Past(str(tmp_path)).look_up(work) == (None, "nothing like it was done before")
+    assert History(str(folder)).look_up(work) == (None, "its result is gone from the store")
+    assert History(str(tmp_path)).look_up(work) == (None, "nothing like it was done before")
 
 
 def test_a_changed_module_is_named(chain: Chain, tmp_path: Path) -> None:
@@ -142,4 +142,4 @@ def test_a_changed_module_is_named(chain: Chain, tmp_path: Path) -> None:
     ],
 )
 def test_differences_in_words(now: dict[str, Any], then: dict[str, Any], reason: list[str]) -> None:
-    assert _differences(Work("train", now), Done(ref=REF, ingredients=then)) == reason
+    assert _differences(Work("train", now), Record(ref=REF, ingredients=then)) == reason

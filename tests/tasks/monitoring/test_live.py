@@ -20,12 +20,14 @@ from prefect.client.schemas.objects import Artifact
 from support.command import Chain
 
 import tasks.monitoring.live
+from tasks.io.load import load_evaluation, load_model
 from tasks.monitoring.live import shown_live
 from tasks.monitoring.prefect_ui import artifact_key, show_run, show_stage
 from tasks.progress import Event, emit
-from tasks.runs.lookup import find_run, read_lineage
+from tasks.runs.lookup import find_run
 from tasks.runs.stage_result import StageResult
-from tasks.store.base import Ref
+from tasks.runs.summary import read_lineage
+from tasks.store.opening import open_store
 
 TASK = "train what no other test trains"  # artifacts of all tests lie on one server
 
@@ -111,18 +113,27 @@ def test_a_server_that_refuses_costs_nobody_the_run(
 
 @flow
 def shows(store: str, run: str, stage: str) -> None:
-    refs = read_lineage(store, run)
-    model, scores = (Ref.model_validate(refs[kind][stage]) for kind in ("models", "evaluations"))
-    show_stage(stage, StageResult(None, "trained", model, scores), store)
-    show_run(find_run(store, run), Ref.model_validate(refs["report"]), store)
+    home = open_store(store)
+    refs = read_lineage(home, run)
+    model, scored = refs.models[stage], refs.evaluations[stage]
+    result = StageResult(
+        start=None,
+        state="trained",
+        model=model,
+        card=load_model(model, store)[0],
+        evaluation=scored,
+        scores=load_evaluation(scored, store)[0],
+    )
+    show_stage(stage, result, home)
+    show_run(find_run(store, run), refs.report, home)
 
 
 @flow
 def shows_alone(store: str, run: str, stage: str) -> None:
     """As if the run had been of that stage only."""
-    summary = find_run(store, run)
-    alone = {**summary, "stages": {stage: summary["stages"][stage]}}
-    show_run(alone, Ref.model_validate(read_lineage(store, run)["report"]), store)
+    summary, home = find_run(store, run), open_store(store)
+    alone = summary.model_copy(update={"stages": {stage: summary.stages[stage]}})
+    show_run(alone, read_lineage(home, run).report, home)
 
 
 def newest(key: str) -> dict[str, Any]:

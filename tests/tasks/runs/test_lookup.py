@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 from support.command import ROOT, Chain, Outcome, Relevo
+from support.results import bare_stage
 from support.stores import finish_run
 
 from flows.cli.runs import runs, show
+from tasks.io.documents import seal
 from tasks.runs.gc import collect
 from tasks.runs.lookup import find_model, find_run, run_names
 from tasks.runs.publish import run_name
-from tasks.runs.summary import sealed
 from tasks.vision.errors import BadInput
 from tasks.vision.trained_model import unpack
 
@@ -52,7 +53,7 @@ def test_the_latest_run_is_the_one_that_began_last_whatever_its_name(tmp_path: P
     finish_run(tmp_path, "a-first-try", noon + timedelta(minutes=1))
     finish_run(tmp_path, "zebra", noon - timedelta(minutes=1))
     assert run_names(store) == ["zebra", usual, "a-first-try"]
-    assert find_run(store, "latest")["run"] == "a-first-try"
+    assert find_run(store, "latest").run == "a-first-try"
     assert collect(store, keep_last=1, dry_run=True).runs == ["zebra", usual]
     # A copied store is written at another time; and a damaged summary says no time at all.
     (tmp_path / "runs" / "zebra" / "run.json").write_text("[" * 200_000)
@@ -63,13 +64,16 @@ def test_a_moved_store_names_the_places_where_it_is_now(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = finish_run(tmp_path / "old", "one")
-    summary = find_run(str(tmp_path / "old"), "one")
-    scores = {"accuracy": 0.5, "balanced_accuracy": 0.5}
-    stage = {"state": "trained", "seconds": 1.0, "metrics": scores}
-    there = {"store": str(tmp_path / "old"), "report": str(folder / "report.html"), "seed": 0}
-    stages = {"baseline": {**stage, "model": str(folder / "models/baseline")}}
-    summary |= {**there, "stages": stages}
-    (folder / "run.json").write_bytes(sealed(summary))
+    stage = bare_stage()
+    there = stage.model_copy(update={"model": str(folder / "models/baseline")})
+    summary = find_run(str(tmp_path / "old"), "one").model_copy(
+        update={
+            "store": str(tmp_path / "old"),
+            "report": str(folder / "report.html"),
+            "stages": {"baseline": there},
+        }
+    )
+    (folder / "run.json").write_bytes(seal(summary))
     store = (tmp_path / "old").rename(tmp_path / "new")
     show(store=str(store))
     assert f"report: {store}/runs/one/report.html" in capsys.readouterr().out
@@ -77,7 +81,8 @@ def test_a_moved_store_names_the_places_where_it_is_now(
     shown = json.loads(capsys.readouterr().out)
     assert shown["store"] == str(store)
     assert shown["report"] == f"{store}/runs/one/report.html"
-    assert shown["stages"] == {"baseline": {**stage, "model": f"{store}/runs/one/models/baseline"}}
+    model = {"model": f"{store}/runs/one/models/baseline"}
+    assert shown["stages"] == {"baseline": {**stage.model_dump(mode="json"), **model}}
     runs(store=str(store), as_json=True)
     assert json.loads(capsys.readouterr().out)["runs"] == [shown]
 
@@ -85,8 +90,8 @@ def test_a_moved_store_names_the_places_where_it_is_now(
 def test_a_changed_digit_is_damage_though_the_number_is_the_same(tmp_path: Path) -> None:
     file = finish_run(tmp_path, "one") / "run.json"
     summary = find_run(str(tmp_path), "one")
-    file.write_bytes(sealed({**summary, "seconds": 0.1 + 0.2}))
-    assert find_run(str(tmp_path), "one")["seconds"] == 0.30000000000000004
+    file.write_bytes(seal(summary.model_copy(update={"seconds": 0.1 + 0.2})))
+    assert find_run(str(tmp_path), "one").seconds == 0.30000000000000004
     file.write_text(file.read_text().replace("0.30000000000000004", "0.30000000000000005"))
     assert json.loads(file.read_text())["seconds"] == 0.30000000000000004
     with pytest.raises(BadInput, match="damaged"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.cards import bare_card
+from support.results import bare_scores
 
 from tasks.progress import counted
 from tasks.runs.model_card import Facts, model_card
@@ -19,16 +20,6 @@ from tasks.vision.trained_model import Architecture
 def facts(**card: Any) -> Facts:
     built = Architecture(network=Network(), image_size=32, outputs=1, mean=(0, 0, 0), std=(1, 1, 1))
     bare = bare_card(built, ["a", "b"], [["a"], ["b"]])
-    metrics = {
-        **dict.fromkeys(["accuracy", "accuracy_tta", "majority", "balanced_accuracy"], 0.5),
-        "images": 1,
-        "accuracy_interval": (0.4, 0.6),
-        "pr_auc": None,
-        "ece": 0.1,
-        "brier": 1.0,
-        "precision": {"a": 0.5, "b": 0.5},
-        "recall": {"a": 0.5, "b": 0.5},
-    }
     ref = Ref(kind="model", uri="x", sha256="0" * 64, size=1, digest="0" * 64)
     data = Description.model_construct(
         classes=["a", "b"],
@@ -46,7 +37,7 @@ def facts(**card: Any) -> Facts:
         card=bare.model_copy(update=card),
         model=ref,
         limits={},
-        scores={"metrics": metrics, "confusion": [[1, 0], [0, 0]], "confused": []},
+        scores=bare_scores(["a", "b"]),
         dataset=ref,
         data=data,
         start=None,

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 import pytest
 from support.command import Relevo
+from support.results import REF, bare_summary
 
 from flows.cli import prefect_server
-from flows.recipes.load import load_recipe
 from tasks.io.locations import local_data
 from tasks.monitoring import mlflow
 from tasks.progress import Event, listening
+from tasks.runs.publish import FinishedRun
 from tasks.store.addresses import without_secrets
 from tasks.store.base import StoreError
 from tasks.store.opening import open_store
+from tasks.vision.data.dataset import Description
 from tasks.vision.errors import BadInput
 
 SECRET = "me:TOPSECRET/with+slashes@"
@@ -68,18 +67,25 @@ def test_a_prefect_server_that_does_not_answer_is_named_without_secrets(
 
 def test_what_mlflow_says_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
-
-    def fail(address: str, *_: Any) -> None:
-        raise ConnectionError(f"API request to {address}/api/2.0 failed")
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{SECRET}host")
-    monkeypatch.setattr(mlflow, "_log", fail)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{SECRET}127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    finished = FinishedRun(
+        name="one",
+        recipe=load_recipe("digits"),
+        source="digits",
+        dataset=REF,
+        data=Description.model_construct(),
+        results={},
+        report=REF,
+        started=datetime.now(UTC),
+        flow_run=None,
+    )
     told: list[Event] = []
     with listening(told.append):
-        mlflow.track({}, load_recipe("digits"), {}, "store", datetime.now(UTC))
-    assert [event.message for event in told] == [
-        "not logged: API request to http://host/api/2.0 failed"
-    ]
+        mlflow.track(bare_summary("one"), finished, open_store("store"))
+    assert len(told) == 1
+    assert re.match("not logged: .*127.0.0.1.*9", told[0].message)
+    assert "TOPSECRET" not in told[0].message
 
 
 def test_the_command_line_repeats_no_secret(relevo: Relevo) -> None:

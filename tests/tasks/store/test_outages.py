@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +11,8 @@ import pytest
 from support.buckets import StartRelay
 from support.relay import Fault
 
-from tasks.cache.cached_task import Shelf
-from tasks.cache.records import Done, Work
+from tasks.cache.cache import Cache, Hit
+from tasks.cache.records import Work
 from tasks.io.checkpoints import Checkpoints
 from tasks.store import lease as leases
 from tasks.store.base import Unavailable
@@ -96,13 +95,10 @@ def test_who_waits_for_work_waits_for_the_server_too(
 def test_a_record_out_of_reach_is_no_miss(bucket: str, away: Away) -> None:
     store = open_store(f"s3://{bucket}")
     ref, work = store.put("model", b"weights"), Work("train", {"seed": 1})
-    shelf = Shelf(store=store.uri)
-    done = Done(ref=ref, ingredients=work.ingredients)
-    record = {"metadata": {"serializer": {"type": "json"}}, "result": done.model_dump_json()}
-    shelf.write_path(work.key, json.dumps(record).encode())
+    Cache(store).record(work, ref)
     away(2.0)
-    there = json.loads(shelf.read_path(work.key))["result"]
-    assert Done.model_validate_json(there) == done
+    with retry_for():
+        assert Cache(store).lookup(work) == Hit(ref)
 
 
 def test_a_checkpoint_that_the_server_does_not_take_ends_no_training(
