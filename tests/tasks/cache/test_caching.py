@@ -30,7 +30,7 @@ from tasks.cache.records import Work, read_record
 from tasks.io.documents import as_json, seal
 from tasks.runs.gc import collect
 from tasks.runs.verify import check_all
-from tasks.store.base import Ref, Unavailable
+from tasks.store.base import Ref, Unavailable, sha256_of
 from tasks.train import train
 from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import Targets

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 import pytest
 from support.command import Relevo
 from support.results import REF, bare_summary
 
 from flows.cli import prefect_server
+from flows.recipes.load import load_recipe
 from tasks.io.locations import local_data
 from tasks.monitoring import mlflow
 from tasks.progress import Event, listening
@@ -74,7 +78,7 @@ def test_what_mlflow_says_is_told_without_secrets(monkeypatch: pytest.MonkeyPatc
         recipe=load_recipe("digits"),
         source="digits",
         dataset=REF,
-        data=Description.model_construct(),
+        data=Description(image_size=8, classes=[], counts={}, duplicates=[], unreadable=[]),
         results={},
         report=REF,
         started=datetime.now(UTC),
