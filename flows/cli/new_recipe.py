@@ -6,13 +6,17 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from flows.cli.options import Flag, JsonOption
 from tasks.io.locations import local_data
 from tasks.vision.errors import BadInput
+
+if TYPE_CHECKING:
+    from tasks.vision.new_recipe.survey import Survey
+    from tasks.vision.recipe.recipe import Recipe
 
 
 def new_recipe(
@@ -43,68 +47,92 @@ def new_recipe(
     """
     from tasks.vision.data.sources import find_source
     from tasks.vision.new_recipe.draft import draft
-    from tasks.vision.new_recipe.survey import few, look
+    from tasks.vision.new_recipe.survey import survey
     from tasks.vision.recipe.parse import parse_recipe
-    from tasks.vision.text import is_utf8, printable
 
     file = output or Path(f"{_stem(folder)}.toml")
+    if positive == []:
+        raise BadInput(
+            "--positive: no class is named; expected one or more, as in --positive cherry"
+        )
+    _check_names(folder, file, force)
+    source = find_source(local_data(folder))
+    if source.path is None:
+        raise BadInput(f"{folder!r} has a recipe of its own: relevo run {folder}")
+    found = survey(source.path)
+    text = draft(found, folder, positive or (), second)
+    recipe = parse_recipe(text, file.stem, {})
+    _write(file, text)
+    if as_json:
+        about = {
+            "recipe": str(file),
+            "pictures": {"train": found.train, "test": found.test},
+            "unread": found.unread,
+            "image_size": recipe.data.image_size,
+            "stages": list(recipe.stages),
+            "command": _command(file),
+        }
+        print(json.dumps(about))
+    else:
+        _print_warnings(found)
+        _print_summary(file, found, recipe)
+    return 0
+
+
+def _check_names(folder: str, file: Path, force: bool) -> None:
+    """Raise `BadInput` if the recipe can't name the folder or be written to the file."""
+    from tasks.vision.text import is_utf8, printable
+
     for name in (folder, str(file)):
         if not is_utf8(name):
             raise BadInput(
                 f"'{printable(name)}': expected a name in UTF-8, as a recipe is: rename it"
             )
-    if positive == []:
-        raise BadInput(
-            "--positive: no class is named; expected one or more, as in --positive cherry"
-        )
     if not file.name.lower().endswith(".toml"):
         raise BadInput(f"--output {printable(file)}: expected a name that ends in .toml")
     if file.is_dir() or not file.absolute().parent.is_dir():
         raise BadInput(f"--output {file}: expected a file's name in a folder that is there")
     if file.exists() and not force:
         raise BadInput(f"{file} is there already; --force overwrites it, -o FILE names another")
-    source = find_source(local_data(folder))
-    if source.path is None:
-        raise BadInput(f"{folder!r} has a recipe of its own: relevo run {folder}")
-    pictures = look(source.path)
-    text = draft(pictures, folder, positive or (), second)
-    recipe = parse_recipe(text, file.stem, {})
-    _write(file, text)
-    command = shlex.join(["relevo", "run", str(file)])
-    if as_json:
-        counts = {"train": pictures.train, "test": pictures.test}
-        about = {"image_size": recipe.data.image_size, "stages": list(recipe.stages)}
-        found = {"pictures": counts, "unread": pictures.unread}
-        print(json.dumps({"recipe": str(file), **found, **about, "command": command}))
-        return 0
-    if pictures.unread:
-        counted = ", ".join(
-            f"{count:,} {suffix}" for suffix, count in sorted(pictures.unread.items())
-        )
+
+
+def _print_warnings(found: Survey) -> None:
+    from tasks.vision.new_recipe.survey import small_classes
+    from tasks.vision.text import printable
+
+    if found.unread:
+        counted = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(found.unread.items()))
         print(
             f"left out, since no such picture can be read: {counted}; convert them to JPEG or move them "
             "away, or the run stops where they are more than data.max_unreadable",
             file=sys.stderr,
         )
-    if poor := few(pictures):
-        counted = ", ".join(f"{printable(label)} {count}" for label, count in poor.items())
+    if small := small_classes(found):
+        counted = ", ".join(f"{printable(label)} {count}" for label, count in small.items())
         print(f"few pictures in train; more would help: {counted}", file=sys.stderr)
+
+
+def _print_summary(file: Path, found: Survey, recipe: Recipe) -> None:
     print(
-        f"{file}: {len(pictures.train)} classes, {sum(pictures.train.values())} training and "
-        f"{sum(pictures.test.values())} test pictures"
+        f"{file}: {len(found.train)} classes, {sum(found.train.values())} training and "
+        f"{sum(found.test.values())} test pictures"
     )
     print(f"stages: {', '.join(recipe.stages)}")
     if scheme := recipe.scheme(next(iter(recipe.stages.values()))):
         print(f"the first finds {', '.join(scheme.targets)}; --positive names other classes")
     else:
-        print("with two classes one stage tells them apart; nothing is handed on")
-    print(f"now: {command}")
+        print("with two classes one stage tells them apart; nothing is transferred")
+    print(f"now: {_command(file)}")
     # Every draft has this stage, whatever the number of classes.
     print("then: relevo predict latest/all_classes MORE_PICTURES --csv seen.csv")
-    return 0
+
+
+def _command(file: Path) -> str:
+    return shlex.join(["relevo", "run", str(file)])
 
 
 def _stem(given: str) -> str:
+    """The name of a folder or archive without its suffix; "photos" where nothing is left."""
     from tasks.vision.data.archives import ARCHIVE_SUFFIXES
 
     name = given.rpartition("/")[2] if "://" in given else Path(given).resolve().name
@@ -113,7 +141,7 @@ def _stem(given: str) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    """The whole file or none of it."""
+    """Write the file atomically."""
     partial = file.with_name(f".{file.name}.partial")
     try:
         partial.write_text(text, "utf-8")

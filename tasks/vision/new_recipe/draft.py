@@ -1,31 +1,38 @@
-"""A recipe for a person's own pictures, drafted from their folders: what is there, what suits it.
+"""A recipe for a person's own pictures, drafted from a survey of their folders.
 
-The rules of thumb follow the built-in recipes: few images get a smaller network, more epochs and more
-validation; large pictures more pixels and one block of layers more.
+`draft.toml.jinja` has its text, and this module what fills it. The rules of thumb follow the built-in
+recipes: few images get a smaller network, more epochs and a larger share for validation; larger
+pictures get more pixels and one more block of layers.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from math import ceil
+from pathlib import Path
 from textwrap import wrap
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.new_recipe.survey import Survey
 from tasks.vision.recipe.names import good_name
+from tasks.vision.recipe.to_toml import toml_value
 from tasks.vision.text import printable
 
+TEMPLATE = Path(__file__).with_name("draft.toml.jinja")
 WIDTH = 96  # of the lines that list the classes
-COMMENTS = 38  # the column where comments begin
+COMMENT_COLUMN = 38
+COMMENT = "  # "
 
-Line = tuple[str, str]  # a setting and its comment
+Schemes = dict[str, dict[str, list[str]]]  # scheme -> target -> classes
 
 
 def draft(
-    pictures: Survey, source: str, positive: Sequence[str] = (), second: str | None = None
+    survey: Survey, source: str, positive: Sequence[str] = (), second: str | None = None
 ) -> str:
-    """A recipe's TOML: a detector, what it hands on, and all classes from scratch; each line explained.
+    """Write a recipe's TOML, each line explained: a detector, what it transfers to, and all classes.
 
     Args:
         source: the recipe's data.source.
@@ -35,64 +42,59 @@ def draft(
     Raises:
         BadInput: a class that is not there, or too few pictures or classes to learn from.
     """
-    classes = list(pictures.train)
-    _check_counts(pictures, printable(source))
+    classes = list(survey.train)
+    _check_counts(survey, printable(source))
     for name in (*positive, *([second] if second else [])):
         if name not in classes:
             raise BadInput(f"class {name!r}{nearest(name, classes)}")
+    schemes: Schemes
     if len(classes) == 2:
         _check_no_choice(positive, second)
-        return joined(_head(pictures, source, classes), _defaults(pictures), _only_stage())
-    by_count = sorted(classes, key=lambda name: -pictures.train[name])
-    found = list(dict.fromkeys(positive)) or by_count[:1]
-    others = [name for name in by_count if name not in found]
-    if not others:
-        raise BadInput(f"--positive names all {len(classes)} classes; leave one out as the rest")
-    if second in found or (second and len(others) == 1):
-        raise BadInput(
-            f"--second {second!r}: expected a class beside {', '.join(found)} that leaves a rest"
-        )
-    lines = _head(pictures, source, found)
-    after = second or others[0]
-    target = _free_name(" or ".join(found), [])
-    then = _free_name(after, [target])
-    rest = next(name for name in ("other", "rest", "none") if name not in (target, then))
-    schemes = _scheme("detector", {target: found}, rest)
-    stages = stage("baseline", _detector("detector"))
-    # Of three classes "this, that or another" are all; of two others, nothing would be left.
-    three = second is not None or (len(classes) > 3 and len(others) > 1)
-    if three:
-        schemes += _scheme("two", {target: found, then: [after]}, rest)
-        stages += stage("transfer", _head_on("baseline", "two"))
-    stages += stage("all_classes", SMOOTHED, "from scratch: the next ones are compared with it")
-    stages += stage("all_classes_from_baseline", _head_on("baseline", None))
-    if three:
-        stages += stage("all_classes_from_transfer", [*_fine_tuned("transfer"), *SMOOTHED])
-    return joined(lines, schemes, _defaults(pictures), stages)
+        schemes, rest = {}, ""
+        what = f"{' or '.join(classes)} (nothing is transferred)"
+    else:
+        found, others = _choose(survey, positive, second)
+        # Of three classes "this, that or another" are all; of two others, nothing would be left.
+        two = second is not None or (len(classes) > 3 and len(others) > 1)
+        schemes, rest = _schemes(found, second or others[0], two)
+        what = f"{' or '.join(found)}, and all classes"
+    total, tests = sum(survey.train.values()), sum(survey.test.values())
+    counts = ", ".join(f"{printable(name)} {count}" for name, count in survey.train.items())
+    summary = f"{total} training and {tests} test pictures of {len(classes)} classes: {counts}"
+    return _render(
+        summary=wrap(summary, WIDTH),
+        description=f"Own pictures: {what}",
+        source=source,
+        schemes=schemes,
+        rest=rest,
+        side=survey.side,
+        image_size=_image_size(survey),
+        shift=_image_size(survey) // 16,
+        widths=_widths(survey),
+        validation=_validation(total),
+        batch_size=_batch_size(total),
+        steps=_steps(total),
+        epochs=_epochs(total),
+    )
 
 
-def _check_counts(pictures: Survey, given: str) -> None:
-    classes, total = len(pictures.train), sum(pictures.train.values())
+def _check_counts(survey: Survey, given: str) -> None:
+    classes, total = len(survey.train), sum(survey.train.values())
     if classes < 2:
         raise BadInput(
-            f"{given}: train and test hold one class, {next(iter(pictures.train))!r}; expected two or more: "
+            f"{given}: train and test hold one class, {next(iter(survey.train))!r}; expected two or more: "
             "add a folder train/CLASS and test/CLASS for another"
         )
-    poor = min(pictures.train, key=lambda name: pictures.train[name])
-    if pictures.train[poor] < 2 or round(total * _validation(total)) < classes:
+    poor = min(survey.train, key=lambda name: survey.train[name])
+    if survey.train[poor] < 2 or round(total * _validation(total)) < classes:
         raise BadInput(
-            f"{given}: class {poor!r} has {pictures.train[poor]} in train, all classes together "
+            f"{given}: class {poor!r} has {survey.train[poor]} in train, all classes together "
             f"{total}; expected 5 or more pictures of each: add some"
         )
 
 
-def _free_name(classes: str, taken: Sequence[str]) -> str:
-    """What a target is called: as its classes, where that is short enough and not yet taken."""
-    return next(each for each in (good_name(classes), "found", "next") if each not in ["", *taken])
-
-
 def _check_no_choice(positive: Sequence[str], second: str | None) -> None:
-    """`BadInput` where a person chooses classes and there is nothing to choose."""
+    """Raise `BadInput` if a person chooses between two classes: there is nothing to choose."""
     for option, value in (("--positive", " ".join(positive)), ("--second", second)):
         if value:
             raise BadInput(
@@ -101,17 +103,49 @@ def _check_no_choice(positive: Sequence[str], second: str | None) -> None:
             )
 
 
-# What suits so many pictures of such a size
+def _choose(
+    survey: Survey, positive: Sequence[str], second: str | None
+) -> tuple[list[str], list[str]]:
+    """Choose the classes that the detector finds; return them and the others, most pictures first."""
+    by_count = sorted(survey.train, key=lambda name: -survey.train[name])
+    found = list(dict.fromkeys(positive)) or by_count[:1]
+    others = [name for name in by_count if name not in found]
+    if not others:
+        raise BadInput(f"--positive names all {len(by_count)} classes; leave one out as the rest")
+    if second in found or (second and len(others) == 1):
+        raise BadInput(
+            f"--second {second!r}: expected a class beside {', '.join(found)} that leaves a rest"
+        )
+    return found, others
 
 
-def _image_size(pictures: Survey) -> int:
-    return 32 if pictures.side < 48 else 64 if pictures.side < 80 else 96
+def _schemes(found: list[str], after: str, two: bool) -> tuple[Schemes, str]:
+    """Name the targets of the detector and, with `two`, of the stage after it; and their rest."""
+    target = _free_name(" or ".join(found), [])
+    then = _free_name(after, [target])
+    rest = next(name for name in ("other", "rest", "none") if name not in (target, then))
+    schemes: Schemes = {"detector": {target: found}}
+    if two:
+        schemes["two"] = {target: found, then: [after]}
+    return schemes, rest
 
 
-def _widths(pictures: Survey) -> list[int]:
-    total = sum(pictures.train.values())
+def _free_name(classes: str, taken: Sequence[str]) -> str:
+    """Name a target after its classes, where that is short enough and not yet taken."""
+    return next(each for each in (good_name(classes), "found", "next") if each not in ["", *taken])
+
+
+# Rules of thumb for this many pictures of this size
+
+
+def _image_size(survey: Survey) -> int:
+    return 32 if survey.side < 48 else 64 if survey.side < 80 else 96
+
+
+def _widths(survey: Survey) -> list[int]:
+    total = sum(survey.train.values())
     widths = [16, 32, 64] if total < 2000 else [32, 64, 128] if total < 20000 else [64, 256, 256]
-    return widths if _image_size(pictures) == 32 else [*widths, widths[-1]]
+    return widths if _image_size(survey) == 32 else [*widths, widths[-1]]
 
 
 def _epochs(total: int) -> int:
@@ -127,154 +161,30 @@ def _batch_size(total: int) -> int:
 
 
 def _steps(total: int) -> int:
-    """How many full batches there are in an epoch, of what validation leaves."""
+    """Number of full batches per epoch, of the images that validation leaves."""
     return max(1, (total - ceil(total * _validation(total))) // _batch_size(total))
 
 
-# The lines, each a setting and what it means
-
-SMOOTHED: list[Line] = [
-    ("label_smoothing = 0.2", "do not be too sure; nothing starts from this one")
-]
-COMPARED = [
-    "# Beside each stage that starts from another, two controls are trained to compare it with: the",
-    "# same network from scratch, and the same head on a frozen random one. controls = false: without.",
-]
-ALONE = [
-    "# With two classes one stage learns all that there is to tell apart: nothing is handed on, and",
-    "# nothing is compared with it. A third class makes a chain of stages.",
-]
-
-
-def _head(pictures: Survey, source: str, found: Sequence[str]) -> list[str]:
-    total, tests = sum(pictures.train.values()), sum(pictures.test.values())
-    size = _image_size(pictures)
-    counted = ", ".join(f"{printable(name)} {count}" for name, count in pictures.train.items())
-    about = (
-        f"{total} training and {tests} test pictures of {len(pictures.train)} classes: {counted}"
+def _render(**values: Any) -> str:
+    """Fill the template; `toml` is its filter for a value."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=select_autoescape(),  # of HTML, which this is not
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
-    alone = len(pictures.train) == 2
-    what = " or ".join(found) + (" (nothing is handed on)" if alone else ", and all classes")
-    return [
-        *(f"# {line}" for line in wrap(about, WIDTH)),
-        "# Train it with: relevo run THIS_FILE   Look first, at what and for how long: relevo plan",
-        *(ALONE if alone else COMPARED),
-        f"description = {quoted('Own pictures: ' + what)}",
-        "",
-        "[data]",
-        *commented(
-            [
-                (
-                    f"source = {quoted(source)}",
-                    "relative to where relevo runs; --data overrides it",
-                ),
-                (
-                    f"image_size = {size}",
-                    f"pixels a side: more show more and cost more (yours: {pictures.side})",
-                ),
-                (
-                    f"validation = {_validation(total)}",
-                    "share of train kept for choosing; test is for the end",
-                ),
-                ("max_unreadable = 0.01", "share of files that may be damaged; they are named"),
-            ]
-        ),
-    ]
+    environment.filters["toml"] = toml_value
+    text = environment.get_template(TEMPLATE.name).render(values)
+    # Not splitlines: a class may be called by some of the characters that it splits at.
+    return "\n".join(map(_align, text.split("\n")))
 
 
-def _scheme(name: str, targets: dict[str, list[str]], rest: str) -> list[str]:
-    listed = ", ".join(
-        f"{quoted(target)} = {quoted_list(names)}" for target, names in targets.items()
-    )
-    lines = [
-        (f"targets = {{ {listed} }}", "a target and the classes that count as it"),
-        (f"rest = {quoted(rest)}", "every other class"),
-    ]
-    return ["", f"[labels.{name}]  # how classes become targets of a stage", *commented(lines)]
-
-
-def _defaults(pictures: Survey) -> list[str]:
-    total = sum(pictures.train.values())
-    lines = [
-        (
-            f"network = {{ widths = {_widths(pictures)} }}",
-            "channels of its blocks; wider learns more, slower",
-        ),
-        (
-            f"batch_size = {_batch_size(total)}",
-            f"pictures a step, so that an epoch has {_steps(total)}",
-        ),
-        ("flip = true", "learn mirror images too; false for letters, digits, signs"),
-        (f"shift = {_image_size(pictures) // 16}", "pixels that pictures are moved by at random"),
-        ('restore = "best"', 'the epoch that is best on validation; or "last"'),
-    ]
-    return [
-        "",
-        "[defaults]  # of every stage that does not say otherwise",
-        *commented(
-            [
-                *lines,
-                (f"epochs = {_epochs(total)}", "passes over the pictures; few pictures need more"),
-            ]
-        ),
-    ]
-
-
-def _only_stage() -> list[str]:
-    return stage("all_classes", [('labels = "all"', "both classes; all layers learn from scratch")])
-
-
-def _detector(labels: str) -> list[Line]:
-    return [
-        (f"labels = {quoted(labels)}", "a scheme; with no start, all layers learn from scratch")
-    ]
-
-
-def _head_on(start: str, labels: str | None) -> list[Line]:
-    chosen = [(f"labels = {quoted(labels)}", "a scheme; left out: all classes")] if labels else []
-    return [
-        (f"start = {quoted(start)}", "what that stage has learnt is handed on"),
-        *chosen,
-        ('train = "head"', "and frozen: only a new last layer learns"),
-        ("epochs = 30", "of the last layer alone; they take seconds"),
-        ('features = "every layer"', "what it sees of the frozen network"),
-    ]
-
-
-def _fine_tuned(start: str) -> list[Line]:
-    return [
-        (f"start = {quoted(start)}", "what that stage has learnt is handed on"),
-        ('train = "head then all"', "a new last layer first, then all layers"),
-        ("head_epochs = 10", "of the last layer alone"),
-    ]
-
-
-def stage(name: str, lines: Sequence[Line], about: str = "") -> list[str]:
-    """A stage's table, after an empty line."""
-    return ["", f"[stages.{name}]{'  # ' + about if about else ''}", *commented(lines)]
-
-
-def joined(*parts: Sequence[str]) -> str:
-    """The text of a file of so many lines."""
-    return "\n".join([line for part in parts for line in part]) + "\n"
-
-
-def commented(lines: Sequence[Line]) -> list[str]:
-    """Each setting with its comment beside it, or above it where it is long."""
-    out: list[str] = []
-    for setting, comment in lines:
-        if len(setting) < COMMENTS:
-            out.append(f"{setting:<{COMMENTS}}# {comment}")
-        else:
-            out += [f"# {comment}:", setting]
-    return out
-
-
-def quoted(value: str) -> str:
-    """A TOML string; JSON's, and the one character that JSON leaves and TOML forbids."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def quoted_list(values: Sequence[str]) -> str:
-    """A TOML list of strings."""
-    return f"[{', '.join(map(quoted, values))}]"
+def _align(line: str) -> str:
+    """Move a setting's comment to its column, or above a setting that reaches past it."""
+    setting, mark, comment = line.rpartition(COMMENT)
+    if not mark or line.startswith(("#", "[")):
+        return line
+    if len(setting) < COMMENT_COLUMN:
+        return f"{setting:<{COMMENT_COLUMN}}# {comment}"
+    return f"# {comment}:\n{setting}"

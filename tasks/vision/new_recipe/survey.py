@@ -1,4 +1,4 @@
-"""What lies in a person's folders of pictures: classes, counts, sizes; nothing is decoded."""
+"""A survey of a person's folders of pictures: classes, counts, sizes; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -24,19 +24,26 @@ from tasks.vision.data.image_folder import (
 from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
 
-LOOKED_AT = 200  # pictures whose size is read
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # no others: some start programs
-FEW = 20  # training pictures of a class, below which a person is warned
+SAMPLE = 200  # pictures whose size is read
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "GIF",
+    "BMP",
+    "TIFF",
+)  # no others: Pillow starts programs for some
+SMALL_CLASS = 20  # training pictures of a class; with fewer, a person is warned
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What lies under a --data address: pictures by class in train and test, and how large they are.
+    """Number of pictures by class in train and test, and how large they are.
 
     Attributes:
-        train, test: class -> how many pictures.
-        side: median of the shorter sides, in pixels; of it a square is cut.
-        unread: suffix -> how many photos of a format that can't be read; the others don't count them.
+        train, test: class -> number of pictures.
+        side: median of the shorter sides, in pixels; pictures are cropped to squares.
+        unread: suffix -> number of photos of a format that can't be read; train and test leave them out.
     """
 
     train: dict[str, int]
@@ -45,7 +52,7 @@ class Survey:
     unread: dict[str, int] = field(default_factory=dict)
 
 
-def look(path: Path) -> Survey:
+def survey(path: Path) -> Survey:
     """Count the pictures in a folder or archive, and read the sizes of some from their headers.
 
     Raises:
@@ -63,7 +70,7 @@ def look(path: Path) -> Survey:
             for name, split in zip(SPLITS, (train, test), strict=True)
         )
         names = [f"{root}train/{label}/{name}" for label in train for name in train[label]]
-        some = names[:: max(1, len(names) // LOOKED_AT)]
+        some = names[:: max(1, len(names) // SAMPLE)]
         sides = [side for _, file in contents.read(some) if (side := _shorter_side(file))]
         if not sides:
             raise BadInput(
@@ -76,15 +83,15 @@ def look(path: Path) -> Survey:
 def _readable(
     contents: Contents, split: str, classes: dict[str, list[str]]
 ) -> dict[str, list[str]]:
-    """The classes of a split without the photos of formats that can't be read."""
-    kept = {label: list(filter(is_image, names)) for label, names in classes.items()}
-    if empty := [label for label, names in kept.items() if not names]:
+    """Leave the photos of formats that can't be read out of a split's classes."""
+    readable = {label: list(filter(is_image, names)) for label, names in classes.items()}
+    if empty := [label for label, names in readable.items() if not names]:
         folder = f"{split}/{empty[0]}"
         raise BadInput(
             f"{contents.given} has no picture that can be read in {printable(folder)}, only such as "
             f"{printable(classes[empty[0]][0])}; expected .png, .jpg or such: convert them to JPEG"
         )
-    return kept
+    return readable
 
 
 def _counts(files: dict[str, list[str]]) -> dict[str, int]:
@@ -108,15 +115,15 @@ def _check_splits(contents: Contents) -> None:
 
 
 def _shorter_side(file: bytes | str) -> int | None:
-    if isinstance(file, str):  # it can't be read; the run will say so
+    if isinstance(file, str):  # an error instead of bytes; the run will report it
         return None
     try:
         with Image.open(io.BytesIO(file), formats=FORMATS) as image:
             return min(image.size)
-    except Exception:  # on damaged bytes Pillow's readers raise nearly anything
+    except Exception:  # Pillow's readers raise nearly anything on damaged bytes
         return None
 
 
-def few(pictures: Survey) -> dict[str, int]:
-    """The classes with so few training pictures that a person should know."""
-    return {label: count for label, count in pictures.train.items() if count < FEW}
+def small_classes(found: Survey) -> dict[str, int]:
+    """Return the classes with fewer than SMALL_CLASS training pictures, and their number."""
+    return {label: count for label, count in found.train.items() if count < SMALL_CLASS}
