@@ -14,10 +14,10 @@ from tasks.vision.recipe.recipe import Recipe
 
 
 def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a built-in recipe by name, or a TOML file by path, with `settings` laid over it.
+    """Load a built-in recipe by its name, or a TOML file by its path.
 
     Args:
-        settings: dotted key -> value, e.g. {"stages.baseline.epochs": 3}.
+        settings: dotted key -> value, e.g. {"stages.baseline.epochs": 3}; they override the recipe.
 
     Raises:
         BadInput: no such recipe, not TOML, or a key or value that a recipe can't have.
@@ -31,7 +31,7 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
         return parse_recipe(builtin[given].read_text("utf-8"), given, settings or {})
     try:
         is_file, there = Path(given).is_file(), Path(given).exists()
-    except OSError as error:  # too long, or in a folder that one may not enter
+    except OSError as error:  # too long, or in a folder without permission
         raise BadInput(
             f"recipe {given!r} can't be a path ({error.strerror}); expected {', '.join(builtin)}, "
             "or the path of a .toml file"
@@ -50,7 +50,7 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
             ) from None
     elif there:
         raise BadInput(
-            f"recipe {given!r} is no TOML file; give your images as --data: "
+            f"recipe {given!r} is not a TOML file; give your images as --data: "
             f"relevo run RECIPE --data {given}"
         )
     else:

@@ -1,1 +1,1 @@
-"""Recipes: what they may say, read and written."""
+"""Recipes: their schema, parsing and writing."""

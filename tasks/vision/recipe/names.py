@@ -1,30 +1,30 @@
-"""What a recipe's names may hold: they stand in file names, tables and figures."""
+"""Names in a recipe, which also appear in file names, tables and figures: valid ones, and mending."""
 
 from __future__ import annotations
 
 import unicodedata
 
-LONGEST = 60  # characters, also in a stage's control and in files that are named after both
+LONGEST = 60  # characters; files are named after a stage and its control
 ALLOWED = f"1 to {LONGEST} characters, none of them a control character"
 
 
 def is_good_name(name: str) -> bool:
-    """Whether a label or a recipe may be called so: not blank, in bounds, nothing that breaks a line."""
+    """True if the name is not blank, at most 60 characters, without control characters."""
     return bool(name.strip()) and len(name) <= LONGEST and name == visible(name)
 
 
 def clipped(name: str) -> str:
-    """A name of any length and kind, quoted, as it can stand in a message."""
+    """Quote a name for a message, shortened if it is long."""
     return repr(name if len(name) <= LONGEST else f"{name[:20]}…")
 
 
 def good_name(text: str) -> str:
-    """The good name nearest to a text; empty where nothing of it can be shown."""
+    """Return the good name nearest to a text; empty if none of its characters can be shown."""
     text = text if is_good_name(text) else " ".join(visible(text).split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1].rstrip()}…"
 
 
 def visible(text: str) -> str:
-    """A text with a space for each character that no line can show."""
-    broken = ("Cc", "Cs", "Zl", "Zp")  # controls, halves of characters, ends of lines
-    return "".join(" " if unicodedata.category(each) in broken else each for each in text)
+    """Replace each character that a line can't show by a space."""
+    hidden = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, ends of lines
+    return "".join(" " if unicodedata.category(each) in hidden else each for each in text)

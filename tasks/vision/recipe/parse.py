@@ -1,4 +1,4 @@
-"""Reading a recipe: from TOML, with settings laid over it, faults in one line."""
+"""Parsing a recipe: TOML with settings that override it; faults are reported in one line."""
 
 from __future__ import annotations
 
@@ -22,12 +22,20 @@ RENAMED_KINDS = {"fast": "airbench", "classroom": "simple_cnn"}
 
 
 def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
-    """Turn TOML into a recipe; `[defaults]` holds for every stage that does not say otherwise."""
+    """Parse TOML into a recipe; `[defaults]` holds for every stage that does not say otherwise.
+
+    Args:
+        name: of the recipe, unless the TOML has one.
+        settings: dotted key -> value; they override the TOML.
+
+    Raises:
+        BadInput: not TOML, or a key or value that a recipe can't have.
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"recipe {name!r} is not TOML: {error}; mend it there") from None
-    # Settings of defaults first, so that one for a stage has the last word.
+        raise BadInput(f"recipe {name!r} is not TOML: {error}; correct it there") from None
+    # Settings of defaults first, so that one for a stage overrides them.
     for path, value in sorted(
         settings.items(), key=lambda item: item[0].split(".")[0] != "defaults"
     ):
@@ -38,61 +46,60 @@ def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
             f"recipe {name!r}: defaults = {defaults!r}: expected a table of keys and values"
         )
     if isinstance(stages, dict):
-        table["stages"] = {key: _laid_over(defaults, stage) for key, stage in stages.items()}
+        table["stages"] = {key: _merge(defaults, stage) for key, stage in stages.items()}
     try:
         recipe = Recipe.model_validate({"name": name, **table})
     except ValidationError as error:
         raise BadInput(f"recipe {name!r}: {_first_line(error, defaults, stages)}") from None
-    _refuse_idle(recipe, stages, table.get("labels", {}))
+    _refuse_unused(recipe, stages, table.get("labels", {}))
     return recipe
 
 
-def _laid_over(below: dict[str, Any], above: Any) -> Any:
-    """`above` with what it leaves out taken from `below`, tables within tables too."""
-    if not isinstance(above, dict):
-        return above
-    tables = [key for key in above if isinstance(below.get(key), dict)]
-    return {**below, **above, **{key: _laid_over(below[key], above[key]) for key in tables}}
+def _merge(defaults: dict[str, Any], stage: Any) -> Any:
+    """Return `stage` with what it leaves out taken from `defaults`, nested tables too."""
+    if not isinstance(stage, dict):
+        return stage
+    tables = [key for key in stage if isinstance(defaults.get(key), dict)]
+    return {**defaults, **stage, **{key: _merge(defaults[key], stage[key]) for key in tables}}
 
 
-def _refuse_idle(recipe: Recipe, stages: dict[str, Any], schemes: dict[str, Any]) -> None:
-    """`BadInput` for a setting that a stage or scheme states itself and that can't change anything."""
+def _refuse_unused(recipe: Recipe, stages: dict[str, Any], schemes: dict[str, Any]) -> None:
+    """Raise `BadInput` for a setting without effect that a stage or scheme states itself."""
     for name, given in schemes.items():
-        if idle := sorted(recipe.labels[name].unused_settings() & given.keys()):
+        if unused := sorted(recipe.labels[name].unused_settings() & given.keys()):
             raise BadInput(
-                f"recipe {recipe.name!r}: labels.{name}.{idle[0]} has no effect without limits; "
+                f"recipe {recipe.name!r}: labels.{name}.{unused[0]} has no effect without limits; "
                 "remove it"
             )
     for name, given in stages.items():
         stage = recipe.stages[name]
-        if idle := sorted(stage.unused_settings() & given.keys()):
+        if unused := sorted(stage.unused_settings() & given.keys()):
             start = f"starts from {stage.start!r}" if stage.start else "starts from nothing"
             raise BadInput(
-                f"recipe {recipe.name!r}: stages.{name}.{idle[0]} has no effect, since the stage "
+                f"recipe {recipe.name!r}: stages.{name}.{unused[0]} has no effect, since the stage "
                 f"{start} and trains {stage.train!r}; remove it"
             )
 
 
 def _assign(table: dict[str, Any], path: str, value: Any) -> None:
-    """Set a dotted key; its table must be one that a recipe can have."""
+    """Set the value at a dotted key, in a table that a recipe can have."""
     *parents, last = path.split(".")
     if "" in {*parents, last}:
         raise BadInput(f"--set {path}: a key is empty; expected e.g. stages.baseline.epochs")
-    here = table
     for depth, key in enumerate(parents):
-        known = [*here, *_may_begin(parents[:depth])]
+        known = [*table, *_may_add(parents[:depth])]
         if key not in known:
             raise BadInput(f"--set {path}: {key!r}{_hint(key, known)}")
-        here = here.setdefault(key, {})
-        if not isinstance(here, dict):
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
             raise BadInput(f"--set {path}: {key!r} is a value, not a table; leave out {last!r}")
     if not parents and last not in Recipe.model_fields:
         raise BadInput(f"--set {path}: {last!r}{nearest(last, Recipe.model_fields)}")
-    here[last] = value
+    table[last] = value
 
 
-def _may_begin(where: list[str]) -> list[str]:
-    """The keys that a setting may begin in the table at `where`: no stage or scheme, whose names are free."""
+def _may_add(where: list[str]) -> list[str]:
+    """Keys that a setting may add to the table at `where`; not stages and schemes, whose names are free."""
     if not where:
         return [*Recipe.model_fields, "defaults"]
     return _keys_at(where) if len(where) > 1 or where == ["defaults"] else []
@@ -100,7 +107,7 @@ def _may_begin(where: list[str]) -> list[str]:
 
 def _first_line(error: ValidationError, defaults: dict[str, Any], stages: dict[str, Any]) -> str:
     """Describe the first fault in one line, with the right name beside the wrong one."""
-    # A misspelt key also makes the right one missing: name the misspelling.
+    # A misspelt key also makes the right one missing: report the misspelling.
     faults = error.errors()
     first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     where = [str(part) for part in first["loc"]]
@@ -127,16 +134,18 @@ def _hint(key: str, known: list[str]) -> str:
 
 
 def _holds(table: Any, path: list[str]) -> bool:
-    """True if the nested tables of `table` have a value at `path`."""
+    """True if the nested tables of `table` have a value at `path`, which may lead into a list there."""
     for key in path:
-        if not isinstance(table, dict) or key not in table:
+        if not isinstance(table, dict):
+            return True
+        if key not in table:
             return False
         table = table[key]
     return bool(path)
 
 
 def _keys_at(where: list[str]) -> list[str]:
-    """The keys that the table at `where` may have."""
+    """Keys that the table at `where` may have."""
     model: Any = Recipe
     if where and where[0] == "data":
         model = Data

@@ -1,7 +1,7 @@
 """A recipe: one data source, its label schemes, and a graph of stages.
 
-Strict on purpose: a key, stage or scheme that does not exist is refused with the nearest right
-name. Importing this module imports neither TensorFlow nor Prefect.
+A key, stage or scheme that does not exist is refused with the nearest right name. Importing this
+module imports neither TensorFlow nor Prefect.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Recipe(Strict):
     description: str = ""
     data: Data
     seed: int = Field(0, ge=0, lt=2**63, strict=True)
-    require_gpu: bool = Field(False, description="refuse to train on a processor")
+    require_gpu: bool = Field(False, description="refuse to train on a CPU")
     labels: dict[str, LabelScheme] = Field({})
     stages: dict[str, Stage]
 
@@ -44,7 +44,7 @@ class Recipe(Strict):
         for scheme in self.labels:
             if not is_good_name(scheme):
                 raise ValueError(f"labels.{clipped(scheme)}: use {ALLOWED}, for a scheme's name")
-        for stage in self.stages:  # it names files and keys
+        for stage in self.stages:  # files and keys are named after it
             if not (stage.isascii() and stage.isidentifier() and len(stage) <= LONGEST):
                 raise ValueError(
                     f"stage {clipped(stage)}: use a to z, digits and _ for a stage's name, at most "
@@ -101,7 +101,7 @@ class Recipe(Strict):
             )
 
     def with_max_epochs(self, most: int) -> Recipe:
-        """The same with no stage training for more than `most` epochs, and no head either."""
+        """Return the recipe with every stage's epochs and head_epochs limited to `most`."""
         stages = {
             name: stage.model_copy(
                 update={
@@ -114,10 +114,11 @@ class Recipe(Strict):
         return self.model_copy(update={"stages": stages})
 
     def ordered(self, only: Iterable[str] = ()) -> dict[str, Stage]:
-        """Stages in graph order, parents first; with `only`, those and what they start from.
+        """Return the stages in graph order, parents first; with `only`, those and what they start from.
 
         Raises:
-            BadInput: a name in `only` is no stage. ValueError: the starts form a cycle.
+            BadInput: a name in `only` is no stage.
+            ValueError: the starts form a cycle.
         """
         wanted = list(only) or list(self.stages)
         order: dict[str, Stage] = {}
@@ -138,11 +139,11 @@ class Recipe(Strict):
         return order
 
     def network(self, stage: Stage) -> Network:
-        """The network of a stage: its own from scratch, else that of what it starts from."""
+        """Return the network of a stage: its own from scratch, else that of the stage it starts from."""
         while stage.start is not None:
             stage = self.stages[stage.start]
         return stage.network
 
     def scheme(self, stage: Stage) -> LabelScheme | None:
-        """The stage's label scheme; None stands for the data's own classes."""
+        """Return the stage's label scheme; None stands for the data's own classes."""
         return None if stage.labels == "all" else self.labels[stage.labels]

@@ -1,7 +1,4 @@
-"""The tables of a recipe: its data, label schemes, networks and stages, each with its bounds.
-
-Strict on purpose: a key that does not exist, or a value of another type, is refused.
-"""
+"""The tables of a recipe: its data, label schemes, networks and stages, each with its bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from tasks.vision.errors import nearest
 from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
-SMALLEST = 16  # pixels of an image's side
+SMALLEST = 16  # pixels per side of an image
 Pixels = Annotated[int, Field(ge=SMALLEST, le=512, strict=True)]
 Width = Annotated[int, Field(ge=1, le=8192, strict=True)]  # a kernel between two of these is 2.4 GB
 Scale = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
@@ -26,11 +23,11 @@ class Strict(BaseModel):
 
 
 class Data(Strict):
-    """Where images come from and how they are cut."""
+    """Where images come from, and how they are prepared."""
 
     source: str = Field(description="digits, cifar10, or a folder or archive of images")
-    image_size: Pixels = Field(32, description="images become squares of this many pixels")
-    validation: float = Field(0.1, gt=0, lt=1, description="share of train kept for choosing")
+    image_size: Pixels = Field(32, description="pixels per side of the square images")
+    validation: float = Field(0.1, gt=0, lt=1, description="share of train held out for choosing")
     max_unreadable: float = Field(
         0.01, ge=0, lt=1, description="share of images that may be damaged"
     )
@@ -43,9 +40,11 @@ class LabelScheme(Strict):
         min_length=1, description="target: the classes that count as it"
     )
     rest: str | None = Field(None, description="the target of every other class")
-    limits: dict[str, Positive] = Field({}, description="target: at most so many training images")
+    limits: dict[str, Positive] = Field(
+        {}, description="target: its maximum number of training images"
+    )
     correct_priors: bool = Field(
-        True, description="learn how frequent the targets are without the limits"
+        True, description="learn the frequency of the targets without the limits"
     )
 
     @model_validator(mode="after")
@@ -62,7 +61,7 @@ class LabelScheme(Strict):
             for name in classes:
                 if name in taken:
                     raise ValueError(
-                        f"class {name!r} stands in {taken[name]!r} and {target!r}; keep one"
+                        f"class {name!r} is listed in {taken[name]!r} and {target!r}; keep one"
                     )
                 taken[name] = target
         if self.rest in self.targets:
@@ -76,16 +75,16 @@ class LabelScheme(Strict):
 
     @property
     def labels(self) -> list[str]:
-        """Target names in order, the rest last."""
+        """Names of the targets in order, the rest last."""
         return [*self.targets, *([self.rest] if self.rest else [])]
 
     def unused_settings(self) -> set[str]:
-        """The settings that say nothing about what this scheme does."""
+        """Names of the settings that have no effect in this scheme."""
         return set() if self.limits else {"correct_priors"}
 
 
 class Network(Strict):
-    """Which network a stage that starts from scratch builds."""
+    """The network that a stage builds from scratch."""
 
     kind: Literal["airbench", "simple_cnn"] = "airbench"
     widths: tuple[Width, ...] = Field((64, 256, 256), min_length=1, max_length=6)
@@ -93,7 +92,7 @@ class Network(Strict):
 
     @property
     def least_size(self) -> int:
-        """The smallest square image, in pixels, of which its convolutions and poolings leave something."""
+        """Pixels per side of the smallest image that its convolutions and poolings can process."""
         if self.kind == "airbench":
             return 2 ** len(self.widths) + 1
         size = 1
@@ -106,9 +105,9 @@ class Network(Strict):
 
 
 class ProgressiveResize(Strict):
-    """Progressive resizing: a stage's first epochs, on smaller images that cost less.
+    """Progressive resizing: a stage's first epochs use smaller images, which cost less.
 
-    The last epoch is always on images of full size, however many these are.
+    The last epoch always uses images of full size, even if `epochs` covers it.
     """
 
     epochs: Positive
@@ -124,34 +123,34 @@ class Stage(Strict):
     start: str | None = Field(None, description="the stage whose model this one starts from")
     train: Literal["all", "head", "head then all"] = "all"
     features: Literal["last layer", "every layer"] = Field(
-        "last layer", description="what a head trained alone sees of its frozen backbone"
+        "last layer", description="layers of the frozen backbone that a head trained alone sees"
     )
     network: Network = Field(default_factory=lambda: Network.model_validate({}))
     optimizer: Literal["muon", "sgd", "adam"] = "muon"
-    lr_scale: Scale = Field(1.0, description="factor on the optimizer's own learning rates")
+    lr_scale: Scale = Field(1.0, description="factor on the optimizer's learning rates")
     head_lr_scale: Scale = Field(1.0, description="the same for a head trained alone, by Adam")
     epochs: Positive = Field(
         8, description="passes over the data (30 where only a head is trained)"
     )
     progressive_resize: ProgressiveResize | None = Field(
-        None, description="first epochs on smaller images, which cost less"
+        None, description="first epochs on smaller images"
     )
-    head_epochs: Positive = Field(30, description="the head's own, before all, in 'head then all'")
+    head_epochs: Positive = Field(30, description="epochs of the head alone in 'head then all'")
     frozen_blocks: int = Field(
-        0, ge=0, le=5, strict=True, description="first blocks handed on that stay as they are"
+        0, ge=0, le=5, strict=True, description="first blocks of the start that stay frozen"
     )
     perturb: float = Field(
         0.0, ge=0, lt=1, description="share of new random weights mixed into the kernels that learn"
     )
-    batch_size: Positive = Field(2000, description="images a step; at most a tenth of the data")
+    batch_size: Positive = Field(2000, description="images per step; at most a tenth of the data")
     devices: int = Field(
         1, ge=1, le=64, strict=True, description="GPUs of one machine that share each batch"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     flip: bool = Field(True, description="mirror images in every other epoch")
-    shift: int = Field(2, ge=0, le=16, description="move images by up to so many pixels")
+    shift: int = Field(2, ge=0, le=16, description="largest random shift, in pixels")
     restore: Literal["last", "best"] = Field(
-        "last", description="which epoch's weights, by validation"
+        "last", description="epoch whose weights are restored at the end"
     )
     controls: bool = Field(
         True, description="also train the same from scratch and on random features"
@@ -167,15 +166,18 @@ class Stage(Strict):
 
     @property
     def random_backbone(self) -> bool:
-        """A control: a head on a frozen network that has learnt nothing."""
+        """True for a control whose head is trained on a frozen random network."""
         return self.start is None and self.train != "all"
 
     def controls_of(self, network: Network) -> dict[str, Stage]:
-        """What this stage is measured against: its network from scratch, its head on random features.
+        """Return the stages to compare this one with: from scratch, and a head on random features.
 
-        From scratch, for as many epochs as the stage trains all its layers. A head alone costs less
-        than one such pass, so its control from scratch gets one. A frozen random network can only
-        learn a head; it gets all the stage's epochs for that. `network` is the one handed on.
+        The control from scratch trains for as many epochs as the stage trains all its layers, or one
+        where the stage trains a head alone, which costs less than that. A frozen random network can
+        only learn a head, and does so for all epochs of the stage.
+
+        Args:
+            network: the one that the stage takes over from its start.
         """
         if self.start is None or not self.controls:
             return {}
@@ -188,21 +190,21 @@ class Stage(Strict):
         return {"scratch": scratch, "random": random}
 
     def settings_in_key(self) -> dict[str, Any]:
-        """The settings that can change this stage's result: names, limits of time and such left out."""
-        idle = {"start", "labels", "controls", "timeout_minutes"}
-        return self.model_dump(mode="json", exclude=idle | self.unused_settings())
+        """Return the settings that can change this stage's result, for its cache key."""
+        other = {"start", "labels", "controls", "timeout_minutes"}
+        return self.model_dump(mode="json", exclude=other | self.unused_settings())
 
     def unused_settings(self) -> set[str]:
-        """The settings that say nothing about what this stage trains."""
-        idle = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
+        """Names of the settings that have no effect in this stage."""
+        unused = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
         if self.train == "all":
-            idle |= {"head_lr_scale"}
-        if self.train != "head":  # fine-tuning moves the layers that such features come from
-            idle |= {"features"}
+            unused |= {"head_lr_scale"}
+        if self.train != "head":  # fine-tuning changes the layers that such features come from
+            unused |= {"features"}
         if self.train == "head":
-            # Its flip says whether answers may be averaged over mirror images.
-            idle |= {"lr_scale", "optimizer", "shift", "devices"}
-            idle |= {"progressive_resize", "frozen_blocks", "perturb"}
+            # flip has an effect: whether predictions are averaged over mirror images.
+            unused |= {"lr_scale", "optimizer", "shift", "devices"}
+            unused |= {"progressive_resize", "frozen_blocks", "perturb"}
         if self.train != "head then all":
-            idle |= {"head_epochs"}
-        return idle
+            unused |= {"head_epochs"}
+        return unused

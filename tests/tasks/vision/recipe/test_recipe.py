@@ -40,7 +40,7 @@ def refused(text: str, **settings: object) -> str:
     return message
 
 
-def test_a_good_recipe_is_read_in_graph_order() -> None:
+def test_parse_recipe_orders_stages_by_their_graph() -> None:
     recipe = parse_recipe(GOOD.replace("transfer", "a_first_by_name"), "mine", {})
     assert list(recipe.ordered()) == ["baseline", "a_first_by_name"]
     assert list(recipe.ordered(["baseline"])) == ["baseline"]
@@ -99,31 +99,31 @@ def test_the_exercise_limits_its_classes() -> None:
         (("[labels.car]", f"[labels.{'s' * 61}]"), "labels.'ssssssssssssssssssss…': use 1 to 60"),
     ],
 )
-def test_what_is_wrong_is_named(change: tuple[str, str], expected: str) -> None:
+def test_fault_is_named_in_one_line(change: tuple[str, str], expected: str) -> None:
     assert change[0] in GOOD
     assert expected in refused(GOOD.replace(*change))
 
 
 @pytest.mark.parametrize("name", ["", " ", "n" * 61, "../../../pwned", "a\\b", "a\nb", "a\x00b"])
-def test_a_recipe_is_called_by_a_name_of_one_line_that_is_no_path(name: str) -> None:
+def test_recipe_name_of_several_lines_or_with_a_path_is_refused(name: str) -> None:
     text = refused(GOOD, name=name)
     assert "name = '" in text
     assert "expected 1 to 60 characters" in text
     assert len(text) < 200
 
 
-def test_names_of_any_language_and_of_full_length_are_good() -> None:
+def test_names_of_any_language_and_of_full_length_are_valid() -> None:
     long = GOOD.replace("car = ", f'"{"車" * 60}" = ').replace("baseline", "b" * 60)
     assert parse_recipe(long, "n" * 60, {}).name == "n" * 60
     assert parse_recipe(GOOD, "mine", {"name": "año 2, “señales”"}).name == "año 2, “señales”"
 
 
 @pytest.mark.parametrize("text", ['[data]\nsource = "digits"', '[data]\nsource = "x"\n[stages]\n'])
-def test_a_recipe_without_stages_is_told_to_add_one(text: str) -> None:
+def test_recipe_without_stages_is_refused(text: str) -> None:
     assert refused(text) == "recipe 'mine': it has no stage to train; add a [stages.NAME]"
 
 
-def test_blocks_that_stay_frozen_leave_some_to_train() -> None:
+def test_frozen_blocks_leave_some_to_train() -> None:
     all_layers = GOOD.replace('train = "head"', "frozen_blocks = 2")
     assert parse_recipe(all_layers, "mine", {}).stages["transfer"].frozen_blocks == 2
     text = refused(all_layers.replace("= 2", "= 3"))
@@ -131,30 +131,30 @@ def test_blocks_that_stay_frozen_leave_some_to_train() -> None:
     assert "can keep 2 of its blocks frozen" in text
 
 
-def test_what_trains_from_scratch_is_not_perturbed() -> None:
+def test_controls_are_not_perturbed() -> None:
     tuned = GOOD.replace('train = "head"', "frozen_blocks = 1\nperturb = 0.5")
     one = parse_recipe(tuned, "mine", {}).stages["transfer"]
     assert (one.perturb, one.frozen_blocks) == (0.5, 1)
     assert all(control.perturb == 0 for control in one.controls_of(one.network).values())
 
 
-def test_a_head_needs_a_start() -> None:
+def test_head_needs_a_start() -> None:
     assert "needs a start" in refused(GOOD.replace('start = "baseline"\n', ""))
 
 
-def test_settings_lie_over_the_recipe() -> None:
+def test_settings_override_the_recipe() -> None:
     recipe = parse_recipe(GOOD, "mine", {"stages.baseline.epochs": 3, "defaults.batch_size": 7})
     assert recipe.stages["baseline"].epochs == 3
     assert [stage.batch_size for stage in recipe.stages.values()] == [7, 7]
 
 
-def test_the_epochs_of_a_head_are_its_own() -> None:
+def test_epochs_of_a_head_have_their_own_default() -> None:
     assert parse_recipe(GOOD, "mine", {}).stages["transfer"].epochs == 30
     changed = parse_recipe(GOOD, "mine", {"stages.transfer.epochs": 2}).stages["transfer"]
     assert changed.epochs == 2
 
 
-def test_tables_within_a_stage_are_laid_over_the_defaults_key_by_key() -> None:
+def test_tables_of_a_stage_override_the_defaults_key_by_key() -> None:
     defaults = '[defaults.network]\nkind = "simple_cnn"\nwidths = [8, 8]\n'
     recipe = parse_recipe(defaults + GOOD, "mine", {"stages.baseline.network.widths": [4, 4]})
     network = recipe.stages["baseline"].network
@@ -163,7 +163,7 @@ def test_tables_within_a_stage_are_laid_over_the_defaults_key_by_key() -> None:
     assert without.stages["baseline"].network.widths == (4,)
 
 
-def test_a_stage_is_measured_against_the_network_that_was_handed_on() -> None:
+def test_network_of_a_stage_is_that_of_its_start() -> None:
     recipe = parse_recipe(GOOD, "mine", {"stages.baseline.network.widths": [4, 5]})
     assert recipe.network(recipe.stages["transfer"]).widths == (4, 5)
 
@@ -186,12 +186,12 @@ def test_a_stage_is_measured_against_the_network_that_was_handed_on() -> None:
         ),
     ],
 )
-def test_a_setting_without_effect_is_refused(path: str, value: object, expected: str) -> None:
+def test_setting_without_effect_is_refused(path: str, value: object, expected: str) -> None:
     assert expected in refused(GOOD, **{path: value})
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 4])
-def test_a_built_in_recipe_may_be_cut_short(epochs: int) -> None:
+def test_built_in_recipe_can_be_cut_short(epochs: int) -> None:
     short = {"stages.baseline.epochs": epochs, "stages.ten_class.epochs": epochs}
     asked = load_recipe("cifar10", short)
     assert [asked.stages[name].epochs for name in ("baseline", "ten_class")] == [epochs] * 2
@@ -259,23 +259,25 @@ def test_old_network_kind_is_refused_with_its_new_name(table: str, old: str, new
     assert message == f"recipe 'mine': {path} = {old!r} is now called {new!r}"
 
 
-def test_fault_of_the_defaults_is_placed_there() -> None:
+def test_fault_in_the_defaults_is_reported_there() -> None:
     defaults = {"defaults.epochs": 0, "defaults.network.kind": "simple_cnn"}
     assert "mine': defaults.epochs = 0" in refused(GOOD, **defaults)
     assert "mine': stages.transfer.epochs = 0" in refused(
         GOOD, **{"defaults.epochs": 3, "stages.transfer.epochs": 0}
     )
+    widths = {"defaults.network": {"widths": [4, 0]}}
+    assert "mine': defaults.network.widths.1 = 0" in refused(GOOD, **widths)
     assert "defaults.network.kynd is not there" in refused(
         GOOD, **{"defaults.network": {"kynd": 1}}
     )
 
 
-def test_a_layer_too_wide_for_any_memory_is_refused() -> None:
+def test_layer_too_wide_for_any_memory_is_refused() -> None:
     widths = {"stages.baseline.network.widths": [32, 64, 100_000]}
     assert "less than or equal to 8192" in refused(GOOD, **widths)
 
 
-def test_a_network_for_one_size_of_image_takes_no_smaller_ones() -> None:
+def test_progressive_resize_of_a_network_for_one_image_size_is_refused() -> None:
     network = {"kind": "simple_cnn", "widths": [8, 8, 16]}
     resize = {"epochs": 2, "image_size": 24}
     settings = {"stages.baseline.network": network, "stages.baseline.progressive_resize": resize}
@@ -292,17 +294,17 @@ def test_a_network_for_one_size_of_image_takes_no_smaller_ones() -> None:
         ("seed.epochs", "is a value, not a table"),
     ],
 )
-def test_a_setting_that_is_not_there(path: str, expected: str) -> None:
+def test_unknown_setting_gets_the_nearest_name(path: str, expected: str) -> None:
     message = refused("seed = 1\n" + GOOD, **{path: 3})
     assert expected in message
 
 
-def test_unknown_recipes_get_the_nearest_name() -> None:
+def test_unknown_recipe_gets_the_nearest_name() -> None:
     with pytest.raises(BadInput, match="did you mean 'digits'"):
         load_recipe("digit")
 
 
-def test_a_scheme_maps_classes_onto_targets() -> None:
+def test_scheme_maps_classes_onto_targets() -> None:
     scheme = LabelScheme(
         targets={"car": ["automobile"], "truck": ["truck"]}, rest="other", limits={}
     )
@@ -340,13 +342,13 @@ def test_limits_take_the_first_of_each_target() -> None:
     assert everything.tolist() == [0, 1, 2, 3]
 
 
-def test_a_class_that_the_data_lacks_gets_the_nearest_name() -> None:
+def test_class_that_the_data_lacks_gets_the_nearest_name() -> None:
     scheme = LabelScheme(targets={"car": ["automobil"]}, rest="other", limits={})
     with pytest.raises(BadInput, match="did you mean 'automobile'"):
         apply_scheme(scheme, ["automobile", "bird"])
 
 
-def test_the_readmes_recipe_is_one() -> None:
+def test_recipe_of_the_readme_is_valid() -> None:
     readme = (ROOT / "flows/recipes/README.md").read_text("utf-8")
     found = re.search(r"```toml\n(\[data\].*?)```", readme, re.S)
     assert found
@@ -371,17 +373,17 @@ def test_values_that_make_no_sense_are_refused(path: str, value: object, expecte
     assert expected in refused(GOOD, **{path: value})
 
 
-def test_fine_tuning_sees_the_last_layer_alone() -> None:
+def test_features_of_fine_tuning_are_refused() -> None:
     text = GOOD.replace('train = "head"', 'train = "head then all"\nfeatures = "every layer"')
     assert "stages.transfer.features has no effect" in refused(text)
 
 
-def test_a_network_too_deep_for_its_images_is_refused() -> None:
+def test_network_too_deep_for_its_images_is_refused() -> None:
     deep = {"stages.baseline.network.kind": "airbench", "stages.baseline.network.widths": [4] * 5}
     assert "too small for the network airbench 4/4/4/4/4, which needs 33" in refused(GOOD, **deep)
 
 
-def test_a_recipe_that_may_not_be_read_is_refused_with_the_reason(
+def test_unreadable_recipe_is_refused_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "mine.toml"
@@ -389,7 +391,7 @@ def test_a_recipe_that_may_not_be_read_is_refused_with_the_reason(
     with pytest.raises(BadInput, match="give a UTF-8 TOML file"):
         load_recipe(str(path))
 
-    def refuse(*_: object) -> str:  # whoever runs the tests as root may read everything
+    def refuse(*_: object) -> str:  # root can read everything
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     monkeypatch.setattr(Path, "read_text", refuse)
