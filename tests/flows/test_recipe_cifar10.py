@@ -1,4 +1,4 @@
-"""A small budget on the real CIFAR-10, where its archive lies beside the checkout."""
+"""A small budget on the real CIFAR-10, if its archive is beside the checkout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ARCHIVE = ROOT.parent / "shared" / "data" / "cifar10-png.zip"
 @pytest.mark.skipif(
     not ARCHIVE.is_file(), reason="the CIFAR-10 archive is not beside this checkout"
 )
-def test_a_small_budget_beats_the_majority_on_real_photographs(
+def test_small_budget_beats_the_majority_on_real_photographs(
     relevo: Relevo, server: str, tmp_path: Path
 ) -> None:
     summary = relevo(
