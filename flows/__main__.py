@@ -1,4 +1,4 @@
-"""`relevo` and `python -m flows`: Ctrl-C ends them in a line, even while the rest is being imported."""
+"""Entry point of `relevo` and `python -m flows`: Ctrl-C ends it with one line, even during imports."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ except KeyboardInterrupt:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    # Nothing has begun yet; an exception could be raised anywhere in what is being imported.
+    # No exception: it would be raised somewhere inside an import.
     os.write(2, b"relevo: stopped\n")
     os._exit(128 + number)
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a shell's & ignores it
-    if usual:
+    default = (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )  # else ignored, as by a shell's &
+    if default:
         signal.signal(signal.SIGINT, _stop)
     from flows.cli.app import main as run
 
-    if usual:
+    if default:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     run()
 

@@ -63,7 +63,6 @@ ALSO = {
 }  # inside a function: whether TensorFlow sees the GPU, before work begins
 LIGHT = {"tasks.vision.training.state", "tasks.store.s3.blob_cache"}  # beside what is heavy
 LONG = {  # above 250 lines: what only they needed was folded in
-    "flows/cli/app.py",
     "tasks/store/base.py",
     "tasks/store/local.py",
     "tasks/store/s3/store.py",

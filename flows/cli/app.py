@@ -1,4 +1,4 @@
-"""The command line `relevo`: parse, call a flow, print."""
+"""The command line `relevo`: parse arguments, call a flow, print the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from flows.cli.options import (
     all_settings,
     strict,
 )
-from flows.cli.progress_bar import Follower
+from flows.cli.progress_bar import ProgressDisplay
 from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
 from flows.cli.tables import Output, print_run
@@ -45,15 +45,13 @@ from tasks.vision.text import printable
 
 app = App(
     name="relevo",
-    help="Train a chain of image classifiers and see what handing knowledge on is worth.\n\n"
+    help="Train chains of image classifiers and measure what transfer learning is worth.\n\n"
     "Example: relevo run digits",
     version=lambda: version("relevo"),
     suppress_keyboard_interrupt=False,
     default_parameter=Parameter(converter=strict),
 )
-app.register_install_completion_command(
-    help="Let the shell complete relevo's commands and options."
-)
+app.register_install_completion_command(help="Install shell completion of commands and options.")
 
 
 def run(
@@ -69,44 +67,41 @@ def run(
     lang: Literal["en", "es"] = "en",
     as_json: JsonOption = False,
 ) -> int:
-    """Train the stages of a recipe, or take them from the cache, and write the report.
+    """Train the stages of a recipe that are not cached, and write the report.
 
     Example: relevo run cifar10 --data photos.zip --set stages.baseline.epochs=3
 
     Parameters
     ----------
     refresh
-        Compute everything anew, whatever the cache holds.
+        Recompute everything, ignoring the cache.
     dispatch
-        Train here, or send every stage to the workers of the server that PREFECT_API_URL names.
+        Train in this process, or send each stage to workers of the Prefect server at PREFECT_API_URL.
     lang
-        The report's language: English or Spanish.
+        Language of the report: English or Spanish.
     """
     from flows.cli.prefect_server import quiet_prefect
 
-    where, settings = store_address(store), all_settings(set_, seed)
-    asked = _check(recipe, data, stage, settings)
-    if asked.require_gpu and dispatch == "inline":
+    address, settings = store_address(store), all_settings(set_, seed)
+    checked = _check(recipe, data, stage, settings)
+    if checked.require_gpu and dispatch == "inline":
         from tasks.vision.device import require_gpu
 
         require_gpu()
-    home = open_store(where)
-    home.check()
-    begin(home)
-    follower, begins = Follower(), Event("prefect", "starting")
-    with (
-        quiet_prefect(own_server=dispatch == "inline", starting=lambda: follower(begins)),
-        follower,
-    ):
+    opened = open_store(address)
+    opened.check()
+    begin(opened)
+    display, event = ProgressDisplay(), Event("prefect", "starting")
+    with quiet_prefect(own_server=dispatch == "inline", starting=lambda: display(event)), display:
         from flows.experiment import experiment
         from flows.parameters import recipe_parameters
         from tasks.progress import listening
 
-        with listening(follower):
+        with listening(display):
             summary = experiment(
                 **recipe_parameters(recipe),
                 data=data,
-                store=where,
+                store=address,
                 stages=stage,
                 settings=settings,
                 refresh=refresh,
@@ -131,57 +126,57 @@ def plan(
     refresh: Flag = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Say what a run would train, what is cached, and why; train nothing.
+    """Show what a run would train, what is cached, and why; train nothing.
 
     Example: relevo plan cifar10 --data photos.zip --set stages.baseline.epochs=3
 
     Parameters
     ----------
     refresh
-        As for run: nothing would be taken from the cache.
+        Plan for `relevo run --refresh`, which ignores the cache.
     """
     from tasks.cache.plan import plan_steps
 
-    where = store_address(store)
-    asked = _check(recipe, data, stage, all_settings(set_, seed))
-    steps = list(plan_steps(asked, data, where, stage or [], refresh=refresh))
+    address = store_address(store)
+    checked = _check(recipe, data, stage, all_settings(set_, seed))
+    steps = list(plan_steps(checked, data, address, stage or [], refresh=refresh))
     known = [step.seconds for step in steps if step.seconds is not None]
     if as_json:
         listed = {
             step.name: {"hit": step.hit, "reason": step.reason, "seconds": step.seconds}
             for step in steps
         }
-        print(json.dumps({"recipe": asked.name, "steps": listed, "seconds": sum(known)}))
+        print(json.dumps({"recipe": checked.name, "steps": listed, "seconds": sum(known)}))
         return 0
-    wide = max(len(step.name) for step in steps)
+    width = max(len(step.name) for step in steps)
     for step in steps:
-        takes = "" if step.hit or not step.seconds else f", about {duration(step.seconds)}"
+        estimate = "" if step.hit or not step.seconds else f", about {duration(step.seconds)}"
         state = "hit " if step.hit else "miss"
-        print(printable(f"{step.name:<{wide}}  {state}  {step.reason}{takes}"))
+        print(printable(f"{step.name:<{width}}  {state}  {step.reason}{estimate}"))
     if all(step.hit for step in steps):
         print("nothing to train")
     elif not any(known):
-        print("how long it takes can't be said: nothing like it was trained here before")
+        print("no time estimate: nothing comparable was trained in this store before")
     else:
-        guess = "" if len(known) == len(steps) else ", and what was never trained here before"
-        print(f"about {duration(sum(known))} of training{guess}")
+        rest = "" if len(known) == len(steps) else ", plus steps without an estimate"
+        print(f"about {duration(sum(known))} of training{rest}")
     return 0
 
 
 def _check(
     recipe: str, data: str | None, stages: list[str] | None, settings: dict[str, Any]
 ) -> Recipe:
-    """Refuse what can be refused before Prefect is imported and its server started."""
+    """Load the recipe and check the arguments before Prefect is imported and its server started."""
     from flows.recipes.load import load_recipe
     from tasks.vision.data.sources import find_source
 
-    asked = load_recipe(recipe, settings)
-    asked.ordered(stages or [])
-    find_source(local_data(data or asked.data.source))
-    return asked
+    loaded = load_recipe(recipe, settings)
+    loaded.ordered(stages or [])
+    find_source(local_data(data or loaded.data.source))
+    return loaded
 
 
-for command in (
+COMMANDS = (
     run,
     plan,
     new_recipe,
@@ -194,12 +189,13 @@ for command in (
     verify,
     gc,
     deploy,
-):
+)
+for command in COMMANDS:
     app.command(command)
 
 
 class Terminated(BaseException):
-    """SIGTERM, as an exception, so that what runs can end in order."""
+    """SIGTERM as an exception, so that a run can write its checkpoint."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -213,10 +209,10 @@ def main() -> None:
     sys.exit(_status(sys.argv[1:]))
 
 
-def _status(words: list[str]) -> int:
+def _status(arguments: list[str]) -> int:
     try:
         result = app(
-            words,
+            arguments,
             console=Output(),
             exit_on_error=False,
             print_error=False,
@@ -229,11 +225,11 @@ def _status(words: list[str]) -> int:
     except CycloptsError as error:
         return _refuse(" ".join(str(error).split()))
     except (KeyboardInterrupt, Terminated) as stop:
-        # Only what trains keeps how far it came.
-        then = "; the same command goes on from here" if words[:1] == ["run"] else ""
+        # Only training has checkpoints.
+        then = "; the same command resumes from here" if arguments[:1] == ["run"] else ""
         print(f"relevo: stopped{then}", file=sys.stderr)
         return 128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
-    except BrokenPipeError:  # whoever read the output has enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except BaseException as error:
@@ -243,11 +239,11 @@ def _status(words: list[str]) -> int:
             raise
         line = " ".join(str(error).split()) or type(error).__name__
         print(printable(f"relevo: the run failed: {without_secrets(line)}"), file=sys.stderr)
-        print("set RELEVO_TRACEBACK=1 to see where", file=sys.stderr)
+        print("set RELEVO_TRACEBACK=1 for a traceback", file=sys.stderr)
         return 1
 
 
 def _refuse(line: str) -> int:
-    # Whatever is quoted here may be an address with a password in it.
+    # The line may quote an address with a password.
     print(printable(f"relevo: {without_secrets(line)}"), file=sys.stderr)
     return 2

@@ -17,7 +17,7 @@ from tasks.vision.errors import BadInput
 from tasks.vision.export.formats import Format
 from tasks.vision.text import printable
 
-SHOWN = 20  # rows on standard output where a file holds them all
+MAX_ROWS = 20  # on standard output, where --csv writes them all
 
 
 def evaluate(
@@ -28,18 +28,18 @@ def evaluate(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Score a trained model on labelled images that it has never seen.
+    """Score a trained model on labelled images.
 
     Example: relevo evaluate latest/baseline --data photos
 
     Parameters
     ----------
     model
-        RUN/STAGE, e.g. latest/transfer, or the path of a run's folder models/STAGE.
+        RUN/STAGE, e.g. latest/transfer, or a path to runs/RUN/models/STAGE.
     data
         digits, cifar10, or a folder or archive with test/CLASS/NAME.png.
     split
-        Which folder of the data to score; a model knows the training images that it comes from.
+        Which split to score; scores on a model's own training images are too high.
     """
     from tasks.inference.score import score_images
     from tasks.runs.lookup import find_model
@@ -48,8 +48,8 @@ def evaluate(
     summary = score_images(card, tensors, data, split)
     if split == "train":
         print(
-            "these are the model's own training images, if it comes from this data: "
-            "--split test scores what it has never seen",
+            "these are the model's own training images, if it was trained on this data; "
+            "--split test scores images it has never seen",
             file=sys.stderr,
         )
     if as_json:
@@ -71,7 +71,7 @@ def evaluate(
 
 def predict(
     model: str,
-    pictures: Annotated[list[str], Parameter(negative="")],
+    images: Annotated[list[str], Parameter(negative="")],
     /,
     *,
     csv: Path | None = None,
@@ -80,26 +80,26 @@ def predict(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Say what a model sees in pictures: files, folders or archives of them.
+    """Classify images: files, folders or archives of them.
 
     Example: relevo predict latest/ten_class photos/ --csv seen.csv
 
     Parameters
     ----------
     model
-        RUN/STAGE, e.g. latest/transfer, or the path of a run's folder models/STAGE.
-    pictures
-        Files, folders or archives; what can't be read is named and left out.
+        RUN/STAGE, e.g. latest/transfer, or a path to runs/RUN/models/STAGE.
+    images
+        Files, folders or archives; files that can't be read are reported and left out.
     csv
-        Write a table with every label's probability to this file.
+        Write a table with the probability of every label to this file.
     grid
-        Draw some of the pictures with their labels into this file, NAME.png.
+        Draw some of the images with their labels into this file, NAME.png.
     force
-        Overwrite those files.
+        Overwrite these files if they exist.
     """
     for option, path in (("--csv", csv), ("--grid", grid)):
         if path is not None:
-            _check_target(option, path, pictures, force=force)
+            _check_target(option, path, images, force=force)
     if csv and grid and realpath(csv) == realpath(grid):
         raise BadInput(f"--csv and --grid both name {csv}; give each a file of its own")
     if grid is not None and grid.suffix.lower() != ".png":
@@ -107,14 +107,14 @@ def predict(
     from tasks.inference.predict import Sample, as_csv, predict_pictures, summary_of
 
     sample = Sample() if grid else None
-    predictions = list(predict_pictures(store_address(store), model, pictures, sample))
+    predictions = list(predict_pictures(store_address(store), model, images, sample))
     read = [each for each in predictions if not each.fault]
     for each in predictions:
         if each.fault:
             print(printable(f"left out {each.fault}"), file=sys.stderr)
     if not read:
         raise BadInput(
-            f"none of {len(predictions):,} could be read as a picture; give .png or .jpg files, or such"
+            f"none of {len(predictions):,} files could be read as an image; give .png or .jpg files"
         )
     if csv is not None:
         _write("--csv", csv, as_csv(read).encode("utf-8", "surrogateescape"))
@@ -123,10 +123,10 @@ def predict(
     if as_json:
         print(json.dumps(summary_of(predictions)))
         return 0
-    listed = read if csv is None else read[:SHOWN]
+    listed = read if csv is None else read[:MAX_ROWS]
     for each in listed:
-        chance = each.probabilities[each.label]
-        print(f"{printable(each.label):<20} {chance:.4f}  {printable(each.name)}")
+        probability = each.probabilities[each.label]
+        print(f"{printable(each.label):<20} {probability:.4f}  {printable(each.name)}")
     if len(listed) < len(read):
         print(printable(f"... and {len(read) - len(listed):,} more in {csv}"))
     return 0
@@ -140,18 +140,18 @@ def export(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Write a trained model to a folder, in a format that other programs open and relevo doesn't.
+    """Write a trained model to a folder in a format for other programs.
 
     Example: relevo export latest/ten_class for-the-phone --format tflite
 
     Parameters
     ----------
     model
-        RUN/STAGE, e.g. latest/transfer, or the path of a run's folder models/STAGE.
+        RUN/STAGE, e.g. latest/transfer, or a path to runs/RUN/models/STAGE.
     folder
         A new or empty folder.
     format_
-        What opens it: Keras, TensorFlow, LiteRT on phones and small devices, or ONNX.
+        Format for Keras, TensorFlow, LiteRT (phones and small devices) or ONNX.
     """
     from tasks.inference.convert import export_model
 
@@ -163,29 +163,25 @@ def export(
     return 0
 
 
-def _check_target(option: str, path: Path, pictures: list[str], *, force: bool) -> None:
-    """Refuse a file that can't be written, or in whose place something of the person's would be lost."""
+def _check_target(option: str, path: Path, images: list[str], *, force: bool) -> None:
+    """Refuse an output file that can't be written, or that would overwrite or become an input."""
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise BadInput(f"{option} {path}: {folder} is no folder; make it first")
+        raise BadInput(f"{option} {path}: {folder} is no folder; create it first")
     if path.is_dir():
         raise BadInput(f"{option} {path} is a folder; name a file")
     target = Path(realpath(path))
-    for given in pictures:
-        source = expanduser(given)  # noqa: PTH111 (Path's own raises for the home of nobody)
-        place = Path(realpath(source))
-        inside = place in target.parents and is_picture(target.name)
-        if place == target or (inside and target.exists()):
-            raise BadInput(
-                f"{option} {path} is among the pictures of {given}; name a file elsewhere"
-            )
+    for given in images:
+        source = Path(realpath(expanduser(given)))  # noqa: PTH111 (Path.expanduser raises)
+        inside = source in target.parents and is_picture(target.name)
+        if source == target or (inside and target.exists()):
+            raise BadInput(f"{option} {path} is one of the images in {given}; name another file")
         if inside:
             raise BadInput(
-                f"{option} {path} would be taken for a picture of {given} the next time; name a file "
-                "elsewhere"
+                f"{option} {path} would be read as an image of {given} next time; name a file elsewhere"
             )
     if path.is_file() and not force:
-        raise BadInput(f"{option} {path} is there already; --force overwrites it")
+        raise BadInput(f"{option} {path} exists; --force overwrites it")
 
 
 def _write(option: str, path: Path, content: bytes) -> None:
@@ -193,5 +189,5 @@ def _write(option: str, path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise BadInput(
-            f"{option} {path} can't be written ({error.strerror}); name a file"
+            f"{option} {path} can't be written ({error.strerror}); name another file"
         ) from None

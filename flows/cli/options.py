@@ -1,4 +1,4 @@
-"""What the commands share: their options, and what the options' values mean."""
+"""Options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WHOLE = re.compile(r"[+-]?[0-9]+")
 
 StoreOption = Annotated[
     str | None,
-    Parameter(name="--store", help="Where results are kept: a folder or s3://bucket/prefix."),
+    Parameter(name="--store", help="Where results are stored: a folder or s3://bucket/prefix."),
 ]
 JsonOption = Annotated[
     bool,
@@ -36,14 +36,14 @@ DataOption = Annotated[
         "test/CLASS/NAME.png, here or at s3://bucket/path."
     ),
 ]
-SeedOption = Annotated[int | None, Parameter(help="Seed of the run, in place of the recipe's.")]
+SeedOption = Annotated[int | None, Parameter(help="Random seed, overriding the recipe's.")]
 StageOption = Annotated[
     list[str] | None,
     Parameter(
         name="--stage",
         negative="",
         consume_multiple=False,
-        help="Only this stage and what it starts from; may be given again.",
+        help="Run only this stage and those it starts from; repeatable.",
     ),
 ]
 SetOption = Annotated[
@@ -52,33 +52,33 @@ SetOption = Annotated[
         name="--set",
         negative="",
         consume_multiple=False,
-        help="Change a recipe's value, e.g. stages.baseline.epochs=3; may be given again, the last counts.",
+        help="Override a value of the recipe, e.g. stages.baseline.epochs=3; repeatable, the last wins.",
     ),
 ]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def strict(kind: Any, tokens: Sequence[Token]) -> Any:
-    """Every command's values: none is empty, and a whole number is not made by rounding one.
+    """Convert the values of an argument; refuse empty ones, and fractions where integers are expected.
 
     Raises:
-        CycloptsError: one is.
+        CycloptsError: a value is refused.
     """
     for token in tokens:
         name = token.keyword or "an argument"
         if not token.value and token.implicit_value is UNSET:
-            mend = "leave the option out, or give a value" if token.keyword else "give a value"
-            raise CycloptsError(msg=f"{name} is empty; {mend}")
+            advice = "leave the option out, or give a value" if token.keyword else "give a value"
+            raise CycloptsError(msg=f"{name} is empty; {advice}")
         if kind is int and not WHOLE.fullmatch(token.value):
             raise CycloptsError(msg=f"{name} {token.value!r}: expected a whole number, e.g. 3")
     return convert(kind, tokens)
 
 
 def all_settings(given: list[str] | None, seed: int | None) -> dict[str, Any]:
-    """--set and --seed as a recipe's dotted keys and values; of one path, the last value counts.
+    """Parse --set and --seed into dotted keys of a recipe and their values; the last of a key wins.
 
     Raises:
-        BadInput: not PATH=VALUE, or --seed and --set give two seeds.
+        BadInput: a setting is not PATH=VALUE, or --seed and --set give different seeds.
     """
     settings = dict(map(_setting, given or []))
     if seed is None:
@@ -92,15 +92,17 @@ def _setting(given: str) -> tuple[str, Any]:
     path, equals, text = given.partition("=")
     if not equals or not path:
         raise BadInput(f"--set {given!r}: expected PATH=VALUE, e.g. stages.baseline.epochs=3")
-    many = BadInput(f"--set {given!r} is more than one value; give each a --set of its own")
+    several = BadInput(f"--set {given!r} is more than one value; give each a --set of its own")
     try:
         table = tomllib.loads(f"value = {text}")
         if len(table) > 1:
-            raise many
+            raise several
         return path, table["value"]
     except tomllib.TOMLDecodeError as error:
         if text.lstrip()[:1] in ("{", "[", '"', "'"):
-            raise BadInput(f"--set {given!r}: the value is not TOML ({error}); mend it") from None
+            raise BadInput(
+                f"--set {given!r}: the value is not TOML ({error}); correct it"
+            ) from None
         if len(text.splitlines()) > 1:
-            raise many from None
+            raise several from None
         return path, text  # a bare word is a string

@@ -1,4 +1,4 @@
-"""What a person sees on standard error while a run goes on."""
+"""Progress of a run on standard error."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from tasks.progress import Event, epoch_line
 from tasks.vision.text import printable
 
-LINE_EVERY = 20.0  # seconds between lines about one epoch where no bar can move
+LINE_INTERVAL = 20.0  # seconds between lines within an epoch, without a terminal
 
 
-class Follower:
-    """Listens to events: a moving bar on a terminal, plain lines elsewhere."""
+class ProgressDisplay:
+    """Show events as a progress bar on a terminal, as plain lines elsewhere."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
@@ -30,9 +30,9 @@ class Follower:
         )
         self._tasks: dict[str, Any] = {}
         self._last_line = 0.0
-        self._column = 32
+        self._width = 32
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> ProgressDisplay:
         self._bar.start()
         return self
 
@@ -47,27 +47,27 @@ class Follower:
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if event.message:
-            self._say(event.task, event.message)
+            self._print(event.task, event.message)
         if event.detail is not None:
-            self._training(event.task, event.detail)
+            self._update(event.task, event.detail)
 
-    def _say(self, task: str, message: str) -> None:
-        self._column = max(self._column, len(task) + 1)
-        self.console.print(printable(f"{task + ':':<{self._column}} {message}"), markup=False)
+    def _print(self, task: str, message: str) -> None:
+        self._width = max(self._width, len(task) + 1)
+        self.console.print(printable(f"{task + ':':<{self._width}} {message}"), markup=False)
 
-    def _training(self, task: str, progress: Any) -> None:
+    def _update(self, task: str, progress: Any) -> None:
         if task not in self._tasks:
             self._tasks[task] = self._bar.add_task(printable(task), total=1.0, note="")
             self._last_line = time.monotonic()
         line = epoch_line(progress)
         pace = line.rpartition("; ")[2]
         self._bar.update(self._tasks[task], completed=progress.share, note=pace)
-        due = time.monotonic() - self._last_line > LINE_EVERY
-        # A head's epochs take no time: every tenth will do.
-        tenth = progress.epochs <= 10 or progress.epoch % 10 == 0
-        ended = progress.row and (tenth or progress.epoch == progress.epochs)
+        due = time.monotonic() - self._last_line > LINE_INTERVAL
+        # A head has many short epochs: print every tenth.
+        listed = progress.epochs <= 10 or progress.epoch % 10 == 0
+        ended = progress.row and (listed or progress.epoch == progress.epochs)
         if ended or (due and (progress.row or not self.console.is_terminal)):
-            self._say(task, line)
+            self._print(task, line)
             self._last_line = time.monotonic()
         if progress.share >= 1 and progress.row:
             self._bar.remove_task(self._tasks.pop(task))

@@ -1,4 +1,4 @@
-"""Commands that look at finished runs: runs, show and compare."""
+"""Commands about finished runs: runs, show and compare."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tasks.vision.text import printable
 
 
 def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
-    """List the runs in the store, the newest last.
+    """List the runs in the store, newest last.
 
     Example: relevo runs
     """
     from tasks.runs.lookup import all_runs
 
-    where = store_address(store)
-    found, damaged = all_runs(where)
-    home = open_store(where)
-    found = [summary.placed(home) for summary in found]
+    address = store_address(store)
+    found, damaged = all_runs(address)
+    opened = open_store(address)
+    found = [summary.placed(opened) for summary in found]
     for line in damaged:
         print(printable(f"relevo: {line}"), file=sys.stderr)
     if as_json:
@@ -35,24 +35,24 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
     elif found:
         print_runs(found)
     elif not damaged:
-        print(printable(f"no runs in {where} yet; try: relevo run"), file=sys.stderr)
+        print(printable(f"no runs in {address} yet; try: relevo run"), file=sys.stderr)
     return 0
 
 
 def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption = False) -> int:
-    """Show one run: its stages, scores and report.
+    """Show the stages, scores and report of a run.
 
     Example: relevo show latest
 
     Parameters
     ----------
     run
-        A run's name, or latest.
+        Name of a run, or latest.
     """
     from tasks.runs.lookup import find_run
 
-    where = store_address(store)
-    summary = find_run(where, run).placed(open_store(where))
+    address = store_address(store)
+    summary = find_run(address, run).placed(open_store(address))
     if as_json:
         print(summary.model_dump_json())
     else:
@@ -67,30 +67,31 @@ def compare(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Say whether runs differ by more than noise, on the same test images.
+    """Compare runs with the first one on the same test images; tell differences from noise.
 
-    The first run is what the others are compared with. A difference is more than noise where its 95 %
-    interval (paired bootstrap) leaves out 0 and McNemar's exact test says so too, at .05 for all
-    comparisons together (Holm).
+    A difference is significant if its 95 % interval (paired bootstrap) excludes 0 and McNemar's exact test
+    rejects equality at .05, with Holm's correction over all comparisons.
 
     Example: relevo compare 20261125-101500-000-digits latest
 
     Parameters
     ----------
     run
-        Names of two runs or more, as `relevo runs` lists them, or latest.
+        Two or more names of runs, as listed by `relevo runs`, or latest.
     """
     from tasks.runs.compare import compare_runs
 
     if len(run) > len(ascii_uppercase):
-        raise BadInput(f"compare: expected at most {len(ascii_uppercase)} runs; leave some out")
+        raise BadInput(
+            f"compare: {len(run)} runs given, expected at most {len(ascii_uppercase)}; leave some out"
+        )
     found = compare_runs(store_address(store), run)
     if as_json:
         print(json.dumps(found))
         return 0
     console, letters = Printer(), dict(zip(found["runs"], ascii_uppercase, strict=False))
     for name, letter in letters.items():
-        console.whole(f"{letter}: {name}")
+        console.print_line(f"{letter}: {name}")
     for each in found["comparisons"]:
         console.print()
         print_comparison(each, letters, console)
@@ -98,7 +99,7 @@ def compare(
     if count := sum("p" in row for row in rows):
         console.print()
         paired = f"{found['resamples']:,} paired"
-        console.print(f"noise: models that are equally good differ as much by chance ({paired}")
-        judged = f"Holm over {count} {'comparisons' if count > 1 else 'comparison'}"
-        console.print(f"resamples of the test images; McNemar's exact test; {judged})")
+        console.print(f"noise: equally good models differ as much by chance ({paired} resamples")
+        corrected = f"Holm over {count} {'comparisons' if count > 1 else 'comparison'}"
+        console.print(f"of the test images; McNemar's exact test; {corrected})")
     return 0

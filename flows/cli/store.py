@@ -1,4 +1,4 @@
-"""Commands that look after the store: verify and gc."""
+"""Commands that maintain the store: verify and gc."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.vision.text import printable
 
 
 def verify(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
-    """Check every byte in the store against its hash; exit status 1 if something is off.
+    """Check every file in the store against its hash; exit with status 1 if one is damaged.
 
     Example: relevo verify --store s3://bucket/prefix
     """
@@ -32,7 +32,7 @@ def verify(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
         listed = [{"key": checked.key, "fault": checked.fault} for checked in faults]
         print(json.dumps({"store": where, "checked": count, "faults": listed}))
     else:
-        print(f"{count} things checked, {len(faults)} off")
+        print(f"{count} items checked, {len(faults)} damaged")
     return 1 if faults else 0
 
 
@@ -44,9 +44,10 @@ def gc(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Remove old runs and what no run left needs; never what a running job may use, or is not relevo's.
+    """Remove old runs, and files that no remaining run needs.
 
-    Models, data sets and checkpoints that were written or used within the last 14 days stay.
+    Models, data sets and checkpoints written or used in the last 14 days stay, since a running job may
+    need them. Files that relevo has not written stay, too.
 
     Example: relevo gc --keep-last 10 --older-than 30d --dry-run
 
@@ -55,9 +56,9 @@ def gc(
     keep_last
         Keep this many of the newest runs.
     older_than
-        Keep runs younger than this: 12h, 30d, 4w. With --keep-last, a run must fail both to go.
+        Keep runs younger than this: 12h, 30d, 4w. With --keep-last, a run goes if neither option keeps it.
     dry_run
-        Say what would be removed and what is left alone, and remove nothing.
+        List what would be removed and what is left alone; remove nothing.
     """
     from tasks.runs.gc import age, collect
 

@@ -1,6 +1,6 @@
-"""What commands print about runs: tables that fit 80 columns, and plain text where no terminal is.
+"""Tables about runs: at most 80 columns on a terminal, plain text elsewhere.
 
-On a narrower terminal a table's least important columns go; where that isn't enough, its lines run over.
+On a narrower terminal the least important columns are dropped; if that is not enough, lines wrap.
 """
 
 from __future__ import annotations
@@ -21,94 +21,99 @@ from tasks.progress import duration
 from tasks.runs.summary import RunSummary
 from tasks.vision.text import printable
 
-ENDLESS = 10_000  # columns: what reads a pipe wants a row on a line, however long
+UNBOUNDED = 10_000  # columns, for pipes: one line for each row
 
 STYLES = {"better": "green", "worse": "red"}
 
 
 class Output(Console):
-    """Standard output. It leaves what a closed pipe means to the caller; rich would exit with 1."""
+    """Standard output that raises BrokenPipeError; rich would exit with status 1."""
 
     def on_broken_pipe(self) -> None:
-        """Have the caller end the command."""
+        """Let the caller end the command."""
         raise BrokenPipeError
 
 
 class Printer(Output):
-    """Standard output for what commands find; text in it comes from outside."""
+    """Standard output for results; names in them come from outside and may hold control characters."""
 
     def __init__(self) -> None:
         bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
-        super().__init__(highlight=False, markup=False, width=None if bounded else ENDLESS)
+        super().__init__(highlight=False, markup=False, width=None if bounded else UNBOUNDED)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """A text or a table's cell; names in it come from outside."""
+        """Render a text or a cell with its control characters escaped."""
         return super().render_str(printable(text), **options)
 
-    def whole(self, text: str) -> None:
-        """One line, however long: a path must stay whole to be copied."""
+    def print_line(self, text: str) -> None:
+        """Print one line without wrapping, so that a path can be copied."""
         self.print(text, soft_wrap=True)
 
-    def table(self, make: Callable[[Sequence[str]], Table], spare: Sequence[str]) -> Sequence[str]:
-        """Print what `make` makes without those of the `spare` columns, in order, that don't fit.
+    def print_table(
+        self, build: Callable[[Sequence[str]], Table], optional: Sequence[str]
+    ) -> Sequence[str]:
+        """Print the table that `build` returns, without the `optional` columns that don't fit.
+
+        Args:
+            build: makes the table without the columns that it is given.
+            optional: columns to drop, the first one first.
 
         Returns:
-            The columns that were left out.
+            The columns that were dropped.
         """
-        for most in range(len(spare) + 1):
-            table = make(spare[:most])
-            needed = Measurement.get(self, self.options.update(width=ENDLESS), table).minimum
+        for count in range(len(optional) + 1):
+            table = build(optional[:count])
+            needed = Measurement.get(self, self.options.update(width=UNBOUNDED), table).minimum
             if needed <= self.width:
                 break
-        usual = self.width
-        self.width = max(needed, usual)  # print() takes no width beyond it
+        width = self.width
+        self.width = max(needed, width)  # print() accepts no width beyond the console's
         self.print(table)
-        self.width = usual
-        return spare[:most]
+        self.width = width
+        return optional[:count]
 
 
 def print_run(summary: RunSummary) -> None:
-    """One run: its stages, states, scores and seconds, what its starts were worth, its report."""
+    """Print a run: the states, scores and seconds of its stages and their controls, and its report."""
     console = Printer()
     about = f"recipe {summary.recipe}, seed {summary.seed}, {summary.took}"
-    console.whole(f"{summary.run}: {about}")
+    console.print_line(f"{summary.run}: {about}")
     controls = summary.control_kinds
-    spare = ["seconds", "balanced", *controls[::-1]]
-    left_out = console.table(lambda without: stage_table(summary, without), spare)
-    if not set(controls) <= set(left_out):
+    optional = ["seconds", "balanced", *controls[::-1]]
+    dropped = console.print_table(lambda without: stage_table(summary, without), optional)
+    if not set(controls) <= set(dropped):
         console.print(
-            "scratch: the same network without its start, for as many epochs of all layers"
+            "scratch: accuracy of the same network without its start, trained for as many"
         )
-        console.print(
-            "(one for a head); random: the same head on a frozen random network; accuracies"
-        )
-    console.whole(f"report: {summary.report}")
+        console.print("epochs of all layers (one for a head)")
+        console.print("random: accuracy of the same head on a frozen random network")
+    console.print_line(f"report: {summary.report}")
 
 
 def stage_table(summary: RunSummary, without: Sequence[str] = ()) -> Table:
-    """Stages with their states and seconds, their scores, and those of their controls if there are any."""
+    """Build a table of stages: state, scores, scores of the controls, if any, and seconds."""
     controls = summary.control_kinds
     rows = []
     for name, stage in summary.stages.items():
         scores: list[float | None] = [stage.metrics.accuracy, stage.metrics.balanced_accuracy]
-        beside = [stage.controls.get(kind) for kind in controls]
-        scores += [control.metrics.accuracy if control else None for control in beside]
-        shown = ["" if score is None else f"{score:.4f}" for score in scores]
-        rows.append([name, stage.state, *shown, f"{stage.seconds:,.1f}"])
+        present = [stage.controls.get(kind) for kind in controls]
+        scores += [control.metrics.accuracy if control else None for control in present]
+        cells = ["" if score is None else f"{score:.4f}" for score in scores]
+        rows.append([name, stage.state, *cells, f"{stage.seconds:,.1f}"])
     columns = ["stage", "state", "accuracy", "balanced", *controls, "seconds"]
     return _table(columns, rows, without)
 
 
 def print_runs(summaries: list[RunSummary]) -> None:
-    """Runs, one a row: when and what, the seed, how long it took, the accuracy of each of its stages.
+    """Print runs, one per row: name, seed, duration, accuracy of each stage.
 
-    Which stages those are is said below, once for all runs that have the same; a letter tells them apart.
+    The stages are named below, once for all runs with the same ones; a letter refers to them.
     """
     chains = list(dict.fromkeys(tuple(summary.stages) for summary in summaries))
     rows = []
     for summary in summaries:
         chain = chains.index(tuple(summary.stages))
-        # Not 0.9972: five stages fit a terminal of 80 columns.
+        # Without the leading 0, five stages fit into 80 columns.
         scores = [
             f"{stage.metrics.accuracy:.4f}".removeprefix("0") for stage in summary.stages.values()
         ]
@@ -116,8 +121,8 @@ def print_runs(summaries: list[RunSummary]) -> None:
         rows.append([summary.run, str(summary.seed), duration(summary.seconds), cell])
     columns = ["run", "seed", "took", "accuracy of each stage"]
     console = Printer()
-    console.table(
-        lambda without: _table(columns, rows, without, words=1, wrapped=columns[-1]),
+    console.print_table(
+        lambda without: _table(columns, rows, without, left=1, wrapped=columns[-1]),
         ["seed", "took"],
     )
     for i, names in enumerate(chains):
@@ -125,18 +130,18 @@ def print_runs(summaries: list[RunSummary]) -> None:
 
 
 def _letter(chain: int, chains: list[tuple[str, ...]]) -> list[str]:
-    """What a chain of stages is called where there are several."""
+    """The letter of a chain of stages, or nothing if there is only one chain."""
     if len(chains) == 1:
         return []
     return [ascii_uppercase[chain] if chain < len(ascii_uppercase) else str(chain + 1)]
 
 
 def print_comparison(comparison: dict[str, Any], letters: dict[str, str], console: Printer) -> None:
-    """Stages of two runs: accuracies, their difference with its interval, the verdict.
+    """Print the stages of two runs: accuracies, difference with its interval, verdict.
 
     Args:
-        comparison: one of those that `compare_runs` returns.
-        letters: what the runs are called in the table, by their names.
+        comparison: one of `compare_runs`' results.
+        letters: the letter that stands for each run in the table, by the run's name.
     """
     a, b = letters[comparison["against"]], letters[comparison["run"]]
     rows: list[list[str | Text]] = []
@@ -144,14 +149,14 @@ def print_comparison(comparison: dict[str, Any], letters: dict[str, str], consol
         scores = ["" if score is None else f"{score:.4f}" for score in row["accuracies"]]
         interval = " to ".join(f"{end:+.4f}" for end in row.get("interval", ()))
         difference = f"{row['difference']:+.4f}" if interval else ""
-        said = row.get("reason", row["verdict"])
+        reason = row.get("reason", row["verdict"])
         for run, letter in letters.items():
-            said = said.replace(run, letter)
-        verdict = Text(printable(said), STYLES.get(row["verdict"], ""))
+            reason = reason.replace(run, letter)
+        verdict = Text(printable(reason), STYLES.get(row["verdict"], ""))
         rows.append([name, *scores, difference, interval, verdict])
     columns = ["stage", a, b, f"{b} - {a}", "95 % interval", "verdict"]
-    console.table(
-        lambda without: _table(columns, rows, without, words=1, wrapped="verdict"),
+    console.print_table(
+        lambda without: _table(columns, rows, without, left=1, wrapped="verdict"),
         ["95 % interval", f"{b} - {a}"],
     )
 
@@ -160,24 +165,24 @@ def _table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str | Text]],
     without: Sequence[str],
-    words: int = 2,
+    left: int = 2,
     wrapped: str | None = None,
 ) -> Table:
-    """A table without lines. Its first `words` columns are words, to the left; the rest are numbers.
+    """Build a table without lines: the first `left` columns are left-aligned, the others right-aligned.
 
-    One column may be `wrapped`, between words. A cell of the others is never cut: half a number would be
-    another number, and a name that is copied must be whole.
+    Only the column `wrapped` may break between words. Other cells are never cut: half a number would be
+    another number, and names are copied.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    kept = [i for i, name in enumerate(columns) if name not in without]
-    for i in kept:
+    indices = [i for i, name in enumerate(columns) if name not in without]
+    for i in indices:
         name = columns[i]
         if name == wrapped:
             table.add_column(name, overflow="fold")
             continue
-        wide = max([cell_len(printable(str(row[i]))) for row in rows] + [cell_len(name)])
-        justify: Literal["left", "right"] = "left" if i < words else "right"
-        table.add_column(name, justify=justify, no_wrap=True, min_width=wide)
+        width = max([cell_len(printable(str(row[i]))) for row in rows] + [cell_len(name)])
+        justify: Literal["left", "right"] = "left" if i < left else "right"
+        table.add_column(name, justify=justify, no_wrap=True, min_width=width)
     for row in rows:
-        table.add_row(*(row[i] for i in kept))
+        table.add_row(*(row[i] for i in indices))
     return table

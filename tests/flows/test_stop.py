@@ -47,7 +47,7 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
     else:
         assert status == 128 + number, rest
         assert "all epoch 3/3" not in rest
-        assert "the same command goes on from here" in rest
+        assert "the same command resumes from here" in rest
         assert "Traceback" not in rest
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive, "the run's own server outlives it"
@@ -62,7 +62,7 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("run", "relevo: stopped; the same command goes on from here\n"),
+        ("run", "relevo: stopped; the same command resumes from here\n"),
         ("predict", "relevo: stopped\n"),
     ],
 )

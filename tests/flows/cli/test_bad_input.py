@@ -156,11 +156,11 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "a misspelt stage": (["run", "--stage", "transfers"], "did you mean 'transfer'?"),
     "a table in place of a picture": (
         ["predict", "a/b", "README.md", "--csv", "tests/../README.md", "--force"],
-        "is among the pictures of README.md",
+        "is one of the images in README.md",
     ),
     "a grid among the pictures": (
         ["predict", "a/b", "tests", "--grid", "tests/seen.png"],
-        "would be taken for a picture of tests the next time",
+        "would be read as an image of tests next time",
     ),
     "a table beside the pictures": (
         ["predict", "a/b", "tests", "--csv", "tests/seen.csv"],
@@ -251,7 +251,7 @@ def test_images_of_other_classes_than_a_model_knows(
     words = ["evaluate", "latest/baseline", "--data", str(data)]
     done = relevo(*words, "--split", "train", env=env)
     assert done.out.startswith("40 images, ")
-    assert "the model's own training images, if it comes from this data" in done.err
+    assert "the model's own training images, if it was trained on this data" in done.err
     assert "own" not in relevo(*words, env=env).err
     assert files_in(store) == before
 

@@ -82,7 +82,7 @@ def test_what_holds_no_picture_that_can_be_read_is_refused(
     words = ["predict", "latest/ten_class", str(folder), "--store", str(chain.store)]
     done = relevo(*words, "--csv", str(tmp_path / "seen.csv"))
     assert done.status == 2
-    assert "none of 1 could be read as a picture" in done.err
+    assert "none of 1 files could be read as an image" in done.err
     assert not (tmp_path / "seen.csv").exists()
 
 
@@ -123,7 +123,7 @@ def test_no_picture_is_overwritten_though_a_table_may_lie_beside_it(
     write_folder(tmp_path, {"a.png": b"mine", "seen.csv": b"an earlier one"})
     words = ["predict", "latest/ten_class", ".", "--store", str(tmp_path / "none"), "--force"]
     refused = relevo(*words, "--grid", "a.png", cwd=tmp_path)
-    assert "--grid a.png is among the pictures of .; name a file elsewhere" in refused.err
+    assert "--grid a.png is one of the images in .; name another file" in refused.err
     assert "no run yet" in relevo(*words, "--csv", "seen.csv", cwd=tmp_path).err
 
 
@@ -136,7 +136,7 @@ def test_no_picture_is_overwritten_though_a_table_may_lie_beside_it(
         (["latest/ten_class", "{scans}", "--csv", "no/such/folder/x.csv"], "is no folder"),
         (["latest/ten_class", "{scans}", "--grid", "no/such/folder/x.png"], "is no folder"),
         (["latest/ten_class", "{scans}", "--grid", "seen.jpg"], "ends in .png"),
-        (["latest/ten_class"], "PICTURES"),
+        (["latest/ten_class"], "IMAGES"),
     ],
 )
 def test_what_can_not_be_predicted_is_one_line(

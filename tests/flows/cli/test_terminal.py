@@ -15,7 +15,7 @@ from rich.table import Table
 from support.command import ROOT, environment
 from support.results import bare_metrics, bare_stage, bare_summary
 
-from flows.cli.progress_bar import Follower
+from flows.cli.progress_bar import ProgressDisplay
 from flows.cli.tables import Printer, print_comparison, print_run, print_runs
 from tasks.progress import Event
 from tasks.runs.summary import RunSummary
@@ -29,7 +29,7 @@ def shown(terminal: bool) -> list[str]:
     """All that the follower has written in three events, line by line, without colours."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=80, highlight=False, soft_wrap=True)
-    with Follower(console) as follow:
+    with ProgressDisplay(console) as follow:
         follow(Event(LONG, "begins"))
         for row in ({}, ROW):
             follow(Event(LONG, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, row)))
@@ -53,13 +53,13 @@ def test_names_can_not_command_a_terminal(capsys: pytest.CaptureFixture[str]) ->
     """Not in lines, not in bars, not in tables; and [brackets] stay."""
     name = "[red]\x1b[2J\nb"
     out = io.StringIO()
-    with Follower(Console(file=out, force_terminal=True, width=80)) as follow:
+    with ProgressDisplay(Console(file=out, force_terminal=True, width=80)) as follow:
         follow(Event(name, "begins"))
         follow(Event(name, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, ROW)))
     table = Table("name")
     table.add_row(name)
     Printer().print(table)
-    Printer().whole(name)
+    Printer().print_line(name)
     written = out.getvalue() + capsys.readouterr().out
     assert "\x1b[2J" not in written
     assert len(re.findall(r"\[red\]\\x1b\[2J\\nb", written)) >= 4

@@ -150,7 +150,7 @@ def test_a_store_that_is_not_there_is_bad_input(
     assert told.err.startswith(f"relevo: store {tmp_path}/typo isn't there; expected ")
     assert told.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    assert relevo("verify", "--store", str(tmp_path)).out == "0 things checked, 0 off\n"
+    assert relevo("verify", "--store", str(tmp_path)).out == "0 items checked, 0 damaged\n"
 
 
 def test_a_clean_store_exits_with_0(store: Path, relevo: Relevo) -> None:
