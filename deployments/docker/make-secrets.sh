@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes up the secrets of compose.yaml, once: what is there stays.
+# Generates the secrets of compose.yaml that do not exist yet.
 set -eu
 umask 077
 mkdir -p "$(dirname "$0")/secrets"

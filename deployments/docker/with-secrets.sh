@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs a command with every file of /run/secrets as a variable of its name: no image and no
-# `docker inspect` then holds a secret.
+# Runs a command with each file of /run/secrets as an environment variable, so that neither the image nor
+# `docker inspect` shows a secret.
 set -eu
 for file in /run/secrets/*; do
     [ -f "$file" ] || continue

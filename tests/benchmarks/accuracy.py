@@ -1,11 +1,11 @@
-"""Test accuracy and seconds of the whole chain, beside a plain Keras script and PyTorch's airbench.
+"""Test accuracy and training time of the chain, against a plain Keras script and PyTorch's airbench.
 
-python tests/benchmarks/accuracy.py ../shared/data/cifar10-png.zip --seeds 3 --peers keras torch
-Prints the mean over seeds, and the least and the most. All take turns, seed by seed. Hours on two cores:
-leave a peer out, or say --seeds 1. With --store FOLDER, what an earlier call has trained is taken from
-there, and a peer's results from FOLDER-peers, so that one that was stopped can go on, on the same machine.
-Airbench's own 8 epochs may end below relevo's accuracy; with --torch-epochs 10 both are asked for the same.
-How much sooner the exercise's three results (.968, .860, .683) are there: --peers keras
+python tests/benchmarks/accuracy.py cifar10-png.zip --seeds 3 --peers keras torch
+Prints mean, minimum and maximum over seeds. All contenders take turns, seed by seed, for hours on two cores;
+leave a peer out or use --seeds 1 to save time. With --store FOLDER, trained stages are cached there and the
+peers' results in FOLDER-peers, so that an interrupted call can continue on the same machine.
+Airbench's own 8 epochs may end below relevo's accuracy; --torch-epochs 10 reaches it.
+Time to the exercise's results (.968, .860, .683): --peers keras
 --stages baseline transfer ten_class_from_baseline --set stages.baseline.epochs=2
 """
 
@@ -26,7 +26,7 @@ from turns import check, child, show
 
 SCORES = {
     "accuracy": "accuracy",
-    "accuracy_tta": "averaged over copies",
+    "accuracy_tta": "with test-time augmentation",
     "balanced_accuracy": "balanced",
     "recall_of_cars": "recall of cars",
 }
@@ -34,22 +34,22 @@ STAGES = ("baseline", "transfer", "ten_class_from_baseline", "ten_class")
 
 
 def rows_of(peer: str, archive: str, store: str | None, **options: object) -> list[dict]:
-    """Every JSON line that a peer prints, or printed in an earlier call."""
+    """Run a peer, or read its cached output; return its JSON lines."""
     settings = [f"{key}={value}" for key, value in options.items()]
     name = "-".join([peer, Path(archive).stem, *settings])
-    kept = Path(f"{store}-peers", f"{name}.jsonl") if store else None
-    if kept and kept.exists():
-        told = kept.read_text()
+    cached = Path(f"{store}-peers", f"{name}.jsonl") if store else None
+    if cached and cached.exists():
+        output = cached.read_text()
     else:
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         command = [str(word) for word in child(peer, archive, *words)]
-        told = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
-        if kept:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            whole = kept.with_suffix(".part")
-            whole.write_text(told)
-            whole.replace(kept)  # at once, so that what is kept was told to its end
-    return [json.loads(line) for line in told.splitlines()]
+        output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+        if cached:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            partial = cached.with_suffix(".part")
+            partial.write_text(output)
+            partial.replace(cached)  # atomic
+    return [json.loads(line) for line in output.splitlines()]
 
 
 def relevo(
@@ -60,9 +60,9 @@ def relevo(
     store: str | None,
     settings: list[str],
 ) -> Iterator[dict]:
-    """One row a stage: name, seconds of training, test accuracy."""
-    with tempfile.TemporaryDirectory() as passing:
-        store = store or passing
+    """Run the recipe; yield the name, training time and test metrics of each stage."""
+    with tempfile.TemporaryDirectory() as temporary:
+        store = store or temporary
         wanted = [word for stage in stages for word in ("--stage", stage)]
         plain = [f"--set=stages.{stage}.controls=false" for stage in stages if "from" in stage]
         plain += ["--set=stages.transfer.controls=false", *(f"--set={each}" for each in settings)]
@@ -74,15 +74,15 @@ def relevo(
 
 
 def recall(stage: dict) -> dict[str, float]:
-    """Of cars, where they are a label: nine test images of ten are something else."""
+    """Recall of cars, where they are a label; only a tenth of the test images are cars."""
     each = stage["metrics"]["recall"]
     return {"recall_of_cars": each["car"]} if "car" in each else {}
 
 
 def cell(values: list[float], digits: int) -> str:
-    """The mean over seeds, and its spread below."""
-    told = [f"{value:.{digits}f}" for value in (mean(values), min(values), max(values))]
-    return f"{told[0]}\n{told[1]} to {told[2]}" if len(values) > 1 else told[0]
+    """Format the mean over seeds, and below it the minimum and maximum."""
+    average, low, high = (f"{x:.{digits}f}" for x in (mean(values), min(values), max(values)))
+    return f"{average}\n{low} to {high}" if len(values) > 1 else average
 
 
 def main() -> None:
@@ -91,8 +91,8 @@ def main() -> None:
     parser.add_argument("--recipe", default="cifar10")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--stages", nargs="+", default=STAGES)
-    parser.add_argument("--set", action="append", default=[], help="as relevo's own")
-    parser.add_argument("--store", help="keep what is trained here; forgotten when left out")
+    parser.add_argument("--set", action="append", default=[], help="as in relevo run")
+    parser.add_argument("--store", help="cache trained stages here")
     parser.add_argument("--peers", nargs="*", choices=["keras", "torch"], default=[])
     parser.add_argument("--dtype", default="bfloat16", help="PyTorch's")
     parser.add_argument("--torch-epochs", type=int, default=8)
@@ -127,13 +127,13 @@ def main() -> None:
             sum(row["seconds"] for (who, _), each in scores.items() if who == name for row in each)
             for name in ("Keras script", "relevo")
         ]
-        captions.append(f"relevo's stages together take {totals[0] / totals[1]:.1f} times less")
+        captions.append(f"relevo trains all its stages {totals[0] / totals[1]:.1f} times faster")
     if reached:
-        told = ", ".join(
-            f"{share:.2f}{'' if there else ' (to its end: it never got there)'}"
+        shares = ", ".join(
+            f"{share:.2f}{'' if there else ' (PyTorch never reached it)'}"
             for share, there in reached
         )
-        captions.append(f"seconds over PyTorch's, to relevo's accuracy in ten_class: {told}")
+        captions.append(f"seconds over PyTorch's, to relevo's accuracy in ten_class: {shares}")
     table.caption = "\n".join(captions)
     show(table, width=140)
 

@@ -1,7 +1,7 @@
-"""What a run costs when everything is cached, against a Prefect flow that does nothing.
+"""Duration of a fully cached run, against a Prefect flow that does nothing.
 
 python tests/benchmarks/cached.py [--rounds 5]
-Each starts Prefect's own temporary server, as a first command on a laptop does.
+Each starts Prefect's temporary server, as a command on a laptop does.
 """
 
 from __future__ import annotations

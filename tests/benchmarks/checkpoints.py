@@ -1,8 +1,7 @@
-"""What checkpoints cost: the same training with and without them.
+"""Cost of checkpoints: the same training with and without them.
 
-python tests/benchmarks/checkpoints.py ../shared/data/cifar10-png.zip [--images 5000] [--rounds 5]
-A checkpoint at each epoch's end, some twenty seconds apart on two cores: more often than the 30 s
-that a long epoch would have.
+python tests/benchmarks/checkpoints.py cifar10-png.zip [--images 5000] [--rounds 5]
+A checkpoint is written after each epoch, about every 20 s on two cores; long epochs have one every 30 s.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from turns import check, child, interleave, show, spread
 
 
 def train(way: str, archive: str, count: int, widths: list[int]) -> dict[str, float]:
-    """Two epochs, "with" or "without" checkpoints; the seconds they took."""
+    """Train two epochs "with" or "without" checkpoints; return the seconds."""
     from tasks.io.checkpoints import Checkpoints
     from tasks.store.opening import open_store
     from tasks.vision.data.targets import apply_scheme

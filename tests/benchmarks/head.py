@@ -1,7 +1,7 @@
-"""A new head on a frozen backbone: features kept, against Keras' `fit` of the frozen model.
+"""Training a head on a frozen backbone: cached features, against Keras' `fit` of the frozen model.
 
-python tests/benchmarks/head.py ../shared/data/cifar10-png.zip [--images 5000] [--epochs 30]
-Both train the same linear head on the same network's last layer, so many epochs of the same images.
+python tests/benchmarks/head.py cifar10-png.zip [--images 5000] [--epochs 30]
+Both train the same linear head on the last layer of the same network, with the same images and epochs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from turns import check, child, interleave, show, spread
 
 
 def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
-    """Train a head in one of two ways ("kept features", "frozen fit"); seconds and accuracy."""
+    """Train a head with "cached features" or "frozen fit"; return seconds and accuracy."""
     from tasks.vision.device import find_device, loading_tensorflow
 
     with loading_tensorflow():
@@ -44,7 +44,7 @@ def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
     model = build_model(architecture)
     initialise(model, images, 0)
     recalibrate_batch_norm(model, images)
-    if way == "kept features":
+    if way == "cached features":
         card = Card(
             architecture=architecture,
             labels=classes,
@@ -90,14 +90,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=["kept features", "frozen fit"])
+    parser.add_argument("--only", choices=["cached features", "frozen fit"])
     given = parser.parse_args()
     if given.only:
         print(json.dumps(train(given.only, given.archive, given.images, given.epochs)))
         return
     check(parser, given.archive)
     options = [given.archive, "--images", given.images, "--epochs", given.epochs]
-    ways = ("frozen fit", "kept features")
+    ways = ("frozen fit", "cached features")
     turns = interleave({way: child("head", *options, "--only", way) for way in ways}, given.rounds)
     base = median(turn.answer["seconds"] for turn in turns["frozen fit"])
     table = Table(

@@ -1,7 +1,7 @@
-"""What a training step spends its time on: each layer of the fast network alone, there and back.
+"""Profile a training step: forward and backward time of each layer of the fast network.
 
 python tests/benchmarks/layers.py [--widths 64 256 256] [--batch 500] [--rounds 9]
-On whatever device relevo trains on here, in its numbers. Medians, in the network's order.
+Uses the device and precision that relevo trains with on this machine. Prints medians, in the network's order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ with loading_tensorflow():
 
 
 def milliseconds(work: Callable[[], Any], rounds: int) -> float:
-    """The median time of one call; a GPU is waited for."""
+    """Median time of a call, including the GPU's work."""
 
     def once() -> float:
         clock = time.monotonic()
@@ -40,13 +40,13 @@ def milliseconds(work: Callable[[], Any], rounds: int) -> float:
     return median(once() for _ in range(rounds))
 
 
-def there_and_back(
-    layer: keras.Layer, inputs: tf.Tensor, hand_down: bool, rounds: int
+def time_layer(
+    layer: keras.Layer, inputs: tf.Tensor, input_gradient: bool, rounds: int
 ) -> tuple[float, float]:
-    """Milliseconds of a layer's result, and of its gradients beside; its inputs' if `hand_down`."""
-    learning = [variable.value for variable in layer.trainable_variables]
-    above = tf.ones_like(layer(inputs, training=True))
-    wanted = learning + [inputs] * hand_down
+    """Milliseconds of a layer's forward and backward pass, the latter with or without its inputs' gradient."""
+    trainable = [variable.value for variable in layer.trainable_variables]
+    upstream = tf.ones_like(layer(inputs, training=True))
+    sources = trainable + [inputs] * input_gradient
 
     @tf.function
     def forward() -> tf.Tensor:
@@ -55,12 +55,12 @@ def there_and_back(
     @tf.function
     def both() -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            tape.watch(wanted)
+            tape.watch(sources)
             result = layer(inputs, training=True)
-        return [result, *tape.gradient(result, wanted, above)]
+        return [result, *tape.gradient(result, sources, upstream)]
 
-    there = milliseconds(forward, rounds)
-    return there, max(0.0, milliseconds(both, rounds) - there) if wanted else 0.0
+    alone = milliseconds(forward, rounds)
+    return alone, max(0.0, milliseconds(both, rounds) - alone) if sources else 0.0
 
 
 def main() -> None:
@@ -75,23 +75,21 @@ def main() -> None:
     noise = tf.random.stateless_uniform((given.batch, 32, 32, 3), (0, 0), 0, 256, tf.int32)
     x = tf.cast(noise, tf.uint8)
     rows = []
-    learnt = False  # nobody asks for gradients of what no layer before has learnt
+    trained = False  # no input gradient is needed before the first trainable layer
     for layer in model.layers[1:]:
-        times = there_and_back(layer, x, learnt, given.rounds)
+        times = time_layer(layer, x, trained, given.rounds)
         rows.append((layer.name, tuple(x.shape[1:]), *times))
-        learnt = learnt or bool(layer.trainable_variables)
+        trained = trained or bool(layer.trainable_variables)
         x = layer(x, training=True)
-    total = sum(there + back for *_, there, back in rows)
+    total = sum(forward + backward for *_, forward, backward in rows)
     table = Table(
-        *("layer", "takes", "forward, ms", "backward, ms", "share"),
+        *("layer", "input", "forward, ms", "backward, ms", "share"),
         title=f"{device}; widths {given.widths}, {given.batch} images",
         caption=f"together {total:.1f} ms: {1000 * given.batch / total:.0f} images a second",
     )
-    for name, shape, there, back in rows:
-        size = "x".join(map(str, shape))
-        table.add_row(
-            name, size, f"{there:.2f}", f"{back:.2f}", f"{100 * (there + back) / total:.1f} %"
-        )
+    for name, shape, forward, backward in rows:
+        size, share = "x".join(map(str, shape)), (forward + backward) / total
+        table.add_row(name, size, f"{forward:.2f}", f"{backward:.2f}", f"{100 * share:.1f} %")
     show(table)
 
 

@@ -1,7 +1,7 @@
-"""What the benchmarks ask of relevo, a process of its own each time, one JSON line as the answer.
+"""Measurements of relevo for the other benchmarks: one process each, which prints one JSON line.
 
-python tests/benchmarks/ours.py steps ARCHIVE --steps 8    throughput of ten_class' training steps
-python tests/benchmarks/ours.py peak                       the matrix product's own speed
+python tests/benchmarks/ours.py steps ARCHIVE --steps 8    throughput of training steps of ten_class
+python tests/benchmarks/ours.py peak                       rate of a matrix product
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tasks.vision.device import Device, find_device, loading_tensorflow
 
 
 def device_for(dtype: str) -> Device:
-    """This machine's device, computing in `dtype` ("auto", "float32" or "bfloat16")."""
+    """This machine's device with the precision `dtype` ("auto", "float32" or "bfloat16")."""
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
     found = find_device()
     return found if dtype == "auto" else replace(found, policy=policies[dtype])
 
 
 def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: str) -> dict:
-    """Images a second over `steps` training steps, the first left out (it builds the graph)."""
+    """Images per second over `steps` training steps, without the first, which builds the graph."""
     from tasks.vision.data.targets import apply_scheme
     from tasks.vision.recipe.schema import Network, Stage
 
@@ -36,9 +36,9 @@ def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: s
         from tasks.vision.training.state import Progress
 
     images, labels, classes = read(archive, "train")
-    # An epoch has ten steps at least: of fewer images the trainer would make smaller batches.
-    kept = slice(0, batch * max(steps + 1, STEPS))
-    train = Examples(images[kept], labels[kept].astype(np.int32))
+    # An epoch has at least STEPS steps: with fewer images, batches would be smaller.
+    used = slice(0, batch * max(steps + 1, STEPS))
+    train = Examples(images[used], labels[used].astype(np.int32))
     stage = Stage(
         network=Network(widths=tuple(widths)), batch_size=batch, epochs=1, label_smoothing=0.2
     )
@@ -57,7 +57,7 @@ def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: s
 
 
 def matrix_peak(dtype: str, seconds: float = 3.0) -> dict:
-    """GFLOP/s of a square matrix product, best of what fits in `seconds`."""
+    """GFLOP/s of a square matrix product, the best within `seconds`."""
     with loading_tensorflow():
         import tensorflow as tf
 

@@ -1,6 +1,6 @@
-"""Peer (a): the exercise as a plain Keras script, three stages, nothing kept, nothing resumed.
+"""Peer: the exercise as a plain Keras script of three stages, without cache or checkpoints.
 
-python tests/benchmarks/peer_keras.py cifar10-png.zip [--epochs 30] prints one JSON line a stage.
+python tests/benchmarks/peer_keras.py cifar10-png.zip [--epochs 30] prints one JSON line per stage.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Peer (b): the airbench network and recipe as a plain PyTorch script, Muon, channels last.
+"""Peer: the airbench network and recipe as a plain PyTorch script with Muon and channels last.
 
 python tests/benchmarks/peer_torch.py cifar10-png.zip [--epochs 8] [--dtype bfloat16] prints one JSON
-line an epoch: seconds of training so far, and accuracy on test with and without its test-time
+line per epoch: seconds of training so far, and accuracy on test with and without its test-time
 augmentation (after the last epoch). After cifar10-airbench (Jordan, arXiv 2404.00498, and its
 airbench94_muon), written from the numbers of the recipe.
 """
@@ -158,7 +158,9 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="stop after so many steps: throughput alone")
+    parser.add_argument(
+        "--steps", type=int, help="stop after this many steps, to measure throughput"
+    )
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     generator = torch.Generator(PLACE).manual_seed(given.seed)

@@ -1,4 +1,4 @@
-"""The archive's images as the peers read them: plainly, with Pillow, in one process."""
+"""Read the archive's images for the peers: with Pillow, in one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def read(path: str, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """One split of an archive laid out as SPLIT/CLASS/*.png.
+    """Read one split of an archive of SPLIT/CLASS/*.png.
 
     Returns:
         uint8 images (n, 32, 32, 3) in a fixed random order, labels (n,) int64, class names.

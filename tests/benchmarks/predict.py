@@ -1,8 +1,8 @@
-"""What `relevo predict` costs against the bare network on the same pictures, decoded beforehand.
+"""Rate of `relevo predict`, against the bare network on the same images, already decoded.
 
-python tests/benchmarks/predict.py ../shared/data/cifar10-png.zip [--images 10000] [--rounds 5]
-The network is ten_class' of the recipe cifar10, its weights random. A rate is over the seconds that so many
-pictures take more than one picture does; the last column compares whole processes, imports included.
+python tests/benchmarks/predict.py cifar10-png.zip [--images 10000] [--rounds 5]
+The network is that of ten_class in the recipe cifar10, with random weights. Rates exclude start-up: the seconds
+for one image are subtracted. The last column compares whole processes, imports included.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LABELS = [str(digit) for digit in range(10)]
 
 
 def make_model(path: Path, images: np.ndarray, widths: list[int]) -> None:
-    """Write an exported folder with a model that has learnt nothing."""
+    """Write a model folder with an untrained model."""
     with loading_tensorflow():
         from tasks.vision.network.networks import build_model, initialise
         from tasks.vision.network.runtime import set_up
@@ -64,7 +64,7 @@ def make_model(path: Path, images: np.ndarray, widths: list[int]) -> None:
 
 
 def bare(folder: str, count: int) -> dict[str, float]:
-    """The network alone, on pictures that lie decoded in memory; a second pass is timed as well."""
+    """Time the second pass of the network alone over images in memory."""
     images = np.load(Path(folder) / "images.npy")[:count]
     content = (Path(folder) / "model/model.safetensors").read_bytes()
     with loading_tensorflow():
@@ -74,11 +74,11 @@ def bare(folder: str, count: int) -> dict[str, float]:
     predictor(images)
     clock = time.monotonic()
     predictor(images)
-    return {"again": time.monotonic() - clock}
+    return {"second_pass": time.monotonic() - clock}
 
 
 def take(archive: str, count: int, path: Path) -> None:
-    """Copy the first pictures of the archive, as they are, into one without folders."""
+    """Copy the first images of the archive, unchanged, into one without folders."""
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as out:
         names = [name for name in source.namelist() if name.endswith(".png")][:count]
         for row, name in enumerate(names):
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 256, 256])
-    parser.add_argument("--bare", metavar="FOLDER", help="run the network alone and say how long")
+    parser.add_argument("--bare", metavar="FOLDER", help="time the network alone")
     given = parser.parse_args()
     if given.bare:
         print(json.dumps(bare(given.bare, given.images)))
@@ -100,7 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home, n = Path(folder), given.images
         images, _, _ = read(given.archive, "test")
-        # What the pictures show costs nothing: the bare network may see others.
+        # The time does not depend on the content: the bare network may see other images.
         np.save(home / "images.npy", np.resize(images, (n, *images.shape[1:])))
         make_model(home / "model", images[:5000], given.widths)
         relevo = [sys.executable, "-m", "flows", "predict", home / "model"]
@@ -117,12 +117,12 @@ def main() -> None:
     }
     one = median(_once(turn) for turn in turns["relevo predict 1"])
     rates = {
-        "bare": [n / turn.answer["again"] for turn in turns[f"bare {n}"]],
+        "bare": [n / turn.answer["second_pass"] for turn in turns[f"bare {n}"]],
         "relevo predict": [(n - 1) / (seconds - one) for seconds in whole["relevo predict"]],
     }
     table = Table(
-        *("what", "seconds, all in all", "pictures/s", "of the bare", "of the bare, all in all"),
-        title=f"{n:,} pictures, {find_device().exact}; widths {given.widths}",
+        *("what", "total seconds", "images/s", "rate ratio", "ratio of total time"),
+        title=f"{n:,} images, {find_device().exact}; widths {given.widths}",
     )
     for name, each in rates.items():
         table.add_row(
@@ -136,8 +136,8 @@ def main() -> None:
 
 
 def _once(turn: Turn) -> float:
-    """Seconds of a process, but for a second pass."""
-    return turn.seconds - turn.answer.get("again", 0.0)
+    """Seconds of a process without the second pass."""
+    return turn.seconds - turn.answer.get("second_pass", 0.0)
 
 
 if __name__ == "__main__":

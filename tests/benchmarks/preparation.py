@@ -1,7 +1,7 @@
-"""Time and memory of data preparation as the data grows: 10k, 100k and 1M images.
+"""Time and memory of data preparation for 10k, 100k and 1M images.
 
-python tests/benchmarks/preparation.py ../shared/data/cifar10-png.zip [--sizes 10000 100000]
-Larger sets repeat the archive's images, each copy moved by other pixels. First line: the archive itself.
+python tests/benchmarks/preparation.py cifar10-png.zip [--sizes 10000 100000]
+Larger sets repeat the archive's images, each copy shifted differently. First row: the archive itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from turns import ask, check, child, peak_memory, show
 
 
 def prepare_in_this_process(archive: str, folder: str) -> dict[str, float]:
-    """Decode, split and write one archive; seconds and MiB."""
+    """Decode, split and write one archive; return seconds and MiB."""
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
 
@@ -44,21 +44,21 @@ def _encoded(images: np.ndarray) -> list[bytes]:
     return out
 
 
-def _moved(images: np.ndarray) -> Iterator[np.ndarray]:
-    """All images in chunks, again and again, each round rolled by another number of pixels."""
-    move = 0
+def _shifted(images: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield all images in chunks, endlessly, each round shifted by another number of pixels."""
+    shift = 0
     while True:
         for start in range(0, len(images), 1000):
-            yield np.roll(images[start : start + 1000], (move // 32, move % 32), (1, 2))
-        move += 1
+            yield np.roll(images[start : start + 1000], (shift // 32, shift % 32), (1, 2))
+        shift += 1
 
 
 def grow(archive: str, count: int, path: Path) -> None:
-    """Write a zip of `count` images, a tenth of them as test."""
+    """Write a zip of `count` images, a tenth of them for test."""
     images, labels, classes = read(archive, "train")
     written = 0
     with zipfile.ZipFile(path, "w") as out, ProcessPoolExecutor() as pool:
-        chunks = islice(_moved(images), -(-count // 1000))
+        chunks = islice(_shifted(images), -(-count // 1000))
         for chunk in pool.map(_encoded, chunks):
             for content in chunk[: count - written]:
                 split = "test" if written % 10 == 0 else "train"
@@ -71,13 +71,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("archive")
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--only", metavar="FOLDER", help="prepare the archive there and say how")
+    parser.add_argument("--only", metavar="FOLDER", help="prepare the archive there once")
     given = parser.parse_args()
     if given.only:
         print(json.dumps(prepare_in_this_process(given.archive, given.only)))
         return
     check(parser, given.archive)
-    table = Table("images", "seconds", "images/s", "peak MiB", "bytes an image")
+    table = Table("images", "seconds", "images/s", "peak MiB", "bytes/image")
     with tempfile.TemporaryDirectory() as folder:
 
         def measure(archive: str, count: int) -> None:

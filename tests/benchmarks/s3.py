@@ -1,8 +1,8 @@
-"""What a store in a bucket costs: runs against a local store, transfers against boto3 alone.
+"""Cost of a store in a bucket: runs, against a local store; transfers, against boto3 and the AWS CLI.
 
 python tests/benchmarks/s3.py [--rounds 5] [--megabytes 184] [--transfers]
-The server is moto's, in a process of its own on 127.0.0.1; every turn has a bucket and a cache of its own.
-Where AWS's own command line is installed (`aws`), `aws s3 cp` takes part, its start included.
+moto serves S3 in a process of its own on 127.0.0.1; each turn has its own bucket and cache. If the AWS command
+line is installed, `aws s3 cp` takes part, start-up included.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ AWS = {
 
 
 def by_the_store(path: Path, folder: Path) -> tuple[float, float]:
-    """Seconds that the project's store takes to keep a file and to bring it back."""
+    """Seconds to upload and download a file with the project's store."""
     from tasks.store.opening import open_store
 
     os.environ["RELEVO_BLOB_CACHE"] = str(folder)
     store = open_store(f"s3://{new_bucket()}/x")
-    store.check()  # which makes boto3's client, as the other way has one
+    store.check()  # creates boto3's client outside the timed part
     clock = time.monotonic()
     ref = store.put("dataset", path)
     up = time.monotonic()
@@ -52,7 +52,7 @@ def by_the_store(path: Path, folder: Path) -> tuple[float, float]:
 
 
 def by_boto3(path: Path, folder: Path, checksums: str = "when_supported") -> tuple[float, float]:
-    """The same by boto3's own two calls."""
+    """The same with boto3's transfer methods."""
     config = Config(request_checksum_calculation=checksums, response_checksum_validation=checksums)
     client, bucket = boto3.client("s3", config=config), new_bucket()
     clock = time.monotonic()
@@ -63,7 +63,7 @@ def by_boto3(path: Path, folder: Path, checksums: str = "when_supported") -> tup
 
 
 def by_aws(path: Path, folder: Path) -> tuple[float, float]:
-    """The same by AWS's own command line: two whole commands."""
+    """The same with two commands of the AWS command line."""
     there = f"s3://{new_bucket()}/x"
     copy = ["aws", "s3", "cp", "--quiet"]
     clock = time.monotonic()
@@ -73,7 +73,7 @@ def by_aws(path: Path, folder: Path) -> tuple[float, float]:
     return up - clock, time.monotonic() - up
 
 
-# Servers that know no checksums but S3's oldest refuse boto3 as it comes; the store sends them none.
+# Some S3-compatible servers refuse boto3's default checksums, hence the store sends none.
 WAYS: dict[str, Callable[[Path, Path], tuple[float, float]]] = {
     "relevo's store": by_the_store,
     "boto3 alone": by_boto3,
@@ -90,7 +90,7 @@ def new_bucket() -> str:
 
 @contextmanager
 def served() -> Iterator[None]:
-    """A server, and boto3's settings for it in the environment."""
+    """Run a server, with boto3's settings for it in the environment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -108,7 +108,7 @@ def served() -> Iterator[None]:
 
 
 def runs(rounds: int, folder: Path) -> dict[str, list[Turn]]:
-    """`relevo run digits` on a fresh store, in turns; the results must be the same."""
+    """Run `relevo run digits` on fresh stores, in turns; the digests must agree."""
     turns: dict[str, list[Turn]] = {"a folder": [], "a bucket": []}
     for number in range(rounds):
         for name, store in (
@@ -130,9 +130,11 @@ def runs(rounds: int, folder: Path) -> dict[str, list[Turn]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--megabytes", type=int, default=184, help="as large as CIFAR-10, prepared")
-    parser.add_argument("--transfers", action="store_true", help="leave the runs out")
-    parser.add_argument("--only", nargs=2, metavar=("WAY", "FILE"), help="one transfer; says how")
+    parser.add_argument(
+        "--megabytes", type=int, default=184, help="default: size of prepared CIFAR-10"
+    )
+    parser.add_argument("--transfers", action="store_true", help="skip the runs")
+    parser.add_argument("--only", nargs=2, metavar=("WAY", "FILE"), help="time one transfer")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,8 +1,7 @@
-"""Training throughput of the same network on the same batches: relevo against plain PyTorch.
+"""Training throughput of relevo, against plain PyTorch with the same network and batches.
 
-python tests/benchmarks/throughput.py ../shared/data/cifar10-png.zip
-The table gives medians, ratios and the share of the matrix product's own speed. Needs the extra
-[bench].
+python tests/benchmarks/throughput.py cifar10-png.zip
+Prints medians, ratios, and the share of the rate of a matrix product. Needs the extra [bench].
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from tasks.vision.device import find_device
 def gflop_per_image(widths: list[int], size: int = 31, channels: int = 24) -> float:
     """Floating-point operations of one training image in 1e9: forward, and twice that backward.
 
-    Counts convolutions alone. The whitening layer is not trained, so neither it nor the gradient of
-    the first block's input has a backward part.
+    Counts convolutions only. The whitening layer is not trained: it has no backward pass, and the first
+    block has no input gradient.
     """
     total = 2 * size**2 * channels * 12
     for block, width in enumerate(widths):
@@ -43,7 +42,7 @@ def main() -> None:
     given = parser.parse_args()
     check(parser, given.archive, "torch")
     device = find_device()
-    # Emulated bfloat16 would be a straw man: both compute in what the machine has natively.
+    # Both use the precision that is native here; emulated bfloat16 would be an unfair comparison.
     dtype = "bfloat16" if device.policy == "mixed_bfloat16" else "float32"
     options = [given.archive, "--steps", given.steps, "--dtype", dtype]
     options += ["--batch", given.batch, "--widths", *given.widths]

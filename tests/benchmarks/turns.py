@@ -1,4 +1,4 @@
-"""Contenders take turns, each in a process of its own, so that a slow minute hits them all."""
+"""Run contenders in turns, each in a process of its own, so that a slow minute affects all of them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Turn:
-    """What one process took: seconds from start to end, its last line of JSON if it printed one."""
+    """Wall time of one process in seconds, and the JSON of its last line, if any."""
 
     seconds: float
     answer: dict[str, Any]
 
 
 def check(parser: argparse.ArgumentParser, archive: str, *packages: str) -> None:
-    """End with a line and status 2, before anything is timed, where the archive or a package is not there."""
+    """Exit with one line and status 2 if the archive or a package is missing."""
     if not zipfile.is_zipfile(archive):
         parser.error(f"{archive}: expected a zip of train/CLASS/*.png and test/CLASS/*.png")
     for name in packages:
@@ -39,10 +39,10 @@ def check(parser: argparse.ArgumentParser, archive: str, *packages: str) -> None
 
 
 def ask(command: Sequence[object], **environment: str) -> Turn:
-    """Run one process to its end; it must succeed.
+    """Run one process and time it.
 
     Raises:
-        SystemExit: it failed; its own words are shown.
+        SystemExit: it failed; with the end of its standard error.
     """
     clock = time.monotonic()
     done = subprocess.run(
@@ -67,7 +67,7 @@ def child(name: str, *arguments: object) -> list[object]:
 def interleave(
     contenders: Mapping[str, Sequence[object]], rounds: int, **environment: str
 ) -> dict[str, list[Turn]]:
-    """Every contender once a round, for so many rounds."""
+    """Run every contender once per round."""
     turns: dict[str, list[Turn]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, command in contenders.items():
@@ -76,17 +76,17 @@ def interleave(
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """The median, and in brackets the least and the most."""
-    least, most = min(values), max(values)
-    return f"{median(values):.{digits}f} ({least:.{digits}f} to {most:.{digits}f})"
+    """Format the median, and in brackets minimum and maximum."""
+    low, high = min(values), max(values)
+    return f"{median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def peak_memory() -> float:
-    """The most memory that this process and any one of its children held, MiB."""
+    """Peak memory of this process plus that of its largest child, in MiB."""
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
 
 
 def show(table: Table, width: int = 100) -> None:
-    """Print a table, as wide on every terminal."""
+    """Print a table with the same width on every terminal."""
     Console(width=width).print(table)
