@@ -1,4 +1,4 @@
-"""Help and README say what there is: commands, options, recipe keys; examples in docstrings run."""
+"""Help and documents cover all commands, options and recipe keys; examples in docstrings run."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_every_command_is_in_the_readme_and_has_help_with_an_example(
     command: str, relevo: Relevo
 ) -> None:
     assert re.search(rf"relevo {command}\b", README)
-    told = relevo(command, "--help", env={"COLUMNS": "80"})
-    assert told.status == 0
-    assert re.search(rf"^Example: relevo {command}\b", told.out, re.M)
-    assert max(map(len, told.out.splitlines())) <= 80
+    done = relevo(command, "--help", env={"COLUMNS": "80"})
+    assert done.status == 0
+    assert re.search(rf"^Example: relevo {command}\b", done.out, re.M)
+    assert max(map(len, done.out.splitlines())) <= 80
     for argument in app[command].assemble_argument_collection(parse_docstring=True):
-        assert argument.parameter.help, f"{command}: {argument.name} says nothing"
+        assert argument.parameter.help, f"{command}: {argument.name} has no help"
 
 
 def test_every_key_of_a_recipe_is_in_the_readme_beside_them() -> None:
@@ -87,5 +87,5 @@ def test_bash_completes_commands_and_options(relevo: Relevo, tmp_path: Path) -> 
         complete_words relevo comp
         complete_words relevo run --see
     """
-    told = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60)
-    assert told.stdout.split() == ["compare", "--seed"], told.stderr
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["compare", "--seed"], done.stderr

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tasks.progress import Event, epoch_line
 from tasks.vision.text import printable
+
+if TYPE_CHECKING:
+    from tasks.vision.training.state import Progress as TrainingProgress
 
 LINE_INTERVAL = 20.0  # seconds between lines within an epoch, without a terminal
 
@@ -28,7 +31,7 @@ class ProgressDisplay:
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self._tasks: dict[str, Any] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._last_line = 0.0
         self._width = 32
 
@@ -55,7 +58,7 @@ class ProgressDisplay:
         self._width = max(self._width, len(task) + 1)
         self.console.print(printable(f"{task + ':':<{self._width}} {message}"), markup=False)
 
-    def _update(self, task: str, progress: Any) -> None:
+    def _update(self, task: str, progress: TrainingProgress) -> None:
         if task not in self._tasks:
             self._tasks[task] = self._bar.add_task(printable(task), total=1.0, note="")
             self._last_line = time.monotonic()

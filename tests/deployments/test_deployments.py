@@ -1,4 +1,4 @@
-"""What deployments/ holds is checked as far as it can be without an engine that runs it."""
+"""The files in deployments/ are valid, as far as can be checked without Docker or Kubernetes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPLATE = json.loads((FOLDER / "kubernetes/base-job-template.json").read_text()
 
 
 def checked(*command: str) -> None:
-    """A linter of the virtual environment, which must find nothing."""
+    """Run a linter from the virtual environment, which must find nothing."""
     program = Path(sys.executable).with_name(command[0])
     done = subprocess.run([program, *command[1:]], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -36,7 +36,7 @@ def flow_of(deployment: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: f"{d['entrypoint']} {d['name']}")
-def test_a_deployment_gives_its_flow_what_it_takes(deployment: dict[str, Any]) -> None:
+def test_deployment_parameters_match_the_flow(deployment: dict[str, Any]) -> None:
     from prefect.utilities.callables import parameter_schema
 
     schema = parameter_schema(flow_of(deployment)).model_dump()
@@ -45,7 +45,7 @@ def test_a_deployment_gives_its_flow_what_it_takes(deployment: dict[str, Any]) -
     assert set(deployment.get("parameters", {})) <= set(schema["properties"])
 
 
-def test_a_form_says_what_every_field_is_for_and_bounds_it() -> None:
+def test_form_describes_and_bounds_every_field() -> None:
     from prefect.utilities.callables import parameter_schema
 
     for deployment in DEPLOYMENTS:
@@ -61,8 +61,8 @@ def test_a_form_says_what_every_field_is_for_and_bounds_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["crashed", "failed", "late"])
-def test_a_notification_is_json_whatever_its_run_is_called(name: str) -> None:
-    """Prefect's form takes any name for a run."""
+def test_notification_is_json_for_any_run_name(name: str) -> None:
+    """Prefect's form allows any name of a run."""
     from prefect.server.utilities.user_templates import render_user_template_sync
 
     automation = yaml.safe_load((FOLDER / f"automations/{name}.yaml").read_text())
@@ -73,7 +73,7 @@ def test_a_notification_is_json_whatever_its_run_is_called(name: str) -> None:
     assert json.loads(said)["text"].startswith('relevo: experiment a "night"\\n ')
 
 
-def test_the_yaml_is_tidy() -> None:
+def test_yaml_is_tidy() -> None:
     rules = (
         "{extends: default, rules: {line-length: {max: 112}, comments: {min-spaces-from-content: 1},"
         " braces: {max-spaces-inside: 0}, quoted-strings: disable}}"
@@ -81,14 +81,14 @@ def test_the_yaml_is_tidy() -> None:
     checked("yamllint", "--strict", "-d", rules, "deployments")
 
 
-def test_the_dockerfile_and_the_scripts_are_sound() -> None:
+def test_dockerfile_and_scripts_are_sound() -> None:
     checked("hadolint", "deployments/docker/Dockerfile")
     for script in FOLDER.glob("docker/*.sh"):
         subprocess.run(["sh", "-n", str(script)], check=True)
         assert script.stat().st_mode & stat.S_IXUSR
 
 
-def test_the_compose_file_has_the_form_of_one() -> None:
+def test_compose_file_is_valid() -> None:
     checked(
         "check-jsonschema",
         "--builtin-schema",
@@ -108,8 +108,8 @@ def test_the_compose_file_has_the_form_of_one() -> None:
     assert compose["services"]["server"]["ports"] == ["127.0.0.1:4200:4200"]
 
 
-def test_whichever_user_a_container_has_may_write_where_it_must() -> None:
-    """A named volume takes owner and mode from the image's folder, and is root's where that is missing."""
+def test_container_users_may_write_where_they_must() -> None:
+    """A named volume takes owner and mode from the image's folder, or belongs to root without one."""
     image = (FOLDER / "docker/Dockerfile").read_text().replace("\\\n", " ")
     made = re.search(r"^RUN install -d -o 1000 -g 0 -m 0775 (.+)$", image, re.M)
     assert made
@@ -122,13 +122,13 @@ def test_whichever_user_a_container_has_may_write_where_it_must() -> None:
         if "relevo" in service["image"]
     }
     assert mounts
-    # A user without an entry in passwd has no home but that which the environment names.
+    # A user without an entry in passwd gets a home from the environment.
     named = dict(re.findall(r"\b(HOME|PREFECT_HOME)=(\S+)", image))
     assert set(named) == {"HOME", "PREFECT_HOME"}
     assert mounts | set(named.values()) <= folders
 
 
-def test_no_image_and_no_file_holds_a_secret() -> None:
+def test_images_and_files_hold_no_secret() -> None:
     for path in (p for p in FOLDER.rglob("*") if p.is_file() and "secrets" not in p.parts):
         for line in path.read_text().splitlines():
             named = re.search(r"(?i)(password|secret_access_key|auth_string)\w*[=:]\s*(\S+)", line)
@@ -139,7 +139,7 @@ def test_no_image_and_no_file_holds_a_secret() -> None:
     assert "deployments/docker/secrets" in ignored
 
 
-def test_made_up_secrets_stay_and_reach_a_command(tmp_path: Path) -> None:
+def test_generated_secrets_stay_and_reach_a_command(tmp_path: Path) -> None:
     folder = tmp_path / "docker"
     folder.mkdir()
     for name in ("make-secrets.sh", "with-secrets.sh"):
@@ -147,22 +147,22 @@ def test_made_up_secrets_stay_and_reach_a_command(tmp_path: Path) -> None:
         (folder / name).write_text(text.replace("/run/secrets", str(folder / "secrets")))
     for _ in range(2):
         subprocess.run(["sh", str(folder / "make-secrets.sh")], check=True)
-        kept = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
-        assert re.fullmatch(r"admin:[0-9a-f]{48}", kept["PREFECT_API_AUTH_STRING"])
+        secrets = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
+        assert re.fullmatch(r"admin:[0-9a-f]{48}", secrets["PREFECT_API_AUTH_STRING"])
     command = ["sh", str(folder / "with-secrets.sh"), "printenv", "AWS_SECRET_ACCESS_KEY"]
     seen = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ})
-    assert seen.stdout.strip() == kept["AWS_SECRET_ACCESS_KEY"]
+    assert seen.stdout.strip() == secrets["AWS_SECRET_ACCESS_KEY"]
     assert all(p.stat().st_mode & 0o77 == 0 for p in (folder / "secrets").iterdir())
 
 
-def test_kubernetes_would_take_the_manifests() -> None:
+def test_kubernetes_manifests_are_valid() -> None:
     import kubernetes_validate
 
     for manifest in [*MANIFESTS, filled(TEMPLATE["job_configuration"]["job_manifest"])]:
         kubernetes_validate.validate(manifest, "1.30", strict=True)
 
 
-def test_every_stage_asks_for_one_gpu_and_runs_as_an_ordinary_user() -> None:
+def test_stage_job_asks_for_one_gpu_and_runs_unprivileged() -> None:
     pod = TEMPLATE["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
     assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert pod["securityContext"]["runAsNonRoot"]
@@ -172,7 +172,7 @@ def test_every_stage_asks_for_one_gpu_and_runs_as_an_ordinary_user() -> None:
 
 
 def filled(value: Any) -> Any:
-    """The job template with its variables' defaults in their places, as Prefect's worker fills it."""
+    """The job template filled with its variables' defaults, as by Prefect's worker."""
     defaults = {
         name: about.get("default", {"object": {}, "integer": 60}.get(about["type"], "x"))
         for name, about in TEMPLATE["variables"]["properties"].items()

@@ -69,7 +69,7 @@ def without(part: str) -> dict[str, bytes]:
     return {name: data for name, data in photos().items() if not name.startswith(part)}
 
 
-# What is wrong with the images: how to make them, and what the line says.
+# Case: how to make the images, and a part of the message.
 DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no such path": (lambda p: p, "isn't there"),
     "an empty class": (lambda p: write_folder(p, {**photos(), "train/owl/": b""}), "owl"),
@@ -104,7 +104,7 @@ DATA: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 LONG = "x" * 300  # more than a file system's name may have
 
-# What is wrong with the words of a command, and what the line says; digits need no images.
+# Case: arguments, and a part of the message.
 WORDS: dict[str, tuple[list[str], str]] = {
     "a misspelt recipe": (["run", "digit"], "did you mean 'digits'?"),
     "a folder as recipe": (["run", "tests"], "relevo run RECIPE --data tests"),
@@ -202,7 +202,7 @@ WORDS: dict[str, tuple[list[str], str]] = {
 def test_bad_input_gets_one_line_and_status_2(
     case: str, relevo: Relevo, server: str, tmp_path: Path
 ) -> None:
-    """One line on standard error and nothing on the other; no store, or an empty one, is left."""
+    """One line on standard error, nothing on standard output, and no or an empty store."""
     if case in DATA:
         make, expected = DATA[case]
         (tmp_path / "mine.toml").write_text(RECIPE)
@@ -221,7 +221,7 @@ def test_bad_input_gets_one_line_and_status_2(
     assert files_in(store) == {}
 
 
-def test_an_empty_address_of_a_server_is_none(relevo: Relevo) -> None:
+def test_empty_server_address_counts_as_unset(relevo: Relevo) -> None:
     done = relevo("deploy", env={"PREFECT_API_URL": ""})
     assert done.status == 2
     assert done.err.startswith("relevo: there is no Prefect server; set PREFECT_API_URL")
@@ -229,14 +229,12 @@ def test_an_empty_address_of_a_server_is_none(relevo: Relevo) -> None:
 
 
 def files_in(store: Path) -> dict[Path, bytes]:
-    """What a store keeps; the empty files that locks are held on don't count."""
+    """The files in a store, without empty lock files."""
     found = (path for path in store.rglob("*") if path.is_file())
     return {path: path.read_bytes() for path in found if path.stat().st_size}
 
 
-def test_images_of_other_classes_than_a_model_knows(
-    relevo: Relevo, server: str, tmp_path: Path
-) -> None:
+def test_evaluate_refuses_unknown_classes(relevo: Relevo, server: str, tmp_path: Path) -> None:
     store = tmp_path / "store"
     env = {"PREFECT_API_URL": server, "RELEVO_STORE": str(store)}
     (tmp_path / "mine.toml").write_text(RECIPE)
@@ -256,7 +254,7 @@ def test_images_of_other_classes_than_a_model_knows(
     assert files_in(store) == before
 
 
-def test_damaged_files_are_named_and_every_mode_is_read(
+def test_run_reports_damaged_files_and_reads_every_mode(
     relevo: Relevo, server: str, tmp_path: Path
 ) -> None:
     data = write_folder(tmp_path / "data", photos(count=60))
@@ -274,13 +272,13 @@ def test_damaged_files_are_named_and_every_mode_is_read(
     words += ["--store", str(tmp_path / "s"), "--set", "data.max_unreadable=0.05"]
     done = relevo(*words, env={"PREFECT_API_URL": server})
     assert done.json["stages"]["baseline"]["state"] == "trained"
-    told = [line for line in done.err.splitlines() if "left out" in line]
-    assert len(told) == 3
+    skipped = [line for line in done.err.splitlines() if "left out" in line]
+    assert len(skipped) == 3
     for name in ("empty.png", "cut.png", "huge.png: 50000 x 50000 pixels"):
-        assert any(name in line for line in told), told
+        assert any(name in line for line in skipped), skipped
 
 
-def test_a_full_disk_is_one_line(prefect_home: Path, server: str, tmp_path: Path) -> None:
+def test_full_disk_gives_one_line(prefect_home: Path, server: str, tmp_path: Path) -> None:
     def small_files_alone() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
@@ -301,7 +299,7 @@ def test_a_full_disk_is_one_line(prefect_home: Path, server: str, tmp_path: Path
     assert files_in(tmp_path / "s") == {}
 
 
-def test_a_loss_that_explodes_ends_the_stage_and_is_not_tried_again(
+def test_diverging_loss_ends_stage_without_retry(
     relevo: Relevo, server: str, tmp_path: Path
 ) -> None:
     """One line with the epoch and the setting to change, once."""

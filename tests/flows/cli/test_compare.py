@@ -1,4 +1,4 @@
-"""`relevo compare`, `runs` and `show` on real runs: what differs, what is noise, what can't be said."""
+"""`relevo compare`, `runs` and `show` on real runs: differences, noise, and what can't be compared."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def two(
     return store, [chain.first.json["run"], chain.second.json["run"], third, fourth]
 
 
-def test_a_real_difference_is_told_from_noise(two: tuple[str, list[str]], relevo: Relevo) -> None:
+def test_compare_separates_difference_from_noise(
+    two: tuple[str, list[str]], relevo: Relevo
+) -> None:
     store, (first, second, third, fourth) = two
     found = relevo("compare", first, second, third, fourth, "--store", store, "--json").json
     assert found["runs"] == [first, second, third, fourth]
@@ -54,13 +56,13 @@ def test_a_real_difference_is_told_from_noise(two: tuple[str, list[str]], relevo
 def test_tables_fit_80_columns(two: tuple[str, list[str]], relevo: Relevo) -> None:
     store, names = two
     narrow = {"COLUMNS": "80"}
-    told = relevo("compare", *names[:1], *names[2:], "--store", store, env=narrow).out
-    assert "\x1b" not in told, "no colours where no terminal is"
-    assert max(map(len, told.splitlines())) <= 80, told
-    assert f"B: {names[2]}" in told
-    rows = {line.split()[0]: line for line in told.splitlines() if line.strip()}
+    output = relevo("compare", *names[:1], *names[2:], "--store", store, env=narrow).out
+    assert "\x1b" not in output, "no colours where no terminal is"
+    assert max(map(len, output.splitlines())) <= 80, output
+    assert f"B: {names[2]}" in output
+    rows = {line.split()[0]: line for line in output.splitlines() if line.strip()}
     assert "only in A" in rows["ten_class_from_baseline"]
-    assert "better" in told
+    assert "better" in output
     listed = relevo("runs", "--store", store, env=narrow).out
     assert max(map(len, listed.splitlines())) <= 80, listed
     assert all(f"{name} " in listed for name in names)
@@ -80,7 +82,7 @@ def test_tables_fit_80_columns(two: tuple[str, list[str]], relevo: Relevo) -> No
         ([], "RUN"),
     ],
 )
-def test_runs_that_cannot_be_compared_are_refused(
+def test_compare_refuses_bad_input_in_one_line(
     chain: Chain, relevo: Relevo, words: list[str], expected: str
 ) -> None:
     done = relevo("compare", *words, "--store", str(chain.store))
@@ -90,7 +92,7 @@ def test_runs_that_cannot_be_compared_are_refused(
     assert expected in done.err
 
 
-def test_scores_that_are_gone_are_named(
+def test_compare_reports_missing_scores(
     two: tuple[str, list[str]], relevo: Relevo, tmp_path: Path
 ) -> None:
     store, (first, _, third, _) = two

@@ -1,4 +1,4 @@
-"""`relevo predict`: files, folders and archives become rows; what can't be read is named."""
+"""`relevo predict`: a row for each image in files, folders and archives; unreadable files are reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tasks.vision.device import find_device
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """Twenty of the test scans as PNG, with the classes that they show, and two files that are none."""
+    """Twenty test scans as PNG beside two other files, and the classes of the scans."""
     found = read_source(find_source("digits"), 32, splits=("test",))
     split = found.splits["test"]
     files, truth = {}, {}
@@ -42,7 +42,7 @@ def scored(chain: Chain, stage: str) -> tuple[list[str], np.ndarray]:
     return scores.labels, answers.probabilities
 
 
-def test_a_folder_becomes_a_table(
+def test_predict_writes_table_of_folder(
     chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     folder, truth = scans
@@ -52,11 +52,11 @@ def test_a_folder_becomes_a_table(
     done = relevo(*words, "--csv", str(table), "--force", "--json")
     seen = {str(Path(row["file"]).relative_to(folder)): row for row in done.json["predictions"]}
     assert set(seen) == set(truth)
-    labels, kept = scored(chain, "ten_class")
-    # The run evaluates in the machine's own numbers, bfloat16 on some; predict in float32 on all.
+    labels, expected = scored(chain, "ten_class")
+    # The run evaluates in the machine's native precision, e.g. bfloat16; predict always in float32.
     near = 1e-3 if find_device().policy == "float32" else 0.05
     for name in truth:
-        row = kept[int(Path(name).stem.removeprefix("scan "))]
+        row = expected[int(Path(name).stem.removeprefix("scan "))]
         given = list(seen[name]["probabilities"].values())
         assert given == pytest.approx(list(row), abs=near), name
         if near < 0.01:
@@ -75,7 +75,7 @@ def test_a_folder_becomes_a_table(
     assert list(rows[0]) == ["file", "label", *done.json["labels"]]
 
 
-def test_what_holds_no_picture_that_can_be_read_is_refused(
+def test_predict_refuses_folder_without_readable_image(
     chain: Chain, relevo: Relevo, tmp_path: Path
 ) -> None:
     folder = write_folder(tmp_path / "pictures", {"broken.png": b"x"})
@@ -86,7 +86,7 @@ def test_what_holds_no_picture_that_can_be_read_is_refused(
     assert not (tmp_path / "seen.csv").exists()
 
 
-def test_an_archive_a_folder_and_a_file_say_the_same(
+def test_predict_agrees_for_archive_folder_and_file(
     chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     folder, truth = scans
@@ -102,7 +102,7 @@ def test_an_archive_a_folder_and_a_file_say_the_same(
         assert np.allclose(list(a.values()), list(b.values()), atol=1e-5)
 
 
-def test_a_grid_shows_the_pictures_and_what_they_are_taken_for(
+def test_predict_draws_grid(
     chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     path = tmp_path / "seen.png"
@@ -112,14 +112,12 @@ def test_a_grid_shows_the_pictures_and_what_they_are_taken_for(
         assert image.format == "PNG"
         shades = np.asarray(image.convert("RGB")).astype(int)
     assert len(np.unique(shades.reshape(-1, 3), axis=0)) > 50
-    # Nobody knows the truth: no green ticks, no red crosses.
+    # The truth is unknown: no green ticks, no red crosses.
     assert np.ptp(shades, axis=2).max() < 60
 
 
-def test_no_picture_is_overwritten_though_a_table_may_lie_beside_it(
-    relevo: Relevo, tmp_path: Path
-) -> None:
-    """What is checked of the files comes before the store, which holds no run here."""
+def test_predict_overwrites_no_image(relevo: Relevo, tmp_path: Path) -> None:
+    """Output files are checked before the store, which holds no run here."""
     write_folder(tmp_path, {"a.png": b"mine", "seen.csv": b"an earlier one"})
     words = ["predict", "latest/ten_class", ".", "--store", str(tmp_path / "none"), "--force"]
     refused = relevo(*words, "--grid", "a.png", cwd=tmp_path)
@@ -139,7 +137,7 @@ def test_no_picture_is_overwritten_though_a_table_may_lie_beside_it(
         (["latest/ten_class"], "IMAGES"),
     ],
 )
-def test_what_can_not_be_predicted_is_one_line(
+def test_predict_refuses_bad_input_in_one_line(
     words: list[str],
     expected: str,
     chain: Chain,
@@ -156,7 +154,7 @@ def test_what_can_not_be_predicted_is_one_line(
     assert expected in done.err
 
 
-def test_the_flow_leaves_its_table_in_the_store(
+def test_predict_flow_writes_table_to_store(
     chain: Chain, scans: tuple[Path, dict[str, str]], server: str, tmp_path: Path
 ) -> None:
     from flows.predict import predict

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, at 80 columns and where no terminal is."""
+"""Progress and tables: at 80 columns, on narrower terminals, and without a terminal."""
 
 from __future__ import annotations
 
@@ -25,37 +25,39 @@ LONG = "train ten_class_from_transfer, scratch"
 ROW = {"loss": 0.4, "accuracy": 0.9, "validation_loss": 0.5, "validation_accuracy": 0.875}
 
 
-def shown(terminal: bool) -> list[str]:
-    """All that the follower has written in three events, line by line, without colours."""
+def lines_written(terminal: bool) -> list[str]:
+    """The lines written for some events, without colours."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=80, highlight=False, soft_wrap=True)
-    with ProgressDisplay(console) as follow:
-        follow(Event(LONG, "begins"))
+    with ProgressDisplay(console) as display:
+        display(Event(LONG, "begins"))
         for row in ({}, ROW):
-            follow(Event(LONG, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, row)))
+            display(Event(LONG, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, row)))
             time.sleep(0.3)  # bars are drawn ten times a second
-        follow(Event("train transfer", "begins"))
+        display(Event("train transfer", "begins"))
     written = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out.getvalue())
     return [line for line in re.split("[\r\n]+", written) if line]
 
 
-def test_a_bar_of_a_long_name_fits_into_80_columns_and_says_how_long_it_takes() -> None:
-    bars = [line for line in shown(terminal=True) if "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in line]
-    told = [bar for bar in bars if "images/s" in bar]
-    assert len(told) >= 2
-    for bar in told:
+def test_bar_of_long_name_fits_80_columns_with_time_left() -> None:
+    bars = [
+        line for line in lines_written(terminal=True) if "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in line
+    ]
+    timed = [bar for bar in bars if "images/s" in bar]
+    assert len(timed) >= 2
+    for bar in timed:
         assert bar.startswith(LONG)
         assert bar.endswith("1,234 images/s, 5 min left")
         assert len(bar) <= 80
 
 
-def test_names_can_not_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_cannot_send_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     """Not in lines, not in bars, not in tables; and [brackets] stay."""
     name = "[red]\x1b[2J\nb"
     out = io.StringIO()
-    with ProgressDisplay(Console(file=out, force_terminal=True, width=80)) as follow:
-        follow(Event(name, "begins"))
-        follow(Event(name, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, ROW)))
+    with ProgressDisplay(Console(file=out, force_terminal=True, width=80)) as display:
+        display(Event(name, "begins"))
+        display(Event(name, detail=Progress("all", 3, 10, 0.25, 1234.0, 300.0, ROW)))
     table = Table("name")
     table.add_row(name)
     Printer().print(table)
@@ -65,8 +67,8 @@ def test_names_can_not_command_a_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert len(re.findall(r"\[red\]\\x1b\[2J\\nb", written)) >= 4
 
 
-def test_plain_lines_stand_in_columns_whatever_their_names() -> None:
-    lines = shown(terminal=False)
+def test_plain_lines_are_aligned() -> None:
+    lines = lines_written(terminal=False)
     assert lines == [
         f"{LONG}: begins",
         f"{LONG}: all epoch 3/10: loss 0.400, accuracy 0.900; validation loss 0.500, "
@@ -90,7 +92,7 @@ with prefect_server.quiet_prefect(starting=lambda: print("starting")):
     ("server", "said"),
     [("", ["starting", "started", "True"]), ("http://x/api", ["http://x/api", "False"])],
 )
-def test_only_the_own_server_is_announced_and_kept_from_tracking(
+def test_temporary_server_is_announced_without_telemetry(
     server: str, said: list[str], prefect_home: Path
 ) -> None:
     there = environment(prefect_home) | {"PREFECT_API_URL": server}
@@ -114,24 +116,24 @@ def summary() -> RunSummary:
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60])
-def test_a_narrow_terminal_costs_no_name_state_or_accuracy(
+def test_run_tables_on_narrow_terminal_have_names_states_and_accuracies(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     print_run(summary())
-    told = capsys.readouterr().out
-    rows = [line.split()[:3] for line in told.splitlines()]
-    assert all([name, "trained", "0.9876"] in rows for name in STAGES), told
-    assert "1,234.5" not in told
-    assert ("random:" in told) == ("0.1234" in told)
+    output = capsys.readouterr().out
+    rows = [line.split()[:3] for line in output.splitlines()]
+    assert all([name, "trained", "0.9876"] in rows for name in STAGES), output
+    assert "1,234.5" not in output
+    assert ("random:" in output) == ("0.1234" in output)
     print_runs([summary()])
-    told = capsys.readouterr().out
-    assert "20260301-120000-000-digits" in told
-    assert told.split().count(".9876") == 3, told
+    output = capsys.readouterr().out
+    assert "20260301-120000-000-digits" in output
+    assert output.split().count(".9876") == 3, output
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60])
-def test_a_narrow_terminal_costs_no_verdict(
+def test_comparison_on_narrow_terminal_has_verdicts(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -139,6 +141,6 @@ def test_a_narrow_terminal_costs_no_verdict(
     stages = {name: {**row, "verdict": "better"} for name in STAGES}
     comparison = {"against": "one", "run": "two", "stages": stages}
     print_comparison(comparison, {"one": "A", "two": "B"}, Printer())
-    told = capsys.readouterr().out
-    rows = [(line.split()[:3], line.split()[-1]) for line in told.splitlines()]
-    assert all(([name, "0.9000", "0.9500"], "better") in rows for name in STAGES), told
+    output = capsys.readouterr().out
+    rows = [(line.split()[:3], line.split()[-1]) for line in output.splitlines()]
+    assert all(([name, "0.9000", "0.9500"], "better") in rows for name in STAGES), output
