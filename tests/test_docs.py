@@ -87,5 +87,5 @@ def test_bash_completes_commands_and_options(relevo: Relevo, tmp_path: Path) -> 
         complete_words relevo comp
         complete_words relevo run --see
     """
-    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["compare", "--seed"], done.stderr
+    shell = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60)
+    assert shell.stdout.split() == ["compare", "--seed"], shell.stderr
