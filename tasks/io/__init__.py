@@ -1,1 +1,1 @@
-"""What tasks leave in the store: loaded, checkpointed, and found by address."""
+"""Reading and writing the store's typed contents: datasets, models, evaluations, checkpoints."""

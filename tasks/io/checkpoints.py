@@ -1,7 +1,7 @@
-"""Checkpoints of a running stage in the store, written while training goes on.
+"""Asynchronous checkpoints of a stage in training.
 
-Two slots take turns, so that a kill at any instant leaves one of them whole; each file ends with
-its own hash, and the newest sound one is used.
+Two slots alternate, so that a kill at any instant leaves one of them intact; each file ends with its own
+hash, and the newest intact one is loaded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HASH = hashlib.sha256().digest_size
 
 
 class Checkpoints:
-    """The snapshots of one piece of work, under its cache key."""
+    """Checkpoints of one stage, stored under its cache key."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, f"checkpoints/{key}"
@@ -35,10 +35,10 @@ class Checkpoints:
         self._signal: int | None = None
 
     @contextmanager
-    def heeding_signals(self) -> Iterator[None]:
-        """Turn SIGTERM and Ctrl-C into a request to stop at the next step, then pass them on.
+    def deferring_signals(self) -> Iterator[None]:
+        """Turn SIGTERM and Ctrl-C into a request to stop after the step, then raise them again.
 
-        A signal that raises in the middle of a step would leave weights and step count apart.
+        An exception in the middle of a step would leave weights and step count inconsistent.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -47,13 +47,13 @@ class Checkpoints:
         def note(number: int, frame: FrameType | None) -> None:
             self._signal = number
 
-        # What nohup or a shell's & has told this process to ignore stays ignored.
-        heeded = [
+        # Signals that nohup or a shell's & has set to be ignored stay ignored.
+        deferred = [
             number
             for number in (signal.SIGTERM, signal.SIGINT)
             if signal.getsignal(number) is not signal.SIG_IGN
         ]
-        before = {number: signal.signal(number, note) for number in heeded}
+        before = {number: signal.signal(number, note) for number in deferred}
         try:
             yield
         finally:
@@ -63,11 +63,11 @@ class Checkpoints:
                 signal.raise_signal(self._signal)
 
     def stop(self) -> bool:
-        """Whether a signal has come."""
+        """True after a signal."""
         return self._signal is not None
 
     def load(self) -> Snapshot | None:
-        """The newest whole snapshot, or None; a damaged one is passed over and told."""
+        """The newest intact snapshot, or None; a damaged one is skipped and reported."""
         if self._loaded is None:
             found = [snapshot for slot in SLOTS if (snapshot := self._read(slot))]
             newest = max(found, key=lambda snapshot: snapshot.values["count"], default=None)
@@ -76,7 +76,7 @@ class Checkpoints:
         return self._loaded[0]
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write in the background; a write that is still under way is waited for first."""
+        """Write in the background, after the previous write has ended."""
         self.wait()
         self._count += 1
         slot = f"{self._key}.{SLOTS[self._count % 2]}"
@@ -84,16 +84,16 @@ class Checkpoints:
         self._pending = self._writer.submit(self._write, slot, Snapshot(snapshot.arrays, values))
 
     def wait(self) -> None:
-        """Return when what was saved is down; raise what its writing raised, but for what passes."""
+        """Block until the pending checkpoint is written; a transient error is only reported."""
         pending, self._pending = self._pending, None
         try:
             if pending:
                 pending.result()
         except Unavailable as error:
-            emit(Event("checkpoint", f"no checkpoint this time: {error}"))
+            emit(Event("checkpoint", f"checkpoint not written: {error}"))
 
     def clear(self) -> None:
-        """Remove this work's checkpoints: it is done."""
+        """Remove the checkpoints, once the stage's result is cached."""
         self.wait()
         self._writer.shutdown()
         for slot in SLOTS:
@@ -111,16 +111,16 @@ class Checkpoints:
             return None
         try:
             if not is_whole(content):
-                raise ValueError("its hash is another")
+                raise ValueError("its hash differs")
             values, arrays = unpack_arrays(content[:-HASH])
             if not isinstance(values, dict) or not isinstance(values.get("count"), int):
                 raise ValueError("it has no count")
             return Snapshot(arrays, values)
         except ValueError as error:
-            emit(Event("checkpoint", f"passed over the damaged checkpoint {key} ({error})"))
+            emit(Event("checkpoint", f"skipped the damaged checkpoint {key} ({error})"))
             return None
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether a checkpoint's bytes are those that were written: they end with their own hash."""
+    """True if a checkpoint's bytes match the hash at their end."""
     return hashlib.sha256(content[:-HASH]).digest() == content[-HASH:]

@@ -1,4 +1,4 @@
-"""What the tasks leave in the store, read back: data sets, models, scores, reports."""
+"""Load datasets, models, evaluations and reports from the store."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tasks.vision.trained_model import (
 
 
 def load_dataset(ref: Ref, store: str) -> Dataset:
-    """The prepared data set that `ref` names, memory-mapped."""
+    """Open a prepared data set, memory-mapped."""
     return open_dataset(open_store(store).fetch(ref))
 
 
 def publish_model(card: Card, tensors: Tensors, store: str, made_from: tuple[Ref, ...]) -> Ref:
-    """Put a model into the store; the ref's digest is over the tensors alone."""
+    """Store a model and return its ref, whose digest covers the tensors alone."""
     content = pack(card, tensors)
     return open_store(store).put(
         "model", content, ".safetensors", digest=digest(tensors), made_from=made_from
@@ -37,7 +37,7 @@ def publish_model(card: Card, tensors: Tensors, store: str, made_from: tuple[Ref
 
 
 def load_model(ref: Ref, store: str) -> tuple[Card, Tensors]:
-    """Card and tensors of a model in the store."""
+    """Load a model's card and tensors."""
     return unpack(open_store(store).fetch(ref).read_bytes(), ref.uri)
 
 
@@ -72,7 +72,7 @@ def load_evaluation(ref: Ref, store: str) -> tuple[Scores, Answers]:
 
 
 def report_files(ref: Ref, home: Store) -> Iterator[tuple[str, bytes]]:
-    """The files of a report by their relative path: report.html and figures/*.png."""
+    """Yield relative path and content of a report's files: report.html and figures/*.png."""
     with zipfile.ZipFile(home.fetch(ref)) as archive:
         for name in archive.namelist():
             yield name, archive.read(name)

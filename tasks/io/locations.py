@@ -1,11 +1,11 @@
-"""What an address means on the machine that uses it: the store's, and that of images."""
+"""Resolve the addresses that a user gives on this machine: of the store, and of images."""
 
 from __future__ import annotations
 
 import os
 
 from tasks.store.addresses import without_secrets
-from tasks.store.base import Store
+from tasks.store.base import Missing, Store
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 
@@ -13,16 +13,16 @@ DEFAULT_STORE = "./artifacts"
 
 
 def store_address(given: str | None) -> str:
-    """The store as given, else $RELEVO_STORE, else a folder here; in its one form, a path absolute.
+    """Normalized address of the store, a path absolute: `given`, else $RELEVO_STORE, else a folder here.
 
     Raises:
-        StoreError: no store can have that address.
+        StoreError: a malformed address.
     """
     return open_store(given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE).uri
 
 
 def existing_store(address: str) -> Store:
-    """The store, where something has been written to it.
+    """Open a store that has been written to.
 
     Raises:
         BadInput: there is no such store. StoreError: it is out of reach.
@@ -37,10 +37,10 @@ def existing_store(address: str) -> Store:
 
 
 def local_data(given: str) -> str:
-    """A --data value that can be read here: what lies in a bucket is brought into the cache folder.
+    """Resolve a --data value to what this machine can read; s3:// is downloaded into the cache folder.
 
     Raises:
-        BadInput: nothing lies under that address, or it is of another kind.
+        BadInput: nothing is stored at that address, or its scheme is not s3.
         StoreError: the bucket is out of reach.
     """
     if "://" not in given:
@@ -49,11 +49,10 @@ def local_data(given: str) -> str:
         raise BadInput(
             f"{without_secrets(given)!r} can't be fetched from here; give a path or s3://bucket/key"
         )
-    from tasks.store.base import Missing
-    from tasks.store.s3.download import bring
+    from tasks.store.s3.download import download_images
 
     try:
-        return str(bring(given))
+        return str(download_images(given))
     except Missing as error:
         raise BadInput(
             f"data {given!r}: {error}; expected an archive, or a folder with train/ and test/"

@@ -1,1 +1,1 @@
-"""Where datasets, models, checkpoints and run folders are kept: bytes by content, small documents by name."""
+"""Storage: datasets, models and other blobs by content hash; checkpoints, cache records, runs by name."""

@@ -1,6 +1,6 @@
-"""Addresses: buckets and what lies in them, checked, and shown without the secrets that people put there.
+"""Addresses of buckets: parsing, and printing without credentials.
 
-A name and a password before an @ work in some programs' addresses, and are typed into others'.
+Some programs accept NAME:PASSWORD@ in an address, so people type it into others, too.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from tasks.store.base import StoreError
 
 
 def without_secrets(text: str) -> str:
-    """`text` without what stands between // and @ in the addresses that it names.
+    """Remove credentials from the addresses in `text`: what stands between // and @.
 
-    Up to the last @ of a word, since secret keys hold slashes.
+    Up to the last @ of a word, since secret keys contain slashes.
 
     >>> without_secrets("http://me:secret@host:4200/api doesn't answer")
     "http://host:4200/api doesn't answer"
@@ -22,13 +22,13 @@ def without_secrets(text: str) -> str:
 
 
 def bucket_and_key(address: str, what: str) -> tuple[str, str]:
-    """The two parts of s3://bucket/key; the key may be empty and is not checked.
+    """Split s3://bucket/key; the key may be empty and is not checked.
 
     Args:
-        what: `address` is of, "store" or "data", for the message.
+        what: the address is of, "store" or "data", for the message.
 
     Raises:
-        StoreError: that is no bucket's name.
+        StoreError: S3 allows no bucket of that name.
     """
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not re.fullmatch(r"(?!.*\.\.)(?![\d.]+$)[a-z\d][a-z\d.-]{1,61}[a-z\d]", bucket, re.ASCII):
@@ -40,5 +40,5 @@ def bucket_and_key(address: str, what: str) -> tuple[str, str]:
 
 
 def address_without_secrets(address: str) -> str:
-    """One s3:// address without secrets, which may even hold spaces there."""
+    """Remove credentials, which may even contain spaces, from one s3:// address."""
     return f"s3://{address.removeprefix('s3://').rpartition('@')[2]}"

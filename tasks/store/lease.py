@@ -1,7 +1,7 @@
-"""A claim on work in a store that has no locks: a small document, rewritten for as long as it is held.
+"""A lock in a store without locks: a small document that its holder rewrites while it works.
 
-After Gray & Cheriton, Leases (SOSP 1989), with one difference: nobody compares clocks. Whoever waits
-measures, on a clock of its own, for how long the document has stayed the same.
+After Gray & Cheriton, Leases (SOSP 1989), except that no clocks are compared: a process that waits
+measures on its own clock for how long the document has stayed the same.
 """
 
 from __future__ import annotations
@@ -18,92 +18,94 @@ from tasks.store.base import StoreError
 from tasks.store.outages import retry_for
 
 HEARTBEAT = 10.0  # seconds between two rewrites
-LEASE_TIMEOUT = 40.0  # seconds without one after which the holder counts as dead
-POLL = 2.0
+LEASE_TIMEOUT = 40.0  # seconds without a rewrite after which the holder counts as dead
+POLL = 2.0  # seconds between two looks of a process that waits
 
 
-class Unsupported(Exception):
-    """The store can't write under a condition."""
+class NoConditionalWrites(Exception):
+    """The store ignores or refuses conditions of a write."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What lies in a slot: the store's name for this version of it, and its bytes."""
+class Version:
+    """One version of a document: the store's identifier for it (S3's ETag), and its bytes."""
 
-    version: str
+    tag: str
     content: bytes
 
 
-class Slot(Protocol):
-    """One document of a store that is only ever written under a condition."""
+class LeaseDocument(Protocol):
+    """A document that is only written under a condition (compare and swap)."""
 
-    def look(self) -> Seen | None:
-        """What is there now, if anything is."""
+    def read(self) -> Version | None:
+        """The current version; None if there is none."""
 
     def create(self, content: bytes) -> bool:
-        """Write it if nothing is there: was nothing there? Raises Unsupported."""
+        """Write it if it does not exist; False if it does. Raises NoConditionalWrites."""
 
-    def replace(self, content: bytes, version: str) -> bool:
-        """Write it in place of just that version: was it still there? Raises Unsupported."""
+    def replace(self, content: bytes, tag: str) -> bool:
+        """Write it over that very version; False if there is another. Raises NoConditionalWrites."""
 
-    def clear(self) -> None:
-        """Remove what is there."""
+    def delete(self) -> None:
+        """Remove it. Idempotent."""
 
 
 @contextmanager
-def leased(slot: Slot, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the slot for oneself; while another holds it, wait, and call `waiting` once.
+def hold_lease(document: LeaseDocument, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lease; while another process does, wait, and call `on_wait` once.
 
-    A holder that dies is replaced after `LEASE_TIMEOUT`. Where the store can't write under a condition,
-    everyone is let in.
+    A holder that dies is replaced after `LEASE_TIMEOUT`. A store without conditional writes lets
+    everyone in.
     """
     me = uuid.uuid4().hex.encode()
     try:
-        _acquire(slot, me, waiting)
-    except Unsupported:
+        _acquire(document, me, on_wait)
+    except NoConditionalWrites:
         yield
         return
     done = threading.Event()
-    beat = threading.Thread(target=_keep, args=(slot, me, done), name="lease", daemon=True)
-    beat.start()
+    heartbeat = threading.Thread(
+        target=_send_heartbeats, args=(document, me, done), name="lease", daemon=True
+    )
+    heartbeat.start()
     try:
         yield
     finally:
         done.set()
-        beat.join()
-        # The work is done, or this process is to leave; what stays of the claim grows old.
+        heartbeat.join()
+        # Best effort, without retries: what is left of a lease expires.
         with suppress(StoreError), retry_for(0):
-            if (seen := slot.look()) and seen.content.startswith(me):
-                slot.clear()
+            if (found := document.read()) and found.content.startswith(me):
+                document.delete()
 
 
-def _acquire(slot: Slot, me: bytes, waiting: Callable[[], None]) -> None:
-    told, last, since = False, "", time.monotonic()
-    while not slot.create(me):
-        seen = slot.look()
-        if seen is None:
-            continue  # it was given back just now
-        if seen.content.startswith(me):
-            return  # the answer to our own writing was lost, and asking again found it there
-        if seen.version != last:
-            last, since = seen.version, time.monotonic()
-        elif time.monotonic() - since > LEASE_TIMEOUT and slot.replace(me, seen.version):
+def _acquire(document: LeaseDocument, me: bytes, on_wait: Callable[[], None]) -> None:
+    waiting, last, since = False, "", time.monotonic()
+    while not document.create(me):
+        found = document.read()
+        if found is None:
+            continue  # released just now
+        if found.content.startswith(me):
+            return  # created by our own request, whose response was lost before the retry
+        if found.tag != last:
+            last, since = found.tag, time.monotonic()
+        elif time.monotonic() - since > LEASE_TIMEOUT and document.replace(me, found.tag):
             return
-        if not told:
-            waiting()
-            told = True
+        if not waiting:
+            on_wait()
+            waiting = True
         time.sleep(POLL)
 
 
-def _keep(slot: Slot, me: bytes, done: threading.Event) -> None:
-    """Rewrite the slot until `done`, or until somebody else has it."""
+def _send_heartbeats(document: LeaseDocument, me: bytes, done: threading.Event) -> None:
+    """Rewrite the document until `done`, or until another process holds the lease."""
     beats = 0
     while not done.wait(HEARTBEAT):
         beats += 1
         try:
-            seen = slot.look()
-            if seen is None or not seen.content.startswith(me):
-                return  # taken for dead, after a pause of this machine: both finish, with one result
-            slot.replace(me + b" %d" % beats, seen.version)
-        except (StoreError, Unsupported):
-            continue  # out of reach for now: the next beat may come through
+            found = document.read()
+            if found is None or not found.content.startswith(me):
+                return  # this machine paused and counted as dead: both finish, with one result
+            document.replace(me + b" %d" % beats, found.tag)
+        except (StoreError, NoConditionalWrites):
+            continue  # the next heartbeat is the retry

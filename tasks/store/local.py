@@ -1,12 +1,10 @@
-"""A store in a local folder, shared or not: temporary name, then an atomic rename."""
+"""A store in a local folder, which several machines may share."""
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,30 +12,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.store.base import (
-    Damaged,
-    Entry,
-    Kind,
-    Missing,
-    Ref,
-    Store,
-    StoreError,
-    checked_key,
-    listed_key,
-    ref_to,
-    sha256_of,
-)
-from tasks.store.own import FOLDERS
-
-PARTIAL = ".partial-"
-BEGINNINGS = 20  # times that a folder is made which vanishes at once
+from tasks.store.atomic import write_atomically
+from tasks.store.base import Damaged, Entry, Missing, Ref, Store, StoreError, ref_for, sha256_of
+from tasks.store.keys import FOLDERS, PARTIAL, Kind, checked_key, listed_key
 
 
 class LocalStore(Store):
-    """Files under one folder, which is made when something is first written."""
+    """Files in one folder, which is created by the first write."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises StoreError if the path begins with the home of nobody."""
+        """Raises StoreError if the path begins with ~ and the name of no user."""
         try:
             self.folder = folder.expanduser().absolute()
         except RuntimeError:
@@ -61,35 +45,31 @@ class LocalStore(Store):
         digest: str | None = None,
         made_from: tuple[Ref, ...] = (),
     ) -> Ref:
-        ref = ref_to(kind, content, suffix, digest, made_from)
-        if self._whole(self._path(ref.uri), ref):
-            # Gone meanwhile, or another person's: then it is written anew.
+        ref = ref_for(kind, content, suffix, digest, made_from)
+        if _is_intact(self._path(ref.uri), ref):
+            # If it was deleted meanwhile, or belongs to another user, it is written again.
             with suppress(StoreError):
                 self.touch(ref.uri)
                 return ref
-        self._publish(ref.uri, content)
+        self._write(ref.uri, content)
         return ref
 
     def fetch(self, ref: Ref) -> Path:
         path = self._existing(ref.uri)
-        if not self._whole(path, ref):
+        if not _is_intact(path, ref):
             raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
         return path
 
     def read(self, key: str) -> bytes:
-        try:
+        with self._reading(key):
             return self._path(key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise Missing(f"{key} is not in the store {self.uri}") from None
-        except OSError as error:
-            raise StoreError(f"store {self.uri}: {key} can't be read ({error.strerror})") from None
 
     def write(self, key: str, content: bytes) -> None:
-        self._publish(key, content)
+        self._write(key, content)
 
     def copy(self, key: str, to: str) -> None:
         checked_key(to)
-        self._publish(to, self._existing(key))
+        self._write(to, self._existing(key))
 
     def delete(self, key: str) -> None:
         path = self._path(key)
@@ -97,7 +77,7 @@ class LocalStore(Store):
             path.unlink(missing_ok=True)
         except OSError as error:
             raise self._unwritable(error) from None
-        # Folders that this leaves empty go too; one that a job writes into isn't empty, and stays.
+        # Remove the folders that this empties, except the one at the top of the store.
         with suppress(OSError):
             for folder in path.relative_to(self.folder).parents[:-2]:
                 (self.folder / folder).rmdir()
@@ -106,7 +86,7 @@ class LocalStore(Store):
         try:
             os.utime(self._path(key))
         except FileNotFoundError:
-            raise Missing(f"{key} is not in the store {self.uri}") from None
+            raise self._missing(key) from None
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -117,7 +97,7 @@ class LocalStore(Store):
         try:
             return self._entry(self._path(key))
         except (FileNotFoundError, NotADirectoryError):
-            raise Missing(f"{key} is not in the store {self.uri}") from None
+            raise self._missing(key) from None
         except OSError as error:
             raise self._unreadable(error) from None
 
@@ -136,17 +116,12 @@ class LocalStore(Store):
             yield from self._files(folder, partial=True)
 
     def sha256(self, key: str) -> str:
-        path = self._path(key)
-        try:
-            return sha256_of(path)[0]
-        except FileNotFoundError:
-            raise Missing(f"{key} is not in the store {self.uri}") from None
-        except OSError as error:
-            raise StoreError(f"store {self.uri}: {key} can't be read ({error.strerror})") from None
+        with self._reading(key):
+            return sha256_of(self._path(key))[0]
 
     @contextmanager
-    def claim(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
-        # The system lets go of the lock when its holder ends, however it ends.
+    def claim(self, key: str, on_wait: Callable[[], None]) -> Iterator[None]:
+        # The system releases the lock when its holder ends, however it ends.
         path = self._path(checked_key(f"locks/{key}"))
         lock = FileLock(path, mode=0o666)
         try:
@@ -154,13 +129,14 @@ class LocalStore(Store):
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                waiting()
+                on_wait()
                 lock.acquire(poll_interval=0.5)
         except OSError as error:
             raise self._unwritable(error) from None
-        with lock:
-            lock.release()  # `with` took it once more
+        try:
             yield
+        finally:
+            lock.release()
 
     def address(self, key: str) -> str:
         return str(self._path(key))
@@ -192,6 +168,18 @@ class LocalStore(Store):
     def _no_folder(self) -> StoreError:
         return StoreError(f"store {self.uri} is a file; give a folder or s3://bucket/prefix")
 
+    def _missing(self, key: str) -> Missing:
+        return Missing(f"{key} is not in the store {self.uri}")
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise self._missing(key) from None
+        except OSError as error:
+            raise StoreError(f"store {self.uri}: {key} can't be read ({error.strerror})") from None
+
     def _path(self, key: str) -> Path:
         return self.folder / listed_key(key)
 
@@ -202,7 +190,7 @@ class LocalStore(Store):
                 return path
         except OSError as error:
             raise self._unreadable(error) from None
-        raise Missing(f"{key} is not in the store {self.uri}")
+        raise self._missing(key)
 
     def _files(self, prefix: str, partial: bool) -> Iterator[Entry]:
         root = self._path(prefix)
@@ -219,41 +207,19 @@ class LocalStore(Store):
         yield from sorted(found, key=lambda entry: entry.key)
 
     def _entry(self, path: Path) -> Entry:
-        about = path.stat()
-        modified = datetime.fromtimestamp(about.st_mtime, UTC)
-        return Entry(path.relative_to(self.folder).as_posix(), about.st_size, modified)
+        stat = path.stat()
+        modified = datetime.fromtimestamp(stat.st_mtime, UTC)
+        return Entry(path.relative_to(self.folder).as_posix(), stat.st_size, modified)
 
-    def _whole(self, path: Path, ref: Ref) -> bool:
+    def _write(self, key: str, content: Path | bytes) -> None:
         try:
-            return path.stat().st_size == ref.size and sha256_of(path)[0] == ref.sha256
-        except OSError:
-            return False
-
-    def _publish(self, key: str, content: Path | bytes) -> None:
-        """Write beside the final name, bring it to the disk, then rename it into place."""
-        path = self._path(checked_key(key))
-        temporary = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
-        try:
-            self._begin(temporary)
-            if isinstance(content, bytes):
-                temporary.write_bytes(content)
-            else:
-                shutil.copyfile(content, temporary)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            write_atomically(self._path(checked_key(key)), content)
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
             raise self._unwritable(error) from None
 
-    def _begin(self, temporary: Path) -> None:
-        """Make an empty file and its folder, which `delete` may take away until the file is in it."""
-        for left in reversed(range(BEGINNINGS)):
-            try:
-                temporary.parent.mkdir(parents=True, exist_ok=True)
-                temporary.touch()
-                return
-            except (FileNotFoundError, FileExistsError):
-                if not left:
-                    raise
+
+def _is_intact(path: Path, ref: Ref) -> bool:
+    try:
+        return path.stat().st_size == ref.size and sha256_of(path)[0] == ref.sha256
+    except OSError:
+        return False

@@ -9,10 +9,10 @@ from tasks.store.base import Store, StoreError
 
 
 def open_store(uri: str | Path) -> Store:
-    """The store at `uri`: a local folder, made when first written to, or s3://bucket/prefix.
+    """The store at `uri`: a local folder, created by the first write, or s3://bucket/prefix.
 
     Raises:
-        StoreError: an address of another kind.
+        StoreError: another scheme, or a malformed address.
     """
     address = str(uri)
     if address.startswith("s3://"):

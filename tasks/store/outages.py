@@ -1,4 +1,4 @@
-"""A store out of reach for a while: a command is told so at once, a job that runs for hours waits for it."""
+"""Outages of a store's server: a command reports one at once, a job that runs for hours waits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tasks.store.base import Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
-OUTAGE = 300.0  # seconds: a server that is started anew is back by then
-LONGEST = 15.0  # seconds between two tries
+OUTAGE = 300.0  # seconds: a server that restarts is back by then
+MAX_PAUSE = 15.0  # seconds between two attempts
 
 _patience: ContextVar[float] = ContextVar("patience", default=0.0)
 
@@ -30,22 +30,22 @@ def retry_for(seconds: float | None = None) -> Iterator[None]:
         _patience.reset(token)
 
 
-def retrying(ask: Callable[P, T]) -> Callable[P, T]:
-    """`ask`, tried again for as long as `retry_for` says while it raises `Unavailable`."""
+def retrying(request: Callable[P, T]) -> Callable[P, T]:
+    """Repeat `request` for as long as `retry_for` says while it raises Unavailable."""
 
-    @wraps(ask)
-    def asking(*args: P.args, **kwargs: P.kwargs) -> T:
-        end, pause, told = time.monotonic() + _patience.get(), 1.0, False
+    @wraps(request)
+    def repeat(*args: P.args, **kwargs: P.kwargs) -> T:
+        end, pause, warned = time.monotonic() + _patience.get(), 1.0, False
         while True:
             try:
-                return ask(*args, **kwargs)
+                return request(*args, **kwargs)
             except Unavailable as error:
                 if time.monotonic() + pause > end:
                     raise
-                if not told:
+                if not warned:
                     logging.getLogger("relevo").warning("%s; waiting for it", error)
-                    told = True
+                    warned = True
             time.sleep(pause)
-            pause = min(2 * pause, LONGEST)
+            pause = min(2 * pause, MAX_PAUSE)
 
-    return asking
+    return repeat

@@ -1,4 +1,4 @@
-"""What was fetched from a bucket stays on this machine, is hashed at every use, and goes when long unused."""
+"""Local copies of a bucket's blobs: hashed at every use, and removed when unused for two weeks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from datetime import timedelta
 from pathlib import Path
 
 from tasks.store.base import Ref, StoreError, sha256_of
+from tasks.store.keys import PARTIAL
 
 CACHE = "RELEVO_BLOB_CACHE"
-UNUSED = timedelta(days=14)  # as long as the store itself keeps what no run needs
-OURS = re.compile(r"([0-9a-f]{32}){1,2}|\.partial-[0-9a-f]{32}")  # the folder may hold other files
+MAX_IDLE = timedelta(days=14)  # as long as gc spares what no run needs
+OWN = re.compile(r"([0-9a-f]{32}){1,2}|\.partial-[0-9a-f]{32}")  # other files stay
 
 
 def cache_folder() -> Path:
-    """Where blobs are kept on this machine: $RELEVO_BLOB_CACHE, or below the user's cache folder.
+    """Folder of the copies: $RELEVO_BLOB_CACHE, or in the user's cache folder.
 
     Raises:
-        StoreError: there is no home folder to put it in.
+        StoreError: the user has no home folder.
     """
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -33,55 +34,57 @@ def cache_folder() -> Path:
 
 
 def cached_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
-    """A local file with the ref's bytes, which `download` writes if none is kept; None: it can't.
+    """Path of a local copy of a blob, which `download` writes unless it is cached.
+
+    Returns None if the downloaded bytes do not match the ref.
 
     Raises:
         StoreError: the folder can't be used.
     """
     folder = cache_folder()
-    kept = folder / ref.sha256
+    copy = folder / ref.sha256
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if kept.exists():
-            use(kept)
-            if sha256_of(kept) == (ref.sha256, ref.size):
-                return kept
-            kept.unlink(missing_ok=True)
-        drop_unused(folder)
-        # A second look before the store is blamed: the way here may damage bytes too.
+        if copy.exists():
+            mark_used(copy)
+            if sha256_of(copy) == (ref.sha256, ref.size):
+                return copy
+            copy.unlink(missing_ok=True)
+        remove_idle(folder)
+        # Twice, since the bytes may be damaged on their way, too.
         for _ in range(2):
-            partial = folder / f".partial-{uuid.uuid4().hex}"
+            partial = folder / f"{PARTIAL}{uuid.uuid4().hex}"
             try:
                 download(partial)
                 if sha256_of(partial) == (ref.sha256, ref.size):
-                    partial.replace(kept)
-                    return kept
+                    partial.replace(copy)
+                    return copy
             finally:
                 partial.unlink(missing_ok=True)
     except OSError as error:
-        raise unusable(folder, error) from None
+        raise unusable_cache(folder, error) from None
     return None
 
 
-def unusable(folder: Path, error: OSError) -> StoreError:
-    """What is said of a folder that nothing can be kept in."""
+def unusable_cache(folder: Path, error: OSError) -> StoreError:
+    """The error for a cache folder that can't be written or read."""
     reason = error.strerror or error
     return StoreError(
         f"the cache folder {folder} can't be used ({reason}); free space or set {CACHE}"
     )
 
 
-def use(path: Path) -> None:
-    """Make a kept file or folder young again."""
+def mark_used(path: Path) -> None:
+    """Set the time of a cached file's or folder's last use to now."""
     with suppress(PermissionError):  # another user's
         os.utime(path)
 
 
-def drop_unused(folder: Path) -> None:
-    """Remove what was kept in `folder` and has not been used for `UNUSED`."""
-    limit = time.time() - UNUSED.total_seconds()
+def remove_idle(folder: Path) -> None:
+    """Remove what has not been used for `MAX_IDLE`."""
+    limit = time.time() - MAX_IDLE.total_seconds()
     for path in folder.iterdir():
-        if OURS.fullmatch(path.name):
+        if OWN.fullmatch(path.name):
             with suppress(FileNotFoundError, PermissionError):
                 if path.stat().st_mtime >= limit:
                     continue

@@ -1,4 +1,4 @@
-"""What S3 and the network answer, in one line of the store's own words, none of it from the answer."""
+"""boto3's errors as StoreError: one line each, of relevo's own words, since a server may send anything."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from urllib3.exceptions import HTTPError
 
 from tasks.store.base import Missing, StoreError, Unavailable
 
-# What the network does, and what a transfer says when its own retries are used up.
-OUT_OF_REACH = (
+# Errors of the network, and of a transfer whose own retries are used up.
+NETWORK_ERRORS = (
     boto.HTTPClientError,
     boto.ConnectionError,
     boto.IncompleteReadError,
@@ -29,16 +29,16 @@ OUT_OF_REACH = (
     S3ValidationError,
     HTTPError,
 )
-BUSY = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "OperationAborted"}
-# What servers without conditional writes answer to one.
+TRANSIENT = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "OperationAborted"}
+# Codes that servers without conditional writes answer to one.
 NO_CONDITIONS = {"NotImplemented", "InvalidArgument", "InvalidRequest"}
 KEYS = "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 REGION = "the bucket is in another region; correct AWS_DEFAULT_REGION"
 SIGN_IN = f"the sign-in is not valid or has expired; sign in again, or set {KEYS}"
 NO_URL = "AWS_ENDPOINT_URL_S3 is no URL; expected one such as https://host:9000"
 NOT_S3 = "it does not answer as an S3 service does; check AWS_ENDPOINT_URL_S3"
-# S3's error code, or the status where an answer has none: what is wrong, and how to mend it.
-REFUSED = {
+# S3's error code, or the status of a response without one: what is wrong, and how to mend it.
+REFUSALS = {
     "NoSuchBucket": "there is no such bucket; create it or correct --store",
     "InvalidAccessKeyId": f"the access key is not known there; check {KEYS}",
     "SignatureDoesNotMatch": f"the secret key is not the access key's; check {KEYS}",
@@ -54,14 +54,14 @@ REFUSED = {
     "404": NOT_S3,
     "405": NOT_S3,
 }
-# What stops boto3 before it has an answer that it can read.
+# Errors before there is a response that boto3 can read; the first that matches.
 SIGNED_OUT = (
     boto.CredentialRetrievalError,
     boto.TokenRetrievalError,
     boto.SSOError,
     boto.LoginError,
 )
-UNUSABLE: tuple[tuple[Any, str], ...] = (
+CLIENT_ERRORS: tuple[tuple[Any, str], ...] = (
     (boto.NoCredentialsError, f"there are no credentials; set {KEYS}"),
     (boto.PartialCredentialsError, f"the credentials are incomplete; set {KEYS}"),
     (boto.ProfileNotFound, "AWS's configuration files have no such profile; correct AWS_PROFILE"),
@@ -73,32 +73,37 @@ UNUSABLE: tuple[tuple[Any, str], ...] = (
 
 
 @contextmanager
-def in_words(uri: str, url: Callable[[], str], key: str) -> Iterator[None]:
-    """Turn boto3's errors into one line of the store's own words, none of it from the answer."""
+def translate_errors(uri: str, url: Callable[[], str], key: str) -> Iterator[None]:
+    """Turn boto3's errors into StoreError.
+
+    Args:
+        uri: of the store, and `key`: of the request, for the message.
+        url: returns the endpoint's URL.
+    """
     try:
         yield
     except boto.ClientError as error:
-        raise _refusal(error, uri, url(), key) from None
-    except OUT_OF_REACH as error:
+        raise _service_error(error, uri, url(), key) from None
+    except NETWORK_ERRORS as error:
         given = getattr(error, "kwargs", {}).get("endpoint_url") or url()
-        raise _silence(error, uri, _host(given)) from None
+        raise _network_error(error, uri, _host(given)) from None
     except (boto.BotoCoreError, ResponseParserError) as error:
-        words = next(words for kind, words in UNUSABLE if isinstance(error, kind))
+        words = next(words for kind, words in CLIENT_ERRORS if isinstance(error, kind))
         raise StoreError(f"store {uri}: {words} ({type(error).__name__})") from None
 
 
-def _refusal(error: boto.ClientError, uri: str, url: str, key: str) -> StoreError:
+def _service_error(error: boto.ClientError, uri: str, url: str, key: str) -> StoreError:
     code, status = code_of(error), status_of(error)
     if code == "NoSuchKey":
         return Missing(f"{key} is not in the store {uri}")
     where = f"store {uri} at {_host(url)}"
-    if code in BUSY or status == 429 or (status >= 500 and status != 501):
+    if code in TRANSIENT or status == 429 or (status >= 500 and status != 501):
         return Unavailable(f"{where}: it is overloaded or out of order; try again later ({code})")
-    words = REFUSED.get(code) or REFUSED.get(str(status)) or "it refuses the request"
+    words = REFUSALS.get(code) or REFUSALS.get(str(status)) or "it refuses the request"
     return StoreError(f"{where}: {words} ({code or status}, {error.operation_name})")
 
 
-def _silence(error: Exception, uri: str, host: str) -> StoreError:
+def _network_error(error: Exception, uri: str, host: str) -> StoreError:
     said = str(error)
     if isinstance(error, boto.SSLError) and re.search("CERTIFICATE|WRONG_VERSION", said):
         return StoreError(
@@ -114,15 +119,16 @@ def _silence(error: Exception, uri: str, host: str) -> StoreError:
 
 
 def code_of(error: boto.ClientError) -> str:
-    """The error's code, cut to what a code can be: a server may answer anything."""
+    """S3's error code, sanitized."""
     return re.sub(r"[^\w.-]", "", str(error.response.get("Error", {}).get("Code", "")))[:60]
 
 
 def status_of(error: boto.ClientError) -> int:
+    """The response's HTTP status, 0 if unknown."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _host(url: str) -> str:
-    """Scheme, host and port of a URL; what else it holds may be a secret."""
+    """Scheme, host and port of a URL; the rest may contain secrets."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -1,4 +1,4 @@
-"""What uploads in parts leave when they are cut off: the bucket keeps the parts, unseen and paid for."""
+"""Incomplete multipart uploads: their parts stay in the bucket, unlisted and paid for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from botocore import exceptions as boto
 
 from tasks.store.base import Entry
-from tasks.store.own import is_own
+from tasks.store.keys import PARTIAL, is_own
 from tasks.store.s3.client import client
 from tasks.store.s3.errors import code_of
 
@@ -18,17 +18,17 @@ RIGHTS = "s3:ListBucketMultipartUploads, s3:ListMultipartUploadParts and s3:Abor
 REFUSED = {"AccessDenied", "NotImplemented", "403", "405", "501"}
 
 
-def drop_uploads(bucket: str, below: str, before: datetime, *, dry_run: bool) -> list[Entry]:
-    """Abort the uploads of relevo's own under the prefix `below` that began before then and never ended.
+def abort_uploads(bucket: str, prefix: str, before: datetime, *, dry_run: bool) -> list[Entry]:
+    """Abort relevo's own uploads under the prefix that began before that time and never ended.
 
-    A server that doesn't let us is no fault: the rest of the garbage is gone by then.
+    Where the server refuses this, a warning is logged, since gc can do everything else.
 
     Returns:
-        What they left, named as a folder would name it.
+        The uploads and the size of their parts, named as partial files of a folder are.
     """
-    dropped: list[Entry] = []
+    aborted: list[Entry] = []
     try:
-        dropped.extend(_dropping(bucket, below, before, dry_run))
+        aborted.extend(_abort(bucket, prefix, before, dry_run))
     except boto.ClientError as error:
         if code_of(error) not in REFUSED:
             raise
@@ -37,29 +37,28 @@ def drop_uploads(bucket: str, below: str, before: datetime, *, dry_run: bool) ->
             bucket,
             RIGHTS,
         )
-    return dropped
+    return aborted
 
 
-def _dropping(bucket: str, below: str, before: datetime, dry_run: bool) -> Iterator[Entry]:
-    for upload in _paged("list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=below):
-        key = upload["Key"].removeprefix(below)
-        # A bucket may be used by others too.
+def _abort(bucket: str, prefix: str, before: datetime, dry_run: bool) -> Iterator[Entry]:
+    for upload in _pages("list_multipart_uploads", "Uploads", Bucket=bucket, Prefix=prefix):
+        key = upload["Key"].removeprefix(prefix)
         if not is_own(key) or upload["Initiated"] >= before:
             continue
         which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
         try:
-            size = sum(part["Size"] for part in _paged("list_parts", "Parts", **which))
+            size = sum(part["Size"] for part in _pages("list_parts", "Parts", **which))
             if not dry_run:
                 client().abort_multipart_upload(**which)
         except boto.ClientError as error:
-            if code_of(error) != "NoSuchUpload":  # it has ended meanwhile
+            if code_of(error) != "NoSuchUpload":  # completed meanwhile
                 raise
         else:
             folder, _, name = key.rpartition("/")
-            partial = f"{folder}/.partial-{name.partition('.')[0]}"
+            partial = f"{folder}/{PARTIAL}{name.partition('.')[0]}"
             yield Entry(partial, size, upload["Initiated"])
 
 
-def _paged(ask: str, found: str, **what: str) -> Iterator[dict[str, Any]]:
-    for page in client().get_paginator(ask).paginate(**what):
-        yield from page.get(found, ())
+def _pages(operation: str, items: str, **arguments: str) -> Iterator[dict[str, Any]]:
+    for page in client().get_paginator(operation).paginate(**arguments):
+        yield from page.get(items, ())

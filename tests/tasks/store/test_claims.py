@@ -12,7 +12,7 @@ from support.buckets import StartRelay
 from tasks.store import lease as leases
 from tasks.store.base import Store
 from tasks.store.opening import open_store
-from tasks.store.s3.store import S3Store
+from tasks.store.s3.lease_document import S3LeaseDocument
 
 
 @pytest.fixture(autouse=True)
@@ -110,12 +110,12 @@ def test_a_claim_whose_answer_was_lost_is_ones_own(
 ) -> None:
     """The first writing comes through, its answer does not, and asking again is refused."""
     store = open_store(f"s3://{bucket}/x")
-    write_if = S3Store.write_if
+    create = S3LeaseDocument.create
 
-    def lost(self: S3Store, key: str, content: bytes, **condition: str) -> bool:
-        write_if(self, key, content, **condition)
+    def lost(self: S3LeaseDocument, content: bytes) -> bool:
+        create(self, content)
         return False
 
-    monkeypatch.setattr(S3Store, "write_if", lost)
+    monkeypatch.setattr(S3LeaseDocument, "create", lost)
     with store.claim("some-work", pytest.fail):
         pass

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.stores import BAD_KEYS
 
-from tasks.store.base import Kind, Ref, checked_key
+from tasks.store.base import Ref
+from tasks.store.keys import Kind, checked_key
 
 KINDS = get_args(Kind)
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)

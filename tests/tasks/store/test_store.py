@@ -20,7 +20,8 @@ from support.buckets import Kept
 from support.command import ROOT
 from support.stores import BAD_KEYS
 
-from tasks.store.base import Damaged, Missing, Store, StoreError, Unavailable, checked_key
+from tasks.store.base import Damaged, Missing, Store, StoreError, Unavailable
+from tasks.store.keys import checked_key
 from tasks.store.opening import open_store
 
 BYTES = bytes(range(256)) * 40

@@ -88,7 +88,7 @@ def test_an_answer_that_breaks_off_leaves_nothing_half_brought(
 
 
 def test_what_is_not_there_or_climbs_out_is_one_line(bucket: str, s3: Any) -> None:
-    with pytest.raises(BadInput, match="nothing lies at"):
+    with pytest.raises(BadInput, match="there is nothing at"):
         local_data(f"s3://{bucket}/nowhere")
     with pytest.raises(StoreError, match="no such bucket"):
         local_data("s3://not-a-bucket-of-mine/x")

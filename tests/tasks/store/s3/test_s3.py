@@ -17,8 +17,8 @@ from support.relay import Fault
 
 from tasks.runs.gc import collect
 from tasks.store.base import Damaged, Missing, StoreError, Unavailable
+from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
-from tasks.store.own import begin
 
 
 def test_uploads_that_were_cut_off_are_garbage(bucket: str, s3: Any, relay: StartRelay) -> None:
@@ -35,7 +35,7 @@ def test_uploads_that_were_cut_off_are_garbage(bucket: str, s3: Any, relay: Star
     for key in (f"x/datasets/{blob}.safetensors", "x/runs/R/models/a/model.keras", *others):
         cut_off(key)
     store = f"s3://{bucket}/x"
-    begin(open_store(store))
+    mark_store(open_store(store))
     began = s3.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["Initiated"]  # moto: in 2010
     later = began + timedelta(hours=25)
     assert collect(store, now=began + timedelta(hours=23)).removed == []
@@ -54,7 +54,7 @@ def test_a_key_that_may_not_see_uploads_collects_the_rest(
     bucket: str, relay: StartRelay, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(f"s3://{bucket}/x")
-    begin(store)
+    mark_store(store)
     store.put("dataset", b"pixels")
     relay(lambda name: (403, "AccessDenied") if "?uploads" in name else None)
     later = datetime.now(UTC) + timedelta(days=15)

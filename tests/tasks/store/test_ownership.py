@@ -18,8 +18,9 @@ from tasks.io.documents import as_json
 from tasks.runs.gc import collect
 from tasks.runs.verify import check_all
 from tasks.store.base import StoreError, sha256_of
+from tasks.store.keys import FOLDERS, is_own
+from tasks.store.marker import MARKER, mark_store
 from tasks.store.opening import open_store
-from tasks.store.own import FOLDERS, MARKER, begin, is_own
 from tasks.vision.errors import BadInput
 
 LATER = datetime.now(UTC) + timedelta(days=400)
@@ -64,7 +65,7 @@ def test_other_peoples_files_in_a_folder_stay(tmp_path: Path) -> None:
 
 def test_other_peoples_objects_in_a_bucket_stay(bucket: str, s3: Any) -> None:
     store = open_store(f"s3://{bucket}/shared")
-    begin(store)
+    mark_store(store)
     ours = store.put("model", b"a model that no run needs")
     # Of relevo's own form even: an object without its mark is another program's.
     others = [*OTHERS, f"models/{HASH}.safetensors", f"cache/train-{HASH}.json", f"locks/t-{HASH}"]
@@ -115,16 +116,16 @@ def test_a_bucket_of_others_is_refused_and_a_prefix_in_it_taken(bucket: str, s3:
     for i in range(5):
         s3.put_object(Bucket=bucket, Key=f"team{i}/x", Body=b"")
     with pytest.raises(StoreError, match=r"holds other things.* and 2 more"):
-        begin(open_store(f"s3://{bucket}"))
+        mark_store(open_store(f"s3://{bucket}"))
     for _ in range(2):
-        begin(open_store(f"s3://{bucket}/relevo"))
+        mark_store(open_store(f"s3://{bucket}/relevo"))
     assert open_store(f"s3://{bucket}").top() == ["relevo", *(f"team{i}" for i in range(5))]
 
 
 def test_a_store_of_an_earlier_version_gets_the_marker(tmp_path: Path) -> None:
     keep(tmp_path, open_store(tmp_path).put("model", b"x"))
     (tmp_path / MARKER).unlink()
-    begin(open_store(tmp_path))
+    mark_store(open_store(tmp_path))
     assert (tmp_path / MARKER).is_file()
 
 

@@ -1,0 +1,53 @@
+"""A lease's document in a bucket, by S3's conditional writes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from botocore import exceptions as boto
+
+from tasks.store.base import Missing
+from tasks.store.lease import NoConditionalWrites, Version
+from tasks.store.outages import retrying
+from tasks.store.s3.errors import NO_CONDITIONS, code_of, status_of
+from tasks.store.s3.objects import Objects
+
+
+@dataclass(frozen=True)
+class S3LeaseDocument:
+    """The object under `key`; see `lease.LeaseDocument`."""
+
+    objects: Objects
+    key: str
+
+    @retrying
+    def read(self) -> Version | None:
+        with suppress(Missing), self.objects.errors(self.key):
+            content, etag = self.objects.read(self.key)
+            return Version(etag, content)
+        return None
+
+    def create(self, content: bytes) -> bool:
+        return self._put(content, IfNoneMatch="*")
+
+    def replace(self, content: bytes, tag: str) -> bool:
+        return self._put(content, IfMatch=tag)
+
+    @retrying
+    def delete(self) -> None:
+        with suppress(Missing), self.objects.errors(self.key):
+            self.objects.delete(self.key)
+
+    @retrying
+    def _put(self, content: bytes, **condition: str) -> bool:
+        with self.objects.errors(self.key):
+            try:
+                self.objects.put(self.key, content, **condition)
+            except boto.ClientError as error:
+                if status_of(error) in {409, 412} or code_of(error) == "NoSuchKey":
+                    return False
+                if status_of(error) == 501 or code_of(error) in NO_CONDITIONS:
+                    raise NoConditionalWrites from None
+                raise
+        return True

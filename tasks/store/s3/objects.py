@@ -1,0 +1,84 @@
+"""The objects under one prefix of a bucket: their names, single requests, and what errors mean."""
+
+from __future__ import annotations
+
+import mimetypes
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.store.addresses import address_without_secrets, bucket_and_key
+from tasks.store.base import StoreError
+from tasks.store.keys import checked_key, listed_key
+from tasks.store.s3.client import MARK, client, retry_interrupted
+from tasks.store.s3.errors import translate_errors
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Objects of `bucket` whose names begin with `prefix`, which is empty or ends in a slash.
+
+    Methods raise boto3's errors, except within `errors`.
+    """
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def at(cls, address: str) -> Objects:
+        """The objects of a store's address. Nothing is sent.
+
+        Raises:
+            StoreError: not s3://bucket or s3://bucket/prefix.
+        """
+        bucket, prefix = bucket_and_key(address, "store")
+        prefix = prefix.removesuffix("/")
+        try:
+            return cls(bucket, f"{checked_key(prefix)}/" if prefix else "")
+        except ValueError:
+            raise StoreError(
+                f"store {address_without_secrets(address)!r}: expected a prefix of letters, "
+                "digits and ._-~ between single slashes"
+            ) from None
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def name(self, key: str) -> str:
+        """Name of the object in the bucket."""
+        return self.prefix + listed_key(key)
+
+    def errors(self, key: str) -> AbstractContextManager[None]:
+        """Turn boto3's errors of requests about `key` into StoreError."""
+        return translate_errors(self.uri, lambda: str(client().meta.endpoint_url), key)
+
+    def get(self, key: str) -> dict[str, Any]:
+        """S3's GetObject; the body is still to be read."""
+        return dict(client().get_object(Bucket=self.bucket, Key=self.name(key)))
+
+    def read(self, key: str) -> tuple[bytes, str]:
+        """Content and ETag."""
+
+        def request() -> tuple[bytes, str]:
+            response = self.get(key)
+            return bytes(response["Body"].read()), str(response["ETag"])
+
+        return retry_interrupted(request)
+
+    def put(self, key: str, content: bytes, **options: str) -> None:
+        """S3's PutObject, with relevo's metadata."""
+        name = self.name(checked_key(key))
+        client().put_object(
+            Bucket=self.bucket, Key=name, Body=content, **headers_of(key), **options
+        )
+
+    def delete(self, key: str) -> None:
+        """S3's DeleteObject, which is idempotent."""
+        client().delete_object(Bucket=self.bucket, Key=self.name(key))
+
+
+def headers_of(key: str) -> dict[str, Any]:
+    """What is stored with an object: relevo's mark, and a type, without which no browser shows HTML."""
+    kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
+    return {"ContentType": kind, "Metadata": MARK}
