@@ -38,7 +38,6 @@ from tasks.runs.summary import RunSummary
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.store.outages import retry_for
-from tasks.store.own import begin
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.recipe.to_toml import as_toml

@@ -12,8 +12,8 @@ from flows.parameters import Address
 from tasks.inference.predict import Sample, as_csv, predict_pictures
 from tasks.io.locations import store_address
 from tasks.monitoring.prefect_ui import show_predictions
+from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
-from tasks.store.own import begin
 
 
 @flow(name="predict", flow_run_name="predict {pictures}", persist_result=False)
@@ -36,7 +36,7 @@ def predict(
     sample = Sample()
     predictions = list(predict_pictures(home, model, [pictures], sample))
     read = [each for each in predictions if not each.fault]
-    begin(left := open_store(home))
+    mark_store(left := open_store(home))
     labels = list(read[0].probabilities) if read else []
     name = f"predictions/{flow_run.id}"
     left.write(f"{name}.csv", as_csv(read).encode())

@@ -13,9 +13,9 @@ from tasks.io.load import load_dataset
 from tasks.io.locations import local_data, store_address
 from tasks.prepare import prepare_images
 from tasks.store.base import Ref
+from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
 from tasks.store.outages import retry_for
-from tasks.store.own import begin
 from tasks.vision.data.dataset import Description
 from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import apply_scheme
@@ -63,6 +63,6 @@ def prepare_data(
     """
     home = store_address(store)
     with retry_for():
-        begin(open_store(home))
+        mark_store(open_store(home))
         ref, about = prepared(RunRequest(recipe, home, own_recipe=own_recipe, data=data))
     return {"dataset": ref.model_dump(mode="json"), **about.model_dump(mode="json")}

@@ -32,9 +32,9 @@ from tasks.monitoring.live import shown_live
 from tasks.monitoring.prefect_ui import show_stage
 from tasks.runs.stage_result import StageResult, save_result
 from tasks.store.base import Ref
+from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
 from tasks.store.outages import retry_for
-from tasks.store.own import begin
 from tasks.train import load_trained, train
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.device import require_gpu
@@ -150,7 +150,7 @@ def train_stage(
         require_gpu()
     order, home = request.recipe.ordered([stage]), request.store
     with retry_for():
-        begin(open_store(home))
+        mark_store(open_store(home))
         if given:
             classes = load_dataset(given.dataset, home).classes
             context = RunContext(request.recipe, given.dataset, classes, home, refresh)

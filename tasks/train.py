@@ -54,7 +54,7 @@ def train(
     # While a signal still ends the waiting for a store that is out of reach.
     if checkpoints.load():
         emit(Event(name, "goes on from its last checkpoint"))
-    with checkpoints.heeding_signals():
+    with checkpoints.deferring_signals():
         card, tensors = train_stage(
             stage,
             targets,

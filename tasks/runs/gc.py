@@ -19,8 +19,9 @@ from tasks.cache.cache import Cache
 from tasks.runs.lookup import is_run, is_whole, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
 from tasks.store.base import Entry, Missing, Ref, Store
+from tasks.store.keys import FOLDERS, is_own
+from tasks.store.marker import MARKER, is_marked
 from tasks.store.opening import open_store
-from tasks.store.own import FOLDERS, MARKER, is_marked, is_own
 from tasks.vision.errors import BadInput
 
 GRACE_PERIOD = timedelta(

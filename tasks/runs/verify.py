@@ -14,10 +14,10 @@ from tasks.io.locations import existing_store
 from tasks.runs.lookup import is_run
 from tasks.runs.summary import UNFINISHED, read_lineage
 from tasks.store.base import Entry, Missing, Ref, Store, StoreError, Unavailable
-from tasks.store.own import MARKER, is_marked, is_own
+from tasks.store.keys import BLOB_FOLDERS, is_own
+from tasks.store.marker import MARKER, is_marked
 from tasks.vision.errors import BadInput
 
-BLOBS = ("datasets", "models", "evaluations", "exports", "reports", "downloads")
 PUBLISHING = timedelta(hours=1)  # between two files of a run that is being published, at most
 
 
@@ -42,7 +42,7 @@ def check_all(store: str) -> Iterator[Checked]:
     home = existing_store(store)
     if home.top() and not is_marked(home):
         yield Checked(MARKER, "it is missing or damaged; the next run on this store writes it")
-    sizes = {entry.key: entry.size for folder in BLOBS for entry in _own(home, folder)}
+    sizes = {entry.key: entry.size for folder in BLOB_FOLDERS for entry in _own(home, folder)}
     for key in sizes:
         yield from _if_there(home, key, partial(_blob, home, key, sizes))
     for entry in _own(home, "cache"):

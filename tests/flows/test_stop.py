@@ -148,7 +148,7 @@ def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
     checkpoints = Checkpoints(open_store(tmp_path), "train-1")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and a shell's & leave it
     try:
-        with checkpoints.heeding_signals():
+        with checkpoints.deferring_signals():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
             assert not checkpoints.stop()

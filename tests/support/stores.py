@@ -13,8 +13,8 @@ from tasks.cache.records import Work
 from tasks.io.documents import as_json, seal
 from tasks.runs.summary import Lineage
 from tasks.store.base import Ref, Store, sha256_of
+from tasks.store.marker import MARKER, MARKER_CONTENT
 from tasks.store.opening import open_store
-from tasks.store.own import MARKED, MARKER
 
 BAD_KEYS = [
     "",
@@ -37,7 +37,7 @@ BAD_KEYS = [
 def mark(store: Path) -> Store:
     """The store, with relevo's marker."""
     home = open_store(store)
-    home.write(MARKER, MARKED)
+    home.write(MARKER, MARKER_CONTENT)
     return home
 
 

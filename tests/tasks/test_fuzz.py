@@ -20,8 +20,8 @@ from tasks.cache.records import Record, Work, read_record
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.documents import seal, unseal
 from tasks.store.base import Ref
+from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
-from tasks.store.own import begin
 from tasks.vision.data.dataset import open_dataset
 from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, read_source
@@ -113,7 +113,7 @@ def test_json_of_any_depth_is_damaged(tmp_path: Path, relevo: Relevo) -> None:
         with pytest.raises(ValueError, match="RecursionError"):
             unpack_arrays(len(head).to_bytes(8, "little") + head)
     key = f"cache/train-{'0' * 64}.json"
-    begin(home := open_store(tmp_path))
+    mark_store(home := open_store(tmp_path))
     home.write(key, DEEP.encode())
     told = relevo("verify", "--store", str(tmp_path))
     assert (told.status, told.err.count("\n")) == (1, 1)

@@ -18,8 +18,8 @@ from tasks.runs.lookup import find_model, run_names
 from tasks.runs.verify import check_all
 from tasks.store.base import sha256_of
 from tasks.store.local import LocalStore
+from tasks.store.marker import MARKER, mark_store
 from tasks.store.opening import open_store
-from tasks.store.own import MARKER, begin
 from tasks.vision.errors import BadInput
 
 LATER = datetime.now(UTC) + timedelta(days=15)
@@ -191,7 +191,7 @@ def test_half_a_run_goes_when_it_is_old_enough(tmp_path: Path) -> None:
 
 
 def test_what_lies_beside_the_run_folders_is_no_run(tmp_path: Path) -> None:
-    begin(open_store(tmp_path))
+    mark_store(open_store(tmp_path))
     write_old(tmp_path / "runs" / "run.json", 3)
     write_old(tmp_path / "runs" / "read me.txt", 3)
     assert run_names(str(tmp_path)) == []
@@ -200,7 +200,7 @@ def test_what_lies_beside_the_run_folders_is_no_run(tmp_path: Path) -> None:
 
 def test_leftovers_go_when_they_are_old_enough(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    begin(open_store(store))
+    mark_store(open_store(store))
     young = write_old(store / "models" / f"{'0' * 64}.safetensors", 13)
     old = write_old(store / "models" / f"{'1' * 64}.safetensors", 15)
     partial = write_old(store / "models" / f".partial-{'1' * 32}", 2)
