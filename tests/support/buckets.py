@@ -1,4 +1,4 @@
-"""Buckets of moto's server, with a relay before it, and stores of either kind, as fixtures."""
+"""Fixtures: buckets on moto's server, a proxy that injects faults, and stores of both kinds."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def s3_url() -> Iterator[str]:
     from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
-    # S3 looks at a condition and writes in one step; moto in two.
-    one, put_object = threading.RLock(), S3Response.put_object
+    # S3 checks a condition and writes in one step; moto in two.
+    lock, put_object = threading.RLock(), S3Response.put_object
 
-    def alone(self: S3Response) -> Any:
-        with one:
+    def atomic(self: S3Response) -> Any:
+        with lock:
             return put_object(self)
 
-    S3Response.put_object = alone
+    S3Response.put_object = atomic
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -45,7 +45,7 @@ def s3_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3(s3_url: str) -> Any:
-    """A client of the test's own, to look and change behind a store's back."""
+    """The test's own client, which bypasses the store."""
     key, secret = SECRETS
     return boto3.client(
         "s3",
@@ -58,7 +58,7 @@ def s3(s3_url: str) -> Any:
 
 @pytest.fixture
 def s3_settings(s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3's own settings, for that server and nothing of the person's; an empty blob cache."""
+    """Point boto3 to that server, without the user's own settings, and use an empty blob cache."""
     for name in list(os.environ):
         if name.startswith("AWS_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -85,37 +85,37 @@ def bucket(s3_settings: None, s3: Any) -> str:
 
 
 @dataclass
-class Kept:
-    """A store, and a way to change what it holds behind its back."""
+class Backend:
+    """A store, and a function that overwrites what it holds, bypassing it."""
 
     store: Store
-    spoil: Callable[[str, bytes], None]
+    overwrite: Callable[[str, bytes], None]
 
 
 @pytest.fixture(params=["local", "s3"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     if request.param == "local":
         folder = tmp_path / "store"
 
-        def spoil_file(key: str, content: bytes) -> None:
+        def overwrite_file(key: str, content: bytes) -> None:
             (folder / key).write_bytes(content)
 
-        return Kept(open_store(folder), spoil_file)
+        return Backend(open_store(folder), overwrite_file)
     name, client = request.getfixturevalue("bucket"), request.getfixturevalue("s3")
 
-    def spoil_object(key: str, content: bytes) -> None:
+    def overwrite_object(key: str, content: bytes) -> None:
         client.put_object(Bucket=name, Key=f"some/prefix/{key}", Body=content)
 
-    return Kept(open_store(f"s3://{name}/some/prefix"), spoil_object)
+    return Backend(open_store(f"s3://{name}/some/prefix"), overwrite_object)
 
 
 @pytest.fixture
-def store(kept: Kept) -> Store:
-    return kept.store
+def store(backend: Backend) -> Store:
+    return backend.store
 
 
 @pytest.fixture(scope="session")
-def the_relay(s3_url: str) -> Iterator[Relay]:
+def relay_server(s3_url: str) -> Iterator[Relay]:
     server = Relay(s3_url)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -124,20 +124,20 @@ def the_relay(s3_url: str) -> Iterator[Relay]:
 
 
 @pytest.fixture
-def relay(the_relay: Relay, s3_settings: None, monkeypatch: pytest.MonkeyPatch) -> StartRelay:
-    """Put the relay between the store and the server."""
+def relay(relay_server: Relay, s3_settings: None, monkeypatch: pytest.MonkeyPatch) -> StartRelay:
+    """Start the relay between the store and the server, with a fault to inject."""
 
     def start(fault: FaultOf = lambda name: None) -> Relay:
-        the_relay.fault, the_relay.requests = fault, []
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", the_relay.url)
-        return the_relay
+        relay_server.fault, relay_server.requests = fault, []
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", relay_server.url)
+        return relay_server
 
     return start
 
 
 @pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3's retries follow each other at once."""
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 retry without pauses."""
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL for a test's own server: a cluster in a folder of its own, on a free port of 127.0.0.1."""
+"""A temporary PostgreSQL server on a free port of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PROGRAMS = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The address of a new, empty database. PostgreSQL refuses to run as root."""
-    # pytest's own folders are closed to other users.
+    """Address of a new, empty database; as root it is run as user postgres, since PostgreSQL refuses root."""
+    # Not in pytest's folders, which other users may not enter.
     folder = Path(tempfile.mkdtemp(prefix="relevo-postgres-"))
     someone: dict[str, Any] = {}
     if os.geteuid() == 0:

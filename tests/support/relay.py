@@ -1,4 +1,4 @@
-"""A proxy on 127.0.0.1 that can spoil what passes between a store and its server."""
+"""A proxy on 127.0.0.1 that injects faults between a store and its server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-# What a server's own words may hold, and the store's must not.
+# May stand in a server's messages, and must not in the store's.
 SECRETS = ("AKIATESTING", "hush-hush-secret")
 
 Fault = str | tuple[int, str]
@@ -21,11 +21,10 @@ STALL = 5.0  # seconds
 
 
 class Relay(ThreadingHTTPServer):
-    """A proxy before the server that notes requests and can spoil them.
+    """A proxy that records requests and injects faults.
 
-    `fault` gets each request's name and answers None (pass it on), "reset" or "truncate" (break
-    off in mid-body), "stall" (say nothing for a while), or a status and an S3 error code to answer with
-    instead of the server.
+    `fault` maps each request's name to None (forward it), "reset" or "truncate" (break off in the middle
+    of the body), "stall" (pause before the response), or a status and an S3 error code to respond with.
     """
 
     daemon_threads = True
@@ -38,7 +37,7 @@ class Relay(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.lock = threading.Lock()
 
-    def note(self, name: str) -> Fault | None:
+    def record(self, name: str) -> Fault | None:
         with self.lock:
             self.requests.append(name)
             return self.fault(name)
@@ -47,7 +46,7 @@ class Relay(ThreadingHTTPServer):
         return sum(name.startswith(f"{method} ") for name in self.requests)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: clients that break off are what this is for."""
+        """Print nothing: interrupted connections are expected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -56,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def _relay(self) -> None:
-        fault = self.server.note(f"{self.command} {self.path} {self.headers.get('Range', '')}")
+        fault = self.server.record(f"{self.command} {self.path} {self.headers.get('Range', '')}")
         length = int(self.headers.get("Content-Length", 0))
         if fault == "reset" and length:
             self.rfile.read(length // 2)
@@ -69,17 +68,17 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, tuple):
             status, code = fault
             xml = f"<Error><Code>{code}</Code><Message>{' '.join(SECRETS)}</Message></Error>"
-            self._answer(status, {}, xml.encode())
+            self._respond(status, {}, xml.encode())
             return
         upstream = http.client.HTTPConnection(self.server.server, timeout=30)
         upstream.request(self.command, self.path, body, dict(self.headers))
-        answer = upstream.getresponse()
-        self._answer(answer.status, dict(answer.headers), answer.read(), fault)
+        response = upstream.getresponse()
+        self._respond(response.status, dict(response.headers), response.read(), fault)
         upstream.close()
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _relay  # noqa: N815
 
-    def _answer(
+    def _respond(
         self, status: int, headers: dict[str, str], body: bytes, fault: str | None = None
     ) -> None:
         if fault and self.command == "HEAD":
@@ -103,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _reset(self) -> None:
-        # No lingering: closing then sends a reset instead of an orderly end.
+        # Without lingering, close sends a reset.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
         with suppress(OSError):
@@ -112,4 +111,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *words: object) -> None:
-        """Say nothing."""
+        """Print nothing."""

@@ -33,33 +33,33 @@ SECRET = "me:TOPSECRET/with+slashes@"
         ("ask you@example.com", "ask you@example.com"),
     ],
 )
-def test_only_what_stands_before_the_at_sign_goes(given: str, left: str) -> None:
+def test_without_secrets_removes_only_credentials(given: str, left: str) -> None:
     assert without_secrets(given) == left
 
 
 @pytest.mark.parametrize("store", [f"https://{SECRET}host", f"s3://{SECRET}bucket/x"])
-def test_a_store_that_is_refused_is_named_without_secrets(store: str) -> None:
+def test_store_error_names_the_address_without_secrets(store: str) -> None:
     with pytest.raises(StoreError) as refused:
         open_store(store)
     assert "TOPSECRET" not in str(refused.value)
 
 
 @pytest.mark.parametrize("bucket", [f"{SECRET}bucket", "Bucket", "10.0.0.1", "b" * 64, ""])
-def test_data_in_what_is_no_bucket_is_refused_before_anything_is_sent(bucket: str) -> None:
+def test_local_data_refuses_a_malformed_bucket_without_a_request(bucket: str) -> None:
     with pytest.raises(StoreError, match=r"^data 's3://.*: expected s3://bucket/") as refused:
         local_data(f"s3://{bucket}/pictures")
     assert "TOPSECRET" not in str(refused.value)
 
 
 @pytest.mark.parametrize("scheme", ["https", "http", "gs", "file"])
-def test_data_at_another_address_is_refused_without_its_secrets(scheme: str) -> None:
+def test_local_data_refuses_other_schemes_without_secrets(scheme: str) -> None:
     with pytest.raises(BadInput, match=rf"'{scheme}://host/x.zip'.+give a path") as refused:
         local_data(f"{scheme}://{SECRET}host/x.zip")
     assert "TOPSECRET" not in str(refused.value)
 
 
 @pytest.mark.parametrize("secret", [SECRET, "me:TOPSECRET@"])
-def test_a_prefect_server_that_does_not_answer_is_named_without_secrets(
+def test_check_server_names_the_address_without_secrets(
     secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefect_server, "MAX_CONNECT_ATTEMPTS", 1)

@@ -1,4 +1,4 @@
-"""A server that is away for a while: commands say so at once, jobs wait for it to come back."""
+"""A server that is down for a while: commands report it at once, jobs wait for it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Away = Callable[[float], None]
 
 
 @pytest.fixture
-def away(relay: StartRelay, no_waiting: None) -> Callable[[float], None]:
-    """From now on and for so many seconds, the server answers nothing but errors."""
+def away(relay: StartRelay, no_backoff: None) -> Callable[[float], None]:
+    """A function after which the server responds with errors for some seconds."""
 
     def begin(seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -71,7 +71,7 @@ def test_a_command_is_told_at_once_and_a_job_waits(
         store.read("runs/b")
 
 
-def test_who_waits_for_work_waits_for_the_server_too(
+def test_claim_waits_for_the_holder_and_the_server(
     bucket: str, away: Away, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "POLL", 0.1)
@@ -101,9 +101,7 @@ def test_a_record_out_of_reach_is_no_miss(bucket: str, away: Away) -> None:
         assert Cache(store).lookup(work) == Hit(ref)
 
 
-def test_a_checkpoint_that_the_server_does_not_take_ends_no_training(
-    bucket: str, away: Away
-) -> None:
+def test_checkpoint_failure_does_not_stop_the_training(bucket: str, away: Away) -> None:
     store = open_store(f"s3://{bucket}")
     checkpoints = Checkpoints(store, "train-0")
     for epoch in (1, 2, 3):

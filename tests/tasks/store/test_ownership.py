@@ -1,4 +1,4 @@
-"""A folder or a bucket may be shared: what relevo has not written, it neither removes nor trains into."""
+"""In a shared folder or bucket, relevo removes only what it has written, and starts no store among it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_other_peoples_files_in_a_folder_stay(tmp_path: Path) -> None:
         assert not {entry.key for entry in sweep.removed} & {*OTHERS}
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {*OTHERS, MARKER}
-    # An unsealed run.json and a report in a folder of its own are no run's, whoever wrote them.
+    # An unsealed run.json and a report in a folder of its own are no run's.
     assert {"models/resnet50-final.pt", "runs/exp1/metrics.csv"} <= {*sweep.foreign}
 
 
@@ -80,7 +80,7 @@ def test_other_peoples_objects_in_a_bucket_stay(bucket: str, s3: Any) -> None:
     assert f"models/{HASH}.safetensors" in dry.foreign
 
 
-def test_nothing_is_removed_where_there_is_no_marker(tmp_path: Path, relevo: Relevo) -> None:
+def test_gc_removes_nothing_without_a_marker(tmp_path: Path, relevo: Relevo) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / f"{HASH}.safetensors").write_bytes(b"another program's")
     make_old(tmp_path, 400)
@@ -91,17 +91,17 @@ def test_nothing_is_removed_where_there_is_no_marker(tmp_path: Path, relevo: Rel
     assert (tmp_path / "models" / f"{HASH}.safetensors").exists()
 
 
-def test_a_dry_run_names_what_is_left_alone(tmp_path: Path, relevo: Relevo) -> None:
+def test_gc_dry_run_names_foreign_files(tmp_path: Path, relevo: Relevo) -> None:
     finish_run(tmp_path, "R")
     (tmp_path / "models").mkdir(exist_ok=True)
     (tmp_path / "models" / "resnet50-final.pt").write_bytes(b"x")
     done = relevo("gc", "--dry-run", "--store", str(tmp_path))
     assert "leaves alone models/resnet50-final.pt: relevo did not write it\n" in done.out
-    told = relevo("gc", "--dry-run", "--store", str(tmp_path), "--json").json
-    assert told["left_alone"] == ["models/resnet50-final.pt"]
+    report = relevo("gc", "--dry-run", "--store", str(tmp_path), "--json").json
+    assert report["left_alone"] == ["models/resnet50-final.pt"]
 
 
-def test_a_run_does_not_begin_among_other_things(tmp_path: Path, relevo: Relevo) -> None:
+def test_run_refuses_a_folder_of_others(tmp_path: Path, relevo: Relevo) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     (tmp_path / ".git").mkdir()
     done = relevo("run", "--store", str(tmp_path))
@@ -112,7 +112,7 @@ def test_a_run_does_not_begin_among_other_things(tmp_path: Path, relevo: Relevo)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "thesis.tex"]
 
 
-def test_a_bucket_of_others_is_refused_and_a_prefix_in_it_taken(bucket: str, s3: Any) -> None:
+def test_mark_store_refuses_a_bucket_of_others_but_not_a_prefix(bucket: str, s3: Any) -> None:
     for i in range(5):
         s3.put_object(Bucket=bucket, Key=f"team{i}/x", Body=b"")
     with pytest.raises(StoreError, match=r"holds other things.* and 2 more"):
@@ -122,14 +122,14 @@ def test_a_bucket_of_others_is_refused_and_a_prefix_in_it_taken(bucket: str, s3:
     assert open_store(f"s3://{bucket}").top() == ["relevo", *(f"team{i}" for i in range(5))]
 
 
-def test_a_store_of_an_earlier_version_gets_the_marker(tmp_path: Path) -> None:
+def test_mark_store_marks_a_store_of_an_earlier_version(tmp_path: Path) -> None:
     keep(tmp_path, open_store(tmp_path).put("model", b"x"))
     (tmp_path / MARKER).unlink()
     mark_store(open_store(tmp_path))
     assert (tmp_path / MARKER).is_file()
 
 
-def test_all_that_a_run_writes_is_of_its_own_form(chain: Chain) -> None:
+def test_is_own_knows_all_that_a_run_writes(chain: Chain) -> None:
     names = {
         path.relative_to(chain.store).as_posix()
         for path in chain.store.rglob("*")
@@ -151,7 +151,7 @@ class Bomb:
 def test_a_forged_record_runs_no_code(
     form: str, tmp_path: Path, relevo: Relevo, server: str
 ) -> None:
-    """Whoever can write to a shared store makes no machine that reads it run his code."""
+    """Write access to a shared store does not let anyone run code on the machines that read it."""
     command = [
         "run",
         "digits",

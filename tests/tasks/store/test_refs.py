@@ -1,4 +1,4 @@
-"""What refs and keys are: any of them comes back, and what is none is refused."""
+"""Refs and keys: valid ones round-trip, all others are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ any_ref = st.recursive(
 
 @settings(deadline=None)
 @given(good_keys)
-def test_good_keys_are_kept_as_they_are(key: str) -> None:
+def test_checked_key_returns_valid_keys(key: str) -> None:
     assert checked_key(key) == key
 
 
@@ -56,7 +56,7 @@ def test_good_keys_are_kept_as_they_are(key: str) -> None:
         st.lists(st.sampled_from(["..", ".", "", "a"])).map("/".join),
     )
 )
-def test_any_key_is_refused_or_stays_inside(key: str) -> None:
+def test_checked_key_refuses_whatever_leads_outside(key: str) -> None:
     try:
         inside = Path("/store", checked_key(key))
     except ValueError:
@@ -70,7 +70,7 @@ def test_any_key_is_refused_or_stays_inside(key: str) -> None:
 
 @settings(deadline=None)
 @given(any_ref)
-def test_refs_survive_json(ref: Ref) -> None:
+def test_ref_round_trips_through_json(ref: Ref) -> None:
     assert Ref.model_validate_json(ref.model_dump_json()) == ref
 
 
@@ -95,7 +95,7 @@ JUNK: dict[str, st.SearchStrategy[Any]] = {
     any_ref,
     st.sampled_from(sorted(JUNK)).flatmap(lambda name: JUNK[name].map(lambda junk: (name, junk))),
 )
-def test_refs_with_junk_in_them_are_refused(ref: Ref, change: tuple[str, Any]) -> None:
+def test_ref_with_an_invalid_field_is_refused(ref: Ref, change: tuple[str, Any]) -> None:
     name, junk = change
     fields = {**json.loads(ref.model_dump_json()), name: junk}
     with pytest.raises(ValidationError):
@@ -104,6 +104,6 @@ def test_refs_with_junk_in_them_are_refused(ref: Ref, change: tuple[str, Any]) -
 
 @settings(deadline=None)
 @given(st.one_of(st.text(), st.binary()))
-def test_what_is_no_ref_is_refused(junk: str | bytes) -> None:
+def test_ref_from_other_json_is_refused(junk: str | bytes) -> None:
     with pytest.raises(ValidationError):
         Ref.model_validate_json(junk)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.buckets import Kept
+from support.buckets import Backend
 from support.command import ROOT
 from support.stores import BAD_KEYS
 
@@ -27,7 +27,7 @@ from tasks.store.opening import open_store
 BYTES = bytes(range(256)) * 40
 
 
-def test_bytes_and_files_come_back_as_they_were(store: Store, tmp_path: Path) -> None:
+def test_fetch_returns_what_was_put(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "some.bin"
     file.write_bytes(BYTES[1:])
     for content, size in ((BYTES, len(BYTES)), (file, len(BYTES) - 1), (b"", 0)):
@@ -38,7 +38,7 @@ def test_bytes_and_files_come_back_as_they_were(store: Store, tmp_path: Path) ->
         assert hashlib.sha256(path.read_bytes()).hexdigest() == ref.sha256
 
 
-def test_keys_and_digests_are_the_same_in_every_store(store: Store) -> None:
+def test_put_returns_the_same_ref_in_every_store(store: Store) -> None:
     parent = store.put("dataset", b"parent")
     ref = store.put("model", b"hello", ".bin", digest="0" * 64, made_from=(parent,))
     assert parent.digest == parent.sha256
@@ -52,25 +52,25 @@ def test_keys_and_digests_are_the_same_in_every_store(store: Store) -> None:
     }
 
 
-def test_putting_twice_is_putting_once(store: Store) -> None:
+def test_put_is_idempotent(store: Store) -> None:
     assert store.put("model", BYTES) == store.put("model", BYTES)
     assert len(list(store.keys("models"))) == 1
 
 
-def test_a_store_is_there_when_something_was_written(store: Store) -> None:
+def test_exists_after_the_first_write(store: Store) -> None:
     assert not store.exists()
     store.write("runs/a", b"")
     assert store.exists()
 
 
-def test_an_entry_is_looked_up_by_its_key(store: Store) -> None:
+def test_entry_equals_the_listed_one(store: Store) -> None:
     ref = store.put("model", BYTES)
     assert [store.entry(ref.uri)] == list(store.entries("models"))
     with pytest.raises(Missing, match="models/none"):
         store.entry("models/none")
 
 
-def test_bytes_put_again_are_as_young_as_new_ones(tmp_path: Path) -> None:
+def test_put_touches_a_stored_blob(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     ref = store.put("model", BYTES)
     os.utime(tmp_path / ref.uri, (0, 0))
@@ -78,7 +78,7 @@ def test_bytes_put_again_are_as_young_as_new_ones(tmp_path: Path) -> None:
     assert datetime.now(UTC) - store.entry(ref.uri).modified < timedelta(hours=1)
 
 
-def test_what_is_not_there_is_missing(store: Store) -> None:
+def test_fetch_and_read_of_nothing_are_missing(store: Store) -> None:
     ref = store.put("model", BYTES)
     store.delete(ref.uri)
     store.delete(ref.uri)
@@ -92,20 +92,20 @@ def test_what_is_not_there_is_missing(store: Store) -> None:
 @pytest.mark.parametrize(
     "change", [b"", b"short", BYTES[:-1] + b"!"], ids=["empty", "short", "bit"]
 )
-def test_changed_bytes_are_damaged_until_put_again(kept: Kept, change: bytes) -> None:
-    ref = kept.store.put("model", BYTES)
-    kept.spoil(ref.uri, change)
+def test_fetch_refuses_a_damaged_blob_until_put_again(backend: Backend, change: bytes) -> None:
+    ref = backend.store.put("model", BYTES)
+    backend.overwrite(ref.uri, change)
     with pytest.raises(Damaged, match=ref.uri):
-        kept.store.fetch(ref)
-    aside = kept.store.set_aside(ref.uri)
-    assert kept.store.read(aside) == change
+        backend.store.fetch(ref)
+    aside = backend.store.set_aside(ref.uri)
+    assert backend.store.read(aside) == change
     with pytest.raises(Missing):
-        kept.store.fetch(ref)
-    assert kept.store.put("model", BYTES) == ref
-    assert kept.store.fetch(ref).read_bytes() == BYTES
+        backend.store.fetch(ref)
+    assert backend.store.put("model", BYTES) == ref
+    assert backend.store.fetch(ref).read_bytes() == BYTES
 
 
-def test_what_cannot_be_deleted_is_told_in_one_line(tmp_path: Path) -> None:
+def test_delete_failure_is_one_line(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store.write("runs/a/run.json", b"{}")
     with pytest.raises(StoreError, match=re.escape(str(tmp_path))):
@@ -113,14 +113,14 @@ def test_what_cannot_be_deleted_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [b"short", BYTES[:-1] + b"!"], ids=["short", "bit"])
-def test_whoever_has_the_bytes_mends_what_lies_there(kept: Kept, change: bytes) -> None:
-    ref = kept.store.put("model", BYTES)
-    kept.spoil(ref.uri, change)
-    assert kept.store.put("model", BYTES) == ref
-    assert kept.store.fetch(ref).read_bytes() == BYTES
+def test_put_repairs_a_damaged_blob(backend: Backend, change: bytes) -> None:
+    ref = backend.store.put("model", BYTES)
+    backend.overwrite(ref.uri, change)
+    assert backend.store.put("model", BYTES) == ref
+    assert backend.store.fetch(ref).read_bytes() == BYTES
 
 
-def test_setting_aside_deletes_nothing_that_is_only_out_of_reach(
+def test_set_aside_deletes_nothing_during_an_outage(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(key: str, to: str) -> None:
@@ -134,7 +134,7 @@ def test_setting_aside_deletes_nothing_that_is_only_out_of_reach(
     assert store.read("runs/a") == b"whole"
 
 
-def test_keys_are_sorted_and_only_those_below_the_folder(store: Store) -> None:
+def test_keys_lists_only_the_folder_sorted(store: Store) -> None:
     names = ["runs/b/run.json", "runs/a/x/y", "runs/a.b", "runs/B", "runs/a/x-z", "runs~/c", "run"]
     for name in names:
         store.write(name, b"")
@@ -179,7 +179,7 @@ def test_touch_changes_the_age_alone(store: Store) -> None:
         store.touch("models/none")
 
 
-def test_a_document_is_replaced_whole(store: Store) -> None:
+def test_write_replaces_a_document(store: Store) -> None:
     store.write("latest", b"a long first version")
     store.write("latest", b"short")
     assert store.read("latest") == b"short"
@@ -190,7 +190,7 @@ ESCAPING = ["", "/", "/etc/passwd", "../x", "a/../x", "a/./x", ".", "a//b", "a/"
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-def test_only_plain_keys_are_written(store: Store, key: str) -> None:
+def test_write_refuses_other_than_plain_keys(store: Store, key: str) -> None:
     uses: list[Callable[[], Any]] = [
         lambda: store.write(key, b""),
         lambda: store.copy("runs/a", key),
@@ -218,17 +218,17 @@ def test_no_key_leads_out_of_a_store(store: Store, key: str) -> None:
             use()
 
 
-def test_what_others_put_there_under_any_name_is_listed_read_and_deleted(kept: Kept) -> None:
-    kept.store.write("runs/R/run.json", b"")
+def test_foreign_names_are_listed_read_and_deleted(backend: Backend) -> None:
+    backend.store.write("runs/R/run.json", b"")
     names = ["runs/R/my notes.txt", "runs/R/notas año.txt", "runs/R/a\\b"]
     for name in names:
-        kept.spoil(name, b"note")
-    assert [*kept.store.keys("runs/R")] == sorted([*names, "runs/R/run.json"])
+        backend.overwrite(name, b"note")
+    assert [*backend.store.keys("runs/R")] == sorted([*names, "runs/R/run.json"])
     for name in names:
-        assert kept.store.read(name) == b"note"
-        assert kept.store.entry(name).size == 4
-        kept.store.delete(name)
-    assert [*kept.store.keys("runs/R")] == ["runs/R/run.json"]
+        assert backend.store.read(name) == b"note"
+        assert backend.store.entry(name).size == 4
+        backend.store.delete(name)
+    assert [*backend.store.keys("runs/R")] == ["runs/R/run.json"]
 
 
 def test_a_kill_before_the_rename_leaves_nothing_to_see(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_kill_before_the_rename_leaves_nothing_to_see(tmp_path: Path) -> None:
     assert store.fetch(ref).read_bytes() == b"half"
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_unwritable_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(
         StoreError, match=r"can't be written \(.+\); make it a folder .+ or give another"
@@ -259,9 +259,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_folder_that_may_not_be_entered_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path / "closed" / "store")
     ref = store.put("model", BYTES)
     real = Path.stat
@@ -285,13 +283,13 @@ def test_a_folder_that_may_not_be_entered_is_one_line(
 
 
 @pytest.mark.parametrize("address", ["~nobody-here/x", "file://~nobody-here/x"])
-def test_a_store_in_a_home_that_is_nobodys_is_refused(address: str) -> None:
+def test_open_store_refuses_the_home_of_nobody(address: str) -> None:
     with pytest.raises(StoreError, match="no home"):
         open_store(address)
 
 
 @pytest.mark.parametrize("address", ["http://x/y", "gs://bucket/x", "S3://bucket/x"])
-def test_other_addresses_are_refused(address: str) -> None:
+def test_open_store_refuses_other_schemes(address: str) -> None:
     with pytest.raises(StoreError, match="give a folder or s3://bucket/prefix"):
         open_store(address)
 
@@ -304,6 +302,6 @@ def test_other_addresses_are_refused(address: str) -> None:
         ("s3://my.bucket-1/a/b/", "s3://my.bucket-1/a/b"),
     ],
 )
-def test_an_address_is_kept_in_one_form(address: str, uri: str) -> None:
+def test_open_store_normalizes_the_address(address: str, uri: str) -> None:
     assert open_store(address).uri == uri
     assert open_store(address).address("runs/a") == f"{uri}/runs/a"

@@ -1,4 +1,4 @@
-"""The copies of a bucket's blobs on this machine: fetched once, hashed at every use, removed when unused."""
+"""Local copies of a bucket's blobs: downloaded once, hashed at every use, removed when idle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.store.opening import open_store
 from tasks.store.s3.blob_cache import cache_folder
 
 
-def test_a_worker_downloads_a_blob_once(bucket: str, relay: StartRelay) -> None:
+def test_fetch_downloads_a_blob_once(bucket: str, relay: StartRelay) -> None:
     ref = open_store(f"s3://{bucket}/x").put("dataset", b"pixels" * 1000)
     watch = relay()
     for _ in range(3):
@@ -22,7 +22,7 @@ def test_a_worker_downloads_a_blob_once(bucket: str, relay: StartRelay) -> None:
     assert [path.name for path in cache_folder().iterdir()] == [ref.sha256]
 
 
-def test_a_damaged_cache_is_healed(bucket: str) -> None:
+def test_fetch_replaces_a_damaged_copy(bucket: str) -> None:
     store = open_store(f"s3://{bucket}/x")
     ref = store.put("dataset", b"pixels")
     for damage in (b"pixelz", b"", b"more pixels"):
@@ -31,7 +31,7 @@ def test_a_damaged_cache_is_healed(bucket: str) -> None:
     assert len(list(cache_folder().iterdir())) == 1
 
 
-def test_a_cached_copy_does_not_hide_that_the_store_lost_its_own(bucket: str) -> None:
+def test_fetch_from_the_cache_still_asks_the_store(bucket: str) -> None:
     store = open_store(f"s3://{bucket}/x")
     ref = store.put("dataset", b"pixels")
     store.fetch(ref)
@@ -43,7 +43,7 @@ def test_a_cached_copy_does_not_hide_that_the_store_lost_its_own(bucket: str) ->
         store.fetch(ref)
 
 
-def test_nothing_damaged_stays_in_the_cache(bucket: str) -> None:
+def test_cache_has_no_copy_of_a_damaged_blob(bucket: str) -> None:
     store = open_store(f"s3://{bucket}/x")
     ref = store.put("dataset", b"pixels")
     store.write(ref.uri, b"pixelz")
@@ -52,7 +52,7 @@ def test_nothing_damaged_stays_in_the_cache(bucket: str) -> None:
     assert list(cache_folder().iterdir()) == []
 
 
-def test_the_cache_is_where_the_environment_says(
+def test_cache_folder_follows_the_environment(
     s3_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cache_folder() == tmp_path / "blobs"
@@ -64,12 +64,12 @@ def test_the_cache_is_where_the_environment_says(
     assert cache_folder() == tmp_path / ".cache/relevo/blobs"
 
 
-def test_what_is_long_unused_leaves_the_cache(bucket: str) -> None:
+def test_cache_removes_idle_copies(bucket: str) -> None:
     store = open_store(f"s3://{bucket}/x")
     used, unused, new = (store.put("dataset", content) for content in (b"used", b"unused", b"new"))
-    kept = [store.fetch(used), store.fetch(unused)]
-    kept += [cache_folder() / name for name in (f".partial-{'0' * 32}", "somebody's notes")]
-    for path in kept:
+    paths = [store.fetch(used), store.fetch(unused)]
+    paths += [cache_folder() / name for name in (f".partial-{'0' * 32}", "somebody's notes")]
+    for path in paths:
         path.touch()
         os.utime(path, (0, 0))
     store.fetch(used)
@@ -78,7 +78,7 @@ def test_what_is_long_unused_leaves_the_cache(bucket: str) -> None:
     assert {path.name for path in cache_folder().iterdir()} == names
 
 
-def test_an_unusable_cache_folder_is_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_cache_folder_is_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = open_store(f"s3://{bucket}").put("dataset", b"pixels")
     monkeypatch.setenv("RELEVO_BLOB_CACHE", __file__)
     with pytest.raises(
@@ -88,7 +88,7 @@ def test_an_unusable_cache_folder_is_one_line(bucket: str, monkeypatch: pytest.M
     line(raised.value)
 
 
-def test_bytes_that_the_way_has_changed_are_fetched_again(
+def test_fetch_downloads_again_what_was_damaged_on_the_way(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tasks.store.s3.blob_cache as module

@@ -1,4 +1,4 @@
-"""Images that lie in a bucket: brought once, whole or not at all."""
+"""Images in a bucket: downloaded once, atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def upload(s3: Any, bucket: str, files: dict[str, bytes], prefix: str = "") -> N
             s3.put_object(Bucket=bucket, Key=f"{prefix}{name}", Body=content)
 
 
-def test_a_folder_in_a_bucket_is_the_folder_that_was_put_there(
+def test_local_data_of_a_prefix_equals_the_uploaded_folder(
     bucket: str, s3: Any, tmp_path: Path
 ) -> None:
     files = {**small_set(), "train/a b/ü 1.png": png(7), "test/a b/1.png": png(8)}
@@ -37,7 +37,7 @@ def test_a_folder_in_a_bucket_is_the_folder_that_was_put_there(
     assert all(np.array_equal(a.splits[s].images, b.splits[s].images) for s in ("train", "test"))
 
 
-def test_an_archive_is_brought_once_and_again_when_it_changes(
+def test_local_data_downloads_each_version_once(
     bucket: str, s3: Any, tmp_path: Path, relay: StartRelay
 ) -> None:
     archive = write_zip(tmp_path / "x.zip", small_set())
@@ -52,7 +52,7 @@ def test_an_archive_is_brought_once_and_again_when_it_changes(
     assert Path(local_data(f"s3://{bucket}/x.zip")).read_bytes() == b"another"
 
 
-def test_what_is_long_unused_makes_room(bucket: str, s3: Any) -> None:
+def test_local_data_removes_idle_downloads(bucket: str, s3: Any) -> None:
     upload(s3, bucket, {f"{name}/train/a/1.png": b"x" for name in ("used", "unused", "new")})
     brought = [Path(local_data(f"s3://{bucket}/{name}")) for name in ("used", "unused")]
     for path in brought:
@@ -63,7 +63,7 @@ def test_what_is_long_unused_makes_room(bucket: str, s3: Any) -> None:
     assert len(list(brought[0].parents[1].iterdir())) == 2
 
 
-def test_an_answer_that_breaks_off_leaves_nothing_half_brought(
+def test_local_data_leaves_no_partial_download(
     bucket: str, s3: Any, relay: StartRelay, tmp_path: Path
 ) -> None:
     upload(s3, bucket, {"train/a/1.png": b"x" * 10_000, "train/a/2.png": b"y" * 10_000}, "p/")
@@ -87,7 +87,7 @@ def test_an_answer_that_breaks_off_leaves_nothing_half_brought(
     assert [place / "p" for place in places] == [folder], "nothing half-brought beside the whole"
 
 
-def test_what_is_not_there_or_climbs_out_is_one_line(bucket: str, s3: Any) -> None:
+def test_local_data_errors_are_one_line(bucket: str, s3: Any) -> None:
     with pytest.raises(BadInput, match="there is nothing at"):
         local_data(f"s3://{bucket}/nowhere")
     with pytest.raises(StoreError, match="no such bucket"):
@@ -97,7 +97,7 @@ def test_what_is_not_there_or_climbs_out_is_one_line(bucket: str, s3: Any) -> No
         local_data(f"s3://{bucket}/bad")
 
 
-def test_a_store_is_the_one_given_or_the_environments_or_a_folder_here(
+def test_store_address_is_given_or_from_the_environment_or_a_folder_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What only the S3 store has: its cache of blobs, multipart transfers, its faults and what it says of them."""
+"""The S3 store alone: multipart transfers, retries, and its error messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
 
 
-def test_uploads_that_were_cut_off_are_garbage(bucket: str, s3: Any, relay: StartRelay) -> None:
+def test_gc_aborts_incomplete_uploads(bucket: str, s3: Any, relay: StartRelay) -> None:
     def cut_off(key: str) -> None:
         which = {"Bucket": bucket, "Key": key}
         which["UploadId"] = s3.create_multipart_upload(**which)["UploadId"]
@@ -50,7 +50,7 @@ def test_uploads_that_were_cut_off_are_garbage(bucket: str, s3: Any, relay: Star
     assert collect(store, now=later).removed == []
 
 
-def test_a_key_that_may_not_see_uploads_collects_the_rest(
+def test_gc_without_the_right_to_list_uploads_collects_the_rest(
     bucket: str, relay: StartRelay, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(f"s3://{bucket}/x")
@@ -62,7 +62,9 @@ def test_a_key_that_may_not_see_uploads_collects_the_rest(
     assert "takes s3:ListBucketMultipartUploads" in caplog.text
 
 
-def test_large_blobs_go_in_parts_both_ways(bucket: str, relay: StartRelay, tmp_path: Path) -> None:
+def test_put_and_fetch_transfer_large_blobs_in_parts(
+    bucket: str, relay: StartRelay, tmp_path: Path
+) -> None:
     content = random.Random(1).randbytes((9 << 20) + 1)
     file = tmp_path / "large"
     file.write_bytes(content)
@@ -93,7 +95,7 @@ def test_copy_stays_within_the_bucket(
     assert (head["ContentType"], head["Metadata"]) == ("application/json", {"relevo": "1"})
 
 
-def test_more_keys_than_a_page_holds(
+def test_keys_reads_every_page(
     bucket: str, s3: Any, relay: StartRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A page of 1,000 keys would take this test ten seconds.
@@ -108,7 +110,7 @@ def test_more_keys_than_a_page_holds(
     assert watch.count("GET") == 3
 
 
-def test_a_report_opens_in_a_browser(bucket: str, s3: Any) -> None:
+def test_write_sets_the_content_type(bucket: str, s3: Any) -> None:
     store = open_store(f"s3://{bucket}/x")
     store.write("runs/a/report.html", b"<p>")
     head = s3.head_object(Bucket=bucket, Key="x/runs/a/report.html")
@@ -117,7 +119,7 @@ def test_a_report_opens_in_a_browser(bucket: str, s3: Any) -> None:
 
 
 def use_everything(address: str) -> None:
-    """Every operation of a store, on blobs of one part and more; all bytes must be right."""
+    """Use every operation of a store, on blobs of one part and more, and check all bytes."""
     store = open_store(address)
     for seed, size in enumerate([9 << 20, 300_000, 10, 0]):
         content = random.Random(seed).randbytes(size)
@@ -155,7 +157,7 @@ def test_a_fifth_of_the_requests_may_fail(bucket: str, relay: StartRelay) -> Non
 
 @pytest.mark.parametrize("kind", FAULTS, ids=str)
 def test_every_request_may_fail_once(
-    bucket: str, relay: StartRelay, no_waiting: None, kind: Fault
+    bucket: str, relay: StartRelay, no_backoff: None, kind: Fault
 ) -> None:
     seen: dict[str, int] = {}
 
@@ -167,9 +169,7 @@ def test_every_request_may_fail_once(
     use_everything(f"s3://{bucket}/x")
 
 
-def test_a_lost_answer_to_the_last_step_of_an_upload_does_no_harm(
-    bucket: str, relay: StartRelay
-) -> None:
+def test_put_survives_a_lost_response_to_complete(bucket: str, relay: StartRelay) -> None:
     asked: list[str] = []
 
     def fault(name: str) -> Fault | None:
@@ -189,8 +189,8 @@ def test_a_lost_answer_to_the_last_step_of_an_upload_does_no_harm(
 @pytest.mark.parametrize(
     "status_and_code", [(503, "SlowDown"), (500, "InternalError"), (429, "TooManyRequests")]
 )
-def test_what_passes_is_told_apart(
-    bucket: str, relay: StartRelay, no_waiting: None, status_and_code: tuple[int, str]
+def test_transient_errors_are_unavailable(
+    bucket: str, relay: StartRelay, no_backoff: None, status_and_code: tuple[int, str]
 ) -> None:
     watch = relay(lambda name: status_and_code)
     with pytest.raises(
@@ -200,8 +200,8 @@ def test_what_passes_is_told_apart(
     line(raised.value)
 
 
-def test_a_wrong_endpoint_is_named(
-    s3_settings: None, no_waiting: None, monkeypatch: pytest.MonkeyPatch
+def test_wrong_endpoint_is_named(
+    s3_settings: None, no_backoff: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -228,7 +228,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("status", "code", "words"), REFUSALS)
-def test_a_refusal_says_how_to_mend_it(
+def test_refusal_says_how_to_mend_it(
     bucket: str, relay: StartRelay, status: int, code: str, words: str
 ) -> None:
     store = open_store(f"s3://{bucket}/x")
@@ -250,7 +250,7 @@ def test_a_refusal_says_how_to_mend_it(
         line(raised.value)
 
 
-def test_a_missing_bucket_is_not_a_missing_blob(bucket: str) -> None:
+def test_missing_bucket_is_not_missing_blob(bucket: str) -> None:
     ref = open_store(f"s3://{bucket}").put("model", b"x")
     store = open_store("s3://no-such-bucket/x")
     uses: list[Callable[[], object]] = [
@@ -302,9 +302,9 @@ def test_wrong_credentials_at_a_server_that_checks_them(bucket: str, s3_url: str
     ],
     ids=str,
 )
-def test_settings_that_cannot_work_are_named(
+def test_invalid_settings_are_named(
     bucket: str,
-    no_waiting: None,
+    no_backoff: None,
     monkeypatch: pytest.MonkeyPatch,
     setting: dict[str, str],
     words: str,
@@ -328,7 +328,7 @@ def test_settings_that_cannot_work_are_named(
         "s3://bucket/x?y", "s3://bucket/x\n", "s3://AKIATESTING:hush-hush-secret@bucket/x",
     ],
 )  # fmt: skip
-def test_addresses_are_checked(address: str) -> None:
+def test_open_store_refuses_malformed_addresses(address: str) -> None:
     with pytest.raises(StoreError, match="expected") as raised:
         open_store(address)
     line(raised.value)

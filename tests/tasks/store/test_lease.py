@@ -1,4 +1,4 @@
-"""One at a time: a claim on work, on a local folder and on S3, also when its holder dies."""
+"""Claims are exclusive, in a local folder and on S3, and expire when their holder dies."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tasks.store.s3.lease_document import S3LeaseDocument
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A beat of a tenth of a second, and five seconds' patience."""
+    """Heartbeats every 0.1 s, a timeout of 5 s."""
     monkeypatch.setattr(leases, "HEARTBEAT", 0.1)
     monkeypatch.setattr(leases, "LEASE_TIMEOUT", 5.0)
     monkeypatch.setattr(leases, "POLL", 0.05)
 
 
 class Work:
-    """Something that only one may do at a time; notes whether that held."""
+    """Work under a claim; `most` is the largest number at once."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -45,7 +45,7 @@ class Work:
             self.waited += 1
 
 
-def test_five_at_once_take_turns(store: Store) -> None:
+def test_claim_is_held_by_one_at_a_time(store: Store) -> None:
     work = Work(store)
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(work.do, [0.3] * 5))
@@ -55,19 +55,19 @@ def test_five_at_once_take_turns(store: Store) -> None:
         pass
 
 
-def test_other_work_does_not_wait(store: Store) -> None:
+def test_claim_of_another_key_does_not_wait(store: Store) -> None:
     with store.claim("some-work", pytest.fail), store.claim("other-work", pytest.fail):
         pass
 
 
-def test_a_holder_that_lives_keeps_its_claim(store: Store) -> None:
+def test_claim_of_a_live_holder_does_not_expire(store: Store) -> None:
     work = Work(store)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work.do, [10.0, 0]))  # longer than the patience for a dead one
     assert work.most == 1
 
 
-def test_failing_work_gives_its_claim_back(store: Store) -> None:
+def test_claim_is_released_when_the_work_fails(store: Store) -> None:
     with pytest.raises(ZeroDivisionError), store.claim("some-work", pytest.fail):
         raise ZeroDivisionError
     with store.claim("some-work", pytest.fail):
@@ -85,7 +85,7 @@ def test_a_dead_holder_in_a_bucket_is_replaced(bucket: str) -> None:
     assert list(store.keys("locks")) == []
 
 
-def test_of_two_that_wait_for_a_dead_holder_one_goes_first(bucket: str) -> None:
+def test_lease_of_a_dead_holder_goes_to_one_waiter(bucket: str) -> None:
     store = open_store(f"s3://{bucket}/x")
     store.write("locks/some-work", b"a holder that was killed")
     work = Work(store)
@@ -96,7 +96,7 @@ def test_of_two_that_wait_for_a_dead_holder_one_goes_first(bucket: str) -> None:
 
 
 @pytest.mark.parametrize("answer", [(501, "NotImplemented"), (400, "InvalidArgument")])
-def test_a_server_without_conditional_writes_lets_everyone_in(
+def test_claim_without_conditional_writes_lets_everyone_in(
     bucket: str, relay: StartRelay, answer: tuple[int, str]
 ) -> None:
     relay(lambda name: answer if name.startswith("PUT") and "/locks/" in name else None)
@@ -105,10 +105,10 @@ def test_a_server_without_conditional_writes_lets_everyone_in(
         pass
 
 
-def test_a_claim_whose_answer_was_lost_is_ones_own(
+def test_lease_is_held_when_the_response_to_create_was_lost(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first writing comes through, its answer does not, and asking again is refused."""
+    """The first request succeeds, its response is lost, and the retry finds the document."""
     store = open_store(f"s3://{bucket}/x")
     create = S3LeaseDocument.create
 
