@@ -108,7 +108,7 @@ def experiment(
         check_free(request.store, run)
 
     with retry_for():
-        begin(home)
+        mark_store(home)
         images, about = prepared(request)
         context = RunContext(plan, images, about.classes, request.store, refresh)
         chosen = plan.ordered(stages or [])
