@@ -37,6 +37,7 @@ from tasks.runs.stage_result import StageResult, devices_of
 from tasks.runs.summary import RunSummary
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
+from tasks.store.marker import mark_store
 from tasks.store.outages import retry_for
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.schema import Stage

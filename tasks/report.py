@@ -97,7 +97,7 @@ def _numbers(
         "train_images": card.images,
         "history": card.history,
         "best_epoch": best_epoch(card.history),
-        "kept_epoch": card.kept_epoch,
+        "kept_epoch": card.selected_epoch,
         "overfitting": overfitting(card.history, lang),
         "model_digest": f"sha256:{model.digest}",
         "frozen": frozen,

@@ -64,8 +64,8 @@ def train(
             seed=seed,
             device=find_device(),
             parent=parent,
-            watch=lambda progress: emit(Event(name, detail=progress)),
-            memory=checkpoints,
+            on_progress=lambda progress: emit(Event(name, detail=progress)),
+            checkpointer=checkpoints,
         )
     made_from = (dataset, start) if start else (dataset,)
     return TrainedModel(ref=publish_model(card, tensors, store, made_from), card=card)

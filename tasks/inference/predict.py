@@ -67,7 +67,7 @@ def predict_pictures(
             from tasks.vision.network.predictor import Predictor
 
         # In float32: what a picture shows must not depend on what the machine at hand rounds to.
-        predictor = Predictor(card, tensors, find_device().exact)
+        predictor = Predictor(card, tensors, find_device().in_float32)
         for batch in batches:
             probabilities = predictor(batch.images)
             if sample:

@@ -174,7 +174,7 @@ def _lineage(facts: Facts) -> Iterator[str]:
     yield (
         f"| trains | {card.train}{blocks}, {counted(card.epochs, 'epoch')} on "
         f"{counted(card.images, 'image')}; "
-        f"kept: {card.kept_epoch} |"
+        f"kept: {card.selected_epoch} |"
     )
     yield f"| run, seed | `{_code(facts.run)}`, {facts.seed} |"
     yield f"| computed in {duration(card.seconds)} by | {_plain(card.device)} |"

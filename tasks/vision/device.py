@@ -32,7 +32,7 @@ class Device:
     policy: str
 
     @property
-    def exact(self) -> Device:
+    def in_float32(self) -> Device:
         """The same, computing in float32 all through."""
         return replace(self, policy="float32")
 

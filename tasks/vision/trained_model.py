@@ -46,7 +46,7 @@ class Card(Strict):
     frozen_blocks: int = 0
     perturb: float = Field(0.0, description="share of new weights in what was handed on")
     epochs: int
-    kept_epoch: int
+    selected_epoch: int
     seconds: float
     images: int = Field(description="images trained on")
     images_per_second: float

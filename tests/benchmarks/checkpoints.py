@@ -35,16 +35,16 @@ def train(way: str, archive: str, count: int, widths: list[int]) -> dict[str, fl
     few = Examples(examples.inputs[:512], examples.targets[:512])
     stage = Stage(network=Network(widths=tuple(widths)), batch_size=500, epochs=2)
     with tempfile.TemporaryDirectory() as folder:
-        memory = Checkpoints(open_store(folder), "train-0") if way == "with" else None
+        checkpointer = Checkpoints(open_store(folder), "train-0") if way == "with" else None
         clock = time.monotonic()
         card, _ = train_stage(
             *(stage, apply_scheme(None, classes), examples, few),
             seed=0,
             device=find_device(),
-            memory=memory,
+            checkpointer=checkpointer,
         )
-        if memory:
-            memory.clear()
+        if checkpointer:
+            checkpointer.clear()
         return {"seconds": time.monotonic() - clock, "trained": card.seconds}
 
 

@@ -51,7 +51,7 @@ def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
             classes=[[c] for c in classes],
             train="all",
             epochs=1,
-            kept_epoch=1,
+            selected_epoch=1,
             seconds=0.0,
             images=count,
             images_per_second=1.0,

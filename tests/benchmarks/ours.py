@@ -44,13 +44,19 @@ def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: s
     )
     marks: list[float] = []
 
-    def watch(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         marks.append(time.monotonic())
 
     device = device_for(dtype)
     nothing = Examples(images[:batch], train.targets[:batch])
     train_stage(
-        stage, apply_scheme(None, classes), train, nothing, seed=0, device=device, watch=watch
+        stage,
+        apply_scheme(None, classes),
+        train,
+        nothing,
+        seed=0,
+        device=device,
+        on_progress=on_progress,
     )
     took = marks[steps] - marks[0]
     return {"images_per_second": batch * steps / took, "device": str(device)}

@@ -51,7 +51,7 @@ def make_model(path: Path, images: np.ndarray, widths: list[int]) -> None:
         classes=[[label] for label in LABELS],
         train="all",
         epochs=1,
-        kept_epoch=1,
+        selected_epoch=1,
         seconds=1.0,
         images=1,
         images_per_second=1.0,
@@ -70,7 +70,7 @@ def bare(folder: str, count: int) -> dict[str, float]:
     with loading_tensorflow():
         from tasks.vision.network.predictor import Predictor
 
-    predictor = Predictor(*unpack(content, folder), find_device().exact)
+    predictor = Predictor(*unpack(content, folder), find_device().in_float32)
     predictor(images)
     clock = time.monotonic()
     predictor(images)
@@ -122,7 +122,7 @@ def main() -> None:
     }
     table = Table(
         *("what", "total seconds", "images/s", "rate ratio", "ratio of total time"),
-        title=f"{n:,} images, {find_device().exact}; widths {given.widths}",
+        title=f"{n:,} images, {find_device().in_float32}; widths {given.widths}",
     )
     for name, each in rates.items():
         table.add_row(

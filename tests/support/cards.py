@@ -13,7 +13,7 @@ def bare_card(architecture: Architecture, labels: list[str], classes: list[list[
         classes=classes,
         train="all",
         epochs=1,
-        kept_epoch=1,
+        selected_epoch=1,
         seconds=1.0,
         images=1,
         images_per_second=1.0,

@@ -152,7 +152,7 @@ def test_every_network_has_its_twin_in_stock_layers(
     from tasks.vision.export.keras_file import stock_model
     from tasks.vision.network.networks import build_model, initialise
     from tasks.vision.network.runtime import set_up
-    from tasks.vision.network.weights import assign, get_weights
+    from tasks.vision.network.weights import get_weights, set_weights
     from tasks.vision.training.transfer import compute_features, head_model, recalibrate_batch_norm
 
     set_up(CPU)
@@ -174,7 +174,7 @@ def test_every_network_has_its_twin_in_stock_layers(
     for name in tensors:
         if name.endswith(("/beta", "/bias")):  # zero until they are trained
             tensors[name] = draw.normal(0, 0.1, tensors[name].shape).astype(np.float32)
-    assign(own, tensors)
+    set_weights(own, tensors)
     # A head that tells the images apart, since probabilities near 0 and 1 are all the same.
     seen = keras.Model(own.input, own.get_layer("head").input).predict(images, verbose=0)
     seen = seen.astype(np.float64)

@@ -21,7 +21,7 @@ from tasks.vision.export.files import output_signature
 from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Pooling, silu
 from tasks.vision.network.networks import FEATURE_PREFIX, GRID, HEAD, STANDARDISE, build_model
 from tasks.vision.network.runtime import set_up
-from tasks.vision.network.weights import assign
+from tasks.vision.network.weights import set_weights
 from tasks.vision.trained_model import Card, Tensors
 
 FLOAT = "float32"
@@ -57,7 +57,7 @@ def stock_model(card: Card, tensors: Tensors) -> keras.Model:
     squash = "sigmoid" if card.binary else "softmax"
     x = keras.layers.Activation(squash, dtype=FLOAT, name="probabilities")(x)
     model = keras.Model(images, x, name=architecture.network.kind)
-    assign(model, tensors)
+    set_weights(model, tensors)
     return model
 
 

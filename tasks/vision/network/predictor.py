@@ -8,7 +8,7 @@ import tensorflow as tf
 from tasks.vision.device import Device
 from tasks.vision.network.networks import PREDICT_BATCH, build_model
 from tasks.vision.network.runtime import set_up
-from tasks.vision.network.weights import assign
+from tasks.vision.network.weights import set_weights
 from tasks.vision.trained_model import Card, Tensors
 
 
@@ -18,7 +18,7 @@ class Predictor:
     def __init__(self, card: Card, tensors: Tensors, device: Device) -> None:
         set_up(device)
         model = build_model(card.architecture)
-        assign(model, tensors)
+        set_weights(model, tensors)
         self._card = card
         self._forward = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
 

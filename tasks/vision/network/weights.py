@@ -24,7 +24,7 @@ def get_weights(model: keras.Model) -> Tensors:
     return {name: np.array(variable) for name, variable in named_variables(model)}
 
 
-def assign(model: keras.Model, tensors: Tensors) -> None:
+def set_weights(model: keras.Model, tensors: Tensors) -> None:
     """Set the model's variables from `layer/variable` arrays; names and shapes must match.
 
     Raises:

@@ -18,7 +18,7 @@ from tasks.vision.data import augment
 from tasks.vision.data.prefetch import ahead
 from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import PREDICT_BATCH
-from tasks.vision.network.weights import assign, get_weights
+from tasks.vision.network.weights import get_weights, set_weights
 from tasks.vision.trained_model import Tensors, best_epoch
 from tasks.vision.training.gpu_batches import BatchMaker, batch_maker
 from tasks.vision.training.optimizers import Rule
@@ -45,7 +45,7 @@ class Diverged(RuntimeError):
 
 
 class Fit:
-    """One model being trained: `run` goes from where `memory` stands to the end."""
+    """One model being trained: `run` goes from where `checkpointer` stands to the end."""
 
     def __init__(
         self,
@@ -71,34 +71,34 @@ class Fit:
         self,
         train: Examples,
         validation: Examples,
-        watch: Callable[[Progress], None],
-        memory: Checkpointer | None = None,
+        on_progress: Callable[[Progress], None],
+        checkpointer: Checkpointer | None = None,
     ) -> None:
         """Train to the end of the budget; the model then holds the weights to keep.
 
         Raises:
-            Diverged: the loss became NaN or infinite. TrainingInterrupted: `memory` said so.
+            Diverged: the loss became NaN or infinite. TrainingInterrupted: `checkpointer` said so.
         """
-        if memory and (snapshot := memory.load()):
+        if checkpointer and (snapshot := checkpointer.load()):
             self._restore(snapshot)
         try:
-            self._train(train, validation, watch, memory)
+            self._train(train, validation, on_progress, checkpointer)
         except TrainingInterrupted:  # the state is that of the last finished step
-            assert memory is not None
-            memory.save(self._snapshot())
-            memory.wait()
+            assert checkpointer is not None
+            checkpointer.save(self._snapshot())
+            checkpointer.wait()
             raise
-        if memory:
-            memory.wait()  # else the last snapshot may come down after the others were removed
+        if checkpointer:
+            checkpointer.wait()  # else the last snapshot may come down after the others were removed
         if self._best:
-            assign(self.model, self._best)
+            set_weights(self.model, self._best)
 
     def _train(
         self,
         train: Examples,
         validation: Examples,
-        watch: Callable[[Progress], None],
-        memory: Checkpointer | None,
+        on_progress: Callable[[Progress], None],
+        checkpointer: Checkpointer | None,
     ) -> None:
         budget = self.budget
         # A small folder of photos would else be one batch, and an epoch a single step.
@@ -113,23 +113,25 @@ class Fit:
             with ahead(self._batches(cut, len(train), epoch, size, steps), AHEAD) as batches:
                 for step, chosen, inputs in batches:
                     progress = self._done(steps) / (budget.epochs * steps)
-                    loss, right = self._steps.learn(inputs, train.targets[chosen], progress, memory)
+                    loss, right = self._steps.learn(
+                        inputs, train.targets[chosen], progress, checkpointer
+                    )
                     self._loss, self._right = self._loss + loss, self._right + right
                     self._step = step + 1
                     self._check(epoch, size)
                     now = time.monotonic()
                     self.seconds = before + now - started
                     rate = (self._done(steps) - done_before) / (now - started)
-                    watch(self._progress(steps, size, rate))
-                    raise_if_stopped(memory)
-                    if memory and now - saved > SAVE_EVERY and self._step < steps:
-                        memory.save(self._snapshot())
+                    on_progress(self._progress(steps, size, rate))
+                    raise_if_stopped(checkpointer)
+                    if checkpointer and now - saved > SAVE_EVERY and self._step < steps:
+                        checkpointer.save(self._snapshot())
                         saved = now
-            measured = self._measure(validation, memory)
+            measured = self._measure(validation, checkpointer)
             self._close_epoch(steps * size, *measured, before + time.monotonic() - started)
-            watch(self._progress(steps, size, rate, self.history[-1]))
-            if memory:
-                memory.save(self._snapshot())
+            on_progress(self._progress(steps, size, rate, self.history[-1]))
+            if checkpointer:
+                checkpointer.save(self._snapshot())
                 saved = time.monotonic()
 
     @property
@@ -153,11 +155,13 @@ class Fit:
             chosen = order[step * size : (step + 1) * size]
             yield step, chosen, cut(chosen, flips, moves, budget.shift)
 
-    def _measure(self, validation: Examples, memory: Checkpointer | None) -> tuple[float, float]:
+    def _measure(
+        self, validation: Examples, checkpointer: Checkpointer | None
+    ) -> tuple[float, float]:
         """Mean loss and accuracy on the validation images."""
         loss, right = 0.0, 0
         for start in range(0, len(validation), PREDICT_BATCH):
-            raise_if_stopped(memory)
+            raise_if_stopped(checkpointer)
             part = slice(start, start + PREDICT_BATCH)
             a, b = self._steps.measure(validation.inputs[part], validation.targets[part])
             loss, right = loss + a, right + b
@@ -221,7 +225,7 @@ class Fit:
         for name, value in snapshot.arrays.items():
             kind, _, rest = name.partition("/")
             part[kind][rest] = value
-        assign(self.model, part["model"])
+        set_weights(self.model, part["model"])
         for i, slot in enumerate(self.rule.slots):
             slot.assign(part["slot"][f"{i:04d}"])
         self._best = part["best"]

@@ -54,8 +54,8 @@ def train_stage(
     device: Device,
     parent: Parent | None = None,
     prior_shift: np.ndarray | None = None,
-    watch: Callable[[Progress], None] = lambda progress: None,
-    memory: Checkpointer | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    checkpointer: Checkpointer | None = None,
 ) -> tuple[Card, Tensors]:
     """Train one stage to its end.
 
@@ -63,7 +63,7 @@ def train_stage(
         train, validation: uint8 images (n, size, size, 3) with target indices.
         prior_shift: (outputs,) added to the logits in training alone (`Targets.prior_shift`).
         parent: what the stage starts from; None with train="head" means a random backbone.
-        memory: where checkpoints are kept; a run that finds one goes on from it.
+        checkpointer: where checkpoints are kept; a run that finds one goes on from it.
 
     Raises:
         BadInput: the stage asks for more devices than there are.
@@ -83,9 +83,11 @@ def train_stage(
         if parent:
             load_backbone(model, parent.tensors, perturb)
         elif stage.random_backbone:
-            recalibrate_batch_norm(model, train.inputs, memory)
+            recalibrate_batch_norm(model, train.inputs, checkpointer)
         budget = _budget(stage, prior_shift)
-        job = _Job(stage, architecture, model, budget, train, validation, seed, watch, memory)
+        job = _Job(
+            stage, architecture, model, budget, train, validation, seed, on_progress, checkpointer
+        )
         fit = job.run()
 
     tensors = get_weights(model)
@@ -101,7 +103,7 @@ def train_stage(
             frozen_blocks=frozen,
             perturb=perturb,
             epochs=len(history),
-            kept_epoch=kept,
+            selected_epoch=kept,
             seconds=seconds,
             images=len(train),
             images_per_second=len(history) * len(train) / seconds,
@@ -128,12 +130,12 @@ class _Job:
     train: Examples
     validation: Examples
     seed: int
-    watch: Callable[[Progress], None]
-    memory: Checkpointer | None
+    on_progress: Callable[[Progress], None]
+    checkpointer: Checkpointer | None
 
     def run(self) -> Fit:
         """Train the phases of the stage, head and all, or what a stop has left of them: the last one."""
-        snapshot = self.memory.load() if self.memory else None
+        snapshot = self.checkpointer.load() if self.checkpointer else None
         if self.stage.train == "all" or (snapshot and snapshot.values["phase"] == "all"):
             return self._all(PreviousPhases())
         head = self._head()
@@ -150,10 +152,10 @@ class _Job:
             stage.optimizer, self.model, stage.lr_scale, head_knows=stage.train != "all"
         )
         fit = Fit("all", self.model, rule, self.budget, self.seed, past)
-        fit.run(self.train, self.validation, self.watch, self.memory)
+        fit.run(self.train, self.validation, self.on_progress, self.checkpointer)
         if stage.restore == "last" or fit.best_epoch > len(fit.before.history):
             clock = time.monotonic()
-            recalibrate_batch_norm(self.model, self.train.inputs, self.memory)
+            recalibrate_batch_norm(self.model, self.train.inputs, self.checkpointer)
             fit.seconds += time.monotonic() - clock
             fit.history[-1]["seconds"] = fit.before.seconds + fit.seconds
         return fit
@@ -180,12 +182,12 @@ class _Job:
         fit = Fit(
             "head", head, rule, budget, self.seed, PreviousPhases(seconds=time.monotonic() - clock)
         )
-        fit.run(features, checks, self.watch, self.memory)
+        fit.run(features, checks, self.on_progress, self.checkpointer)
         return fit
 
     def _features(self, examples: Examples) -> Examples:
         return Examples(
-            compute_features(self.model, examples.inputs, self.memory), examples.targets
+            compute_features(self.model, examples.inputs, self.checkpointer), examples.targets
         )
 
 

@@ -79,7 +79,7 @@ class Checkpointer(Protocol):
         """Return when everything saved is down."""
 
 
-def raise_if_stopped(memory: Checkpointer | None) -> None:
+def raise_if_stopped(checkpointer: Checkpointer | None) -> None:
     """Raise TrainingInterrupted where someone asks the training to stop; called every second or two."""
-    if memory and memory.stop():
+    if checkpointer and checkpointer.stop():
         raise TrainingInterrupted

@@ -112,7 +112,7 @@ class Steps:
         inputs: np.ndarray | tf.Tensor,
         targets: np.ndarray,
         progress: float,
-        memory: Checkpointer | None = None,
+        checkpointer: Checkpointer | None = None,
     ) -> tuple[float, int]:
         """One step on a batch: its summed loss, and how many of it were classified right.
 
@@ -121,7 +121,7 @@ class Steps:
             progress: share of the training that is over, 0 to 1.
 
         Raises:
-            TrainingInterrupted: `memory` said so within the batch, of which nothing is left in the model.
+            TrainingInterrupted: `checkpointer` said so within the batch, of which nothing is left in the model.
         """
         devices = self._strategy.num_replicas_in_sync
         parts = devices * max(1, round(len(targets) / (layers.PART * devices)))
@@ -130,7 +130,7 @@ class Steps:
         x, y = _split(_widened(inputs), parts), _split(targets, parts)
         seen: list[tuple[tf.Tensor, tf.Tensor]] = []
         for start in range(0, parts, devices):
-            if seen and memory and memory.stop():
+            if seen and checkpointer and checkpointer.stop():
                 raise TrainingInterrupted
             turn = slice(start, start + devices)
             images, classes = (distribute(self._strategy, each[turn]) for each in (x, y))

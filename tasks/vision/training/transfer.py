@@ -29,7 +29,7 @@ def head_inputs(model: keras.Model) -> keras.Model:
 
 
 def compute_features(
-    model: keras.Model, images: np.ndarray, memory: Checkpointer | None = None
+    model: keras.Model, images: np.ndarray, checkpointer: Checkpointer | None = None
 ) -> np.ndarray:
     """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
     frozen = head_inputs(model)
@@ -37,7 +37,7 @@ def compute_features(
     forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float32), any_number)
     out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
     for start in range(0, len(images), PREDICT_BATCH):
-        raise_if_stopped(memory)
+        raise_if_stopped(checkpointer)
         out[start : start + PREDICT_BATCH] = forward(images[start : start + PREDICT_BATCH]).numpy()
     return out
 
@@ -108,7 +108,10 @@ def _mixed(kernel: np.ndarray, fresh: np.ndarray, share: float) -> np.ndarray:
 
 
 def recalibrate_batch_norm(
-    model: keras.Model, images: np.ndarray, memory: Checkpointer | None = None, batches: int = 5
+    model: keras.Model,
+    images: np.ndarray,
+    checkpointer: Checkpointer | None = None,
+    batches: int = 5,
 ) -> None:
     """Re-estimate every batch normalisation's mean and variance as the average over some batches.
 
@@ -119,7 +122,7 @@ def recalibrate_batch_norm(
     chosen = evenly(len(images), batches * PREDICT_BATCH)
     strategy = tf.distribute.get_strategy()
     for i in range(batches if layers else 0):
-        raise_if_stopped(memory)
+        raise_if_stopped(checkpointer)
         # All devices see the same images: a mean is none the worse for it.
         strategy.run(lambda x: model(x, training=True), (tf.constant(images[chosen[i::batches]]),))
     for layer in layers:

@@ -58,9 +58,9 @@ def test_a_stopped_training_ends_with_the_bits_of_an_undisturbed_one(
     _, undisturbed = fit(settings, scans)
     notebook = Notebook(steps)
     with pytest.raises(TrainingInterrupted):
-        fit(settings, scans, memory=notebook)
+        fit(settings, scans, checkpointer=notebook)
     notebook.steps = 10**9
-    card, resumed = fit(settings, scans, memory=notebook)
+    card, resumed = fit(settings, scans, checkpointer=notebook)
     assert card.resumed
     assert len(card.history) == 2
     assert digest(resumed) == digest(undisturbed)
@@ -73,15 +73,15 @@ def test_a_stop_inside_a_batch_or_while_measuring_leaves_the_same_bits_too(
     monkeypatch.setattr(layers, "PART", 20)
     settings = stage(epochs=2, batch_size=40)
     counting = Notebook()
-    _, undisturbed = fit(settings, scans, memory=counting)
+    _, undisturbed = fit(settings, scans, checkpointer=counting)
     epoch = 10 * (1 + 1) + 1
     assert counting.asked == 2 * epoch + 5, "and five times while the statistics are settled"
     for ask in (0, epoch - 1, epoch + 4, 2 * epoch - 1, 2 * epoch + 2):
         notebook = Notebook(ask)
         with pytest.raises(TrainingInterrupted):
-            fit(settings, scans, memory=notebook)
+            fit(settings, scans, checkpointer=notebook)
         notebook.steps = 10**9
-        card, resumed = fit(settings, scans, memory=notebook)
+        card, resumed = fit(settings, scans, checkpointer=notebook)
         assert card.resumed == bool(notebook.pages)
         assert digest(resumed) == digest(undisturbed), ask
         assert [row["validation_loss"] for row in card.history] == [
@@ -115,7 +115,9 @@ def test_float16_learns_under_loss_scaling(scans: tuple[Examples, Examples]) -> 
 def test_a_small_data_set_takes_ten_steps_an_epoch(scans: tuple[Examples, Examples]) -> None:
     ticks: list[float] = []
     fit(
-        stage(batch_size=2000, epochs=1), scans, watch=lambda progress: ticks.append(progress.share)
+        stage(batch_size=2000, epochs=1),
+        scans,
+        on_progress=lambda progress: ticks.append(progress.share),
     )
     assert len(ticks) == 10 + 1  # and one for the end of the epoch
 
@@ -244,9 +246,9 @@ def test_early_epochs_see_smaller_images_and_resume_there_too(
     assert sizes == [24] * (2 * len(sizes) // 3) + [32] * (len(sizes) // 3)
     notebook = Notebook(steps=3)
     with pytest.raises(TrainingInterrupted):
-        fit(settings, scans, memory=notebook)
+        fit(settings, scans, checkpointer=notebook)
     notebook.steps = 10**9
-    _, resumed = fit(settings, scans, memory=notebook)
+    _, resumed = fit(settings, scans, checkpointer=notebook)
     assert digest(resumed) == digest(undisturbed)
     assert digest(undisturbed) != digest(fit(stage(epochs=3), scans)[1])
     assert predict(card, undisturbed, scans[1].inputs, CPU).shape == (100, 10)

@@ -32,9 +32,9 @@ def test_head_then_all_resumes_in_either_phase(
     assert [row["epoch"] for row in card.history] == [1, 2, 3, 4, 5]
     notebook = Notebook(steps)
     with pytest.raises(TrainingInterrupted):
-        fit(settings, scans, parent=parent, memory=notebook)
+        fit(settings, scans, parent=parent, checkpointer=notebook)
     notebook.steps = 10**9
-    again, resumed = fit(settings, scans, parent=parent, memory=notebook)
+    again, resumed = fit(settings, scans, parent=parent, checkpointer=notebook)
     assert digest(resumed) == digest(undisturbed)
     assert again.resumed
     assert [row["epoch"] for row in again.history] == [1, 2, 3, 4, 5]
@@ -48,7 +48,7 @@ def test_a_head_that_only_begins_is_placed_by_a_few_images(
     for train in ("head", "head then all"):
         told: list[Progress] = []
         monkeypatch.setattr("tasks.vision.training.stage.HEAD_START", 100)
-        fit(stage(start="baseline", train=train), scans, parent=parent, watch=told.append)
+        fit(stage(start="baseline", train=train), scans, parent=parent, on_progress=told.append)
         first = [each for each in told if each.phase == "head" and not each.row]
         steps[train] = sum(each.epoch == 1 for each in first)
     assert steps == {"head": 10, "head then all": 6}  # of 16 images, at least
@@ -129,9 +129,9 @@ def test_frozen_blocks_stay_as_they_were_handed_on(
     settings = stage(start="baseline", train=train, frozen_blocks=1, perturb=perturb)
     notebook = Notebook(steps=12 if train == "all" else 40)
     with pytest.raises(TrainingInterrupted):
-        fit(settings, scans, parent=parent, memory=notebook)
+        fit(settings, scans, parent=parent, checkpointer=notebook)
     notebook.steps = 10**9
-    card, tensors = fit(settings, scans, parent=parent, memory=notebook)
+    card, tensors = fit(settings, scans, parent=parent, checkpointer=notebook)
     assert card.resumed
     assert card.frozen_blocks == 1
     assert digest(tensors) == digest(fit(settings, scans, parent=parent)[1])
@@ -163,9 +163,9 @@ def test_a_perturbed_start_resumes_with_the_same_bits(scans: tuple[Examples, Exa
     settings = stage(start="baseline", train="head then all", perturb=0.5)
     notebook = Notebook(steps=3)  # in the head, whose checkpoint doesn't hold the backbone
     with pytest.raises(TrainingInterrupted):
-        fit(settings, scans, parent=parent, memory=notebook)
+        fit(settings, scans, parent=parent, checkpointer=notebook)
     notebook.steps = 10**9
-    card, tensors = fit(settings, scans, parent=parent, memory=notebook)
+    card, tensors = fit(settings, scans, parent=parent, checkpointer=notebook)
     assert card.perturb == 0.5
     resumed = digest(tensors)
     assert resumed == digest(fit(settings, scans, parent=parent)[1])
@@ -185,7 +185,7 @@ def test_the_best_epoch_may_be_one_of_the_heads(scans: tuple[Examples, Examples]
     )
     card, tensors = fit(settings, scans, parent=parent)
     best = max(row["validation_accuracy"] for row in card.history)
-    assert card.kept_epoch <= 40, "fine-tuning at such a rate should have spoilt the network"
-    assert card.history[card.kept_epoch - 1]["validation_accuracy"] == best
+    assert card.selected_epoch <= 40, "fine-tuning at such a rate should have spoilt the network"
+    assert card.history[card.selected_epoch - 1]["validation_accuracy"] == best
     right = (predict(card, tensors, scans[1].inputs, CPU).argmax(1) == scans[1].targets).mean()
     assert right == pytest.approx(best, abs=0.021)
