@@ -1,1 +1,1 @@
-"""What a model's answers are worth: scores, intervals, significance."""
+"""Scores of a model's predictions, their intervals and significance."""

@@ -1,10 +1,11 @@
-"""Scores of a model on the test split: counts, intervals, calibration. scikit-learn does what it has."""
+"""Scores of a model on the test split: scikit-learn's metrics, intervals, calibration."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest  # imported with sklearn.metrics in any case
 from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
@@ -14,36 +15,35 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-Z = 1.959964  # two-sided 95 % of the normal distribution
 BINS = 15
 
 
 def scores(truth: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> dict[str, Any]:
-    """Everything the report says about a model's predictions, as plain JSON.
+    """Score predictions for the report; returns plain JSON.
 
     Args:
         truth: (n,) target indices. probabilities: (n, labels).
 
     Returns:
-        accuracy with its 95 % interval (Wilson 1927), `majority` (always the commonest label),
-        balanced accuracy, precision and recall by label; for two labels also ROC-AUC and PR-AUC of
-        the first; ECE and the Brier score (of the whole distribution, 0 best, 2 worst).
+        accuracy with its 95 % interval (Wilson 1927), `majority` (accuracy of always predicting the most
+        frequent label), balanced accuracy, precision and recall by label; for two labels also ROC-AUC
+        and PR-AUC of the first; ECE and the Brier score (of the whole distribution, 0 best, 2 worst).
     """
-    guess = probabilities.argmax(1)
+    predicted = probabilities.argmax(1)
     columns = np.arange(len(labels))
-    right = int((guess == truth).sum())
+    correct = int((predicted == truth).sum())
     precision, recall, _, _ = precision_recall_fscore_support(
-        truth, guess, labels=columns, zero_division=0.0
+        truth, predicted, labels=columns, zero_division=0.0
     )
     binary = len(labels) == 2
     positive = (truth == 0).astype(int)
     both = binary and 0 < positive.sum() < len(positive)
     return {
         "images": len(truth),
-        "accuracy": right / len(truth),
-        "accuracy_interval": list(wilson(right, len(truth))),
+        "accuracy": correct / len(truth),
+        "accuracy_interval": list(wilson(correct, len(truth))),
         "majority": float(np.bincount(truth, minlength=len(labels)).max() / len(truth)),
-        "balanced_accuracy": float(balanced_accuracy_score(truth, guess)),
+        "balanced_accuracy": float(balanced_accuracy_score(truth, predicted)),
         "recall": dict(zip(labels, map(float, recall), strict=True)),
         "precision": dict(zip(labels, map(float, precision), strict=True)),
         "roc_auc": float(roc_auc_score(positive, probabilities[:, 0])) if both else None,
@@ -54,13 +54,13 @@ def scores(truth: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> d
 
 
 def confusion(truth: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> list[list[int]]:
-    """Counts, rows the truth and columns the guess."""
+    """Return counts; rows are true labels, columns predicted ones."""
     matrix = confusion_matrix(truth, probabilities.argmax(1), labels=np.arange(len(labels)))
     return [[int(count) for count in row] for row in matrix]
 
 
 def confused_pairs(matrix: list[list[int]], labels: list[str], most: int = 5) -> list[list[Any]]:
-    """The most frequent mistakes: [truth, guess, count]."""
+    """Return the most frequent mistakes: [true label, predicted label, count]."""
     pairs: list[list[Any]] = [
         [labels[i], labels[j], count]
         for i, row in enumerate(matrix)
@@ -70,24 +70,21 @@ def confused_pairs(matrix: list[list[int]], labels: list[str], most: int = 5) ->
     return sorted(pairs, key=lambda pair: pair[2], reverse=True)[:most]
 
 
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): honest for small n and near 0 or 1."""
-    share = right / n
-    centre = share + Z**2 / (2 * n)
-    spread = Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    low, high = (centre - spread) / (1 + Z**2 / n), (centre + spread) / (1 + Z**2 / n)
-    return float(max(low, 0.0)), float(min(high, 1.0))  # rounding may step over
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927): accurate for small n and near 0 or 1."""
+    interval = binomtest(correct, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[dict[str, float]]:
-    """Bins of the winning probability: mean confidence, accuracy and count of each that has any."""
+    """Bin predictions by confidence; returns mean confidence, accuracy and count of non-empty bins."""
     confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == truth
+    correct = probabilities.argmax(1) == truth
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
         {
             "confidence": float(confidence[chosen].mean()),
-            "accuracy": float(right[chosen].mean()),
+            "accuracy": float(correct[chosen].mean()),
             "count": int(chosen.sum()),
         }
         for b in range(BINS)
@@ -96,6 +93,6 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[dict[str, 
 
 
 def expected_calibration_error(bins: list[dict[str, float]]) -> float:
-    """Mean gap between confidence and accuracy over 15 equal bins (Guo et al., arXiv 1706.04599)."""
+    """Return the mean gap between confidence and accuracy over 15 equal bins (arXiv 1706.04599, sec. 2)."""
     total = sum(b["count"] for b in bins)
     return sum(b["count"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / total

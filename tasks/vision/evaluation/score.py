@@ -1,4 +1,4 @@
-"""A model's answers to labelled images, and what they are worth."""
+"""A model's predictions on labelled images, and their scores."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tasks.vision.trained_model import Card, Tensors
 def match(
     card: Card, classes: list[str], labels: np.ndarray, *, foreign: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and target indices of the images whose class the model knows.
+    """Return positions and target indices of the images whose class the model knows.
 
-    A class is known by its own name or by the label it counts as: both `automobile` and `car` are car.
-    In the data that the model comes from, its label scheme may leave classes out on purpose.
+    A class is known by its own name or by the label that stands for it: `automobile` and `car` are car.
+    In the model's own data its label scheme may leave classes out on purpose.
 
     Raises:
-        BadInput: the data are `foreign`, and the model does not know one of their classes.
+        BadInput: the data are `foreign` (not the model's own), and have a class that it does not know.
     """
     index = {name: i for i, group in enumerate(card.classes) for name in group}
     index |= {label: i for i, label in enumerate(card.labels) if label not in index}
-    strange = [name for name in classes if name not in index]
-    if strange and foreign:
+    unknown = [name for name in classes if name not in index]
+    if unknown and foreign:
         raise BadInput(
-            f"class {strange[0]!r} is unknown to the model; it knows {', '.join(index)}: rename the folder"
+            f"class {unknown[0]!r} is unknown to the model; it knows {', '.join(index)}: rename the folder"
         )
     targets = np.array([index.get(name, -1) for name in classes], np.int32)[labels]
     return np.flatnonzero(targets >= 0), targets[targets >= 0]
@@ -35,7 +35,7 @@ def match(
 def score(
     card: Card, tensors: Tensors, images: np.ndarray, truth: np.ndarray
 ) -> tuple[Scores, np.ndarray]:
-    """Labels, confusion matrix, metrics and calibration, and the probabilities (n, labels)."""
+    """Return the scores of a model's answers, and its probabilities (n, labels)."""
     from tasks.vision.evaluation.metrics import confused_pairs, confusion, reliability, scores
 
     with loading_tensorflow():

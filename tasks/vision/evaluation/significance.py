@@ -1,4 +1,4 @@
-"""Is one model better than another, or is it noise? Two models' answers to the same test images."""
+"""Statistical significance of the difference between two models on the same test images."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better the second of two models does on the same images.
+    """Difference in accuracy between two models on the same images.
 
     Attributes:
-        images: how many both answered.
+        images: number of images.
         accuracies: of the first and the second, 0 to 1.
-        only: images that the first alone is right about, and the second alone.
-        difference: the second's accuracy less the first's.
+        only: number of images on which the first alone is correct, and the second alone.
+        difference: the second's accuracy minus the first's.
         interval: its 95 % interval by the paired bootstrap.
-        p: McNemar's exact test, two-sided: how often models that are equally good differ so much.
+        p: of McNemar's exact test, two-sided.
     """
 
     images: int
@@ -33,13 +33,13 @@ class Difference:
     p: float
 
     def verdict(self, p: float) -> str:
-        """'better' or 'worse' where the difference is more than noise, else 'noise'.
+        """Return 'better' or 'worse' if both p and the interval are significant, else 'noise'.
 
-        Both must say so: where few answers differ the bootstrap alone is too sure of itself, and it
-        knows nothing of how many comparisons were made.
+        The bootstrap's interval is too narrow where few predictions differ, and is not adjusted for the
+        number of comparisons.
 
         Args:
-            p: this comparison's own, or what `holm` makes of it beside others.
+            p: this comparison's own, or as adjusted by `holm` for several comparisons.
         """
         low, high = self.interval
         if p >= LEVEL or low <= 0 <= high:
@@ -48,10 +48,10 @@ class Difference:
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> Difference:
-    """Compare two models by which of the same images each is right about.
+    """Compare two models by their correct predictions on the same images.
 
     Args:
-        first, second: (n,) bool, in the same order of images; n > 0.
+        first, second: (n,) bool, True for a correct prediction; n > 0.
 
     >>> right = np.array([True] * 60 + [False] * 40)
     >>> better = np.array([True] * 80 + [False] * 20)
@@ -60,7 +60,9 @@ def compare(first: np.ndarray, second: np.ndarray) -> Difference:
     (0.2, (0, 20), 'better')
     """
     if first.shape != second.shape or first.ndim != 1 or not len(first):
-        raise ValueError(f"answers of shapes {first.shape} and {second.shape}; expected (n,) twice")
+        raise ValueError(
+            f"predictions of shapes {first.shape} and {second.shape}; expected (n,) twice"
+        )
     only = int((first & ~second).sum()), int((second & ~first).sum())
     return Difference(
         images=len(first),
@@ -75,10 +77,10 @@ def compare(first: np.ndarray, second: np.ndarray) -> Difference:
 def paired_bootstrap(
     only_first: int, only_second: int, images: int, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """95 % percentile interval of the accuracy difference, images drawn anew with replacement.
+    """Return the paired bootstrap's 95 % percentile interval of the difference in accuracy.
 
     Efron & Tibshirani 1993, An Introduction to the Bootstrap, sec. 13.3. An image adds -1, 0 or 1 to
-    the difference, so that a resample is one draw of how often each occurs: a multinomial.
+    the difference, so a resample of all images is one multinomial draw of the three counts.
 
     >>> low, high = paired_bootstrap(50, 50, 1000)
     >>> low < 0 < high
@@ -91,24 +93,23 @@ def paired_bootstrap(
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p of McNemar's test (Psychometrika 1947, 12:153), from the binomial itself.
+    """Return the exact two-sided p of McNemar's test (Psychometrika 1947, 12:153).
 
-    Of the images that one model alone is right about, equally good models share equally.
+    Under the null hypothesis an image on which one model alone is correct is as often the first's.
 
-    >>> mcnemar(0, 6), mcnemar(3, 3)
+    >>> round(mcnemar(0, 6), 9), mcnemar(3, 3)
     (0.03125, 1.0)
     """
-    total, term, tail = only_first + only_second, 1, 0
-    for k in range(min(only_first, only_second) + 1):
-        tail += term
-        term = term * (total - k) // (k + 1)  # the next binomial coefficient, exactly
-    return min(1.0, 2 * tail / 2**total)
+    from scipy.stats import binomtest  # half a second to import
+
+    total = only_first + only_second
+    return float(binomtest(only_first, total).pvalue) if total else 1.0
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values of several tests made at once, adjusted so that one false alarm in all stays rare.
+    """Adjust the p-values of several tests for the family-wise error rate.
 
-    Holm 1979, Scandinavian Journal of Statistics 6:65.
+    Holm 1979, Scandinavian Journal of Statistics 6:65; SciPy has Benjamini-Hochberg's method alone.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

@@ -25,6 +25,13 @@ def test_a_detector_that_always_says_no_is_seen_through() -> None:
 def test_the_interval_is_wilsons() -> None:
     # Newcombe 1998, table I: 81 of 263, score method.
     assert metrics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    # The formula written out, with 1.959964 for the quantile, has rounded that in the seventh digit.
+    for correct, n in ((81, 263), (5, 360), (359, 360), (5000, 10_000)):
+        share, z = correct / n, 1.959964
+        centre = share + z**2 / (2 * n)
+        spread = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+        expected = ((centre - spread) / (1 + z**2 / n), (centre + spread) / (1 + z**2 / n))
+        assert metrics.wilson(correct, n) == pytest.approx(expected, abs=4e-9)
     assert metrics.wilson(100, 100)[1] == 1.0
     assert metrics.wilson(0, 100)[0] == 0.0
     low, high = metrics.wilson(10, 10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,8 @@ def answers(only_first: int, only_second: int, both: int, neither: int) -> list[
 def test_mcnemars_p_is_the_binomials() -> None:
     assert mcnemar(1, 8) == pytest.approx(2 * (1 + 9) / 2**9)
     assert mcnemar(8, 1) == mcnemar(1, 8)
+    tail = sum(math.comb(80, k) for k in range(21))
+    assert mcnemar(20, 60) == pytest.approx(2 * tail / 2**80, rel=1e-12)
     assert mcnemar(5, 5) == mcnemar(0, 0) == 1.0
     assert 0 < mcnemar(0, 1000) < 1e-300
 
