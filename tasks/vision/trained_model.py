@@ -1,7 +1,7 @@
-"""A trained model as plain data: what it is built from, its labels, its tensors, its history.
+"""A trained model as plain data: its architecture, labels, tensors and history.
 
 Nothing here imports TensorFlow. The file format is safetensors: a bounded JSON header and raw
-numbers, so that loading one can't run code.
+numbers, so that loading a file can't run code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOTE = "relevo"
 
 
 class Architecture(Strict):
-    """Everything that the code needs to build the network again."""
+    """Everything that `build_model` needs to rebuild the network."""
 
     network: Network
     image_size: Pixels
@@ -35,23 +35,25 @@ class Architecture(Strict):
 
 
 class Card(Strict):
-    """What a model is and how it came about, beside its tensors."""
+    """A model's metadata: what it predicts, and how it was trained."""
 
     architecture: Architecture
     labels: list[str] = Field(min_length=2)
     classes: list[list[str]] = Field(
-        description="for each label, the data's classes that count as it"
+        description="for each label, the data's classes that it stands for"
     )
     train: str
     frozen_blocks: int = 0
-    perturb: float = Field(0.0, description="share of new weights in what was handed on")
+    perturb: float = Field(
+        0.0, description="share of random weights mixed into the transferred kernels"
+    )
     epochs: int
-    selected_epoch: int
+    selected_epoch: int = Field(description="whose weights the model has, 1-based")
     seconds: float
-    images: int = Field(description="images trained on")
+    images: int = Field(description="number of training images")
     images_per_second: float
     resumed: bool = False
-    flip: bool = Field(description="a mirror image shows the same thing")
+    flip: bool = Field(description="trained on mirror images too")
     device: str
     history: list[dict[str, float]]
     frozen: dict[str, Any] | None = None
@@ -72,7 +74,7 @@ class Card(Strict):
 
 
 def digest(tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, shapes, dtypes and little-endian bytes, in the order of names."""
+    """Return the SHA-256 over names, dtypes, shapes and little-endian bytes, sorted by name."""
     sha = hashlib.sha256()
     for name in sorted(tensors):
         value = np.asarray(tensors[name], order="C")
@@ -83,33 +85,33 @@ def digest(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
-    """The epoch (1-based) with the best validation accuracy, and of several the one with the least loss.
+    """Return the epoch (1-based) with the best validation accuracy, ties resolved by the lowest loss.
 
-    On few images several have the same accuracy, the first perhaps by chance.
+    On few images ties are frequent, and the first of them may be there by chance.
     """
 
-    def worth(index: int) -> tuple[float, float]:
+    def quality(index: int) -> tuple[float, float]:
         return history[index]["validation_accuracy"], -history[index]["validation_loss"]
 
-    return 1 + max(range(len(history)), key=worth)
+    return 1 + max(range(len(history)), key=quality)
 
 
 def pack(card: Card, tensors: Tensors) -> bytes:
-    """One safetensors file: the tensors, and the card as JSON in its header."""
+    """Return a safetensors file: the tensors, and the card as JSON in its header."""
     return pack_arrays(tensors, card.model_dump(mode="json"))
 
 
 def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
-    """Read what `pack` wrote; `origin` names the file in messages.
+    """Read a file of `pack`; `origin` names it in messages.
 
     Raises:
-        BadInput: not such a file.
+        BadInput: it is not such a file.
     """
     try:
         note, tensors = unpack_arrays(content)
         card = Card.model_validate(note)
-        # The network is built before its weights are compared: what the card claims is bounded by
-        # the weights that are there.
+        # The network is built before its weights are compared, so bound its widths by theirs: a
+        # forged card could ask for any amount of memory.
         sizes = {size for value in tensors.values() for size in value.shape}
         if not sizes.issuperset(card.architecture.network.widths):
             raise ValueError("widths that no tensor has")
@@ -121,14 +123,18 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray], note: Any) -> bytes:
-    """The file's bytes, which are the same for the same arrays and note."""
+    """Return a safetensors file of `arrays`, its bytes a function of arrays and note alone."""
     # np.ascontiguousarray would turn a scalar, such as Adam's step count, into a vector.
     ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     return save(ordered, {NOTE: json.dumps(note, sort_keys=True)})
 
 
 def unpack_arrays(content: bytes) -> tuple[Any, dict[str, np.ndarray]]:
-    """Note and arrays of what `pack_arrays` wrote; `ValueError` for anything else."""
+    """Return note and arrays of a file of `pack_arrays`.
+
+    Raises:
+        ValueError: it is not such a file.
+    """
     try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return json.loads(header["__metadata__"][NOTE]), load(content)

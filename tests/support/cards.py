@@ -1,4 +1,4 @@
-"""A model's card."""
+"""A minimal model card."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tasks.vision.trained_model import Architecture, Card
 
 
 def bare_card(architecture: Architecture, labels: list[str], classes: list[list[str]]) -> Card:
-    """A model's card that says no more than it must."""
+    """Return a card with placeholders in all other fields."""
     return Card(
         architecture=architecture,
         labels=labels,

@@ -1,1 +1,1 @@
-"""Models for other programs: Keras, SavedModel, TFLite, ONNX, TensorBoard."""
+"""Export to Keras, SavedModel, TFLite, ONNX and TensorBoard."""

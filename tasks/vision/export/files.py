@@ -1,4 +1,4 @@
-"""A model's files, and what its outputs mean to people and programs without this project."""
+"""Names of a model's files, and a description of its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LABELS = "labels.json"  # beside a model in any format
 
 
 def output_signature(card: Card) -> dict[str, Any]:
-    """Labels in the order of the outputs, the data's classes that each stands for, and the input."""
+    """Return the labels in the order of the outputs, the classes of each, and the input's form."""
     size = card.architecture.image_size
     return {
         "labels": card.labels,

@@ -1,4 +1,4 @@
-"""A trained model in the formats of other programs, each with its labels inside."""
+"""Export a trained model to other formats, each with its labels inside."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 
 def check_format(kind: Format) -> None:
-    """Raises BadInput if what writes this format isn't installed; before anything is computed."""
+    """Check that the format's converter is installed.
+
+    Raises:
+        BadInput: it isn't.
+    """
     if kind == "onnx" and not all(map(importlib.util.find_spec, ("onnx", "tf2onnx"))):
         raise BadInput(
             "--format onnx needs tf2onnx, which isn't installed; pip install 'relevo[onnx]'"
@@ -29,11 +33,11 @@ def check_format(kind: Format) -> None:
 
 
 def write_format(card: Card, tensors: Tensors, kind: Format, folder: Path) -> None:
-    """Write the model into an empty `folder`, and beside it what its outputs mean.
+    """Write the model and `labels.json` into an empty `folder`.
 
     keras: `model.keras`. saved-model: the folder itself is TensorFlow's SavedModel. tflite:
     `model.tflite`, for LiteRT. onnx: `model.onnx`. All take float32 images (n, size, size, 3) of values
-    0 to 255 and give the probabilities (n, labels).
+    0 to 255 and return the probabilities (n, labels).
     """
     with loading_tensorflow():
         from tasks.vision.export.keras_file import keras_file, stock_model
@@ -45,36 +49,37 @@ def write_format(card: Card, tensors: Tensors, kind: Format, folder: Path) -> No
     else:
         set_up(device)
         model = stock_model(card, tensors)
-        with quiet_output():  # converters tell all they do, from C++
+        with quiet_output():  # converters log from C++
             _WRITERS[kind](model, folder, labels_json(card))
     (folder / LABELS).write_bytes(labels_json(card))
 
 
-def _saved_model(model: Any, folder: Path, meaning: bytes) -> None:
+def _saved_model(model: Any, folder: Path, labels: bytes) -> None:
     model.export(str(folder), format="tf_saved_model", verbose=False)
-    extra = folder / "assets.extra"  # TensorFlow's place for what goes along with the graph
+    extra = folder / "assets.extra"  # TensorFlow's folder for files beside the graph
     extra.mkdir()
-    (extra / LABELS).write_bytes(meaning)
+    (extra / LABELS).write_bytes(labels)
 
 
-def _tflite(model: Any, folder: Path, meaning: bytes) -> None:
+def _tflite(model: Any, folder: Path, labels: bytes) -> None:
     path = folder / "model.tflite"
     model.export(str(path), format="litert", verbose=False)
-    # As the format's metadata has it: files that go along are appended as a zip, which readers of the
-    # model don't see.
+    # TFLite's metadata format appends associated files as a zip, which the interpreter ignores.
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(zipfile.ZipInfo(LABELS), meaning)
+        archive.writestr(zipfile.ZipInfo(LABELS), labels)
 
 
-def _onnx(model: Any, folder: Path, meaning: bytes) -> None:
+def _onnx(model: Any, folder: Path, labels: bytes) -> None:
     import onnx
 
     path = folder / "model.onnx"
-    model(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras asks for one call
+    model(
+        np.zeros((1, *model.input_shape[1:]), np.float32)
+    )  # Keras exports a model once it was called
     model.export(str(path), format="onnx", verbose=False)
     written = onnx.load(path)
     onnx.helper.set_model_props(
-        written, {key: json.dumps(value) for key, value in json.loads(meaning).items()}
+        written, {key: json.dumps(value) for key, value in json.loads(labels).items()}
     )
     onnx.save(written, path)
 

@@ -1,7 +1,7 @@
-"""A trained model as a Keras model of stock layers, which opens where this project isn't installed.
+"""Export a trained model to Keras' stock layers, so that it loads without this project.
 
-It computes in float32 on any machine, normalises the pixels itself and gives probabilities. What it is
-made of is taken from the network that was trained, layer by layer, so that the two can't drift apart.
+It computes in float32 on any machine, normalises the pixels itself and returns probabilities. Its layers
+are derived from those of the trained network, so that the two can't diverge.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ STOCK = {Convolution: keras.layers.Conv2D, Pooling: keras.layers.MaxPooling2D}
 
 
 def stock_model(card: Card, tensors: Tensors) -> keras.Model:
-    """The trained network from images to probabilities, in Keras' own layers, its weights set.
+    """Return the trained network in Keras' own layers, from images to probabilities.
 
-    Takes (n, size, size, 3) images of values 0 to 255, uint8 or float; gives (n, labels) float32, the
-    probabilities in the order of `card.labels`.
+    Takes (n, size, size, 3) images of values 0 to 255, uint8 or float; returns (n, labels) float32
+    probabilities, in the order of `card.labels`.
 
     Raises:
-        BadInput: the tensors are not those of the card's network.
+        BadInput: the tensors do not match the card's network.
     """
     architecture = card.architecture
     size = architecture.image_size
-    # Float, since a uint8 input would cut the fractions off what a person has resized in floats.
+    # A uint8 input would truncate images that a user has resized in floats.
     images = keras.Input((size, size, 3), dtype=FLOAT, name="images")
     plain = build_model(architecture.model_copy(update={"features": "last layer"}))
     network = keras.models.clone_model(plain, input_tensors=images, clone_function=_stock)
@@ -62,7 +62,7 @@ def stock_model(card: Card, tensors: Tensors) -> keras.Model:
 
 
 def _stock(layer: Any) -> Any:
-    """A layer of Keras' own that computes what `layer` does, in float32."""
+    """Return Keras' own equivalent of `layer`, in float32."""
     common = {"name": layer.name, "dtype": FLOAT}
     if isinstance(layer, FusedBatchNormalization):
         return keras.layers.BatchNormalization(
@@ -75,7 +75,7 @@ def _stock(layer: Any) -> Any:
 
 
 def _pooled(layer: Any) -> Any:
-    """What `networks` makes of a layer's values: their mean over a 3x3 grid, flattened."""
+    """Pool a layer's output as `networks` does: its mean over a 3x3 grid, flattened."""
     x, name = layer.output, layer.name
     if len(x.shape) == 2:
         return x
@@ -88,35 +88,35 @@ def _pooled(layer: Any) -> Any:
 
 
 def keras_file(card: Card, tensors: Tensors, device: Device) -> bytes:
-    """The bytes of a `.keras` file, which are the same for the same model.
+    """Return the bytes of a `.keras` file, a function of the model alone.
 
-    What its outputs mean stands in its `metadata.json`, beside the version of Keras.
+    Its `metadata.json` has the model's `output_signature` beside the version of Keras.
     """
     set_up(device)
     model = stock_model(card, tensors)
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
-        return _sealed(path, output_signature(card))
+        return _reproducible(path, output_signature(card))
 
 
-def _sealed(path: Path, meaning: dict[str, Any]) -> bytes:
-    """The archive again, without what differs from one saving to the next: times and addresses."""
+def _reproducible(path: Path, signature: dict[str, Any]) -> bytes:
+    """Rewrite the archive without what differs between two saves: times and memory addresses."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(path) as saved, zipfile.ZipFile(buffer, "w") as sealed:
+    with zipfile.ZipFile(path) as saved, zipfile.ZipFile(buffer, "w") as rewritten:
         for name in saved.namelist():
             content = saved.read(name)
             if name == "metadata.json":
-                kept = {"keras_version": json.loads(content)["keras_version"], **meaning}
-                content = json.dumps(kept, indent=1).encode()
+                metadata = {"keras_version": json.loads(content)["keras_version"], **signature}
+                content = json.dumps(metadata, indent=1).encode()
             elif name == "config.json":
-                content = _numbered(content)
-            sealed.writestr(zipfile.ZipInfo(name), content)
+                content = _renumber(content)
+            rewritten.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 
 
-def _numbered(config: bytes) -> bytes:
-    """Keras names shared objects by their addresses in memory; here, by the order in which they come."""
+def _renumber(config: bytes) -> bytes:
+    """Number shared objects in order of appearance, where Keras has their memory addresses."""
     seen: dict[bytes, int] = {}
     return re.sub(
         rb'("shared_object_id": )(\d+)',

@@ -1,8 +1,11 @@
-"""A training's history as a TensorBoard event file, written without TensorBoard or TensorFlow.
+"""Export a training's history as a TensorBoard event file.
 
-The file is a sequence of records (TensorFlow's "TFRecord": length, CRC, bytes, CRC), each a protocol
-buffer `Event` of tensorflow/core/util/event.proto; the few fields that scalars need are encoded here.
+The file is a sequence of TFRecords (length, CRC, bytes, CRC), each a protocol buffer `Event` of
+tensorflow/core/util/event.proto, of which scalars need few fields.
 """
+
+# By hand: tensorboardX would save 60 lines, but be one more dependency for everybody, which imports boto3
+# and writes to a path where a store takes bytes; TensorBoard's own writer is there with an extra alone.
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ TAGS = {
 def event_file(
     history: Sequence[Mapping[str, float]], scores: Mapping[str, float], started: float
 ) -> bytes:
-    """The content of one `events.out.tfevents...` file.
+    """Return the content of one `events.out.tfevents...` file.
 
     Args:
-        history: a model card's: one row per epoch, `seconds` since the training began among its keys.
-        scores: of the finished model, each shown under `test/` at the last epoch.
-        started: when the training began, in seconds since 1970.
+        history: of a model's card, one row per epoch; `seconds` are since the start of the training.
+        scores: of the trained model on test, logged as `test/NAME` at the last epoch.
+        started: start of the training, in seconds since 1970.
     """
     events = [_fixed64(1, started) + _bytes(3, b"brain.Event:2")]
     for row in history:
@@ -83,7 +86,7 @@ def _masked_crc(data: bytes) -> bytes:
 
 
 def crc32c(data: bytes) -> int:
-    """Castagnoli's checksum (RFC 3720, appendix B.4), a byte at a time.
+    """Return Castagnoli's checksum (RFC 3720, appendix B.4), computed byte by byte.
 
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'

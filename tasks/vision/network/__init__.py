@@ -1,1 +1,1 @@
-"""The networks: layers, weights, and how they compute where they run."""
+"""Networks: layers, weights, devices, predictions."""

@@ -1,8 +1,8 @@
-"""Several devices of one machine that share each batch, after TensorFlow's MirroredStrategy.
+"""Data-parallel training on several devices of one machine, by TensorFlow's MirroredStrategy.
 
-Every device holds the whole model and takes its parts of a batch. What they find out is summed up:
-gradients and batch statistics add to accumulators of which each device has its own, and whoever
-reads one reads the sum over all devices. One device is a strategy too, TensorFlow's default.
+Every device has the whole model and takes its micro-batches of a batch. Gradients and batch statistics
+are summed in accumulators: each device adds to its own copy, and a read returns the sum over all
+devices. One device is a strategy too, TensorFlow's default.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasks.vision.errors import BadInput
 
 
 def strategy_for(device: Device, count: int) -> tf.distribute.Strategy:
-    """What shares batches out among `count` devices; variables are to be made in its scope.
+    """Return the strategy for `count` devices; create variables in its scope.
 
     Raises:
         BadInput: TensorFlow sees fewer.
@@ -36,7 +36,7 @@ def strategy_for(device: Device, count: int) -> tf.distribute.Strategy:
 
 
 def accumulator(shape: Sequence[int]) -> tf.Variable:
-    """A float32 sum, zero at first, to which each device of the current strategy adds on its own."""
+    """Return a float32 sum, initially zero, of which each device of the current strategy has a copy."""
     return tf.Variable(
         tf.zeros(shape),
         trainable=False,
@@ -45,14 +45,14 @@ def accumulator(shape: Sequence[int]) -> tf.Variable:
     )
 
 
-def clear(totals: Sequence[tf.Variable]) -> None:
-    """Set accumulators to zero again."""
+def reset(totals: Sequence[tf.Variable]) -> None:
+    """Set accumulators to zero."""
     for total in totals:
         total.assign(tf.zeros(total.shape))
 
 
 def distribute(strategy: tf.distribute.Strategy, parts: Sequence[np.ndarray]) -> Any:
-    """One part for each device, as `strategy.run` takes them."""
+    """Return one part for each device, in the form that `strategy.run` takes."""
     if strategy.num_replicas_in_sync == 1:
         return tf.constant(parts[0])
     return strategy.experimental_distribute_values_from_function(

@@ -1,9 +1,8 @@
-"""Layers of the fast network: Keras' own results, by the kernels that are fastest where they run.
+"""Layers of the fast network: the results of Keras' own, by the fastest kernels of the device.
 
-What they replace is what a profile of a training step showed beside the convolutions: batch
-normalisation in many passes, an activation whose gradient takes as long as a convolution, on
-processors with a matrix unit (AMX) the kernel gradients of wide convolutions over small images, and
-on GPUs what `compiled` says.
+They replace what a profile of a training step showed beside the convolutions: batch normalisation in
+many passes, an activation whose gradient takes as long as a convolution, on processors with a matrix
+unit (AMX) the kernel gradients of wide convolutions over small images, and on GPUs what `xla_ops` says.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ import keras
 import tensorflow as tf
 
 from tasks.vision.device import has_matrix_unit
-from tasks.vision.network.distribution import accumulator, clear
+from tasks.vision.network.distribution import accumulator, reset
 from tasks.vision.network.xla_ops import gpu_compiles, max_pool, normalise
 
-PART = 500  # images that are normalised together
-SMALL = 8  # pixels of an image's side, up to which ...
-WIDE = 128  # channels on both sides, from which nine matrix products are the faster gradient
+MICRO_BATCH = 500  # images that are normalised together
+# Nine matrix products are the faster gradient for images of up to 8 pixels and 128 channels or more.
+SMALL, WIDE = 8, 128
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' batch normalisation, computed by the one fused kernel that TensorFlow has for it.
+    """Keras' batch normalisation without a scale, computed by TensorFlow's fused kernel.
 
-    Same weights and the same result as the parent class without a scale. While training, the
-    layer's own version makes several passes over the activations; the kernel makes two. The moving
-    statistics change once a batch, however many parts and devices it passes through: `learn_statistics`.
-    On a GPU several parts come in one call, and each is normalised by its own statistics all the same.
+    Weights and results are the parent class's, which in training makes several passes over the
+    activations where the kernel makes two. `update_statistics` changes the moving statistics, once a
+    batch, whatever the number of its micro-batches and devices. On a GPU several micro-batches come in
+    one call, and each is normalised by its own statistics.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -39,47 +38,48 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
         channels = tuple(self.moving_mean.shape)
-        # Sums of means and variances over the parts of a batch, and how many parts those were.
-        self._seen = (accumulator(channels), accumulator(channels), accumulator(()))
+        # Sums of means and variances over the micro-batches of a batch, and the number of those.
+        self._sums = (accumulator(channels), accumulator(channels), accumulator(()))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        learn = bool(training) and self.trainable
-        if learn and gpu_compiles():
-            parts = parts_of(inputs.shape[0])
+        training = bool(training) and self.trainable
+        if training and gpu_compiles():
+            parts = micro_batches(inputs.shape[0])
             y, mean, variance = normalise(
                 inputs, tf.convert_to_tensor(self.beta), self.epsilon, parts
             )
-            self._see(mean, variance, float(parts))
+            self._add(mean, variance, float(parts))
             return y
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.ones_like(self.beta),
             offset=self.beta,
-            mean=tf.constant([], tf.float32) if learn else self.moving_mean,
-            variance=tf.constant([], tf.float32) if learn else self.moving_variance,
+            mean=tf.constant([], tf.float32) if training else self.moving_mean,
+            variance=tf.constant([], tf.float32) if training else self.moving_variance,
             epsilon=self.epsilon,
-            is_training=learn,
+            is_training=training,
         )
-        if learn:
-            self._see(mean, variance, 1.0)
+        if training:
+            self._add(mean, variance, 1.0)
         return y
 
-    def _see(self, mean: tf.Tensor, variance: tf.Tensor, parts: float) -> None:
-        """Add the sums of means and variances over so many parts to what this batch has shown."""
-        for total, value in zip(self._seen, (mean, variance, parts), strict=True):
+    def _add(self, mean: tf.Tensor, variance: tf.Tensor, parts: float) -> None:
+        """Add the sums of means and variances over `parts` micro-batches to the batch's."""
+        for total, value in zip(self._sums, (mean, variance, parts), strict=True):
             total.assign_add(value)
 
-    def learn_statistics(self, keep: float) -> None:
-        """Move the statistics, by 1 - `keep`, towards the mean over the parts seen since the last call."""
-        mean, variance, parts = self._seen
-        self.moving_mean.assign(keep * self.moving_mean + (1 - keep) * (mean / parts))
-        self.moving_variance.assign(keep * self.moving_variance + (1 - keep) * (variance / parts))
-        clear(self._seen)
+    def update_statistics(self, momentum: float) -> None:
+        """Update the moving statistics with the means over the micro-batches since the last call."""
+        mean, variance, parts = self._sums
+        new = 1 - momentum
+        self.moving_mean.assign(momentum * self.moving_mean + new * (mean / parts))
+        self.moving_variance.assign(momentum * self.moving_variance + new * (variance / parts))
+        reset(self._sums)
 
 
-def parts_of(images: int | None) -> int:
-    """How many parts of about `PART` images, all of one size, so many images come in; 1 if there are none."""
-    parts = max(1, round((images or 0) / PART))
+def micro_batches(images: int | None) -> int:
+    """Number of equal micro-batches of about MICRO_BATCH images; 1 if the batch does not divide."""
+    parts = max(1, round((images or 0) / MICRO_BATCH))
     return parts if images and images % parts == 0 else 1
 
 
@@ -94,7 +94,7 @@ class Pooling(keras.layers.MaxPooling2D):
 
 
 class Convolution(keras.layers.Conv2D):
-    """Keras' convolution; a 3x3 kernel's gradient may be computed as nine matrix products."""
+    """Keras' 3x3 convolution; the kernel's gradient may be computed as nine matrix products."""
 
     def __init__(self, filters: int, **options: Any) -> None:
         super().__init__(filters, 3, padding="same", use_bias=False, **options)
@@ -103,14 +103,14 @@ class Convolution(keras.layers.Conv2D):
         size, channels = inputs.shape[1], inputs.shape[-1]
         small = size is not None and size <= SMALL and min(channels, self.filters) >= WIDE
         if small and inputs.dtype == tf.bfloat16 and has_matrix_unit():
-            # A variable inside would be one more thing that such a gradient has to return.
+            # A variable used inside a custom gradient would have to be returned by it too.
             return convolve(inputs, tf.convert_to_tensor(kernel, inputs.dtype))
         return super().convolution_op(inputs, kernel)
 
 
 @tf.custom_gradient
 def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
-    """A 3x3 convolution with padding, whose kernel's gradient is a matrix product for each position.
+    """3x3 convolution with padding; the kernel's gradient is one matrix product per position.
 
     Args:
         images: (n, size, size, channels). kernel: (3, 3, channels, filters).
@@ -145,8 +145,8 @@ def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[
 def silu(x: tf.Tensor) -> tf.Tensor:
     """x * sigmoid(x) (Elfwing et al., arXiv 1702.03118), in one pass forward and one backward.
 
-    TensorFlow's own gradient passes over the activations six times, on a processor in bfloat16 each of
-    them slower than oneDNN's whole forward pass.
+    TensorFlow's own gradient makes six passes over the activations; on a processor in bfloat16 each is
+    slower than oneDNN's whole forward pass.
     """
     slow = x.dtype == tf.bfloat16 and not tf.config.get_visible_devices("GPU")
     return _silu(x) if slow or gpu_compiles() else tf.nn.silu(x)
@@ -159,7 +159,7 @@ def _silu(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
 
 @tf.function(jit_compile=True)
 def silu_gradient(x: tf.Tensor, above: tf.Tensor) -> tf.Tensor:
-    """The gradient that `silu` hands down, compiled by XLA into one loop."""
+    """Gradient of `silu`, compiled by XLA into one loop."""
     wide = tf.cast(x, tf.float32)
     sigmoid = tf.sigmoid(wide)
     slope = sigmoid * (1 + wide * (1 - sigmoid))

@@ -25,8 +25,8 @@ STANDARDISE = "standardise"
 PREDICT_BATCH = 1000
 
 
-def normalisations(model: keras.Model) -> list[FusedBatchNormalization]:
-    """The layers of `model` whose statistics are learnt."""
+def batch_norm_layers(model: keras.Model) -> list[FusedBatchNormalization]:
+    """Return the layers of `model` with moving statistics."""
     return [layer for layer in model.layers if isinstance(layer, FusedBatchNormalization)]
 
 
@@ -62,8 +62,8 @@ def _airbench(x: Any, widths: tuple[int, ...]) -> Any:
     layers = keras.layers
     whiten = layers.Conv2D(24, 2, padding="valid", name=WHITEN)
     x = whiten(x)
-    # It comes from the images. Its bias stays zero too: what normalisation leaves of the bias'
-    # gradient is far below bfloat16's rounding, and following that noise diverges.
+    # `initialise` computes it from the images. Its bias stays zero too: normalisation leaves of the bias'
+    # gradient less than bfloat16's rounding error, and training on that noise diverges.
     whiten.trainable = False
     x = layers.Activation(silu, name="act_whiten")(x)
     for block, width in enumerate(widths, 1):
@@ -91,7 +91,7 @@ def _simple_cnn(x: Any, widths: tuple[int, ...]) -> Any:
 
 def build_model(architecture: Architecture) -> keras.Model:
     """The network that `architecture` describes, uint8 images to float32 logits, weights unset."""
-    # Left open where a stage may begin with smaller images.
+    # The size is left open where a stage may begin with smaller images.
     any_size = architecture.network.kind == "airbench" and architecture.features == "last layer"
     model = build(
         architecture.network,
@@ -106,7 +106,7 @@ def build_model(architecture: Architecture) -> keras.Model:
         _pooled(layer.output) for layer in model.layers if layer.name.startswith(FEATURE_PREFIX)
     ]
     features = keras.layers.Concatenate(name="every_layer", dtype="float32")(pooled)
-    # Batch normalisation that never trains is a standardisation whose numbers are variables.
+    # Frozen batch normalisation is a standardisation whose mean and variance are variables.
     standardise = keras.layers.BatchNormalization(
         center=False, scale=False, epsilon=1e-10, trainable=False, dtype="float32", name=STANDARDISE
     )
@@ -116,7 +116,7 @@ def build_model(architecture: Architecture) -> keras.Model:
 
 
 def _pooled(x: Any) -> Any:
-    """Mean over a 3x3 grid of an activation map, flattened; a vector stays as it is."""
+    """Return the mean over a 3x3 grid of an activation map, flattened; vectors are unchanged."""
     if len(x.shape) == 2:
         return x
     side = x.shape[1]
@@ -126,10 +126,10 @@ def _pooled(x: Any) -> Any:
 
 
 def freeze_blocks(model: keras.Model, count: int) -> None:
-    """Let the first `count` blocks of the fast network learn nothing, their statistics included.
+    """Freeze the first `count` blocks of the fast network, their moving statistics included.
 
-    What they compute is general (Yosinski et al., arXiv 1411.1792), and without their backward pass,
-    over the largest images, a step costs much less.
+    Their features are general (Yosinski et al., arXiv 1411.1792), and a step without their backward
+    pass, over the largest images, costs much less.
     """
     frozen = tuple(f"_{block}{half}" for block in range(1, count + 1) for half in "ab")
     for layer in model.layers:
@@ -142,10 +142,10 @@ def initialise(model: keras.Model, images: np.ndarray | None, seed: int) -> None
 
     3x3 kernels start as a partial identity, U(+-1/sqrt(fan in)) elsewhere; the whitening kernel
     holds the eigenvectors of the uncentred second moment of 2x2 patches and their negatives
-    (arXiv 2404.00498, sec. 3.1-3.2). Classroom layers keep Keras' own Glorot uniform. Without images
-    the whitening kernel stays as it is: another model's is about to be handed on.
+    (arXiv 2404.00498, sec. 3.1-3.2). Classroom layers have Keras' own Glorot uniform. Without images
+    the whitening kernel is left unset, to be loaded from another model.
     """
-    draw = np.random.default_rng([seed, 0x1217])
+    rng = np.random.default_rng([seed, 0x1217])
     for layer in model.layers:
         if layer.name == WHITEN:
             if images is None:
@@ -156,17 +156,15 @@ def initialise(model: keras.Model, images: np.ndarray | None, seed: int) -> None
             layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
         elif isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
             fast = not layer.use_bias
-            layer.kernel.assign(_kernel(draw, tuple(layer.kernel.shape), partial_identity=fast))
+            layer.kernel.assign(_kernel(rng, tuple(layer.kernel.shape), partial_identity=fast))
             if layer.use_bias:
                 layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
 
 
-def _kernel(
-    draw: np.random.Generator, shape: tuple[int, ...], partial_identity: bool
-) -> np.ndarray:
+def _kernel(rng: np.random.Generator, shape: tuple[int, ...], partial_identity: bool) -> np.ndarray:
     fan_in, fan_out = int(np.prod(shape[:-1])), shape[-1] * int(np.prod(shape[:-2]))
     bound = fan_in**-0.5 if partial_identity else (6 / (fan_in + fan_out)) ** 0.5
-    kernel = draw.uniform(-bound, bound, shape).astype(np.float32)
+    kernel = rng.uniform(-bound, bound, shape).astype(np.float32)
     if partial_identity and len(shape) == 4:
         channels = min(shape[2], shape[3])
         kernel[:, :, :, :channels] = 0
@@ -181,10 +179,10 @@ def _whitening_kernel(normalised: np.ndarray, size: int = 2, epsilon: float = 5e
     patches = np.lib.stride_tricks.sliding_window_view(normalised, (size, size), axis=(1, 2))
     rows = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, size * size * 3).astype(np.float64)
     values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
-    # Largest first; a sign fixed by the largest entry, since an eigenvector's own is arbitrary.
+    # Largest first; the sign, which is arbitrary, is fixed below by the largest entry.
     vectors = vectors[:, ::-1] / np.sqrt(values[::-1] + epsilon)
-    # Grey images span a third of the directions. A filter for none would be a dead channel, whose
-    # normalisation blows rounding errors up layer by layer: repeat the live ones instead.
+    # Grey images span a third of the directions. A filter for another direction would be a dead channel,
+    # whose normalisation amplifies rounding errors layer by layer: repeat the live ones instead.
     live = max(1, int((values > epsilon / 10).sum()))
     vectors = vectors[:, np.arange(vectors.shape[1]) % live]
     vectors *= np.sign(vectors[np.abs(vectors).argmax(0), range(vectors.shape[1])])

@@ -1,4 +1,4 @@
-"""What a finished model says of images: the pure function behind evaluation and prediction."""
+"""Predictions of a trained model: the pure function behind evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.vision.trained_model import Card, Tensors
 
 
 class Predictor:
-    """A model ready to be asked: built and compiled once, for any number of images."""
+    """A model built and compiled once, which predicts any number of images."""
 
     def __init__(self, card: Card, tensors: Tensors, device: Device) -> None:
         set_up(device)
@@ -23,16 +23,18 @@ class Predictor:
         self._forward = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
 
     def __call__(self, images: np.ndarray, *, average: bool = False) -> np.ndarray:
-        """Probabilities of every label: (n, labels) float32.
+        """Return the probabilities of every label: (n, labels) float32.
 
         Args:
             images: (n, size, size, 3) uint8, of the size that the model was built for.
             average: test-time augmentation: half the mean logits of an image and its mirror (if the
-                model learnt from mirror images), a quarter each of the same with the image moved a
+                model was trained on mirror images), a quarter each of the same with the image moved a
                 pixel up-left and down-right (Jordan, arXiv 2404.00498, sec. 3.6).
         """
-        look = self._averaged if average else self._plain
-        parts = [look(images[i : i + PREDICT_BATCH]) for i in range(0, len(images), PREDICT_BATCH)]
+        forward = self._averaged if average else self._plain
+        parts = [
+            forward(images[i : i + PREDICT_BATCH]) for i in range(0, len(images), PREDICT_BATCH)
+        ]
         outputs = self._card.architecture.outputs
         scores = np.concatenate(parts) if parts else np.empty((0, outputs), np.float32)
         if self._card.binary:
@@ -60,5 +62,5 @@ class Predictor:
 def predict(
     card: Card, tensors: Tensors, images: np.ndarray, device: Device, *, average: bool = False
 ) -> np.ndarray:
-    """Probabilities of every label for images seen once; see `Predictor`."""
+    """Return the probabilities of every label for one set of images; see `Predictor`."""
     return Predictor(card, tensors, device)(images, average=average)

@@ -1,4 +1,4 @@
-"""TensorFlow made to compute as the device says."""
+"""Configure TensorFlow for a device."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from tasks.vision.network.xla_ops import gpu_compiles
 
 
 def set_up(device: Device) -> None:
-    """Make TensorFlow compute as `device` says; once per process, before anything else uses it.
+    """Configure TensorFlow for `device`; once per process, before anything else uses it.
 
     Raises:
-        BadInput: the device is a GPU and TensorFlow sees none, or it has computed otherwise before.
+        BadInput: the device is a GPU and TensorFlow sees none, or TensorFlow has computed with other
+            settings before.
     """
     with quiet_output():
         try:
             _use(device)
-        except RuntimeError as error:  # its settings are fixed by its first computation
+        except RuntimeError as error:  # its first computation fixes its settings
             raise BadInput(
-                f"TensorFlow has computed in this process before, set up otherwise ({error}); "
-                "begin a fresh process, or let relevo be the first to use it"
+                f"TensorFlow has computed in this process with other settings ({error}); "
+                "start a fresh process, or let relevo be the first to use it"
             ) from error
         if device.kind == "cpu" and device.policy == "mixed_bfloat16":
-            # XLA announces itself at its first function, which is this one or that of `gpu_compiles`.
+            # XLA logs a greeting with its first function: this one, or that of `gpu_compiles`.
             silu_gradient(tf.zeros((1,), tf.bfloat16), tf.zeros((1,), tf.bfloat16))
         gpu_compiles()
-    # Its warnings are for who writes functions: five stages are five functions, "traced too often".
+    # Five stages make five functions, which TensorFlow warns of as "traced too often".
     tf.get_logger().setLevel(logging.ERROR)
     keras.config.set_dtype_policy(device.policy)
 
@@ -47,13 +48,13 @@ def _use(device: Device) -> None:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_op_determinism()
-        # It takes bfloat16 for a type without matrix units and turns images to the slower layout.
+        # It believes that bfloat16 has no tensor cores, and transposes images to the slower layout.
         tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
-        # XLA compiles single layers, not steps: those took a tenth longer on an H100; on processors its
+        # XLA compiles single layers: whole steps took 10 % longer on an H100, and on processors its
         # convolutions take twice as long as oneDNN's.
     else:
         tf.config.set_visible_devices([], "GPU")
-        # One operation at a time: two that share the threads would split their sums by chance.
+        # One operation at a time: two that share the threads would split their sums differently each run.
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.threading.set_intra_op_parallelism_threads(cores())
-    tf.constant(0.0)  # starts the runtime, which has its own things to say
+    tf.constant(0.0)  # starts the runtime, which logs

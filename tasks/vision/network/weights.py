@@ -1,4 +1,4 @@
-"""A model's variables as plain arrays, by name, and back."""
+"""A model's variables as NumPy arrays by name, and back."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tasks.vision.trained_model import Tensors
 
 
 def named_variables(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    """Every variable of the model with its name, `layer/variable`."""
+    """Yield every variable of the model with its name, `layer/variable`."""
     for layer in model.layers:
         for variable in layer.variables:
             yield f"{layer.name}/{variable.name}", variable
 
 
 def get_weights(model: keras.Model) -> Tensors:
-    """Every variable of the model as `layer/variable`: float32 NumPy arrays, copied."""
+    """Return a copy of every variable as a float32 array, by its name `layer/variable`."""
     return {name: np.array(variable) for name, variable in named_variables(model)}
 
 
@@ -28,7 +28,7 @@ def set_weights(model: keras.Model, tensors: Tensors) -> None:
     """Set the model's variables from `layer/variable` arrays; names and shapes must match.
 
     Raises:
-        BadInput: a tensor is missing, or its shape or dtype is another.
+        BadInput: a tensor is missing, or has another shape or dtype.
     """
     for name, variable in named_variables(model):
         value = tensors.get(name)

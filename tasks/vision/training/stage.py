@@ -1,7 +1,7 @@
 """One stage from its images to a finished model: the pure function behind the task `train`.
 
-train "all": the whole network learns. "head": a new head on the parent's frozen backbone.
-"head then all": first the head, then everything from there (fine-tuning), or all but the first blocks.
+train "all": all layers. "head": a new head on the parent's frozen backbone. "head then all": first the
+head, then all layers (fine-tuning), or all but the frozen first blocks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tasks.vision.network.weights import get_weights
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.trained_model import Architecture, Card, Tensors
 from tasks.vision.training.loop import Fit
-from tasks.vision.training.optimizers import Adam, make_rule
+from tasks.vision.training.optimizers import Adam, make_optimizer
 from tasks.vision.training.state import Checkpointer, FitConfig, PreviousPhases, Progress
 from tasks.vision.training.transfer import (
     compare_frozen_weights,
@@ -32,8 +32,8 @@ from tasks.vision.training.transfer import (
     recalibrate_batch_norm,
 )
 
-HEAD_BATCH = 512  # a linear head on kept features gains nothing from larger batches
-HEAD_START = 10_000  # images that place a head which goes on learning with all the rest
+HEAD_BATCH = 512  # a linear head on cached features gains nothing from larger batches
+HEAD_IMAGES = 10_000  # images used to pre-train the head before fine-tuning all layers
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,17 @@ def train_stage(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     checkpointer: Checkpointer | None = None,
 ) -> tuple[Card, Tensors]:
-    """Train one stage to its end.
+    """Train one stage, or resume it, to its end.
 
     Args:
         train, validation: uint8 images (n, size, size, 3) with target indices.
         prior_shift: (outputs,) added to the logits in training alone (`Targets.prior_shift`).
-        parent: what the stage starts from; None with train="head" means a random backbone.
-        checkpointer: where checkpoints are kept; a run that finds one goes on from it.
+        parent: the model that the stage starts from; without one, train="head" uses a random backbone.
+        checkpointer: saves checkpoints; training resumes from the last one, if there is one.
 
     Raises:
-        BadInput: the stage asks for more devices than there are.
+        BadInput: TensorFlow sees fewer devices than the stage asks for.
+            TrainingInterrupted: `checkpointer` asked for it.
 
     Returns:
         The model's card and its tensors, `layer/variable` to float32 arrays.
@@ -75,7 +76,7 @@ def train_stage(
     architecture = _architecture(stage, targets, train.inputs, parent)
     tuned = parent is not None and stage.train != "head"
     perturb, frozen = (stage.perturb, stage.frozen_blocks) if tuned else (0.0, 0)
-    # A head alone learns in seconds, on one device.
+    # A head alone trains in seconds, on one device.
     with strategy_for(device, 1 if stage.train == "head" else stage.devices).scope():
         model = build_model(architecture)
         initialise(model, None if parent else train.inputs, seed)
@@ -84,16 +85,16 @@ def train_stage(
             load_backbone(model, parent.tensors, perturb)
         elif stage.random_backbone:
             recalibrate_batch_norm(model, train.inputs, checkpointer)
-        budget = _budget(stage, prior_shift)
-        job = _Job(
-            stage, architecture, model, budget, train, validation, seed, on_progress, checkpointer
+        config = _fit_config(stage, prior_shift)
+        phases = _Phases(
+            stage, architecture, model, config, train, validation, seed, on_progress, checkpointer
         )
-        fit = job.run()
+        fit = phases.run()
 
     tensors = get_weights(model)
     history = [*fit.before.history, *fit.history]
     seconds = fit.before.seconds + fit.seconds
-    kept = fit.best_epoch if stage.restore == "best" else len(history)
+    selected = fit.best_epoch if stage.restore == "best" else len(history)
     return (
         Card(
             architecture=architecture,
@@ -103,7 +104,7 @@ def train_stage(
             frozen_blocks=frozen,
             perturb=perturb,
             epochs=len(history),
-            selected_epoch=kept,
+            selected_epoch=selected,
             seconds=seconds,
             images=len(train),
             images_per_second=len(history) * len(train) / seconds,
@@ -120,13 +121,13 @@ def train_stage(
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What the phases of one stage share: the network, what it learns from, and who looks on."""
+class _Phases:
+    """The phases of one stage, and what they share."""
 
     stage: Stage
     architecture: Architecture
     model: keras.Model
-    budget: FitConfig
+    config: FitConfig
     train: Examples
     validation: Examples
     seed: int
@@ -134,7 +135,7 @@ class _Job:
     checkpointer: Checkpointer | None
 
     def run(self) -> Fit:
-        """Train the phases of the stage, head and all, or what a stop has left of them: the last one."""
+        """Train the head, all layers or both; a snapshot of the second phase skips the first."""
         snapshot = self.checkpointer.load() if self.checkpointer else None
         if self.stage.train == "all" or (snapshot and snapshot.values["phase"] == "all"):
             return self._all(PreviousPhases())
@@ -146,12 +147,12 @@ class _Job:
         return self._all(PreviousPhases(before, seconds, head.resumed))
 
     def _all(self, past: PreviousPhases) -> Fit:
-        """Train every layer, and settle the statistics of the network that is kept."""
+        """Train all layers, then re-estimate the statistics of batch normalisation."""
         stage = self.stage
-        rule = make_rule(
-            stage.optimizer, self.model, stage.lr_scale, head_knows=stage.train != "all"
+        optimizer = make_optimizer(
+            stage.optimizer, self.model, stage.lr_scale, head_is_trained=stage.train != "all"
         )
-        fit = Fit("all", self.model, rule, self.budget, self.seed, past)
+        fit = Fit("all", self.model, optimizer, self.config, self.seed, past)
         fit.run(self.train, self.validation, self.on_progress, self.checkpointer)
         if stage.restore == "last" or fit.best_epoch > len(fit.before.history):
             clock = time.monotonic()
@@ -161,28 +162,27 @@ class _Job:
         return fit
 
     def _head(self) -> Fit:
-        """Compute the frozen features once and train the head on them; the backbone stays as it is."""
+        """Compute the frozen backbone's features once and train the head on them."""
         clock, stage = time.monotonic(), self.stage
-        shown = self.train if stage.train == "head" else self.train.some(HEAD_START)
-        features, checks = self._features(shown), self._features(self.validation)
+        examples = self.train if stage.train == "head" else self.train.some(HEAD_IMAGES)
+        features, validation = self._features(examples), self._features(self.validation)
         head = head_model(self.model, features.inputs)
         # The fast network scales its logits down: a head alone must take steps that much larger.
         fast = self.architecture.network.kind == "airbench"
         scaled = fast and self.architecture.features == "last layer"
         rate = stage.head_lr_scale / (self.architecture.network.logit_scale if scaled else 1.0)
-        rule = Adam(head.trainable_variables, rate, falling=fast)
-        budget = replace(
-            self.budget,
+        optimizer = Adam(head.trainable_variables, rate, decaying=fast)
+        config = replace(
+            self.config,
             epochs=stage.epochs if stage.train == "head" else stage.head_epochs,
             batch_size=min(stage.batch_size, HEAD_BATCH),
             flip=False,
             shift=0,
             early_epochs=0,
         )
-        fit = Fit(
-            "head", head, rule, budget, self.seed, PreviousPhases(seconds=time.monotonic() - clock)
-        )
-        fit.run(features, checks, self.on_progress, self.checkpointer)
+        before = PreviousPhases(seconds=time.monotonic() - clock)
+        fit = Fit("head", head, optimizer, config, self.seed, before)
+        fit.run(features, validation, self.on_progress, self.checkpointer)
         return fit
 
     def _features(self, examples: Examples) -> Examples:
@@ -194,7 +194,7 @@ class _Job:
 def _architecture(
     stage: Stage, targets: Targets, images: np.ndarray, parent: Parent | None
 ) -> Architecture:
-    """A start fixes network and normalisation; from scratch, the recipe and the images do."""
+    """The parent's network and normalisation; from scratch, the recipe's and the images'."""
     features = stage.features if stage.train == "head" else "last layer"
     if parent:
         inherited = parent.card.architecture
@@ -223,7 +223,7 @@ def _deviation(channels: np.ndarray) -> np.ndarray:
     return np.array(out)
 
 
-def _budget(stage: Stage, prior_shift: np.ndarray | None) -> FitConfig:
+def _fit_config(stage: Stage, prior_shift: np.ndarray | None) -> FitConfig:
     resize = stage.progressive_resize
     return FitConfig(
         epochs=stage.epochs,
@@ -232,7 +232,7 @@ def _budget(stage: Stage, prior_shift: np.ndarray | None) -> FitConfig:
         flip=stage.flip,
         shift=stage.shift,
         keep_best=stage.restore == "best",
-        # The last epoch always sees what the model is for.
+        # The last epoch is always on images of full size, which the model is for.
         early_epochs=min(resize.epochs, stage.epochs - 1) if resize else 0,
         early_size=resize.image_size if resize else 0,
         prior_shift=prior_shift,

@@ -1,4 +1,4 @@
-"""What a fit is given, what it tells, and what a stopped one keeps to go on with the same bits."""
+"""Configuration, history and progress of one fit, and the checkpoints from which it resumes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.vision.trained_model import Tensors
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How long and how a fit trains; the recipe's settings with the phase's own epochs.
+    """The recipe's settings for one fit, with the phase's own number of epochs.
 
     The first `early_epochs` see images of `early_size` pixels: progressive resizing (Howard, fast.ai
     2018; Tan and Le, arXiv 2104.00298, sec. 4).
@@ -31,7 +31,13 @@ class FitConfig:
 
 @dataclass
 class Progress:
-    """What a person following the training sees."""
+    """How far a training is.
+
+    Attributes:
+        phase: "head" or "all". epoch: 1-based, of `epochs`.
+        share: of the phase's steps that are done, 0 to 1.
+        row: the epoch's losses and accuracies at its end, else empty.
+    """
 
     phase: str
     epoch: int
@@ -44,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class PreviousPhases:
-    """What the stage's earlier phases leave behind: their history, their seconds, their stops."""
+    """History and duration of the stage's earlier phases, and whether one of them was resumed."""
 
     history: tuple[dict[str, float], ...] = ()
     seconds: float = 0.0
@@ -52,34 +58,34 @@ class PreviousPhases:
 
 
 class TrainingInterrupted(BaseException):
-    """Someone asked the training to stop; it can go on from its last snapshot."""
+    """The training was asked to stop; its last snapshot resumes it with the same bits."""
 
 
 @dataclass
 class Snapshot:
-    """Arrays by name (weights, statistics, optimizer slots), and small plain values."""
+    """Arrays by name (weights, statistics, optimizer slots), and the rest as JSON values."""
 
     arrays: Tensors
     values: dict[str, Any]
 
 
 class Checkpointer(Protocol):
-    """Where snapshots are kept, and who says when to stop."""
+    """Saves and loads snapshots, and says when to stop."""
 
     def load(self) -> Snapshot | None:
-        """The newest whole snapshot, or None."""
+        """Return the newest undamaged snapshot, or None."""
 
     def save(self, snapshot: Snapshot) -> None:
-        """Keep this snapshot instead of the one before; may return before the bytes are down."""
+        """Replace the previous snapshot; may return before the bytes are written."""
 
     def stop(self) -> bool:
-        """Whether the training should save and end now."""
+        """Return whether the training should save and stop now."""
 
     def wait(self) -> None:
-        """Return when everything saved is down."""
+        """Block until all pending checkpoints are written."""
 
 
 def raise_if_stopped(checkpointer: Checkpointer | None) -> None:
-    """Raise TrainingInterrupted where someone asks the training to stop; called every second or two."""
+    """Raise TrainingInterrupted if the training should stop; called every second or two."""
     if checkpointer and checkpointer.stop():
         raise TrainingInterrupted

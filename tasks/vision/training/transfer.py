@@ -3,7 +3,7 @@
 The backbone never changes, so neither do its features: one pass over the images replaces a
 forward pass in every epoch. A head sees the backbone's last layer, as in the exercise, or features
 pooled to 3x3 from every layer (Head2Toe, Evci et al., arXiv 2201.03529, sec. 3): a network trained
-for two classes keeps in its early layers what its last ones have thrown away.
+for two classes has in its early layers what its last ones have discarded.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.data.augment import evenly
-from tasks.vision.network.networks import HEAD, PREDICT_BATCH, STANDARDISE, normalisations
+from tasks.vision.network.networks import HEAD, PREDICT_BATCH, STANDARDISE, batch_norm_layers
 from tasks.vision.network.weights import named_variables
 from tasks.vision.trained_model import Tensors, digest
 from tasks.vision.training.state import Checkpointer, raise_if_stopped
 
 
 def head_inputs(model: keras.Model) -> keras.Model:
-    """The part of `model` before its head: uint8 images to features (standardisation left out)."""
+    """Return the part of `model` before its head: uint8 images to features, not standardised."""
     head = model.get_layer(HEAD)
     source = model.get_layer(STANDARDISE) if _standardises(model) else head
     return keras.Model(model.input, source.input)
@@ -33,7 +33,7 @@ def compute_features(
 ) -> np.ndarray:
     """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
     frozen = head_inputs(model)
-    any_number = [tf.TensorSpec((None, *images.shape[1:]), tf.uint8)]  # traced once, the rest too
+    any_number = [tf.TensorSpec((None, *images.shape[1:]), tf.uint8)]  # one trace for every length
     forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float32), any_number)
     out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
     for start in range(0, len(images), PREDICT_BATCH):
@@ -46,13 +46,13 @@ def head_model(model: keras.Model, features: np.ndarray) -> keras.Model:
     """A model of the head alone, sharing its variables with `model`: features to logits.
 
     Sets the standardisation, where the model has one, from the training `features`, and the head
-    to zero: the first step then goes straight downhill, and no draw decides anything.
+    to zero: the first step then follows the gradient alone, and no random draw plays a part.
     """
     inputs = x = keras.Input((features.shape[1],))
     if _standardises(model):
         layer = model.get_layer(STANDARDISE)
         mean, variance = _moments(features)
-        # A feature that never changes tells nothing: leave it at zero instead of dividing by zero.
+        # A constant feature carries no information: it becomes zero, not a division by zero.
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(np.where(variance > 1e-10, variance, 1.0))
         x = layer(x)
@@ -79,18 +79,18 @@ def _standardises(model: keras.Model) -> bool:
 
 
 def backbone_weights(tensors: Tensors) -> Tensors:
-    """The tensors that a head does not own: everything that a transfer hands on."""
+    """Return the tensors that a transfer loads: all but the head's own."""
     own = (f"{HEAD}/", f"{STANDARDISE}/")
     return {name: value for name, value in tensors.items() if not name.startswith(own)}
 
 
 def load_backbone(model: keras.Model, parent: Tensors, perturb: float = 0.0) -> None:
-    """Set the backbone of `model` to the parent's, leaving the head as it is.
+    """Set the backbone of `model` to the parent's, and leave the head as it is.
 
     Args:
-        perturb: share of the random weights that `model` was drawn with in every kernel that
-            learns, once both have the same length: "shrink and perturb" (Ash and Adams,
-            arXiv 1910.08475, sec. 4). The mix gets the length of the parent's kernel.
+        perturb: share of the random weights of `model` to mix into every trainable kernel, once
+            both have the same norm: "shrink and perturb" (Ash and Adams, arXiv 1910.08475, sec. 4).
+            The mix is scaled to the norm of the parent's kernel.
     """
     backbone = backbone_weights(parent)
     for name, variable in named_variables(model):
@@ -113,24 +113,23 @@ def recalibrate_batch_norm(
     checkpointer: Checkpointer | None = None,
     batches: int = 5,
 ) -> None:
-    """Re-estimate every batch normalisation's mean and variance as the average over some batches.
+    """Re-estimate moving statistics over 5 batches, since momentum 0.6 averages about two.
 
-    A momentum of .6 remembers about two batches; inference and frozen features deserve more. Those
-    of frozen blocks stay.
+    Frozen blocks are skipped.
     """
-    layers = [layer for layer in normalisations(model) if layer.trainable]
+    layers = [layer for layer in batch_norm_layers(model) if layer.trainable]
     chosen = evenly(len(images), batches * PREDICT_BATCH)
     strategy = tf.distribute.get_strategy()
     for i in range(batches if layers else 0):
         raise_if_stopped(checkpointer)
-        # All devices see the same images: a mean is none the worse for it.
+        # All devices see the same images, which leaves the means unchanged.
         strategy.run(lambda x: model(x, training=True), (tf.constant(images[chosen[i::batches]]),))
     for layer in layers:
-        layer.learn_statistics(keep=0.0)
+        layer.update_statistics(momentum=0.0)
 
 
 def compare_frozen_weights(parent: Tensors, child: Tensors) -> dict[str, Any]:
-    """Compare the backbone's tensors before and after, byte by byte, by their digests."""
+    """Compare the backbone's tensors before and after by their SHA-256 digests."""
     after = backbone_weights(child)
     was, now = digest(backbone_weights(parent)), digest(after)
     return {

@@ -24,7 +24,7 @@ from support.scans import CPU, DIGITS, PAIR, fit, read_scans, stage
 from tasks.vision.network import layers
 from tasks.vision.training.stage import Parent, train_stage
 
-layers.PART = 20
+layers.MICRO_BATCH = 20
 scans = read_scans()
 out = {}
 for name, settings in {

@@ -133,4 +133,4 @@ def test_a_process_where_tensorflow_has_computed_otherwise_is_refused_in_one_lin
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, cwd=ROOT)
-    assert "begin a fresh process" in done.stdout, done.stderr
+    assert "start a fresh process" in done.stdout, done.stderr

@@ -23,7 +23,7 @@ from tasks.vision.trained_model import best_epoch, digest
 from tasks.vision.training import step
 from tasks.vision.training.loop import Diverged
 from tasks.vision.training.stage import train_stage
-from tasks.vision.training.state import TrainingInterrupted
+from tasks.vision.training.state import Progress, TrainingInterrupted
 from tasks.vision.training.transfer import recalibrate_batch_norm
 
 
@@ -70,7 +70,7 @@ def test_a_stop_inside_a_batch_or_while_measuring_leaves_the_same_bits_too(
     scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An epoch asks within each of its ten batches, after each, and once in measuring."""
-    monkeypatch.setattr(layers, "PART", 20)
+    monkeypatch.setattr(layers, "MICRO_BATCH", 20)
     settings = stage(epochs=2, batch_size=40)
     counting = Notebook()
     _, undisturbed = fit(settings, scans, checkpointer=counting)
@@ -137,12 +137,19 @@ def test_a_loss_that_explodes_names_the_epoch_and_the_setting(
         fit(broken, (twice, check))
 
 
-def test_tensorflow_computes_with_onednn_on_every_processor() -> None:
+@pytest.mark.parametrize(
+    ("given", "enabled"), [({}, "True"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "False")]
+)
+def test_tensorflow_computes_with_onednn_unless_a_user_says_otherwise(
+    given: dict[str, str], enabled: str
+) -> None:
     code = (
+        "import os\n"
         "from tasks.vision.device import loading_tensorflow\n"
         "with loading_tensorflow():\n"
         "    from tensorflow.python.util._pywrap_util_port import IsMklEnabled\n"
-        "print(IsMklEnabled())"
+        "set_ = {k: v for k, v in os.environ.items() if k == 'TF_ENABLE_ONEDNN_OPTS'}\n"
+        "print(IsMklEnabled(), str(set_).replace(' ', ''))"
     )
     unset = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
     answer = subprocess.run(
@@ -151,9 +158,9 @@ def test_tensorflow_computes_with_onednn_on_every_processor() -> None:
         text=True,
         cwd=ROOT,
         check=True,
-        env=unset,
+        env={**unset, **given},
     )
-    assert answer.stdout.strip() == "True", answer.stderr
+    assert answer.stdout.split() == [enabled, str(given).replace(" ", "")], answer.stderr
 
 
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
@@ -167,37 +174,53 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
         shift=0,
     )
     whole, _ = train_stage(classroom, DIGITS, *scans, seed=1, device=CPU)
-    monkeypatch.setattr(layers, "PART", 20)
+    monkeypatch.setattr(layers, "MICRO_BATCH", 20)
     parts, _ = train_stage(classroom, DIGITS, *scans, seed=1, device=CPU)
     assert [row["loss"] for row in parts.history] == pytest.approx(
         [row["loss"] for row in whole.history], rel=1e-4
     )
 
 
-def test_what_is_compiled_for_a_gpu_learns_what_a_processor_does(
-    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("batch", [40, 33], ids=["equal micro-batches", "unequal ones"])
+def test_gpu_kernels_train_like_those_of_a_processor(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    """Several parts in one call, each normalised by its own statistics; also where they don't divide."""
-    monkeypatch.setattr(layers, "PART", 10)
-    for batch in (40, 33):
-        settings = stage(batch_size=batch)
-        with monkeypatch.context() as context:
-            plain, tensors = fit(settings, scans)
-            for module in (layers, step):
-                context.setattr(module, "gpu_compiles", lambda: True)
-            compiled, others = fit(settings, scans)
-        for key in ("loss", "validation_loss"):
-            assert [row[key] for row in compiled.history] == pytest.approx(
-                [row[key] for row in plain.history], rel=1e-3
-            )
-        assert digest(others) != digest(tensors), "other kernels add up in another order"
+    """Tight after one step. Later the networks drift apart, as two do that add up in another order.
+
+    Measured on this network: after a step the arrays differ by up to 4e-5 of their largest value, with the
+    images of each micro-batch shuffled by up to 2e-5; over two epochs both change a loss by up to 1.3e-3.
+    """
+    monkeypatch.setattr(layers, "MICRO_BATCH", 10)
+    settings, kernels = stage(batch_size=batch), []
+    for compiled in (False, True):
+        for module in (layers, step):
+            monkeypatch.setattr(module, "gpu_compiles", lambda compiled=compiled: compiled)
+        notebook = Notebook()
+
+        def stop(_: Progress, notebook: Notebook = notebook) -> None:
+            notebook.steps = 0
+
+        with pytest.raises(TrainingInterrupted):
+            fit(settings, scans, checkpointer=notebook, on_progress=stop)
+        kernels.append((notebook.pages[0], *fit(settings, scans)))
+    (first, card, tensors), (other_first, other_card, other_tensors) = kernels
+    assert first.values["step"] == other_first.values["step"] == 1
+    assert other_first.values["loss"] == pytest.approx(first.values["loss"], rel=1e-6)
+    for name, value in first.arrays.items():
+        difference = np.abs(other_first.arrays[name] - value).max()
+        assert difference <= 2e-4 * np.abs(value).max(), name
+    for key in ("loss", "validation_loss"):
+        assert [row[key] for row in other_card.history] == pytest.approx(
+            [row[key] for row in card.history], rel=5e-3
+        )
+    assert digest(other_tensors) != digest(tensors), "the kernels were the same"
 
 
 def test_a_gpu_is_given_what_its_memory_holds() -> None:
     small, large = 500 * 32 * 32 * 3, 500 * 96 * 96 * 3
-    assert step._together(4, small) == 4
-    assert step._together(6, small) == 3
-    assert step._together(4, large) == 1
+    assert step._per_call(4, small) == 4
+    assert step._per_call(6, small) == 3
+    assert step._per_call(4, large) == 1
 
 
 @pytest.mark.parametrize(
@@ -235,13 +258,13 @@ def test_early_epochs_see_smaller_images_and_resume_there_too(
 ) -> None:
     settings = stage(epochs=3, progressive_resize={"epochs": 2, "image_size": 24})
     sizes: list[int] = []
-    learn = step.Steps.learn
+    learn = step.TrainStep.train_batch
 
-    def note(self: step.Steps, inputs: np.ndarray, *rest: object) -> tuple[float, int]:
+    def note(self: step.TrainStep, inputs: np.ndarray, *rest: object) -> tuple[float, int]:
         sizes.append(inputs.shape[1])
         return learn(self, inputs, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(step.Steps, "learn", note)
+    monkeypatch.setattr(step.TrainStep, "train_batch", note)
     card, undisturbed = fit(settings, scans)
     assert sizes == [24] * (2 * len(sizes) // 3) + [32] * (len(sizes) // 3)
     notebook = Notebook(steps=3)

@@ -11,7 +11,7 @@ from tasks.vision.device import Device
 from tasks.vision.network.networks import build, initialise
 from tasks.vision.network.runtime import set_up
 from tasks.vision.recipe.schema import Network
-from tasks.vision.training.optimizers import FastRule, LossScale, make_rule, orthogonalise
+from tasks.vision.training.optimizers import LossScaling, SgdMuon, make_optimizer, orthogonalise
 
 CPU = Device("cpu", "test", "float32")
 TINY = Network(widths=(8,), logit_scale=1 / 256)
@@ -43,7 +43,7 @@ def test_newton_schulz_brings_singular_values_near_one() -> None:
 
 
 def test_sgd_is_pytorchs_nesterov_with_decay(model: keras.Model) -> None:
-    rule = FastRule(model, rate=0.5, orthogonal=False)
+    rule = SgdMuon(model, rate=0.5, muon=False)
     head = model.get_layer("head").kernel
     w, buffer = head.numpy().astype(np.float64), 0.0
     rate = 0.67 * 0.5
@@ -57,7 +57,7 @@ def test_sgd_is_pytorchs_nesterov_with_decay(model: keras.Model) -> None:
 
 
 def test_muon_keeps_a_kernels_norm_and_moves_it_by_the_rate(model: keras.Model) -> None:
-    rule = make_rule("muon", model, 1.0)
+    rule = make_optimizer("muon", model, 1.0)
     kernel = model.get_layer("conv_1b").kernel
     draw = np.random.default_rng(1)
     gradients = [
@@ -72,7 +72,7 @@ def test_muon_keeps_a_kernels_norm_and_moves_it_by_the_rate(model: keras.Model) 
 
 
 def test_rates_reach_zero_at_the_end(model: keras.Model) -> None:
-    rule = make_rule("sgd", model, 1.0)
+    rule = make_optimizer("sgd", model, 1.0)
     before = [np.array(v) for v in model.trainable_variables]
     rule.apply([tf.ones(v.shape) for v in model.trainable_variables], tf.constant(1.0))
     for old, variable in zip(before, model.trainable_variables, strict=True):
@@ -103,7 +103,7 @@ def test_grey_images_leave_no_dead_channel() -> None:
 
 def test_loss_scaling_leaves_out_steps_that_overflow_and_grows_back(model: keras.Model) -> None:
     variables = model.trainable_variables
-    rule = LossScale(make_rule("sgd", model, 1.0), factor=1024.0, patience=2)
+    rule = LossScaling(make_optimizer("sgd", model, 1.0), factor=1024.0, patience=2)
     step = tf.function(rule.apply)
     before = [v.numpy() for v in variables]
     overflown = [tf.fill(v.shape, np.inf) for v in variables]
@@ -116,7 +116,7 @@ def test_loss_scaling_leaves_out_steps_that_overflow_and_grows_back(model: keras
     plain = build(TINY, 32, 3, [0.5] * 3, [0.25] * 3)
     for variable, was in zip(plain.trainable_variables, before, strict=True):
         variable.assign(was)
-    unscaled = make_rule("sgd", plain, 1.0)
+    unscaled = make_optimizer("sgd", plain, 1.0)
     for _ in range(2):
         unscaled.apply([tf.ones(v.shape) for v in variables], tf.constant(0.0))
     for scaled, other in zip(variables, plain.trainable_variables, strict=True):

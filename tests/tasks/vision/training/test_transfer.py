@@ -47,7 +47,7 @@ def test_a_head_that_only_begins_is_placed_by_a_few_images(
     steps = {}
     for train in ("head", "head then all"):
         told: list[Progress] = []
-        monkeypatch.setattr("tasks.vision.training.stage.HEAD_START", 100)
+        monkeypatch.setattr("tasks.vision.training.stage.HEAD_IMAGES", 100)
         fit(stage(start="baseline", train=train), scans, parent=parent, on_progress=told.append)
         first = [each for each in told if each.phase == "head" and not each.row]
         steps[train] = sum(each.epoch == 1 for each in first)
