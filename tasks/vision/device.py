@@ -1,4 +1,4 @@
-"""What this machine computes with, found without importing TensorFlow or hearing its libraries."""
+"""The device of this machine, found without importing TensorFlow; its output silenced."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from pathlib import Path
 
 from tasks.vision.errors import BadInput
 
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+
 
 @dataclass(frozen=True)
 class Device:
     """Where training runs.
 
     Attributes:
-        kind: "cpu" or "gpu". name: the processor's or GPU's own name.
+        kind: "cpu" or "gpu".
+        name: of the processor or GPU, as the vendor calls it.
         policy: Keras' dtype policy, "float32", "mixed_bfloat16" or "mixed_float16".
     """
 
@@ -33,7 +36,7 @@ class Device:
 
     @property
     def in_float32(self) -> Device:
-        """The same, computing in float32 all through."""
+        """The same device with the policy float32."""
         return replace(self, policy="float32")
 
     def __str__(self) -> str:
@@ -42,10 +45,10 @@ class Device:
 
 @cache
 def find_device() -> Device:
-    """The GPU that the driver offers, else the processor, with the numbers that it computes natively.
+    """Return the GPU that the driver offers, else the processor, and the fastest policy it has hardware for.
 
-    bfloat16 where there is hardware for it (AVX512_BF16 or AMX; compute capability 8.0 up), float16
-    on GPUs with tensor cores before that (7.0), float32 elsewhere: emulated bfloat16 is many times slower.
+    bfloat16 needs AVX512_BF16 or AMX, or compute capability 8.0; older GPUs with tensor cores (7.0) use
+    float16. Elsewhere float32: emulated bfloat16 is many times slower.
     """
     found = _nvidia()
     if found:
@@ -66,21 +69,27 @@ def find_device() -> Device:
 
 @contextmanager
 def loading_tensorflow() -> Iterator[None]:
-    """Around whatever imports TensorFlow first: it comes quietly, and with oneDNN's kernels.
+    """Wrap TensorFlow's first import: no log lines, and oneDNN's kernels unless TF_ENABLE_ONEDNN_OPTS is set.
 
-    It leaves them off on processors without AVX512_VNNI or newer, where they are nearly twice as fast,
-    too; and it looks once, when it is imported.
+    By default TensorFlow uses them on processors with AVX512_VNNI alone, but they are nearly twice as fast
+    on others too. It reads the variable once, while it is imported; a default set here is removed again.
     """
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
-    with quiet_output():
-        yield
+    default = ONEDNN not in os.environ
+    if default:
+        os.environ[ONEDNN] = "1"
+    try:
+        with quiet_output():
+            yield
+    finally:
+        if default:
+            del os.environ[ONEDNN]
 
 
 def require_gpu() -> None:
-    """Make sure that TensorFlow can train on a GPU.
+    """Check that TensorFlow can train on a GPU.
 
     Raises:
-        BadInput: it can't; the message says what it saw.
+        BadInput: it can't; the message lists the devices that it sees.
     """
     with loading_tensorflow():
         import tensorflow as tf
@@ -88,20 +97,22 @@ def require_gpu() -> None:
         seen = tf.config.list_physical_devices()
     if find_device().kind != "gpu" or not any(device.device_type == "GPU" for device in seen):
         names = ", ".join(device.name.removeprefix("/physical_device:") for device in seen)
-        driver = "an NVIDIA driver is there" if shutil.which("nvidia-smi") else "no NVIDIA driver"
+        driver = (
+            "an NVIDIA driver is installed" if shutil.which("nvidia-smi") else "no NVIDIA driver"
+        )
         raise BadInput(
-            f"require_gpu = true, and TensorFlow sees {names} alone ({driver}); install relevo[gpu] "
+            f"require_gpu = true, but TensorFlow sees only {names} ({driver}); install relevo[gpu] "
             "beside a driver, or leave require_gpu out to train on the processor"
         )
 
 
 def has_matrix_unit() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware (AMX)."""
+    """Return whether the processor multiplies bfloat16 matrices in hardware (AMX)."""
     return "amx_bf16" in _cpu_description().get("flags", "").split()
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -115,16 +126,16 @@ def _cpu_description() -> dict[str, str]:
 
 
 def _nvidia() -> tuple[str, float] | None:
-    """Name and compute capability of the first visible GPU; None without a driver or CUDA's libraries."""
+    """Name and compute capability of the first visible GPU; None without a driver or cuDNN."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible in {"", "-1"} or not shutil.which("nvidia-smi"):
         return None
-    # The plain wheel brings no cuDNN: a GPU that TensorFlow can't use does not count.
+    # TensorFlow's plain wheel has no cuDNN, without which it can't use a GPU.
     wheel = importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.cudnn")
     if not wheel and not ctypes.util.find_library("cudnn"):
         return None
     query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
-    # The driver's own tool lists GPUs that this process may not use.
+    # nvidia-smi ignores CUDA_VISIBLE_DEVICES.
     query += [f"--id={visible.split(',')[0]}"] if visible else []
     try:
         answer = subprocess.run(
@@ -138,20 +149,20 @@ def _nvidia() -> tuple[str, float] | None:
 
 @contextmanager
 def quiet_output() -> Iterator[None]:
-    """Send what C++ libraries and child processes write to standard output and error nowhere.
+    """Discard what C++ libraries and child processes write to standard output and error.
 
-    What fails inside still raises; processes started inside keep their silence.
+    Exceptions still propagate; child processes started inside stay silent.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    saved = os.dup(1), os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
         yield
     finally:
-        for target, old in zip((1, 2), kept, strict=True):
+        for target, old in zip((1, 2), saved, strict=True):
             os.dup2(old, target)
             os.close(old)
-        os.close(nowhere)
+        os.close(null)
