@@ -1,4 +1,4 @@
-"""A model to take away: what lies in its folder opens without this project and says the same."""
+"""Exported models load without this project and predict the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tasks.vision.trained_model import Architecture, Card, Tensors
 CPU = Device("cpu", "test", "float32")
 SAME = 1e-3
 
-# Loads a model as somebody without this project does: nothing of it can be imported.
+# Loads a model without this project: nothing of it can be imported.
 STRANGER = """
 import sys, json, numpy as np
 
@@ -75,9 +75,9 @@ np.savez(sys.argv[3], seen=seen, labels=inside or [])
 
 
 def stranger(kind: str, folder: Path, images: np.ndarray, work: Path) -> dict[str, Any]:
-    """What somebody without this project gets from the model in `folder`."""
+    """Predictions of the model in `folder`, made without this project."""
     np.save(work / "images.npy", images)
-    told = subprocess.run(
+    done = subprocess.run(
         [
             *(sys.executable, "-c", STRANGER + LOADERS[kind] + KEEP),
             *(str(folder), str(work / "images.npy"), str(work / "seen.npz")),
@@ -87,12 +87,12 @@ def stranger(kind: str, folder: Path, images: np.ndarray, work: Path) -> dict[st
         cwd=work,
         env={"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "-1", "HOME": str(work)},
     )
-    assert told.returncode == 0, told.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]
     return dict(np.load(work / "seen.npz"))
 
 
 def ours(card: Card, tensors: Tensors, images: np.ndarray) -> np.ndarray:
-    """What relevo says, in the same float32 as the files."""
+    """Predictions of relevo, in float32 like the files."""
     from tasks.vision.network.predictor import Predictor
 
     return Predictor(card, tensors, CPU)(images)
@@ -175,7 +175,7 @@ def test_every_network_has_its_twin_in_stock_layers(
         if name.endswith(("/beta", "/bias")):  # zero until they are trained
             tensors[name] = draw.normal(0, 0.1, tensors[name].shape).astype(np.float32)
     set_weights(own, tensors)
-    # A head that tells the images apart, since probabilities near 0 and 1 are all the same.
+    # A head that separates the images, since probabilities near 0 and 1 are all the same.
     seen = keras.Model(own.input, own.get_layer("head").input).predict(images, verbose=0)
     seen = seen.astype(np.float64)
     kernel, mean = draw.normal(0, 1, tensors["head/kernel"].shape), seen.mean(0)
@@ -199,8 +199,8 @@ def test_the_same_model_has_the_same_bytes(chain: Chain) -> None:
 
 
 def test_a_cached_run_has_the_same_file(chain: Chain) -> None:
-    for stage, told in chain.second.json["stages"].items():
-        again = (Path(told["model"]) / "model.keras").read_bytes()
+    for stage, result in chain.second.json["stages"].items():
+        again = (Path(result["model"]) / "model.keras").read_bytes()
         assert again == (folder_of(chain, stage) / "model.keras").read_bytes()
     exports = read_lineage(open_store(chain.store), chain.second.json["run"]).exports
     assert set(exports) == set(chain.second.json["stages"])
@@ -209,16 +209,16 @@ def test_a_cached_run_has_the_same_file(chain: Chain) -> None:
 
 def test_the_card_says_what_a_user_must_know(chain: Chain) -> None:
     run = chain.first.json
-    for stage, told in run["stages"].items():
+    for stage, result in run["stages"].items():
         page = (folder_of(chain, stage) / "README.md").read_text("utf-8")
-        metrics = told["metrics"]
+        metrics = result["metrics"]
         low, high = metrics["accuracy_interval"]
         assert f"{metrics['accuracy']:.4f} ({low:.4f} to {high:.4f})" in page
-        for digest in (told["model_digest"], run["dataset"]):
+        for digest in (result["model_digest"], run["dataset"]):
             assert digest in page
         for label, recall in metrics["recall"].items():
             assert re.search(rf"\| {label} \|.*\| {recall:.4f} \|", page)
-        start = told["start"]
+        start = result["start"]
         if start:
             assert run["stages"][start]["model_digest"] in page
         assert ("out of balance" in page) == (stage in {"baseline", "transfer"})
@@ -238,10 +238,10 @@ def test_what_the_card_says_to_run_runs(
     done = relevo(*command.split(), "--json", cwd=folder)
     (row,) = done.json["predictions"]
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=True
     )
-    probabilities = re.findall(r"'(\w+)': np\.float32\(([^)]+)\)", told.stdout)
+    probabilities = re.findall(r"'(\w+)': np\.float32\(([^)]+)\)", done.stdout)
     assert {label for label, _ in probabilities} == set(row["probabilities"])
     assert all(abs(float(p) - row["probabilities"][label]) < SAME for label, p in probabilities)
 
@@ -256,9 +256,9 @@ def test_every_format_says_the_same(
     for stage in ("baseline", "transfer"):
         folder = tmp_path / stage
         words = [f"latest/{stage}", str(folder), "--format", kind, "--store", str(chain.store)]
-        told = relevo("export", *words, "--json")
-        assert set(told.json["files"]) >= {"labels.json"}
-        assert told.err == ""
+        done = relevo("export", *words, "--json")
+        assert set(done.json["files"]) >= {"labels.json"}
+        assert done.err == ""
         card, tensors = find_model(str(chain.store), f"latest/{stage}")
         got = stranger(kind, folder, scans, tmp_path)
         assert np.abs(got["seen"] - ours(card, tensors, scans)).max() < SAME

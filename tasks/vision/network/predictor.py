@@ -57,10 +57,3 @@ class Predictor:
         return 0.5 * self._mirrored(x) + 0.25 * sum(
             self._mirrored(np.ascontiguousarray(each)) for each in moved
         )
-
-
-def predict(
-    card: Card, tensors: Tensors, images: np.ndarray, device: Device, *, average: bool = False
-) -> np.ndarray:
-    """Return the probabilities of every label for one set of images; see `Predictor`."""
-    return Predictor(card, tensors, device)(images, average=average)

@@ -67,7 +67,7 @@ def train_stage(
 
     Raises:
         BadInput: TensorFlow sees fewer devices than the stage asks for.
-            TrainingInterrupted: `checkpointer` asked for it.
+        TrainingInterrupted: `checkpointer` asked for it.
 
     Returns:
         The model's card and its tensors, `layer/variable` to float32 arrays.

@@ -11,7 +11,7 @@ from tasks.vision.evaluation.significance import compare, holm, mcnemar, paired_
 
 
 def answers(only_first: int, only_second: int, both: int, neither: int) -> list[np.ndarray]:
-    """Which images two models are right about."""
+    """Correct predictions of two models, by image."""
     counts = [only_first, only_second, both, neither]
     first = np.repeat([True, False, True, False], counts)
     second = np.repeat([False, True, True, False], counts)
@@ -27,7 +27,7 @@ def test_mcnemars_p_is_the_binomials() -> None:
     assert 0 < mcnemar(0, 1000) < 1e-300
 
 
-def test_the_interval_is_that_of_images_drawn_anew() -> None:
+def test_interval_is_that_of_resampled_images() -> None:
     first, second = answers(20, 60, 800, 120)
     found = compare(first, second)
     assert found.only == (20, 60)

@@ -1,4 +1,4 @@
-"""Several devices that share each batch learn what one does, to float tolerance."""
+"""Several devices that share each batch train like one, to float tolerance."""
 
 from __future__ import annotations
 

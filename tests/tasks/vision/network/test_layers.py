@@ -113,7 +113,7 @@ def test_compiled_pooling_is_tensorflows(size: int) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_nobody_who_trains_is_told_how_to_write_functions(caplog: pytest.LogCaptureFixture) -> None:
+def test_retracing_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(6):  # from the fifth on, TensorFlow finds that too often
         tf.function(lambda x: x + 1)(tf.constant(0))
     assert "retracing" not in caplog.text

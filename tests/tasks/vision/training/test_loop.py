@@ -1,4 +1,4 @@
-"""Training is a function of (data, recipe, seed): the same bits again, also after a stop."""
+"""Training is a function of (data, recipe, seed): the same bits on every run, resumed or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.vision.data.targets import Examples
 from tasks.vision.device import Device
 from tasks.vision.network import layers
 from tasks.vision.network.networks import build, initialise
-from tasks.vision.network.predictor import predict
+from tasks.vision.network.predictor import Predictor
 from tasks.vision.network.runtime import set_up
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import best_epoch, digest
@@ -38,9 +38,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(
     first, again, other = (fit(stage(), scans, seed) for seed in (0, 0, 1))
     assert digest(first[1]) == digest(again[1])
     assert digest(first[1]) != digest(other[1])
-    kept = ("loss", "accuracy", "validation_loss")
-    assert [[row[k] for k in kept] for row in first[0].history] == [
-        [row[k] for k in kept] for row in again[0].history
+    columns = ("loss", "accuracy", "validation_loss")
+    assert [[row[k] for k in columns] for row in first[0].history] == [
+        [row[k] for k in columns] for row in again[0].history
     ]
 
 
@@ -66,16 +66,16 @@ def test_a_stopped_training_ends_with_the_bits_of_an_undisturbed_one(
     assert digest(resumed) == digest(undisturbed)
 
 
-def test_a_stop_inside_a_batch_or_while_measuring_leaves_the_same_bits_too(
+def test_a_stop_inside_a_batch_or_in_validation_leaves_the_same_bits_too(
     scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An epoch asks within each of its ten batches, after each, and once in measuring."""
+    """An epoch asks within each of its ten batches, after each, and once in validation."""
     monkeypatch.setattr(layers, "MICRO_BATCH", 20)
     settings = stage(epochs=2, batch_size=40)
     counting = Notebook()
     _, undisturbed = fit(settings, scans, checkpointer=counting)
     epoch = 10 * (1 + 1) + 1
-    assert counting.asked == 2 * epoch + 5, "and five times while the statistics are settled"
+    assert counting.asked == 2 * epoch + 5, "and five times while the statistics are re-estimated"
     for ask in (0, epoch - 1, epoch + 4, 2 * epoch - 1, 2 * epoch + 2):
         notebook = Notebook(ask)
         with pytest.raises(TrainingInterrupted):
@@ -240,7 +240,7 @@ def test_a_network_knows_the_smallest_image_that_it_can_take(
 def test_a_model_learns_the_frequencies_that_limits_have_cut(
     scans: tuple[Examples, Examples],
 ) -> None:
-    """Images that tell nothing: what is left to learn is how frequent each target is."""
+    """Blank images: all that can be learned is how frequent each target is."""
     blank = np.zeros_like(scans[0].inputs[:200])
     half = Examples(blank, np.repeat(np.array([0, 1], np.int32), 100))
     shift = np.array([np.log(0.5 / 0.1) - np.log(0.5 / 0.9)], np.float32)  # the data had 1 in 10
@@ -250,7 +250,7 @@ def test_a_model_learns_the_frequencies_that_limits_have_cut(
         card, tensors = train_stage(
             settings, PAIR, half, scans[1], seed=0, device=CPU, prior_shift=given
         )
-        assert predict(card, tensors, blank[:1], CPU)[0, 0] == pytest.approx(expected, abs=0.05)
+        assert Predictor(card, tensors, CPU)(blank[:1])[0, 0] == pytest.approx(expected, abs=0.05)
 
 
 def test_early_epochs_see_smaller_images_and_resume_there_too(
@@ -258,11 +258,11 @@ def test_early_epochs_see_smaller_images_and_resume_there_too(
 ) -> None:
     settings = stage(epochs=3, progressive_resize={"epochs": 2, "image_size": 24})
     sizes: list[int] = []
-    learn = step.TrainStep.train_batch
+    train_batch = step.TrainStep.train_batch
 
     def note(self: step.TrainStep, inputs: np.ndarray, *rest: object) -> tuple[float, int]:
         sizes.append(inputs.shape[1])
-        return learn(self, inputs, *rest)  # type: ignore[arg-type]
+        return train_batch(self, inputs, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(step.TrainStep, "train_batch", note)
     card, undisturbed = fit(settings, scans)
@@ -274,7 +274,7 @@ def test_early_epochs_see_smaller_images_and_resume_there_too(
     _, resumed = fit(settings, scans, checkpointer=notebook)
     assert digest(resumed) == digest(undisturbed)
     assert digest(undisturbed) != digest(fit(stage(epochs=3), scans)[1])
-    assert predict(card, undisturbed, scans[1].inputs, CPU).shape == (100, 10)
+    assert Predictor(card, undisturbed, CPU)(scans[1].inputs).shape == (100, 10)
 
 
 @pytest.mark.parametrize("flip", [True, False])
@@ -287,12 +287,12 @@ def test_an_averaged_answer_weighs_an_image_as_much_as_its_copies_moved_to_two_c
     def look(x: np.ndarray) -> np.ndarray:
         views = [x, x[:, :, ::-1]] if flip else [x]
         # Logits but for a number of each image, which a softmax doesn't see.
-        return np.mean([np.log(predict(card, tensors, view, CPU)) for view in views], 0)
+        return np.mean([np.log(Predictor(card, tensors, CPU)(view)) for view in views], 0)
 
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     corners = [padded[:, at : at + 32, at : at + 32] for at in (0, 2)]
     expected = np.exp(0.5 * look(images) + 0.5 * np.mean([look(each) for each in corners], 0))
     expected /= expected.sum(1, keepdims=True)
-    averaged = predict(card, tensors, images, CPU, average=True)
+    averaged = Predictor(card, tensors, CPU)(images, average=True)
     np.testing.assert_allclose(averaged, expected, atol=1e-5)
-    assert np.abs(averaged - predict(card, tensors, images, CPU)).max() > 0.01
+    assert np.abs(averaged - Predictor(card, tensors, CPU)(images)).max() > 0.01

@@ -1,4 +1,4 @@
-"""What is handed on: frozen layers stay as they are, heads learn on them, fine-tuning goes on."""
+"""Transfer: frozen layers never change, heads train on their features, fine-tuning continues."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from support.scans import CPU, PAIR, TINY, Notebook, fit, pair, read_scans, stag
 
 from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import build_model, initialise
-from tasks.vision.network.predictor import predict
+from tasks.vision.network.predictor import Predictor
 from tasks.vision.network.weights import get_weights
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import digest
@@ -40,16 +40,16 @@ def test_head_then_all_resumes_in_either_phase(
     assert [row["epoch"] for row in again.history] == [1, 2, 3, 4, 5]
 
 
-def test_a_head_that_only_begins_is_placed_by_a_few_images(
+def test_a_head_is_pretrained_on_a_few_images_before_fine_tuning(
     scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent = Parent(*train_stage(stage(), PAIR, *pair(scans), seed=0, device=CPU))
     steps = {}
     for train in ("head", "head then all"):
-        told: list[Progress] = []
+        reports: list[Progress] = []
         monkeypatch.setattr("tasks.vision.training.stage.HEAD_IMAGES", 100)
-        fit(stage(start="baseline", train=train), scans, parent=parent, on_progress=told.append)
-        first = [each for each in told if each.phase == "head" and not each.row]
+        fit(stage(start="baseline", train=train), scans, parent=parent, on_progress=reports.append)
+        first = [each for each in reports if each.phase == "head" and not each.row]
         steps[train] = sum(each.epoch == 1 for each in first)
     assert steps == {"head": 10, "head then all": 6}  # of 16 images, at least
 
@@ -94,14 +94,14 @@ def test_a_control_on_random_features_has_a_backbone_that_learnt_nothing(
     assert both["random"].epochs == 5, "all of its epochs, for the head"
 
 
-def test_kept_features_give_the_same_scores_as_the_whole_network(
+def test_cached_features_give_the_same_scores_as_the_whole_network(
     scans: tuple[Examples, Examples],
 ) -> None:
     _, check = scans
     parent = Parent(*train_stage(stage(), PAIR, *pair(scans), seed=0, device=CPU))
     settings = stage(start="baseline", train="head", features="every layer")
     card, tensors = fit(settings, scans, parent=parent)
-    probabilities = predict(card, tensors, check.inputs, CPU)
+    probabilities = Predictor(card, tensors, CPU)(check.inputs)
     right = (probabilities.argmax(1) == check.targets).mean()
     assert probabilities.shape == (100, 10)
     assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
@@ -122,7 +122,7 @@ def test_fine_tuning_keeps_what_the_head_knows(scans: tuple[Examples, Examples])
 @pytest.mark.parametrize(
     ("train", "perturb"), [("all", 0.0), ("head then all", 0.0), ("head then all", 0.5)]
 )
-def test_frozen_blocks_stay_as_they_were_handed_on(
+def test_frozen_blocks_stay_as_in_the_parent(
     scans: tuple[Examples, Examples], train: str, perturb: float
 ) -> None:
     parent = Parent(*fit(stage(), scans))
@@ -140,7 +140,9 @@ def test_frozen_blocks_stay_as_they_were_handed_on(
         assert same == (name.startswith("whiten/") or "_1" in name.partition("/")[0]), name
 
 
-def test_kernels_handed_on_may_be_mixed_with_new_ones(scans: tuple[Examples, Examples]) -> None:
+def test_transferred_kernels_can_be_mixed_with_random_ones(
+    scans: tuple[Examples, Examples],
+) -> None:
     card, tensors = fit(stage(), scans)
     model = build_model(card.architecture)
     initialise(model, None, seed=1)
@@ -187,5 +189,5 @@ def test_the_best_epoch_may_be_one_of_the_heads(scans: tuple[Examples, Examples]
     best = max(row["validation_accuracy"] for row in card.history)
     assert card.selected_epoch <= 40, "fine-tuning at such a rate should have spoilt the network"
     assert card.history[card.selected_epoch - 1]["validation_accuracy"] == best
-    right = (predict(card, tensors, scans[1].inputs, CPU).argmax(1) == scans[1].targets).mean()
+    right = (Predictor(card, tensors, CPU)(scans[1].inputs).argmax(1) == scans[1].targets).mean()
     assert right == pytest.approx(best, abs=0.021)
