@@ -31,13 +31,13 @@ def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: s
 
     with loading_tensorflow():
         from tasks.vision.data.targets import Examples
-        from tasks.vision.training.loop import STEPS
+        from tasks.vision.training.loop import MIN_STEPS
         from tasks.vision.training.stage import train_stage
         from tasks.vision.training.state import Progress
 
     images, labels, classes = read(archive, "train")
-    # An epoch has at least STEPS steps: with fewer images, batches would be smaller.
-    used = slice(0, batch * max(steps + 1, STEPS))
+    # An epoch has at least MIN_STEPS steps: with fewer images, batches would be smaller.
+    used = slice(0, batch * max(steps + 1, MIN_STEPS))
     train = Examples(images[used], labels[used].astype(np.int32))
     stage = Stage(
         network=Network(widths=tuple(widths)), batch_size=batch, epochs=1, label_smoothing=0.2

@@ -238,10 +238,10 @@ def test_what_the_card_says_to_run_runs(
     done = relevo(*command.split(), "--json", cwd=folder)
     (row,) = done.json["predictions"]
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
-    done = subprocess.run(
+    python = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=True
     )
-    probabilities = re.findall(r"'(\w+)': np\.float32\(([^)]+)\)", done.stdout)
+    probabilities = re.findall(r"'(\w+)': np\.float32\(([^)]+)\)", python.stdout)
     assert {label for label, _ in probabilities} == set(row["probabilities"])
     assert all(abs(float(p) - row["probabilities"][label]) < SAME for label, p in probabilities)
 
