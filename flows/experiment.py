@@ -36,8 +36,8 @@ from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of
 from tasks.runs.summary import RunSummary
 from tasks.store.base import Ref
-from tasks.store.opening import open_store
 from tasks.store.marker import mark_store
+from tasks.store.opening import open_store
 from tasks.store.outages import retry_for
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.schema import Stage
