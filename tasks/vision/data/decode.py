@@ -53,7 +53,7 @@ def decode(data: bytes, image_size: int) -> np.ndarray:
 
     An image that already has this size keeps its pixels. Raises `UnreadableError` for other files.
     """
-    return np.array(picture(data, image_size))
+    return np.array(decode_pil(data, image_size))
 
 
 def fit(image: Image.Image, image_size: int) -> Image.Image:
@@ -63,7 +63,7 @@ def fit(image: Image.Image, image_size: int) -> Image.Image:
     return ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
 
 
-def picture(data: bytes, image_size: int) -> Image.Image:
+def decode_pil(data: bytes, image_size: int) -> Image.Image:
     """As `decode`, but still Pillow's."""
     try:
         source = _plain_png(data) or _open(data, image_size)

@@ -1,50 +1,49 @@
-"""Many image files to rows of one array: on every core, by processes of their own if they are many.
+"""Decode many image files into one array, on every core.
 
 Small images cost mostly Pillow's Python code, which threads can't share. So a large job is decoded
-by worker processes: plain interpreters that import this module, take files on standard input and
-give pixels on standard output. They need no `__main__` guard in the caller's script, hold no shared
-memory, and end by themselves when their pipe closes, however the caller ends.
+by worker processes: plain interpreters that read files from standard input and write pixels to
+standard output. They need no `__main__` guard in the caller's script and hold no shared memory.
 """
 
 from __future__ import annotations
 
 import json
+import marshal
 import os
-import struct
+import signal
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 import numpy as np
 from PIL import Image
 
-from tasks.vision.data.decode import UnreadableError, picture
+from tasks.vision.data.decode import UnreadableError, decode_pil
 
 PROCESSES_FROM = 2_000  # images; below this, starting processes costs more than it saves
 
 CHUNK_IMAGES = 256
 CHUNK_BYTES = 8 * 2**20  # of files or of pixels: what one worker holds at a time
 
+Files = Iterable[tuple[int, bytes | str]]  # row, and the file's bytes or why there are none
+Decoded = tuple[bytes, dict[int, str]]  # pixels of a chunk, {index: why it is left black}
+Decode = Callable[[list[bytes], int], Decoded]
 
-def decode_all(
-    files: Iterable[tuple[int, bytes | str]], out: np.ndarray, workers: int | None = None
-) -> dict[int, str]:
-    """Decode files into the rows of `out` (N, size, size, 3) uint8; returns {row: why it wasn't}.
 
-    As `Decoders.decode`, for one array alone.
-    """
+def decode_all(files: Files, out: np.ndarray, workers: int | None = None) -> dict[int, str]:
+    """Decode files into one array: `Decoders.decode` with workers for this call alone."""
     with Decoders(len(out), workers) as decoders:
         return decoders.decode(files, out)
 
 
 class Decoders:
-    """Workers that stay from one array to the next, since starting them costs; a context manager.
+    """A pool of workers that is reused for several arrays; a context manager.
 
     Args:
         images: how many there will be in all.
@@ -55,37 +54,35 @@ class Decoders:
         if workers is None:
             linux = sys.platform == "linux"
             workers = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
-        self._processes: list[_Worker] = []
-        self._decoders: Sequence[_Decoder] = [_decode_chunk] * max(1, workers)
+        self._workers: list[_Worker] = []
+        self._decoders: list[Decode] = [_decode_chunk] * max(1, workers)
         if images >= PROCESSES_FROM and workers > 1 and sys.executable:
-            self._processes = [_Worker() for _ in range(workers)]
-            self._decoders = self._processes
+            self._workers = [_Worker() for _ in range(workers)]
+            self._decoders = [worker.decode for worker in self._workers]
 
-    def decode(self, files: Iterable[tuple[int, bytes | str]], out: np.ndarray) -> dict[int, str]:
-        """Decode files into the rows of `out` (N, size, size, 3) uint8; returns {row: why it wasn't}.
+    def decode(self, files: Files, out: np.ndarray) -> dict[int, str]:
+        """Decode files into the rows of `out` (N, size, size, 3) uint8; returns {row: why it failed}.
 
-        `files` gives rows with the file's bytes, or the reason why there are none, in any order. It is
-        read by one thread at a time, a few MiB ahead. Raises `ChildProcessError` if a worker is killed,
-        and whatever `files` raises; the workers are gone then.
+        Files may come in any order; they are read by one thread at a time, a few MiB ahead. A file that
+        crashes its worker process fails alone.
+
+        Raises:
+            ChildProcessError: a worker was killed; what `files` raises. The workers have ended then.
         """
         failed: dict[int, str] = {}
         chunks = _chunks(files, out.shape[1], failed)
         turn = threading.Lock()
         stop = threading.Event()
 
-        def feed(decode_chunk: _Decoder) -> None:
+        def feed(decode_chunk: Decode) -> None:
             while not stop.is_set():
                 with turn:
                     chunk = next(chunks, None)
                 if chunk is None:
                     return
                 rows, blobs = chunk
-                first, last = rows[0], rows[-1]
-                in_place = rows == list(range(first, last + 1))
-                target = out[first : last + 1] if in_place else np.empty_like(out[: len(rows)])
-                reasons = decode_chunk(blobs, target)
-                if not in_place:
-                    out[rows] = target
+                pixels, reasons = decode_chunk(blobs, out.shape[1])
+                out[rows] = np.frombuffer(pixels, np.uint8).reshape(-1, *out.shape[1:])
                 failed.update({rows[index]: reason for index, reason in reasons.items()})
 
         with ThreadPoolExecutor(len(self._decoders), "decode") as pool:
@@ -99,23 +96,19 @@ class Decoders:
         return failed
 
     def close(self) -> None:
-        """End the workers, whatever they are at."""
-        for process in self._processes:
-            process.stop()
+        """Kill the workers."""
+        for worker in self._workers:
+            worker.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.close()
-
-
-_Decoder = Callable[[list[bytes], np.ndarray], dict[int, str]]
+        self.close()
 
 
 def _chunks(
-    files: Iterable[tuple[int, bytes | str]], image_size: int, failed: dict[int, str]
+    files: Files, image_size: int, failed: dict[int, str]
 ) -> Iterator[tuple[list[int], list[bytes]]]:
     most = min(CHUNK_IMAGES, max(1, CHUNK_BYTES // (3 * image_size**2)))
     rows: list[int] = []
@@ -135,19 +128,16 @@ def _chunks(
         yield rows, blobs
 
 
-def _decode_chunk(blobs: list[bytes], out: np.ndarray) -> dict[int, str]:
-    """Decode into `out` (N, size, size, 3); returns {index: why it is left black}."""
-    count, size = out.shape[:2]
+def _decode_chunk(blobs: list[bytes], size: int) -> Decoded:
     reasons = {}
     # One tall sheet: taking the pixels out of Pillow has a price per call.
-    sheet = Image.new("RGB", (size, size * count))
+    sheet = Image.new("RGB", (size, size * len(blobs)))
     for index, data in enumerate(blobs):
         try:
-            sheet.paste(picture(data, size), (0, size * index))
+            sheet.paste(decode_pil(data, size), (0, size * index))
         except UnreadableError as error:
             reasons[index] = str(error)
-    out[:] = np.asarray(sheet).reshape(out.shape)
-    return reasons
+    return sheet.tobytes(), reasons
 
 
 # Ctrl-C reaches the whole process group; the caller decides what it means.
@@ -158,14 +148,20 @@ sys.path[:] = json.loads(sys.argv[1])
 from tasks.vision.data.decode_pool import serve
 serve()
 """
-_REQUEST = struct.Struct("<II")  # images, image size; then the files' lengths (uint64), the files
-_REPLY = struct.Struct("<Q")  # length of a JSON object {index: reason}; then that, all pixels
+_CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL}  # not of memory
 
 
 class _Worker:
-    """A process that decodes chunks; called from one thread."""
+    """A process that decodes chunks; called from one thread.
+
+    By hand: workers of loky and concurrent.futures hold both ends of their pipes, so that they were
+    still there 36 s after their caller's SIGKILL; these end with their pipe.
+    """
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         path = [*map(str, sys.path), str(Path(__file__).parents[3])]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START, json.dumps(path)],
@@ -174,67 +170,45 @@ class _Worker:
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
 
-    def __call__(self, blobs: list[bytes], out: np.ndarray) -> dict[int, str]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
+    def decode(self, blobs: list[bytes], size: int) -> Decoded:
+        """As `_decode_chunk`. After a crash, halves are tried until the file that causes it is alone."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        # marshal: plain values only, and the same interpreter at both ends.
         try:
-            stdin.write(_REQUEST.pack(len(blobs), out.shape[1]))
-            stdin.write(np.array([len(blob) for blob in blobs], "<u8").tobytes())
-            stdin.write(b"".join(blobs))
-            stdin.flush()
-            header = stdout.read(_REPLY.size)
-            if len(header) == _REPLY.size:
-                reasons = json.loads(stdout.read(*_REPLY.unpack(header)) or "{}")
-                if stdout.readinto(out.data.cast("B")) == out.nbytes:  # type: ignore[attr-defined]
-                    return {int(index): reason for index, reason in reasons.items()}
-        except (BrokenPipeError, ValueError):  # it died, or was stopped from another thread
-            pass
-        try:
-            status = self._process.wait(1)
-        except subprocess.TimeoutExpired:
-            self.stop()
-            status = self._process.returncode
-        raise ChildProcessError(
-            f"a process that decodes images ended early (exit status {status}); expected it to"
-            " live: try again, with fewer workers if memory ran out"
-        )
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+            marshal.dump((blobs, size), self._process.stdin)
+            self._process.stdin.flush()
+            return marshal.load(self._process.stdout)  # nosec B302
+        except (BrokenPipeError, EOFError, ValueError):  # it died, or was closed by another thread
+            self.close()
+        if self._process.returncode not in _CRASHES:
+            raise ChildProcessError(
+                f"a process that decodes images ended early (exit status {self._process.returncode});"
+                " expected it to live: try again, with fewer workers if memory ran out"
+            )
+        self._start()
+        if len(blobs) == 1:
+            return bytes(3 * size**2), {0: "damaged image (it crashes the decoder)"}
+        half = len(blobs) // 2
+        first, reasons = self.decode(blobs[:half], size)
+        second, more = self.decode(blobs[half:], size)
+        return first + second, reasons | {half + index: more[index] for index in more}
 
     def close(self) -> None:
-        """Stop, and let go of the pipes."""
-        self.stop()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):  # what was still to be sent has nowhere to go
-                pipe.close()
+        """Kill the process and close its pipes."""
+        self._process.kill()
+        with suppress(BrokenPipeError), self._process:  # what wasn't sent yet is dropped
+            pass
 
 
 def serve() -> None:
-    """Decode chunks from standard input to standard output until input ends: a worker's life."""
+    """Run a worker: decode chunks from standard input to standard output until input ends."""
     warnings.simplefilter("ignore")
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # a stray print must not land among the pixels
-    try:
-        while len(header := requests.read(_REQUEST.size)) == _REQUEST.size:
-            count, image_size = _REQUEST.unpack(header)
-            lengths = np.frombuffer(_exactly(requests, 8 * count), "<u8")
-            blobs = [_exactly(requests, length) for length in lengths.tolist()]
-            pixels = np.empty((count, image_size, image_size, 3), np.uint8)
-            reasons = json.dumps(_decode_chunk(blobs, pixels)).encode()
-            replies.write(_REPLY.pack(len(reasons)))
-            replies.write(reasons)
-            replies.write(pixels.data)
+    with suppress(BrokenPipeError, EOFError):  # the caller has ended
+        while True:
+            chunk = marshal.load(requests)  # nosec B302
+            marshal.dump(_decode_chunk(*chunk), replies)
             replies.flush()
-    except (BrokenPipeError, EOFError):
-        os._exit(0)  # the caller is gone: there is nobody to tell
-
-
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise EOFError
-    return data
+    os._exit(0)  # without a flush of what can't be sent

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 from support.command import ROOT
-from support.images import png, read, refused, same, write_zip
+from support.images import encoded, png, read, refused, same, write_zip
 
 from tasks.vision.data import decode_pool
+from tasks.vision.data.sources import ImageSet
 
 
 @pytest.fixture
@@ -69,6 +71,31 @@ def test_threads_give_the_same_as_processes(
     by_processes = read(large_zip, workers=2, max_unreadable=0.1)
     monkeypatch.setattr(decode_pool, "PROCESSES_FROM", 10**9)
     assert same(read(large_zip, workers=3, max_unreadable=0.1), by_processes)
+
+
+CRASH = """
+import os, signal
+from PIL.GifImagePlugin import GifImageFile
+GifImageFile.load = lambda self: os.kill(os.getpid(), signal.SIGSEGV)
+"""
+
+
+def test_a_file_that_crashes_its_worker_is_named_and_costs_nothing_else(
+    large_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a fault in one of Pillow's native decoders would; here it is in every worker's Pillow."""
+    alone = read(large_zip, workers=1, max_unreadable=0.1)
+    gif = encoded(Image.new("P", (8, 8)), "GIF")
+    with zipfile.ZipFile(large_zip, "a") as archive:
+        archive.writestr("train/0/zz.png", gif)
+    (tmp_path / "sitecustomize.py").write_text(CRASH)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = read(large_zip, workers=2, max_unreadable=0.1)
+    crashed = "train/0/zz.png: damaged image (it crashes the decoder)"
+    assert crashed in found.unreadable
+    unreadable = [line for line in found.unreadable if line != crashed]
+    assert same(ImageSet(found.classes, found.splits, unreadable), alone)
+    assert not decoders()
 
 
 def test_a_killed_worker_is_told_and_none_stays(large_zip: Path) -> None:
@@ -126,6 +153,7 @@ ENDLESS = """
 import itertools, sys
 import numpy as np
 from tasks.vision.data import decode_pool
+from tasks.vision.data.sources import ImageSet
 decode_pool.PROCESSES_FROM = 100
 image = open(sys.argv[1], "rb").read()
 def endless():
