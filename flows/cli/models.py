@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from flows.cli.options import Flag, JsonOption, StoreOption
 from tasks.io.locations import store_address
-from tasks.vision.data.image_files import is_picture
+from tasks.vision.data.image_files import looks_like_image
 from tasks.vision.errors import BadInput
 from tasks.vision.export.formats import Format
 from tasks.vision.text import printable
@@ -173,7 +173,7 @@ def _check_target(option: str, path: Path, images: list[str], *, force: bool) ->
     target = Path(realpath(path))
     for given in images:
         source = Path(realpath(expanduser(given)))  # noqa: PTH111 (Path.expanduser raises)
-        inside = source in target.parents and is_picture(target.name)
+        inside = source in target.parents and looks_like_image(target.name)
         if source == target or (inside and target.exists()):
             raise BadInput(f"{option} {path} is one of the images in {given}; name another file")
         if inside:

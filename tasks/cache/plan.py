@@ -61,7 +61,7 @@ def plan_steps(
     classes = known.classes if known else classes_in(source)
     targets = {name: apply_scheme(recipe.scheme(stage), classes) for name, stage in chosen.items()}
     counts = {
-        name: len(each.choose(classes, known.labels("train"))[0])
+        name: len(each.select(classes, known.labels("train"))[0])
         for name, each in targets.items()
         if known
     }

@@ -13,8 +13,8 @@ import numpy as np
 from tasks.io.locations import local_data
 from tasks.progress import counted
 from tasks.runs.lookup import find_model
-from tasks.vision.data.augment import evenly
-from tasks.vision.data.prefetch import ahead
+from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages, batch_size
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
@@ -61,7 +61,7 @@ def predict_pictures(
     # What can be refused is refused by `UnlabelledImages`, before TensorFlow is imported.
     with (
         UnlabelledImages([local_data(each) for each in given]) as pictures,
-        ahead(pictures.batches(size), depth) as batches,
+        prefetch(pictures.batches(size), depth) as batches,
     ):
         with loading_tensorflow():
             from tasks.vision.network.predictor import Predictor
@@ -103,7 +103,7 @@ class Sample:
         from tasks.vision.figures.predictions import prediction_grid
         from tasks.vision.figures.style import png
 
-        chosen = evenly(len(self._images), self.most)
+        chosen = evenly_spaced(len(self._images), self.most)
         images, rows = self._images, self._probabilities
         figure = prediction_grid(
             np.array([images[i] for i in chosen], np.uint8),

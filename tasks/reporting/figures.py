@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks.progress import Event, emit
-from tasks.vision.data.augment import evenly
+from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.figures.words import WORDS, epochs
 
@@ -101,7 +101,7 @@ def _stage_figures(
 
 def _spread(positions: np.ndarray, most: int = SHOWN) -> np.ndarray:
     """At most so many, evenly spread over all of them, so that no choice flatters the model."""
-    return positions[evenly(len(positions), most)]
+    return positions[evenly_spaced(len(positions), most)]
 
 
 def _comparison(

@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
-from tasks.vision.data.image_files import MAX_FILE_BYTES, hidden, is_image, unsupported_format
+from tasks.vision.data.image_files import MAX_FILE_BYTES, is_hidden, is_image, unsupported_format
 from tasks.vision.errors import BadInput
 from tasks.vision.text import check_utf8, not_utf8, printable
 
@@ -51,7 +51,7 @@ class Archive:
         folders, files = self._tree.get(folder, ((), ()))
         return list(folders), list(files)
 
-    def leads_back(self, path: str) -> bool:
+    def is_link_loop(self, path: str) -> bool:
         return False  # a link in an archive is refused
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Archive:
             if ".." in re.split(r"[\\/]", name) or re.match(r"[\\/]|[A-Za-z]:[\\/]", name):
                 raise self.bad_member(name, "outside of it", "names such as train/cat/1.png")
             pieces = [piece for piece in name.split("/") if piece not in ("", ".")]
-            if any(map(hidden, pieces)):
+            if any(map(is_hidden, pieces)):
                 return None
             if folder:
                 self._grow("/".join(pieces))

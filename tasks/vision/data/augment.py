@@ -31,12 +31,12 @@ def shifts(seed: int, epoch: int, n: int, reach: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, SHIFT]).integers(0, 2 * reach + 1, (n, 2))
 
 
-def evenly(n: int, most: int) -> np.ndarray:
+def evenly_spaced(n: int, most: int) -> np.ndarray:
     """At most so many of `n` positions, evenly spread: images may lie sorted by class."""
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
-def smaller(images: np.ndarray, size: int) -> np.ndarray:
+def resize(images: np.ndarray, size: int) -> np.ndarray:
     """(n, ., ., 3) uint8 images as squares of `size` pixels: (n, size, size, 3) uint8."""
     out = np.empty((len(images), size, size, 3), np.uint8)
     for target, image in zip(out, images, strict=True):

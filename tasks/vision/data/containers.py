@@ -1,6 +1,6 @@
 """What a folder, zip or tar of images holds, and its files' bytes: nothing is unpacked to disk.
 
-Folders and archives look the same from outside: see `Contents`.
+Folders and archives look the same from outside: see `Container`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.vision.data.archives import Tar, Zip, refusing_damage
-from tasks.vision.data.image_files import hidden, read_file
+from tasks.vision.data.image_files import is_hidden, read_file
 from tasks.vision.errors import BadInput
 from tasks.vision.text import check_utf8, is_utf8, printable
 
 
-class Contents(Protocol):
+class Container(Protocol):
     """The files below one folder, or in one archive; paths are relative and use "/"."""
 
     given: str
@@ -25,7 +25,7 @@ class Contents(Protocol):
     def children(self, folder: str) -> tuple[list[str], list[str]]:
         """Names of the folders and the files in a folder ("" is the top); hidden ones left out."""
 
-    def leads_back(self, path: str) -> bool:
+    def is_link_loop(self, path: str) -> bool:
         """Whether a folder that `children` names is a link to one that it lies in."""
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
@@ -35,7 +35,7 @@ class Contents(Protocol):
         """Let go of what is open."""
 
 
-def open_contents(path: Path, *, strict: bool = True) -> Contents:
+def open_container(path: Path, *, strict: bool = True) -> Container:
     """Open a folder or an archive, whatever `path` is; `BadInput` if it is damaged or unsafe.
 
     A folder that isn't `strict` lists names that aren't UTF-8 and links to themselves, too; they can't
@@ -63,7 +63,7 @@ class Folder:
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if not hidden(entry.name):
+                    if not is_hidden(entry.name):
                         if self._strict:
                             check_utf8(printable(path), entry.name)
                         (folders if self._is_folder(entry, folder) else files).append(entry.name)
@@ -81,11 +81,11 @@ class Folder:
             if error.errno != errno.ELOOP:
                 raise
             if self._strict:
-                raise leading_back(entry.path) from error
+                raise link_loop(entry.path) from error
             self._loops.add(f"{folder}/{entry.name}" if folder else entry.name)
             return True
 
-    def leads_back(self, path: str) -> bool:
+    def is_link_loop(self, path: str) -> bool:
         if path not in self._loops and Path(self._path, path).is_symlink():
             parts = path.split("/")[:-1]
             way = [Path(self._path, *parts[:depth]).resolve() for depth in range(len(parts) + 1)]
@@ -107,7 +107,7 @@ class Folder:
         pass
 
 
-def leading_back(path: str) -> BadInput:
+def link_loop(path: str) -> BadInput:
     """The refusal of a link to itself, or to a folder that it lies in."""
     return BadInput(
         f"{printable(path)} is a link that leads back to itself; expected a file or a folder: remove the "

@@ -22,18 +22,18 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def is_picture(name: str) -> bool:
+def looks_like_image(name: str) -> bool:
     """Whether a file name ends like a picture's, one that can be read or not."""
     return name.lower().endswith((*IMAGE_SUFFIXES, *PHOTO_SUFFIXES))
 
 
-def pictures(names: Iterable[str]) -> list[str]:
+def select_images(names: Iterable[str]) -> list[str]:
     """Names of pictures in one folder, sorted, without raw photos that lie there as JPEG or such too.
 
-    >>> pictures(["b.JPG", "b.NEF", "a.heic", "notes.txt"])
+    >>> select_images(["b.JPG", "b.NEF", "a.heic", "notes.txt"])
     ['a.heic', 'b.JPG']
     """
-    found = sorted(filter(is_picture, names))
+    found = sorted(filter(looks_like_image, names))
     read = {name.rpartition(".")[0] for name in found if is_image(name)}
     return [name for name in found if is_image(name) or name.rpartition(".")[0] not in read]
 
@@ -45,7 +45,7 @@ def unsupported_format(name: str) -> str:
     return f"{name.rpartition('.')[2].upper()} can't be read; convert it to JPEG"
 
 
-def hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether a file or folder is passed over: systems leave such behind, nobody names data so."""
     return name.startswith(".") or name == "__MACOSX"
 

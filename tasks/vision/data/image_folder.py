@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from tasks.vision.data.containers import Contents, leading_back
-from tasks.vision.data.image_files import is_picture, pictures
+from tasks.vision.data.containers import Container, link_loop
+from tasks.vision.data.image_files import looks_like_image, select_images
 from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
 
@@ -14,7 +14,7 @@ SPLITS = ("train", "test")
 LAYOUT = "train/<class>/<image> and test/<class>/<image>"
 
 
-def find_root(contents: Contents, splits: Sequence[str]) -> str:
+def find_root(contents: Container, splits: Sequence[str]) -> str:
     """Where the splits lie: "" or, one folder down, "name/"."""
     folders, files = contents.children("")
     if set(SPLITS) & set(folders):
@@ -30,25 +30,25 @@ def find_root(contents: Contents, splits: Sequence[str]) -> str:
     return f"{inner[0]}/"
 
 
-def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[str]]:
+def find_classes(contents: Container, root: str, split: str) -> dict[str, list[str]]:
     """The picture names of each class of a split; both in alphabetical order."""
     folders, files = contents.children(root.rstrip("/"))
     if split not in folders:
         raise _no_split(contents, split, folders + files, folders)
     labels, files = contents.children(root + split)
-    misplaced = [f"{split}/{name}" for name in filter(is_picture, files)]
+    misplaced = [f"{split}/{name}" for name in filter(looks_like_image, files)]
     if not labels and not misplaced:
         raise BadInput(f"{contents.given} has no class folders in {split}; expected {LAYOUT}")
     classes = {}
     for label in sorted(labels):
         folder = f"{split}/{label}"
-        if contents.leads_back(root + folder):
-            raise leading_back(f"{contents.given}/{root}{folder}")
+        if contents.is_link_loop(root + folder):
+            raise link_loop(f"{contents.given}/{root}{folder}")
         deeper, files = contents.children(root + folder)
         for name in deeper:
-            images = filter(is_picture, contents.children(f"{root}{folder}/{name}")[1])
+            images = filter(looks_like_image, contents.children(f"{root}{folder}/{name}")[1])
             misplaced += [f"{folder}/{name}/{image}" for image in images]
-        classes[label] = pictures(files)
+        classes[label] = select_images(files)
         if not classes[label] and not misplaced:
             raise BadInput(
                 f"{contents.given} has no images in {printable(folder)}; expected some .png or .jpg:"
@@ -61,15 +61,15 @@ def find_classes(contents: Contents, root: str, split: str) -> dict[str, list[st
     return classes
 
 
-def _no_split(contents: Contents, split: str, top: list[str], folders: list[str]) -> BadInput:
-    mend = meant(split, folders)
+def _no_split(contents: Container, split: str, top: list[str], folders: list[str]) -> BadInput:
+    mend = suggest_rename(split, folders)
     return BadInput(
         f"{contents.given} has no folder {split}; expected {LAYOUT}; found: {_listed(top)}"
         f"{': ' if mend else ''}{mend}"
     )
 
 
-def meant(split: str, folders: list[str]) -> str:
+def suggest_rename(split: str, folders: list[str]) -> str:
     """What to do where one of the `folders` is called nearly as a split that isn't there; else ""."""
     near = {name.lower(): name for name in folders if name not in SPLITS}
     close = difflib.get_close_matches(split, near, n=1, cutoff=0.7)

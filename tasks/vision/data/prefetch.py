@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def ahead(items: Generator[T, None, None], depth: int) -> Iterator[Iterator[T]]:
+def prefetch(items: Generator[T, None, None], depth: int) -> Iterator[Iterator[T]]:
     """The same items in the same order, up to `depth` of them made before they are asked for.
 
     The thread begins at once and ends with the block, which closes `items` too. What `items` raises is

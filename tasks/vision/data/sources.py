@@ -21,9 +21,9 @@ from PIL import Image
 
 from tasks.vision.data import cifar10
 from tasks.vision.data.archives import ARCHIVE_SUFFIXES
-from tasks.vision.data.containers import Contents, open_contents
+from tasks.vision.data.containers import Container, open_container
 from tasks.vision.data.decode_pool import decode_all
-from tasks.vision.data.image_files import file_digest, pictures
+from tasks.vision.data.image_files import file_digest, select_images
 from tasks.vision.data.image_folder import (
     LAYOUT,
     SPLITS,
@@ -99,13 +99,13 @@ def fingerprint(source: Source) -> str:
     assert source.path is not None
     if source.kind == "archive":
         return file_digest(source.path)
-    with closing(open_contents(source.path)) as folder, ThreadPoolExecutor() as pool:
+    with closing(open_container(source.path)) as folder, ThreadPoolExecutor() as pool:
         root = find_root(folder, SPLITS)
         names = sorted(
             f"{split}/{label}/{name}"
             for split in set(SPLITS) & set(folder.children(root)[0])
             for label in folder.children(root + split)[0]
-            for name in pictures(folder.children(f"{root}{split}/{label}")[1])
+            for name in select_images(folder.children(f"{root}{split}/{label}")[1])
         )
 
         def digests(start: int) -> list[bytes]:
@@ -161,7 +161,7 @@ def read_source(
         read = {split: Split(*cifar10.read_split(archive, split, image_size)) for split in splits}
         return ImageSet(list(cifar10.CLASSES), read, [])
     assert source.path is not None
-    with closing(open_contents(source.path)) as contents:
+    with closing(open_container(source.path)) as contents:
         return _pictures(contents, image_size, splits, max_unreadable, workers, accept)
 
 
@@ -170,7 +170,7 @@ def classes_in(source: Source) -> list[str]:
     if source.kind in ("digits", "cifar10"):
         return list(DIGITS if source.kind == "digits" else cifar10.CLASSES)
     assert source.path is not None
-    with closing(open_contents(source.path)) as contents:
+    with closing(open_container(source.path)) as contents:
         return list(_images_of(contents, SPLITS)[1]["train"])
 
 
@@ -178,7 +178,7 @@ def classes_in(source: Source) -> list[str]:
 
 
 def _images_of(
-    contents: Contents, splits: Sequence[str]
+    contents: Container, splits: Sequence[str]
 ) -> tuple[str, dict[str, dict[str, list[str]]]]:
     """Where the splits lie, and the image names of each class of each."""
     root = find_root(contents, splits)
@@ -189,7 +189,7 @@ def _images_of(
 
 
 def _pictures(
-    contents: Contents,
+    contents: Container,
     image_size: int,
     splits: Sequence[str],
     max_unreadable: float,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.vision.data.augment import evenly
+from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.schema import LabelScheme
@@ -35,12 +35,12 @@ class Targets:
         """Width of the head: 1 for a binary stage."""
         return 1 if self.binary else len(self.labels)
 
-    def of(self, names: list[str]) -> np.ndarray:
+    def indices_of(self, names: list[str]) -> np.ndarray:
         """Target index for each class name, -1 for a class that the scheme leaves out: (n,) int32."""
         index = {name: i for i, group in enumerate(self.classes) for name in group}
         return np.array([index.get(name, -1) for name in names], np.int32)
 
-    def choose(
+    def select(
         self, names: list[str], labels: np.ndarray, *, limited: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Pick the images that take part, first come first served within the limits.
@@ -52,7 +52,7 @@ class Targets:
         Returns:
             Positions (m,) in order, and the target index of each (m,).
         """
-        targets = self.of(names)[labels]
+        targets = self.indices_of(names)[labels]
         keep = targets >= 0
         for target, limit in self.limits.items() if limited else ():
             keep[np.flatnonzero(targets == target)[limit:]] = False
@@ -70,7 +70,7 @@ class Targets:
         """
         if not self.correct_priors:
             return np.zeros(self.outputs, np.float32)
-        chosen = [self.choose(names, labels, limited=cut)[1] for cut in (True, False)]
+        chosen = [self.select(names, labels, limited=cut)[1] for cut in (True, False)]
         counts = np.array([np.bincount(each, minlength=len(self.labels)) for each in chosen])
         within, whole = np.maximum(counts, 1) / np.maximum(counts, 1).sum(1, keepdims=True)
         shift = np.log(within / whole)
@@ -117,9 +117,9 @@ class Examples:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def some(self, most: int) -> Examples:
+    def subsample(self, most: int) -> Examples:
         """At most so many of them, evenly spread."""
-        chosen = evenly(len(self), most)
+        chosen = evenly_spaced(len(self), most)
         return Examples(self.inputs[chosen], self.targets[chosen])
 
 
@@ -128,6 +128,6 @@ def training_examples(data: Dataset, targets: Targets) -> tuple[Examples, Exampl
     parts = []
     for split in ("train", "validation"):
         part = data.part(split)
-        chosen, indices = targets.choose(data.classes, part.labels, limited=split == "train")
+        chosen, indices = targets.select(data.classes, part.labels, limited=split == "train")
         parts.append(Examples(part.images[chosen], indices))
     return parts[0], parts[1], targets.prior_shift(data.classes, data.labels("train"))

@@ -13,9 +13,9 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from tasks.vision.data.archives import ARCHIVE_SUFFIXES
-from tasks.vision.data.containers import Contents, open_contents
+from tasks.vision.data.containers import Container, open_container
 from tasks.vision.data.decode_pool import Decoders
-from tasks.vision.data.image_files import pictures, read_file
+from tasks.vision.data.image_files import read_file, select_images
 from tasks.vision.errors import BadInput
 from tasks.vision.text import is_utf8, printable
 
@@ -78,7 +78,7 @@ class _Found(NamedTuple):
     """One picture: the place that was given, what is in it, and the picture's name there."""
 
     place: Path
-    contents: Contents
+    contents: Container
     name: str
 
     @property
@@ -122,21 +122,21 @@ def _find(given: str) -> Path:
     )
 
 
-def _open(path: Path) -> Contents:
+def _open(path: Path) -> Container:
     archive = path.name.lower().endswith(ARCHIVE_SUFFIXES)
-    return open_contents(path, strict=False) if archive or path.is_dir() else _File(path)
+    return open_container(path, strict=False) if archive or path.is_dir() else _File(path)
 
 
-def _names(contents: Contents, folder: str = "") -> Iterator[str]:
+def _names(contents: Container, folder: str = "") -> Iterator[str]:
     if isinstance(contents, _File):
         yield ""
         return
     folders, files = contents.children(folder)
-    for name in pictures(files):
+    for name in select_images(files):
         yield f"{folder}/{name}" if folder else name
     for name in sorted(folders):
         path = f"{folder}/{name}" if folder else name
-        if is_utf8(name) and not contents.leads_back(path):
+        if is_utf8(name) and not contents.is_link_loop(path):
             yield from _names(contents, path)
         else:
             yield path  # can't be read, so that it is named
@@ -152,7 +152,7 @@ class _File:
     def children(self, folder: str) -> tuple[list[str], list[str]]:
         return [], [""]
 
-    def leads_back(self, path: str) -> bool:
+    def is_link_loop(self, path: str) -> bool:
         return False
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tasks.vision.data.augment import evenly
+from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Pooling, silu
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import Architecture
@@ -150,7 +150,7 @@ def initialise(model: keras.Model, images: np.ndarray | None, seed: int) -> None
         if layer.name == WHITEN:
             if images is None:
                 continue
-            sample = images[evenly(len(images), 5000)]
+            sample = images[evenly_spaced(len(images), 5000)]
             normalised = model.get_layer("normalise")(sample).numpy()
             layer.kernel.assign(_whitening_kernel(normalised))
             layer.bias.assign(np.zeros(layer.bias.shape, np.float32))

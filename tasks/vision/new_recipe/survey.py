@@ -11,7 +11,7 @@ from statistics import median
 
 from PIL import Image
 
-from tasks.vision.data.containers import Contents, open_contents
+from tasks.vision.data.containers import Container, open_container
 from tasks.vision.data.image_files import is_image
 from tasks.vision.data.image_folder import (
     LAYOUT,
@@ -19,7 +19,7 @@ from tasks.vision.data.image_folder import (
     check_same_classes,
     find_classes,
     find_root,
-    meant,
+    suggest_rename,
 )
 from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
@@ -58,7 +58,7 @@ def survey(path: Path) -> Survey:
     Raises:
         BadInput: it is not laid out as train/CLASS and test/CLASS, or holds no picture.
     """
-    with closing(open_contents(path)) as contents:
+    with closing(open_container(path)) as contents:
         _check_splits(contents)
         root = find_root(contents, SPLITS)
         train, test = (find_classes(contents, root, split) for split in SPLITS)
@@ -81,7 +81,7 @@ def survey(path: Path) -> Survey:
 
 
 def _readable(
-    contents: Contents, split: str, classes: dict[str, list[str]]
+    contents: Container, split: str, classes: dict[str, list[str]]
 ) -> dict[str, list[str]]:
     """Leave the photos of formats that can't be read out of a split's classes."""
     readable = {label: list(filter(is_image, names)) for label, names in classes.items()}
@@ -98,14 +98,14 @@ def _counts(files: dict[str, list[str]]) -> dict[str, int]:
     return {label: len(names) for label, names in files.items()}
 
 
-def _check_splits(contents: Contents) -> None:
+def _check_splits(contents: Container) -> None:
     folders, _ = contents.children("")
     there = set(folders)
     if not there & set(SPLITS):
         below = {name for folder in folders for name in contents.children(folder)[0]}
         there = below if below & set(SPLITS) else there | below
     if missing := [split for split in SPLITS if split not in there]:
-        mends = [mend for split in missing if (mend := meant(split, sorted(there)))]
+        mends = [mend for split in missing if (mend := suggest_rename(split, sorted(there)))]
         mend = "; ".join(mends) or (
             "move about a fifth of each class's pictures into test/<class> and the others into train/<class>"
         )

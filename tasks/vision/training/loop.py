@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tasks.vision.data import augment
-from tasks.vision.data.prefetch import ahead
+from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import PREDICT_BATCH
 from tasks.vision.network.weights import get_weights, set_weights
@@ -112,7 +112,7 @@ class Fit:
             if not make_batch or epoch == config.early_epochs + 1:
                 make_batch = self._batch_maker(train.inputs, epoch)
             epoch_batches = self._batches(make_batch, len(train), epoch, size, steps)
-            with ahead(epoch_batches, PREFETCHED) as batches:
+            with prefetch(epoch_batches, PREFETCHED) as batches:
                 for step, chosen, inputs in batches:
                     progress = self._done(steps) / (config.epochs * steps)
                     loss, correct = self._train_step.train_batch(
@@ -144,7 +144,7 @@ class Fit:
     def _batch_maker(self, inputs: np.ndarray, epoch: int) -> BatchMaker:
         """Return what builds the batches from this epoch on; early epochs are on smaller images."""
         early = epoch <= self.config.early_epochs
-        return batch_maker(augment.smaller(inputs, self.config.early_size) if early else inputs)
+        return batch_maker(augment.resize(inputs, self.config.early_size) if early else inputs)
 
     def _batches(
         self, make_batch: BatchMaker, n: int, epoch: int, size: int, steps: int

@@ -164,7 +164,7 @@ class _Phases:
     def _head(self) -> Fit:
         """Compute the frozen backbone's features once and train the head on them."""
         clock, stage = time.monotonic(), self.stage
-        examples = self.train if stage.train == "head" else self.train.some(HEAD_IMAGES)
+        examples = self.train if stage.train == "head" else self.train.subsample(HEAD_IMAGES)
         features, validation = self._features(examples), self._features(self.validation)
         head = head_model(self.model, features.inputs)
         # The fast network scales its logits down: a head alone must take steps that much larger.

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tasks.vision.data.augment import evenly
+from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.network.networks import HEAD, PREDICT_BATCH, STANDARDISE, batch_norm_layers
 from tasks.vision.network.weights import named_variables
 from tasks.vision.trained_model import Tensors, digest
@@ -118,7 +118,7 @@ def recalibrate_batch_norm(
     Frozen blocks are skipped.
     """
     layers = [layer for layer in batch_norm_layers(model) if layer.trainable]
-    chosen = evenly(len(images), batches * PREDICT_BATCH)
+    chosen = evenly_spaced(len(images), batches * PREDICT_BATCH)
     strategy = tf.distribute.get_strategy()
     for i in range(batches if layers else 0):
         raise_if_stopped(checkpointer)

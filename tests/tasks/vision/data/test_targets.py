@@ -42,11 +42,11 @@ def test_images_count_as_what_their_class_says(scheme: LabelScheme, labels: np.n
     assert targets.outputs == (1 if len(scheme.labels) == 2 else len(scheme.labels))
     target_of = {name: label for label, group in scheme.targets.items() for name in group}
     expected = [target_of.get(NAMES[label], scheme.rest) for label in labels]
-    chosen, found = targets.choose(NAMES, labels, limited=False)
+    chosen, found = targets.select(NAMES, labels, limited=False)
     assert chosen.tolist() == [i for i, target in enumerate(expected) if target]
     assert [targets.labels[target] for target in found] == [t for t in expected if t]
 
-    cut, kept = targets.choose(NAMES, labels)
+    cut, kept = targets.select(NAMES, labels)
     limited = {label: scheme.limits.get(label, len(labels)) for label in scheme.labels}
     seen: Counter[str] = Counter()
     first = []
@@ -66,7 +66,7 @@ def test_the_prior_shift_takes_the_limits_back(scheme: LabelScheme, labels: np.n
     targets = apply_scheme(scheme, NAMES)
     shift = targets.prior_shift(NAMES, labels).astype(np.float64)
     within, whole = (
-        np.bincount(targets.choose(NAMES, labels, limited=cut)[1], minlength=len(targets.labels))
+        np.bincount(targets.select(NAMES, labels, limited=cut)[1], minlength=len(targets.labels))
         for cut in (True, False)
     )
     if targets.binary:

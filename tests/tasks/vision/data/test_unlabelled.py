@@ -13,7 +13,7 @@ from support.images import png, write_folder, write_zip
 
 from tasks.inference.predict import Sample
 from tasks.vision.data import decode_pool, unlabelled
-from tasks.vision.data.prefetch import ahead
+from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages
 from tasks.vision.text import printable
 
@@ -116,7 +116,7 @@ def counted(made: list[int], most: int) -> Generator[int, None, None]:
 
 def test_what_comes_next_is_made_meanwhile_and_no_more_than_asked() -> None:
     made: list[int] = []
-    with ahead(counted(made, 100), 3) as numbers:
+    with prefetch(counted(made, 100), 3) as numbers:
         assert next(numbers) == 0
         end = time.monotonic() + 10
         while len(made) < 5 and time.monotonic() < end:
@@ -131,7 +131,7 @@ def test_a_fault_comes_in_its_turn_and_no_thread_stays() -> None:
         yield 1
         raise ValueError("the second")
 
-    with ahead(faulty(), 5) as items:
+    with prefetch(faulty(), 5) as items:
         assert next(items) == 1
         with pytest.raises(ValueError, match="the second"):
             next(items)
@@ -144,7 +144,7 @@ def test_a_fault_comes_in_its_turn_and_no_thread_stays() -> None:
         finally:
             closed.append(threading.current_thread().name)
 
-    with ahead(endless(), 2) as items:
+    with prefetch(endless(), 2) as items:
         next(items)
     assert closed == ["ahead"]
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]

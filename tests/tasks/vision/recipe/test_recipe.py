@@ -310,7 +310,7 @@ def test_scheme_maps_classes_onto_targets() -> None:
     )
     targets = apply_scheme(scheme, ["airplane", "automobile", "truck"])
     assert targets.labels == ["car", "truck", "other"]
-    assert targets.of(["airplane", "automobile", "truck"]).tolist() == [2, 0, 1]
+    assert targets.indices_of(["airplane", "automobile", "truck"]).tolist() == [2, 0, 1]
     assert not targets.binary
 
 
@@ -336,9 +336,11 @@ def test_correcting_priors_without_limits_is_refused() -> None:
 def test_limits_take_the_first_of_each_target() -> None:
     scheme = LabelScheme(targets={"car": ["automobile"]}, rest="other", limits={"other": 2})
     targets = apply_scheme(scheme, ["automobile", "bird"])
-    labels = apply_scheme(None, ["automobile", "bird"]).of(["bird", "automobile", "bird", "bird"])
-    assert targets.choose(["automobile", "bird"], labels)[0].tolist() == [0, 1, 2]
-    everything, _ = targets.choose(["automobile", "bird"], labels, limited=False)
+    labels = apply_scheme(None, ["automobile", "bird"]).indices_of(
+        ["bird", "automobile", "bird", "bird"]
+    )
+    assert targets.select(["automobile", "bird"], labels)[0].tolist() == [0, 1, 2]
+    everything, _ = targets.select(["automobile", "bird"], labels, limited=False)
     assert everything.tolist() == [0, 1, 2, 3]
 
 
