@@ -44,13 +44,12 @@ def prepare_images(
             apply_scheme(scheme, classes)
 
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
-        if source.kind == "cifar10":
-            keep_archive(home, Path(folder))
+        archive = fetch_archive(home, Path(folder)) if source.kind == "cifar10" else None
         found = read_source(
             source,
             data.image_size,
             max_unreadable=data.max_unreadable,
-            cache_dir=Path(folder),
+            cifar10_archive=archive,
             accept=accept,
         )
         # The key says what was there before; hashing once more costs little beside decoding.
@@ -70,14 +69,17 @@ def prepare_images(
     return Published(ref=ref)
 
 
-def keep_archive(home: Store, folder: Path) -> None:
-    """Bring CIFAR-10's archive into `folder` from the store; download it there first if need be."""
+def fetch_archive(home: Store, folder: Path) -> Path:
+    """Path of CIFAR-10's archive in the store; downloaded to `folder` and published first if need be."""
     key = f"downloads/{cifar10.SHA256}.json"
     try:
-        kept = home.fetch(Ref.model_validate_json(home.read(key)))
+        ref = Ref.model_validate_json(home.read(key))
+        if ref.sha256 == cifar10.SHA256:
+            return home.fetch(ref)
     except (Missing, Damaged, ValueError):
-        emit(Event("prepare data", f"downloading {cifar10.URL}"))
-        ref = home.put("download", cifar10.fetch(folder), ".tar.gz")
-        home.write(key, ref.model_dump_json().encode())
-    else:
-        (folder / cifar10.URL.rpartition("/")[2]).symlink_to(kept)
+        pass
+    emit(Event("prepare data", f"downloading {cifar10.URL}"))
+    archive = cifar10.fetch(folder)
+    ref = home.put("download", archive, ".tar.gz")
+    home.write(key, ref.model_dump_json().encode())
+    return archive

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.vision.data.sources import ImageSet, find_source, read_source
+from tasks.vision.data.labelled import ImageSet
+from tasks.vision.data.sources import find_source, read_source
 from tasks.vision.errors import BadInput
 
 

@@ -11,12 +11,14 @@ from support.cifar import cifar_archive, serving
 from support.images import png, write_folder, write_zip
 
 from tasks.cache.cached_task import Published
-from tasks.prepare import keep_archive, prepare_images
+from tasks.prepare import fetch_archive, prepare_images
 from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.dataset import open_dataset
+from tasks.vision.data.image_files import file_digest
+from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.prepare import prepare
-from tasks.vision.data.sources import ImageSet, Split, find_source, fingerprint, read_source
+from tasks.vision.data.sources import find_source, fingerprint, read_source
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Data
 
@@ -114,7 +116,21 @@ def test_cifar10_is_downloaded_once_and_kept_in_the_store(
         for name in ("first", "second"):
             folder = tmp_path / name
             folder.mkdir()
-            keep_archive(store, folder)
-            found = read_source(find_source("cifar10"), 32, cache_dir=folder)
+            archive = fetch_archive(store, folder)
+            found = read_source(find_source("cifar10"), 32, cifar10_archive=archive)
             assert found.classes == cifar10.CLASSES
+        assert site.requests == 1
+
+
+def test_fetch_archive_replaces_a_ref_to_other_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path / "store")
+    with serving(cifar_archive(), monkeypatch) as site:
+        other = store.put("download", b"not CIFAR-10", ".tar.gz")
+        store.write(f"downloads/{cifar10.SHA256}.json", other.model_dump_json().encode())
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            archive = fetch_archive(store, tmp_path / name)
+            assert file_digest(archive) == cifar10.SHA256
         assert site.requests == 1

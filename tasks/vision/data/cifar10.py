@@ -1,7 +1,7 @@
-"""CIFAR-10 as published: downloaded once, checked against its hash, read by an inert unpickler.
+"""CIFAR-10 as published: download, check against its hash, and read without running its pickles.
 
-The archive's batches are pickles. `_BatchReader` binds every name in them to an inert stand-in, so
-that reading one builds lists, numbers and bytes, and calls nothing.
+The archive's batches are pickles. `_BatchReader` replaces every name in them by an inert class, so
+that reading builds only lists, numbers and bytes, and calls nothing.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ CLASSES = [
 log = logging.getLogger(__name__)
 
 
-def fetch(cache_dir: Path | None) -> Path:
-    """Where the published archive is, downloaded unless a whole copy is there.
+def fetch(cache_dir: Path | None = None) -> Path:
+    """Path of the published archive in `cache_dir`, downloaded unless an intact copy is there.
 
-    Raises `ConnectionError` if it can't be downloaded, `BadInput` if it can't be kept.
+    Args:
+        cache_dir: default: `relevo` in the user's cache folder.
+
+    Raises:
+        ConnectionError: it can't be downloaded. BadInput: it can't be stored.
     """
     if cache_dir is None:
         cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "relevo")
@@ -48,20 +52,20 @@ def fetch(cache_dir: Path | None) -> Path:
         log.warning("%s is damaged and will be downloaded again", path)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        # Under a name of its own until it is whole: others may be downloading it too.
+        # Atomic, since other processes may be downloading it too.
         with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".") as folder:
             _download(Path(folder), path.name).replace(path)
     except ConnectionError:
         raise
     except OSError as error:
         raise BadInput(
-            f"CIFAR-10 can't be kept in {cache_dir} ({error.strerror or error}); expected a folder"
+            f"CIFAR-10 can't be stored in {cache_dir} ({error.strerror or error}); expected a folder"
             " that you may write, with 200 MB free"
         ) from error
     return path
 
 
-# Keras' own helper, in a process of its own: it imports TensorFlow and prints as it goes.
+# Keras' own helper, in a separate process, since it imports TensorFlow and prints.
 HELPER = """
 import sys
 from keras.utils import get_file
@@ -92,14 +96,14 @@ def _download(folder: Path, name: str) -> Path:
 def read_split(path: Path, split: str, image_size: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images (N, size, size, 3) uint8, labels (N,) int32 and names of "train" or "test"."""
     batches = _batches(path, "test_batch" if split == "test" else "data_batch_")
-    order = sorted(batches)  # the archive has them in another one
+    order = sorted(batches)  # not the archive's order
     labels = np.concatenate([batches[name][1] for name in order])
     files = itertools.chain.from_iterable(batches[name][2] for name in order)
     names = [f"{split}/{CLASSES[label]}/{file}" for label, file in zip(labels, files, strict=True)]
     images = np.empty((len(labels), image_size, image_size, 3), np.uint8)
     ends = itertools.accumulate(len(batches[name][1]) for name in order)
     end = dict(zip(order, ends, strict=True))
-    while batches:  # last in, first out: so the memory of each goes back to the system
+    while batches:  # last in, first out, so that each one's memory is freed
         name, (planes, _, _) = batches.popitem()
         pixels = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         target = images[end[name] - len(pixels) : end[name]]
@@ -122,7 +126,7 @@ def _batches(path: Path, prefix: str) -> dict[str, tuple[np.ndarray, np.ndarray,
                     batches[name] = _batch(_BatchReader(file, encoding="bytes").load())
         if not batches:
             raise ValueError(f"it has no {prefix}")
-    except Exception as error:  # a pickle can make the reader raise anything
+    except Exception as error:  # a bad pickle can raise anything
         mend = "expected the archive as published: remove it"
         raise BadInput(f"{path} isn't CIFAR-10 for Python ({error}); {mend}") from error
     return batches
@@ -138,7 +142,7 @@ def _batch(batch: dict[Any, Any]) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 class _Recorded:
-    """Stands for what a pickle wants built: it keeps the state that it is given, nothing more."""
+    """Inert replacement for a class in a pickle: stores its state and does nothing else."""
 
     def __init__(self, *_: object) -> None:
         self.state: Any = None
@@ -148,7 +152,7 @@ class _Recorded:
 
 
 class _BatchReader(pickle.Unpickler):
-    """Reads the published pickles; every name in them is bound to an inert stand-in, or refused."""
+    """Reads the published pickles; names in them are replaced by inert classes, or refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("numpy") and name in ("_reconstruct", "ndarray", "dtype"):

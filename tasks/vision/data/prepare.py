@@ -1,4 +1,4 @@
-"""Images that were read become one prepared data set, as a file of its own (`dataset` reads it)."""
+"""Write images as one prepared data set file, with a validation split (`dataset` reads it)."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tasks.vision.data.dataset import Description
-from tasks.vision.data.sources import ImageSet, Split
+from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.errors import BadInput
 
 SPLIT_SEED = 0  # the split belongs to the data, not to a run's seed
 
 
 def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> Description:
-    """Split off validation images, look for duplicates, and write everything to the file `path`.
+    """Hold out validation images, look for duplicates, and write everything to the file `path`.
 
     Args:
-        validation: share of each class's training images that is kept for choosing.
+        validation: share of each class's training images to hold out for choosing epochs and settings.
 
     Raises:
-        BadInput: a class has too few images to give validation any and keep some.
+        BadInput: a class has too few images for both, or the file can't be written.
     """
     from sklearn.model_selection import train_test_split  # slow to import, and only needed here
 
     train, test = found.splits["train"], found.splits["test"]
     counts = np.bincount(train.labels, minlength=len(found.classes))
-    poor = [name for name, count in zip(found.classes, counts, strict=True) if count < 2]
-    if poor or round(len(train.labels) * validation) < len(found.classes):
+    scarce = [name for name, count in zip(found.classes, counts, strict=True) if count < 2]
+    if scarce or round(len(train.labels) * validation) < len(found.classes):
         what = (
-            f"class {poor[0]!r} has one training image"
-            if poor
+            f"class {scarce[0]!r} has one training image"
+            if scarce
             else f"{len(train.labels)} training images"
         )
         raise BadInput(
-            f"{what}: too few to keep a share of {validation} for validation; "
+            f"{what}: too few to hold out a share of {validation} for validation; "
             "add images or raise data.validation"
         )
     everything = np.arange(len(train.labels))
@@ -48,8 +48,8 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
             everything, test_size=validation, stratify=train.labels, random_state=SPLIT_SEED
         )[1]
     )
-    learnt = np.delete(train.labels, held_back)
-    per_class = {"train": learnt, "validation": train.labels[held_back], "test": test.labels}
+    remaining = np.delete(train.labels, held_back)
+    per_class = {"train": remaining, "validation": train.labels[held_back], "test": test.labels}
     description = Description(
         image_size=image_size,
         classes=found.classes,
@@ -84,7 +84,7 @@ def _as_bytes(names: list[str]) -> np.ndarray:
 
 
 def duplicates(a: Split, b: Split) -> list[tuple[str, str]]:
-    """(first name in a, name in b) of every image in b whose pixels are those of an image in a."""
+    """(first name in a, name in b) of every image in b with the same pixels as an image in a."""
     first: dict[bytes, str] = {}
     for key, name in zip(_keys(a.images), a.names, strict=True):
         first.setdefault(key, name)

@@ -1,7 +1,7 @@
-"""Where images come from: scikit-learn's digits, CIFAR-10, or a folder or archive of one's own.
+"""Sources of labelled images: scikit-learn's digits, CIFAR-10, or a user's folder or archive.
 
-`find_source` names a source and reads nothing; `fingerprint` is what its content hashes to;
-`read_source` turns it into uint8 arrays, always in the same order.
+`find_source` resolves a name and reads nothing; `fingerprint` hashes the content; `read_source`
+returns uint8 arrays, always in the same order.
 """
 
 from __future__ import annotations
@@ -21,51 +21,26 @@ from PIL import Image
 
 from tasks.vision.data import cifar10
 from tasks.vision.data.archives import ARCHIVE_SUFFIXES
-from tasks.vision.data.containers import Container, open_container
-from tasks.vision.data.decode_pool import decode_all
+from tasks.vision.data.containers import open_container
 from tasks.vision.data.image_files import file_digest, select_images
-from tasks.vision.data.image_folder import (
-    LAYOUT,
-    SPLITS,
-    check_same_classes,
-    find_classes,
-    find_root,
-)
+from tasks.vision.data.image_folder import LAYOUT, SPLITS, find_root
+from tasks.vision.data.labelled import ImageSet, Split, list_images, read_images
 from tasks.vision.errors import BadInput
-from tasks.vision.text import printable
 
 DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a `--data` value turned out to be; kind is digits, cifar10, folder or archive."""
+    """A resolved `--data` value; kind is digits, cifar10, folder or archive."""
 
     name: str
     kind: str
     path: Path | None
 
 
-@dataclass(frozen=True)
-class Split:
-    """Images (N, size, size, 3) uint8, labels (N,) int32 that index the classes, and names."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    names: list[str]
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Classes, splits by name ("train", "test"), and a line for each file that can't be decoded."""
-
-    classes: list[str]
-    splits: dict[str, Split]
-    unreadable: list[str]
-
-
 def find_source(given: str) -> Source:
-    """The source that a `--data` value names; `BadInput` if there is none."""
+    """Resolve a `--data` value; `BadInput` if it names no source."""
     if given in ("digits", "cifar10"):
         return Source(given, given, None)
     kinds = f"digits, cifar10, or a folder or {', '.join(ARCHIVE_SUFFIXES)} with {LAYOUT}"
@@ -90,7 +65,7 @@ def find_source(given: str) -> Source:
 
 
 def fingerprint(source: Source) -> str:
-    """SHA-256, 64 hex characters, of all that `read_source` would read, wherever it lies."""
+    """SHA-256, 64 hex characters, of everything that `read_source` would read; paths don't count."""
     if source.kind == "digits":
         version = importlib.metadata.version("scikit-learn")
         return hashlib.sha256(f"digits {version}".encode()).hexdigest()
@@ -110,7 +85,7 @@ def fingerprint(source: Source) -> str:
 
         def digests(start: int) -> list[bytes]:
             part = [root + name for name in names[start : start + 256]]
-            # A file that can't be read stands there with the reason.
+            # A file that can't be read counts as the reason.
             files = (file for _, file in folder.read(part))
             return [
                 hashlib.sha256(file.encode() if isinstance(file, str) else file).digest()
@@ -130,22 +105,23 @@ def read_source(
     *,
     splits: Sequence[str] = SPLITS,
     max_unreadable: float = 0.01,
-    cache_dir: Path | None = None,
+    cifar10_archive: Path | None = None,
     workers: int | None = None,
     accept: Callable[[list[str]], None] = lambda classes: None,
 ) -> ImageSet:
-    """Read the splits asked for as images of `image_size` pixels a side.
+    """Read splits as arrays of images, `image_size` pixels a side.
 
     Args:
-        splits: one or both of "train" and "test"; the other is not looked at.
+        splits: one or both of "train" and "test"; the other is not read.
         max_unreadable: the share of a split's images that may be left out as they can't be decoded.
-        cache_dir: where the CIFAR-10 archive is kept; default: `relevo` in the user's cache folder.
+        cifar10_archive: the published archive, already checked; by default it is downloaded to the
+            user's cache folder.
         workers: how many decode at once, by default one per core; doesn't change the result.
         accept: called with the classes before anything is downloaded or decoded; may raise.
 
     Raises:
         BadInput: the data can't be used as it is.
-        ConnectionError: CIFAR-10 can't be downloaded; trying again may help.
+        ConnectionError: CIFAR-10 can't be downloaded; a retry may help.
         ChildProcessError: a process that decodes was killed.
     """
     if image_size < 1:
@@ -157,83 +133,28 @@ def read_source(
         return _digits(image_size, splits)
     if source.kind == "cifar10":
         accept(list(cifar10.CLASSES))
-        archive = cifar10.fetch(cache_dir)
+        archive = cifar10_archive or cifar10.fetch()
         read = {split: Split(*cifar10.read_split(archive, split, image_size)) for split in splits}
         return ImageSet(list(cifar10.CLASSES), read, [])
     assert source.path is not None
-    with closing(open_container(source.path)) as contents:
-        return _pictures(contents, image_size, splits, max_unreadable, workers, accept)
+    with closing(open_container(source.path)) as container:
+        return read_images(
+            container,
+            image_size,
+            splits,
+            max_unreadable=max_unreadable,
+            workers=workers,
+            accept=accept,
+        )
 
 
 def classes_in(source: Source) -> list[str]:
-    """The classes that `read_source` would find; no picture is looked at. BadInput as there."""
+    """Names of the classes that `read_source` would find; no image is read. `BadInput` as there."""
     if source.kind in ("digits", "cifar10"):
         return list(DIGITS if source.kind == "digits" else cifar10.CLASSES)
     assert source.path is not None
-    with closing(open_container(source.path)) as contents:
-        return list(_images_of(contents, SPLITS)[1]["train"])
-
-
-# Folders and archives of pictures
-
-
-def _images_of(
-    contents: Container, splits: Sequence[str]
-) -> tuple[str, dict[str, dict[str, list[str]]]]:
-    """Where the splits lie, and the image names of each class of each."""
-    root = find_root(contents, splits)
-    found = {split: find_classes(contents, root, split) for split in splits}
-    if len(found) == 2:
-        check_same_classes(contents.given, found["train"], found["test"])
-    return root, found
-
-
-def _pictures(
-    contents: Container,
-    image_size: int,
-    splits: Sequence[str],
-    max_unreadable: float,
-    workers: int | None,
-    accept: Callable[[list[str]], None],
-) -> ImageSet:
-    root, found = _images_of(contents, splits)
-    names_of_classes = list(found[min(found, key=SPLITS.index)])
-    accept(names_of_classes)
-    names = [
-        f"{split}/{label}/{name}"
-        for split, classes in found.items()
-        for label in classes
-        for name in classes[label]
-    ]
-    # One array for all: both splits are decoded in one pass over the archive.
-    images = np.empty((len(names), image_size, image_size, 3), np.uint8)
-    failed = decode_all(contents.read([root + name for name in names]), images, workers)
-    unreadable = {row: f"{printable(names[row])}: {failed[row]}" for row in sorted(failed)}
-    read, start = {}, 0
-    for split, classes in found.items():
-        sizes = [len(files) for files in classes.values()]
-        rows = range(start, start + sum(sizes))
-        bad = [unreadable[row] for row in rows if row in failed]
-        kept = np.array([row for row in rows if row not in failed], np.int64)
-        labels = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[kept - start]
-        if len(bad) / len(rows) > max_unreadable or len(set(labels.tolist())) < len(sizes):
-            raise BadInput(
-                f"{contents.given}: {len(bad)} of {len(rows)} images in {split} can't be decoded:"
-                f" {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}; expected at most"
-                f" {max_unreadable:.2%} (a recipe's data.max_unreadable), and a good one in each"
-                " class: mend or remove them"
-            )
-        if bad:  # close the gaps in small steps: one large step would need the memory twice
-            for step in range(0, len(kept), 1024):
-                some = kept[step : step + 1024]
-                images[start + step : start + step + len(some)] = images[some]
-        names_kept = [names[row] for row in kept]
-        read[split] = Split(images[start : start + len(kept)], labels, names_kept)
-        start = rows.stop
-    return ImageSet(names_of_classes, read, list(unreadable.values()))
-
-
-# The scans that scikit-learn ships
+    with closing(open_container(source.path)) as container:
+        return list(list_images(container, SPLITS)[1]["train"])
 
 
 def _digits(image_size: int, splits: Sequence[str]) -> ImageSet:

@@ -13,11 +13,13 @@ from support.cifar import cifar_archive, cifar_batch, old_pickle, serving
 from support.images import refused, same
 
 from tasks.vision.data import cifar10
-from tasks.vision.data.sources import ImageSet, find_source, read_source
+from tasks.vision.data.labelled import ImageSet
+from tasks.vision.data.sources import find_source, read_source
 
 
 def read_cifar(cache_dir: Path, image_size: int = 32, **options: Any) -> ImageSet:
-    return read_source(find_source("cifar10"), image_size, cache_dir=cache_dir, **options)
+    archive = cifar10.fetch(cache_dir)
+    return read_source(find_source("cifar10"), image_size, cifar10_archive=archive, **options)
 
 
 def test_cifar10_is_downloaded_once_and_read_in_its_order(
@@ -119,4 +121,4 @@ def test_a_cache_that_can_not_be_written_is_refused(
 ) -> None:
     (tmp_path / "file").touch()
     with serving(cifar_archive(), monkeypatch):
-        refused(lambda: read_cifar(tmp_path / "file" / "cache"), str(tmp_path), "can't be kept")
+        refused(lambda: read_cifar(tmp_path / "file" / "cache"), str(tmp_path), "can't be stored")

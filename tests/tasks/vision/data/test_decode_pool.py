@@ -21,7 +21,7 @@ from support.command import ROOT
 from support.images import encoded, png, read, refused, same, write_zip
 
 from tasks.vision.data import decode_pool
-from tasks.vision.data.sources import ImageSet
+from tasks.vision.data.labelled import ImageSet
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ ENDLESS = """
 import itertools, sys
 import numpy as np
 from tasks.vision.data import decode_pool
-from tasks.vision.data.sources import ImageSet
+from tasks.vision.data.labelled import ImageSet
 decode_pool.PROCESSES_FROM = 100
 image = open(sys.argv[1], "rb").read()
 def endless():

@@ -1,0 +1,89 @@
+"""Labelled images in a folder or archive: `train/<class>/` and `test/<class>/` become arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.vision.data.containers import Container
+from tasks.vision.data.decode_pool import decode_all
+from tasks.vision.data.image_folder import SPLITS, check_same_classes, find_classes, find_root
+from tasks.vision.errors import BadInput
+from tasks.vision.text import printable
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, size, size, 3) uint8, labels (N,) int32 that index the classes, and names."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Classes, splits by name ("train", "test"), and a line for each file that can't be decoded."""
+
+    classes: list[str]
+    splits: dict[str, Split]
+    unreadable: list[str]
+
+
+def list_images(
+    container: Container, splits: Sequence[str]
+) -> tuple[str, dict[str, dict[str, list[str]]]]:
+    """Folder that holds the splits ("" or "name/"), and file names by split and class."""
+    root = find_root(container, splits)
+    found = {split: find_classes(container, root, split) for split in splits}
+    if len(found) == 2:
+        check_same_classes(container.given, found["train"], found["test"])
+    return root, found
+
+
+def read_images(
+    container: Container,
+    image_size: int,
+    splits: Sequence[str],
+    *,
+    max_unreadable: float,
+    workers: int | None,
+    accept: Callable[[list[str]], None],
+) -> ImageSet:
+    """Decode all images of the splits; arguments and errors as for `sources.read_source`."""
+    root, found = list_images(container, splits)
+    classes = list(found[min(found, key=SPLITS.index)])
+    accept(classes)
+    names = [
+        f"{split}/{label}/{name}"
+        for split, files in found.items()
+        for label in files
+        for name in files[label]
+    ]
+    # One array for all: both splits are decoded in one pass over the archive.
+    images = np.empty((len(names), image_size, image_size, 3), np.uint8)
+    failed = decode_all(container.read([root + name for name in names]), images, workers)
+    unreadable = {row: f"{printable(names[row])}: {failed[row]}" for row in sorted(failed)}
+    read, start = {}, 0
+    for split, files in found.items():
+        sizes = [len(of_class) for of_class in files.values()]
+        rows = range(start, start + sum(sizes))
+        bad = [unreadable[row] for row in rows if row in failed]
+        good = np.array([row for row in rows if row not in failed], np.int64)
+        labels = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[good - start]
+        if len(bad) / len(rows) > max_unreadable or len(set(labels.tolist())) < len(sizes):
+            raise BadInput(
+                f"{container.given}: {len(bad)} of {len(rows)} images in {split} can't be decoded:"
+                f" {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}; expected at most"
+                f" {max_unreadable:.2%} (a recipe's data.max_unreadable), and a good one in each"
+                " class: mend or remove them"
+            )
+        if bad:  # close the gaps in small steps: one large step would need the memory twice
+            for step in range(0, len(good), 1024):
+                some = good[step : step + 1024]
+                images[start + step : start + step + len(some)] = images[some]
+        read[split] = Split(images[start : start + len(good)], labels, [names[row] for row in good])
+        start = rows.stop
+    return ImageSet(classes, read, list(unreadable.values()))
