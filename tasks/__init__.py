@@ -1,1 +1,23 @@
-"""Prefect tasks: thin wrappers that give pure functions a name, a cache and a retry policy."""
+"""Prefect tasks: thin wrappers that give pure functions a name, a cache and a retry policy.
+
+Exceptions of the whole project:
+
+    BaseException
+      TrainingInterrupted  the training was asked to stop; it can resume from its last checkpoint
+      Terminated           SIGTERM, so that the command line ends in order
+      Exception
+        StoreError         the store can't be used as asked
+          Unavailable      transient: out of reach, worth a retry
+          Missing          no such key
+          Damaged          the bytes are not those that the ref names
+        Unsupported        the store has no conditional writes
+        RuntimeError
+          Diverged         the training's loss has exploded
+          StageFailed      a stage's own flow run did not complete
+        ValueError
+          BadInput         a user's input; one line, exit status 2, never retried
+          UnreadableError  one image file; it is left out and named
+
+Python's own, on purpose: ConnectionError (a download failed, worth a retry) and ChildProcessError (a
+process that decodes was killed).
+"""
