@@ -1,4 +1,4 @@
-"""The one error that a user's own input can cause in this room, and a hint at what was meant."""
+"""The error for bad input by a user, and a hint at what was meant (all exceptions: `tasks`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class BadInput(ValueError):
-    """Something a user gave can't be used; the message is one line: given, expected, how to mend.
+    """A user's input can't be used; the message is one line: what was given, what is expected, how to mend.
 
     The command line prints it and exits with status 2; a task that raises it is never retried.
     """
@@ -17,18 +17,18 @@ class BadInput(ValueError):
 
 
 def nearest(given: str, names: Iterable[str], most: int = 20, listing: str = "") -> str:
-    """' is not there; did you mean X?' for the closest of `names`, or the list of them.
+    """A hint for an unknown name: " is not there; did you mean 'X'?", or a list of the known names.
 
     Args:
-        most: that many are listed. listing: the command that lists all of them, if there is one.
+        most: length of the list. listing: a command that lists all names.
     """
     known = list(names)
     close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     if close:
         return f" is not there; did you mean {close[0]!r}?"
-    told = ", ".join(known[:most])
+    shown = ", ".join(known[:most])
     if len(known) > most:
-        told += f" and {len(known) - most:,} more" + (
+        shown += f" and {len(known) - most:,} more" + (
             f"; `{listing}` lists them" if listing else ""
         )
-    return f" is not there; known: {told}"
+    return f" is not there; known: {shown}"

@@ -1,4 +1,4 @@
-"""Names and lines with names in them: whether they are UTF-8, and how a terminal can show them."""
+"""Names of files and classes: check that they are UTF-8, and escape them for a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.vision.errors import BadInput
 
 
 def printable(name: object) -> str:
-    r"""A name, or a line with names in it, as a terminal can show it: escaped only where it has to be.
+    r"""Escape what a terminal can't show in a name, or in a line with names.
 
     >>> printable("a\n\x1b[2J\udcff.png")
     'a\\n\\x1b[2J\\xff.png'
@@ -26,7 +26,7 @@ def _escaped(character: str) -> str:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name's bytes are UTF-8."""
+    """True if the name's bytes are UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -35,12 +35,12 @@ def is_utf8(name: str) -> bool:
 
 
 def check_utf8(given: str, name: str) -> None:
-    """`BadInput` for a name whose bytes aren't UTF-8; `given` is where it was found."""
+    """Raise `BadInput` if the name's bytes aren't UTF-8; `given` is where it was found."""
     if not is_utf8(name):
         raise not_utf8(given, name)
 
 
 def not_utf8(given: str, name: str | bytes) -> BadInput:
-    """The refusal of such a name."""
-    told = printable(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
-    return BadInput(f"{given} holds the name '{told}'; expected names in UTF-8: rename it")
+    """The error for a name that isn't UTF-8."""
+    shown = printable(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
+    return BadInput(f"{given} holds the name '{shown}'; expected names in UTF-8: rename it")

@@ -1,7 +1,7 @@
-"""What every archive must be before it is read: its members' names, kinds, sizes and their sum.
+"""Zip and tar files, checked before they are read: their members' names, kinds and sizes.
 
-An archive comes from anywhere, so what it claims is checked first. `Archive` is the tree of what
-passed; `Tar` and `Zip` fill it.
+An archive may come from anywhere. `Archive` is the folder tree of the members that passed the
+checks; `Tar` and `Zip` fill it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FREE_INFLATION = 100_000_000  # ... beyond this many bytes, so that tiny archive
 
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError),
-    # What the standard library's parsers let through on bytes that make no sense.
+    # Raised by the standard library's parsers on invalid bytes.
     *(ValueError, struct.error, LookupError, ArithmeticError, RuntimeError),
 )
 
@@ -52,13 +52,13 @@ class Archive:
         return list(folders), list(files)
 
     def is_link_loop(self, path: str) -> bool:
-        return False  # a link in an archive is refused
+        return False  # an archive with links is refused
 
     def close(self) -> None:
         pass
 
     def add(self, name: str, size: int, *, folder: bool) -> str | None:
-        """The clean path of one more member; None if it is a folder or to be ignored."""
+        """Check one more member; its normalised path, or None if it is a folder or ignored."""
         self._members += 1
         self._bytes += size
         if self._members > MAX_MEMBERS:
@@ -70,7 +70,7 @@ class Archive:
             raise self.bad_member(name, f"{size} bytes", f"images of at most {MAX_FILE_BYTES}")
         parent, _, last = name.rpartition("/")
         node = self._tree.get(parent)
-        # What follows is slow, and settled for most files by their folder's having passed it.
+        # The checks below are slow; most files need none, since their folder has passed them.
         plain = last.isascii() and not last.startswith(".") and "\\" not in last
         if folder or node is None or not parent or not plain:
             check_utf8(self.given, name)
@@ -90,7 +90,7 @@ class Archive:
         return f"{parent}/{last}" if parent else last
 
     def _grow(self, folder: str) -> tuple[set[str], set[str]]:
-        """The (folders, files) of a folder, which is made if it is new."""
+        """The (folders, files) of a folder, created if it is new."""
         path = ""
         node = self._tree[path]
         for piece in folder.split("/") if folder else ():
@@ -108,7 +108,7 @@ class Archive:
 
 @contextmanager
 def refusing_damage(given: str) -> Iterator[None]:
-    """Turn what the parsers raise on a damaged archive into `BadInput`."""
+    """Convert the parsers' exceptions on a damaged archive to `BadInput`."""
     try:
         yield
     except BadInput:
@@ -123,11 +123,11 @@ def refusing_damage(given: str) -> Iterator[None]:
 
 
 class Tar(Archive):
-    """A tar file, plain or gzipped: one pass lists it, another reads it in the file's own order."""
+    """A tar file, plain or gzipped: listed in one pass, read in another, in the file's own order."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._places: dict[str, tuple[int, int]] = {}
+        self._offsets: dict[str, tuple[int, int]] = {}
         with closing(self._stream()) as stream:
             self._list(stream)
 
@@ -144,15 +144,15 @@ class Tar(Archive):
             errors="surrogateescape",
         )
         while (member := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # else every header is kept for ever
+            tar.members.clear()  # type: ignore[attr-defined]  # else it holds every header in memory
             if not (member.isdir() or (member.isreg() and not member.issparse())):
                 raise self.bad_member(member.name, "a link or device", "plain files")
-            if member.size < 0:  # it would send tarfile back, round and round
+            if member.size < 0:  # tarfile would read the same header again and again
                 raise tarfile.ReadError(f"{member.name!r} has a negative size")
             clean = self.add(member.name, member.size, folder=member.isdir())
             if clean is not None:
-                self._places[clean] = member.offset_data, member.size
-        # tarfile takes a broken header for the end, and would lose the rest in silence.
+                self._offsets[clean] = member.offset_data, member.size
+        # tarfile takes a broken header for the end and would silently drop the rest.
         if stream.last != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError(f"no end mark, or a broken header, at byte {tar.offset}")
         end = stream.tell() + FREE_INFLATION
@@ -161,13 +161,13 @@ class Tar(Archive):
                 raise tarfile.ReadError("endless padding")
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
-        places = [self._places[path] for path in paths]
+        offsets = [self._offsets[path] for path in paths]
         with refusing_damage(self.given), closing(self._stream()) as stream:
-            for index in sorted(range(len(places)), key=places.__getitem__):
+            for index in sorted(range(len(offsets)), key=offsets.__getitem__):
                 if fault := unsupported_format(paths[index]):
                     yield index, fault
                     continue
-                offset, size = places[index]
+                offset, size = offsets[index]
                 stream.seek(offset)
                 data = stream.read(size)
                 if len(data) != size:
@@ -176,14 +176,14 @@ class Tar(Archive):
 
 
 class _Stream:
-    """A file that won't be read in a gulp: a tar header may claim a name of any length."""
+    """A file with limited reads, since a tar header may claim a name of any length."""
 
     def __init__(self, file: IO[bytes] | gzip.GzipFile, raw: IO[bytes]) -> None:
         self._file = file
         self._raw = raw
         self.seek = file.seek
         self.tell = file.tell
-        self.last = b""  # what the last read gave
+        self.last = b""  # result of the last read
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= MAX_FILE_BYTES:
@@ -197,15 +197,15 @@ class _Stream:
 
 
 class Zip(Archive):
-    """A zip file, read at random."""
+    """A zip file, read by random access."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._infos: dict[str, zipfile.ZipInfo] = {}
-        # Names without the UTF-8 flag are often UTF-8 too; to guess a code page would be a lottery.
+        # Names without the UTF-8 flag are often UTF-8 too; their code page can't be guessed.
         with zipfile.ZipFile(path, metadata_encoding="utf-8") as file:
             infos = file.infolist()
-            # Old programs on Windows wrote a backslash for "/", against the format; nobody mixes the two.
+            # Old programs on Windows wrote a backslash for "/", against the format; none mixes the two.
             backslashed = not any("/" in info.filename for info in infos)
             for info in infos:
                 name = info.filename.replace("\\", "/") if backslashed else info.filename
@@ -228,7 +228,7 @@ class Zip(Archive):
 
 
 def _zip_member(file: IO[bytes], info: zipfile.ZipInfo) -> bytes:
-    """A member's bytes, checked; `ZipFile.open` would take four times as long for a small one."""
+    """A member's bytes, checked; `ZipFile.open` takes four times as long for a small one."""
     file.seek(info.header_offset)
     header = file.read(30)
     if not header.startswith(b"PK\3\4"):
@@ -236,7 +236,7 @@ def _zip_member(file: IO[bytes], info: zipfile.ZipInfo) -> bytes:
     file.seek(sum(struct.unpack("<HH", header[26:])), os.SEEK_CUR)
     data = file.read(info.compress_size)
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        # One byte more than claimed is enough to see a lie, however much it would yield.
+        # One byte more than claimed proves a wrong size, without inflating the rest.
         data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, info.file_size + 1)
     elif info.compress_type != zipfile.ZIP_STORED:
         raise zipfile.BadZipFile(f"{info.filename!r} is neither stored nor deflated")

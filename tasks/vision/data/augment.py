@@ -1,6 +1,6 @@
-"""Order, mirror images and shifts of an epoch, each a function of (seed, epoch) alone.
+"""Data order and augmentation of an epoch, each a function of (seed, epoch) alone.
 
-A run that stops and goes on therefore sees the very batches that an undisturbed run sees.
+A resumed run therefore sees the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ ORDER, SHIFT, FLIP = range(3)
 
 
 def order(seed: int, epoch: int, n: int) -> np.ndarray:
-    """A fresh permutation of `n` images for this epoch: (n,) int64."""
+    """Permutation of `n` images for this epoch: (n,) int64."""
     return np.random.default_rng([seed, epoch, ORDER]).permutation(n)
 
 
 def mirrored(seed: int, epoch: int, n: int) -> np.ndarray:
     """Which images are mirrored in this epoch: (n,) bool.
 
-    Alternating flip (Jordan, arXiv 2404.00498, sec. 3.4): each image is flipped by chance once, then
-    all of them every other epoch, so that two epochs in a row always show both sides.
+    Alternating flip (Jordan, arXiv 2404.00498, sec. 3.4): the first epoch flips at random, and every
+    later one flips the other images, so that two epochs in a row always show both sides.
     """
     first = np.random.default_rng([seed, 0, FLIP]).random(n) < 0.5
     return first ^ bool(epoch % 2)
 
 
 def shifts(seed: int, epoch: int, n: int, reach: int) -> np.ndarray:
-    """Rows and columns by which each image's crop moves, in pixels from 0 to 2*reach: (n, 2)."""
+    """Offsets (row, column) of each image's crop in pixels, from 0 to 2*reach: (n, 2) int64."""
     return np.random.default_rng([seed, epoch, SHIFT]).integers(0, 2 * reach + 1, (n, 2))
 
 
 def evenly_spaced(n: int, most: int) -> np.ndarray:
-    """At most so many of `n` positions, evenly spread: images may lie sorted by class."""
+    """At most `most` of `n` positions, evenly spaced, since images may be sorted by class."""
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
-    """(n, ., ., 3) uint8 images as squares of `size` pixels: (n, size, size, 3) uint8."""
+    """Resize (n, ., ., 3) uint8 images to squares of `size` pixels: (n, size, size, 3) uint8."""
     out = np.empty((len(images), size, size, 3), np.uint8)
     for target, image in zip(out, images, strict=True):
         small = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
@@ -52,10 +52,10 @@ def batch(
     moves: np.ndarray | None,
     reach: int,
 ) -> np.ndarray:
-    """Cut one batch: pick, mirror, pad by reflection and crop.
+    """Make one batch: select, mirror, pad by reflection and crop.
 
     Args:
-        images: (n, size, size, 3) uint8. chosen: (b,) positions in it.
+        images: (n, size, size, 3) uint8. chosen: (b,) indices into them.
         flips: (n,) bool or None. moves: (n, 2) from `shifts` or None.
 
     Returns:

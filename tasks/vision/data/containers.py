@@ -1,7 +1,4 @@
-"""What a folder, zip or tar of images holds, and its files' bytes: nothing is unpacked to disk.
-
-Folders and archives look the same from outside: see `Container`.
-"""
+"""Folders, zip and tar files of images behind one interface, `Container`; nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -23,23 +20,23 @@ class Container(Protocol):
     given: str
 
     def children(self, folder: str) -> tuple[list[str], list[str]]:
-        """Names of the folders and the files in a folder ("" is the top); hidden ones left out."""
+        """Names of the folders and the files in a folder ("" is the top), hidden ones left out."""
 
     def is_link_loop(self, path: str) -> bool:
-        """Whether a folder that `children` names is a link to one that it lies in."""
+        """True if a folder that `children` names is a link to itself or to a folder above it."""
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
-        """Each file's index in `paths` and its bytes, or why they can't be had; in any order."""
+        """Yield each file's index in `paths` with its bytes, or why it can't be read; in any order."""
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close open files."""
 
 
 def open_container(path: Path, *, strict: bool = True) -> Container:
-    """Open a folder or an archive, whatever `path` is; `BadInput` if it is damaged or unsafe.
+    """Open a folder or an archive; `BadInput` if it is damaged or unsafe.
 
-    A folder that isn't `strict` lists names that aren't UTF-8 and links to themselves, too; they can't
-    be had.
+    A folder that isn't `strict` also lists names that aren't UTF-8 and link loops; reading them gives
+    the reason why they can't be read.
     """
     if path.is_dir():
         return Folder(path, strict=strict)
@@ -48,7 +45,7 @@ def open_container(path: Path, *, strict: bool = True) -> Container:
 
 
 class Folder:
-    """A folder on disk. Links are followed: who made the folder may read what they lead to."""
+    """A folder on disk; links are followed, since its owner may read their targets."""
 
     def __init__(self, path: Path, *, strict: bool = True) -> None:
         self.given = printable(path)
@@ -88,16 +85,16 @@ class Folder:
     def is_link_loop(self, path: str) -> bool:
         if path not in self._loops and Path(self._path, path).is_symlink():
             parts = path.split("/")[:-1]
-            way = [Path(self._path, *parts[:depth]).resolve() for depth in range(len(parts) + 1)]
+            above = [Path(self._path, *parts[:depth]).resolve() for depth in range(len(parts) + 1)]
             target = Path(self._path, path).resolve()
-            if any(target in (place, *place.parents) for place in way):
+            if any(target in (folder, *folder.parents) for folder in above):
                 self._loops.add(path)
         return path in self._loops
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         for index, path in enumerate(paths):
             if path in self._loops:
-                yield index, "a link that leads back to where it lies; remove the link"
+                yield index, "a link to itself or to a folder that it is in; remove the link"
             elif self._strict or is_utf8(path):
                 yield index, read_file(f"{self._path}/{path}")
             else:
@@ -108,8 +105,8 @@ class Folder:
 
 
 def link_loop(path: str) -> BadInput:
-    """The refusal of a link to itself, or to a folder that it lies in."""
+    """The error for a link to itself or to a folder above it."""
     return BadInput(
-        f"{printable(path)} is a link that leads back to itself; expected a file or a folder: remove the "
-        "link"
+        f"{printable(path)} is a link to itself or to a folder that it is in; expected a file or a folder:"
+        " remove the link"
     )

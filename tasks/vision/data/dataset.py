@@ -1,7 +1,4 @@
-"""A prepared data set as one file: images, labels, names and splits, memory-mapped when read.
-
-The file is safetensors: a JSON header and raw little-endian arrays. Its hash is its name.
-"""
+"""A prepared data set as one memory-mapped safetensors file: images, labels, names and splits."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from tasks.vision.recipe.schema import Strict
 
 
 class Description(Strict):
-    """What a data set holds, beside its arrays."""
+    """A data set's metadata."""
 
     image_size: int
     classes: list[str]
@@ -35,7 +32,7 @@ class Part:
 
 
 class Dataset:
-    """A prepared data set; arrays are read from the file when they are used."""
+    """A prepared data set; arrays are read from the file on access."""
 
     def __init__(self, description: Description, arrays: dict[str, np.ndarray]) -> None:
         self.description, self._arrays = description, arrays
@@ -56,7 +53,7 @@ class Dataset:
         return self._arrays[f"{where}_labels"][rows]
 
     def _rows(self, split: str) -> tuple[str, slice | np.ndarray]:
-        """The stored split that holds this one, and which of its rows are this one's."""
+        """The stored split that contains this one, and the rows of it that belong to this one."""
         if split == "test":
             return "test", slice(None)
         held_back = self._arrays["validation"]
@@ -73,10 +70,10 @@ DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64}
 
 
 def open_dataset(path: Path) -> Dataset:
-    """Map the arrays of a file that `prepare` wrote; nothing is read until it is used.
+    """Memory-map a file that `prepare` wrote.
 
     Raises:
-        BadInput: the file is not such a data set.
+        BadInput: the file is not a prepared data set.
     """
     try:
         with path.open("rb") as file:
@@ -93,15 +90,15 @@ def open_dataset(path: Path) -> Dataset:
             )
             for name, entry in header.items()
         }
-        if not _agree(description, arrays):
+        if not _is_consistent(description, arrays):
             raise ValueError("its parts don't fit each other")
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
     return Dataset(description, arrays)
 
 
-def _agree(about: Description, arrays: dict[str, np.ndarray]) -> bool:
-    """Whether labels, names and validation index what is there: a store's bytes may be anyone's."""
+def _is_consistent(about: Description, arrays: dict[str, np.ndarray]) -> bool:
+    """Check shapes, dtypes and ranges, since a store's bytes can't be trusted."""
     side, held_back = about.image_size, arrays["validation"]
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]

@@ -1,4 +1,4 @@
-"""One image file to a square RGB uint8 array: what is read, what is refused, how it is fitted."""
+"""Decode one image file to a square RGB uint8 array."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLAIN_MODES = {
     b"IHDR\x08\x02\0\0\0IDAT": "RGB",
 }
 
-# Named readers only: Pillow's own search also offers formats that start other programs (EPS).
+# A fixed list: Pillow's own search includes formats that start other programs (EPS).
 _READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (_PNG, PngImageFile),
     (b"\xff\xd8\xff", JpegImageFile),
@@ -45,26 +45,29 @@ _UPRIGHT = {
 
 
 class UnreadableError(ValueError):
-    """One file isn't an image that can be decoded; the message is the reason, in one line."""
+    """A file is not an image that can be decoded; the message is the reason, in one line."""
 
 
 def decode(data: bytes, image_size: int) -> np.ndarray:
-    """One image file as (image_size, image_size, 3) uint8 RGB: upright, on white, centre square.
+    """Decode to (image_size, image_size, 3) uint8 RGB: upright, on white, cropped to the centre square.
 
-    An image that already has this size keeps its pixels. Raises `UnreadableError` for other files.
+    The pixels of an image that already has this size stay as they are.
+
+    Raises:
+        UnreadableError: the file is no image, damaged or too large.
     """
     return np.array(decode_pil(data, image_size))
 
 
 def fit(image: Image.Image, image_size: int) -> Image.Image:
-    """The centre square of an image, `image_size` pixels a side; unchanged if that is its size."""
+    """Crop to the centre square and resize; unchanged if the image already has this size."""
     if image.size == (image_size, image_size):
         return image
     return ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
 
 
 def decode_pil(data: bytes, image_size: int) -> Image.Image:
-    """As `decode`, but still Pillow's."""
+    """As `decode`, as a Pillow image."""
     try:
         source = _plain_png(data) or _open(data, image_size)
         source.load()
@@ -85,15 +88,15 @@ def _open(data: bytes, image_size: int) -> Image.Image:
     if width * height > MAX_PIXELS:  # the header alone has been read
         raise UnreadableError(f"{width} x {height} pixels, more than {MAX_PIXELS}")
     if min(width, height) >= 8 * image_size and isinstance(image, JpegImageFile):
-        # libjpeg can scale while it decodes: far faster, and still 4 pixels for each one kept.
+        # libjpeg scales while it decodes: far faster, and still 4 pixels for each one of the result.
         image.draft(None, (4 * image_size, 4 * image_size))
     return image
 
 
 def _plain_png(data: bytes) -> Image.Image | None:
-    """The image in an 8-bit PNG of three chunks (IHDR, IDAT, IEND); None for all others.
+    """Read an 8-bit PNG of three chunks (IHDR, IDAT, IEND); None for all others.
 
-    Pillow's own reader spends a third of the time for a small image on its chunks.
+    Pillow's own reader spends a third of a small image's time on its chunks.
     """
     mode = _PLAIN_MODES.get(data[12:16] + data[24:29] + data[37:41])
     if mode is None or not data.startswith(_PNG):
@@ -111,7 +114,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16"):
-        # Pillow would clip at 255 and give a white picture.
+        # Pillow would clip at 255, to white.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise UnreadableError("32-bit samples, whose white is unknown")
@@ -128,6 +131,6 @@ def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
         return image
     try:
         turn = _UPRIGHT.get(source.getexif().get(ExifTag.Orientation, 1))
-    except Exception:  # a broken EXIF block says nothing; the pixels are whole
+    except Exception:  # a broken EXIF block; the pixels are intact
         return image
     return image if turn is None else image.transpose(turn)

@@ -1,4 +1,4 @@
-"""One file: which names stand for an image, and the bytes behind one."""
+"""Image files: which names count as one, and reading their bytes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-# Photos that nothing here reads. Of a raw one that begins as a TIFF, a thumbnail would be read.
-PHOTO_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+# By name: a raw photo that begins as a TIFF would be read as its thumbnail.
+UNSUPPORTED_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 MAX_FILE_BYTES = 64 * 2**20
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name ends like an image's that can be read."""
+    """True if the name ends as a supported image's."""
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def looks_like_image(name: str) -> bool:
-    """Whether a file name ends like a picture's, one that can be read or not."""
-    return name.lower().endswith((*IMAGE_SUFFIXES, *PHOTO_SUFFIXES))
+    """True if the name ends as an image's, of a supported format or not."""
+    return name.lower().endswith((*IMAGE_SUFFIXES, *UNSUPPORTED_SUFFIXES))
 
 
 def select_images(names: Iterable[str]) -> list[str]:
-    """Names of pictures in one folder, sorted, without raw photos that lie there as JPEG or such too.
+    """Select the images in one folder, sorted; raw photos only if no readable copy is beside them.
 
     >>> select_images(["b.JPG", "b.NEF", "a.heic", "notes.txt"])
     ['a.heic', 'b.JPG']
@@ -39,24 +39,24 @@ def select_images(names: Iterable[str]) -> list[str]:
 
 
 def unsupported_format(name: str) -> str:
-    """Why a photo can't be read whatever its bytes are; "" for all other names."""
-    if not name.lower().endswith(PHOTO_SUFFIXES):
+    """Why images of this name's format can't be read; "" if they can."""
+    if not name.lower().endswith(UNSUPPORTED_SUFFIXES):
         return ""
     return f"{name.rpartition('.')[2].upper()} can't be read; convert it to JPEG"
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is passed over: systems leave such behind, nobody names data so."""
+    """True for files and folders that operating systems leave behind; they are skipped."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def read_file(path: str) -> bytes | str:
-    """An image file's bytes, or why they can't be had; never raises."""
+    """Return an image file's bytes, or the reason why it can't be read; never raises."""
     if fault := unsupported_format(path):
         return fault
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path for each small file would double the time)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             return "not a file"
         if status.st_size > MAX_FILE_BYTES:
             return f"{status.st_size} bytes, more than {MAX_FILE_BYTES}"
@@ -67,7 +67,7 @@ def read_file(path: str) -> bytes | str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256, 64 hex characters, of a file; `BadInput` if it can't be read."""
+    """SHA-256 of a file, 64 hex characters; `BadInput` if it can't be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

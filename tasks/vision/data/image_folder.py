@@ -1,4 +1,4 @@
-"""What `train/<class>/` and `test/<class>/` mean: where they lie, and what is wrong if they don't."""
+"""The layout `train/<class>/` and `test/<class>/`: find it, or say what is wrong with it."""
 
 from __future__ import annotations
 
@@ -14,70 +14,70 @@ SPLITS = ("train", "test")
 LAYOUT = "train/<class>/<image> and test/<class>/<image>"
 
 
-def find_root(contents: Container, splits: Sequence[str]) -> str:
-    """Where the splits lie: "" or, one folder down, "name/"."""
-    folders, files = contents.children("")
+def find_root(container: Container, splits: Sequence[str]) -> str:
+    """Folder that holds the splits: "" for the top or, one level down, "name/"."""
+    folders, files = container.children("")
     if set(SPLITS) & set(folders):
         return ""
-    inner = [name for name in folders if set(SPLITS) & set(contents.children(name)[0])]
+    inner = [name for name in folders if set(SPLITS) & set(container.children(name)[0])]
     if len(inner) > 1:
         raise BadInput(
-            f"{contents.given} holds several data sets: {_listed(inner)}; expected one: name it"
+            f"{container.given} holds several data sets: {_listed(inner)}; expected one: name it"
         )
     if not inner:
-        below = [each for name in folders for each in contents.children(name)[0]]
-        raise _no_split(contents, splits[0], folders + files, folders + below)
+        below = [each for name in folders for each in container.children(name)[0]]
+        raise _no_split(container, splits[0], folders + files, folders + below)
     return f"{inner[0]}/"
 
 
-def find_classes(contents: Container, root: str, split: str) -> dict[str, list[str]]:
-    """The picture names of each class of a split; both in alphabetical order."""
-    folders, files = contents.children(root.rstrip("/"))
+def find_classes(container: Container, root: str, split: str) -> dict[str, list[str]]:
+    """Image names by class of one split; classes and names are sorted."""
+    folders, files = container.children(root.rstrip("/"))
     if split not in folders:
-        raise _no_split(contents, split, folders + files, folders)
-    labels, files = contents.children(root + split)
+        raise _no_split(container, split, folders + files, folders)
+    labels, files = container.children(root + split)
     misplaced = [f"{split}/{name}" for name in filter(looks_like_image, files)]
     if not labels and not misplaced:
-        raise BadInput(f"{contents.given} has no class folders in {split}; expected {LAYOUT}")
+        raise BadInput(f"{container.given} has no class folders in {split}; expected {LAYOUT}")
     classes = {}
     for label in sorted(labels):
         folder = f"{split}/{label}"
-        if contents.is_link_loop(root + folder):
-            raise link_loop(f"{contents.given}/{root}{folder}")
-        deeper, files = contents.children(root + folder)
+        if container.is_link_loop(root + folder):
+            raise link_loop(f"{container.given}/{root}{folder}")
+        deeper, files = container.children(root + folder)
         for name in deeper:
-            images = filter(looks_like_image, contents.children(f"{root}{folder}/{name}")[1])
+            images = filter(looks_like_image, container.children(f"{root}{folder}/{name}")[1])
             misplaced += [f"{folder}/{name}/{image}" for image in images]
         classes[label] = select_images(files)
         if not classes[label] and not misplaced:
             raise BadInput(
-                f"{contents.given} has no images in {printable(folder)}; expected some .png or .jpg:"
+                f"{container.given} has no images in {printable(folder)}; expected some .png or .jpg:"
                 " fill or remove the folder"
             )
     if misplaced:
         raise BadInput(
-            f"{contents.given} has {printable(min(misplaced))}; expected {LAYOUT}: move it there"
+            f"{container.given} has {printable(min(misplaced))}; expected {LAYOUT}: move it there"
         )
     return classes
 
 
-def _no_split(contents: Container, split: str, top: list[str], folders: list[str]) -> BadInput:
+def _no_split(container: Container, split: str, top: list[str], folders: list[str]) -> BadInput:
     mend = suggest_rename(split, folders)
     return BadInput(
-        f"{contents.given} has no folder {split}; expected {LAYOUT}; found: {_listed(top)}"
+        f"{container.given} has no folder {split}; expected {LAYOUT}; found: {_listed(top)}"
         f"{': ' if mend else ''}{mend}"
     )
 
 
 def suggest_rename(split: str, folders: list[str]) -> str:
-    """What to do where one of the `folders` is called nearly as a split that isn't there; else ""."""
+    """A hint if one of `folders` is named almost like the missing `split`; else ""."""
     near = {name.lower(): name for name in folders if name not in SPLITS}
     close = difflib.get_close_matches(split, near, n=1, cutoff=0.7)
     return f"did you mean {split}? rename {printable(near[close[0]])}" if close else ""
 
 
 def check_same_classes(given: str, train: dict[str, list[str]], test: dict[str, list[str]]) -> None:
-    """`BadInput` that names the classes which stand in one split only."""
+    """Raise `BadInput` for classes that are in one split only."""
     for a, some, b, others in (("test", test, "train", train), ("train", train, "test", test)):
         if extra := [label for label in some if label not in others]:
             close = difflib.get_close_matches(extra[0], others, n=1)

@@ -1,4 +1,4 @@
-"""What comes next is made in a thread while its consumer is busy with what came before."""
+"""Prefetch: make the next items in a thread while the consumer works on the current one."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ T = TypeVar("T")
 
 @contextmanager
 def prefetch(items: Generator[T, None, None], depth: int) -> Iterator[Iterator[T]]:
-    """The same items in the same order, up to `depth` of them made before they are asked for.
+    """Iterate over the same items in the same order, with up to `depth` of them made in advance.
 
-    The thread begins at once and ends with the block, which closes `items` too. What `items` raises is
-    raised where its turn is.
+    The thread starts at once and ends with the block, which also closes `items`. An exception of `items`
+    is raised after the items before it.
     """
     ready: queue.Queue[T | _End] = queue.Queue(depth)
-    over = threading.Event()
+    stop = threading.Event()
 
     def make() -> None:
         end = _End(None)
         try:
             for item in items:
                 ready.put(item)
-                if over.is_set():
+                if stop.is_set():
                     break
             items.close()
-        except BaseException as error:  # whatever it is, it belongs to the consumer
+        except BaseException as error:  # any: it is raised in the consumer
             end = _End(error)
         ready.put(end)
 
-    def taken() -> Iterator[T]:
+    def take() -> Iterator[T]:
         while not isinstance(item := ready.get(), _End):
             yield item
         if item.error:
             raise item.error
 
-    thread = threading.Thread(target=make, name="ahead", daemon=True)
+    thread = threading.Thread(target=make, name="prefetch", daemon=True)
     thread.start()
     try:
-        yield taken()
+        yield take()
     finally:
-        over.set()
-        while thread.is_alive():  # it may wait for room
+        stop.set()
+        while thread.is_alive():  # it may be blocked on a full queue
             with suppress(queue.Empty):
                 ready.get(timeout=0.05)
 
 
 class _End:
-    """After the last item; with what stopped them, if anything did."""
+    """Marks the end; with the exception that caused it, if one did."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error

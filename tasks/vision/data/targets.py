@@ -1,4 +1,4 @@
-"""Label schemes at work: from a data set's classes to a stage's targets and examples."""
+"""Apply label schemes: from a data set's classes to a stage's targets and examples."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Targets:
 
     Attributes:
         labels: target names, in the order of a model's outputs.
-        classes: for each target, the data's classes that count as it.
+        classes: for each target, the data's classes that map to it.
         binary: one sigmoid output, the probability of `labels[0]`.
-        limits: target index -> at most so many training images.
-        correct_priors: whether a model learns the frequencies that the data has without the limits.
+        limits: target index -> maximum number of training images.
+        correct_priors: train for the class frequencies that the data has without the limits.
     """
 
     labels: list[str]
@@ -32,7 +32,7 @@ class Targets:
 
     @property
     def outputs(self) -> int:
-        """Width of the head: 1 for a binary stage."""
+        """Number of the head's outputs: 1 for a binary stage."""
         return 1 if self.binary else len(self.labels)
 
     def indices_of(self, names: list[str]) -> np.ndarray:
@@ -43,14 +43,14 @@ class Targets:
     def select(
         self, names: list[str], labels: np.ndarray, *, limited: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Pick the images that take part, first come first served within the limits.
+        """Select the images of the scheme's classes, up to the limits, in the data's order.
 
         Args:
             names: the data set's classes. labels: (n,) class index of each image.
-            limited: whether the scheme's limits count, as they do for training images.
+            limited: whether to apply the limits, which are for training images.
 
         Returns:
-            Positions (m,) in order, and the target index of each (m,).
+            Sorted positions (m,), and the target index of each (m,) int32.
         """
         targets = self.indices_of(names)[labels]
         keep = targets >= 0
@@ -59,7 +59,7 @@ class Targets:
         return np.flatnonzero(keep), targets[keep]
 
     def prior_shift(self, names: list[str], labels: np.ndarray) -> np.ndarray:
-        """What the limits add to the logits that fit the training images best: (outputs,) float32.
+        """Logit shift that the limits cause, 0 without `correct_priors`: (outputs,) float32.
 
         The logarithm of each target's share within the limits over its share without them. A model
         trained on logits plus this shift learns the probabilities of the whole data (King & Zeng 2001,
@@ -70,7 +70,7 @@ class Targets:
         """
         if not self.correct_priors:
             return np.zeros(self.outputs, np.float32)
-        chosen = [self.select(names, labels, limited=cut)[1] for cut in (True, False)]
+        chosen = [self.select(names, labels, limited=limited)[1] for limited in (True, False)]
         counts = np.array([np.bincount(each, minlength=len(self.labels)) for each in chosen])
         within, whole = np.maximum(counts, 1) / np.maximum(counts, 1).sum(1, keepdims=True)
         shift = np.log(within / whole)
@@ -81,7 +81,7 @@ def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
     """Resolve `scheme` (None: every class is its own target) against the data's `classes`.
 
     Raises:
-        BadInput: the scheme names a class that the data lacks, or nothing is left for the rest.
+        BadInput: the scheme names a class that the data lacks, or no class is left for the rest.
     """
     if scheme is None:
         return Targets(list(classes), [[name] for name in classes], len(classes) == 2, {})
@@ -109,7 +109,7 @@ def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
 
 @dataclass(frozen=True)
 class Examples:
-    """What a model trains on: (n, ...) inputs and (n,) int32 target indices."""
+    """Training data: (n, ...) inputs and (n,) int32 target indices."""
 
     inputs: np.ndarray
     targets: np.ndarray
@@ -118,13 +118,13 @@ class Examples:
         return len(self.targets)
 
     def subsample(self, most: int) -> Examples:
-        """At most so many of them, evenly spread."""
+        """At most `most` of them, evenly spaced."""
         chosen = evenly_spaced(len(self), most)
         return Examples(self.inputs[chosen], self.targets[chosen])
 
 
 def training_examples(data: Dataset, targets: Targets) -> tuple[Examples, Examples, np.ndarray]:
-    """Training and validation examples, and the prior shift (outputs,) that the limits call for."""
+    """Training and validation examples, and the prior shift of `Targets.prior_shift`."""
     parts = []
     for split in ("train", "validation"):
         part = data.part(split)

@@ -1,4 +1,4 @@
-"""Images to predict: files, folders and archives of any layout, a batch at a time."""
+"""Images to predict, in batches: files, folders and archives of any layout."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tasks.vision.data.image_files import read_file, select_images
 from tasks.vision.errors import BadInput
 from tasks.vision.text import is_utf8, printable
 
-BATCH = 2000  # pictures, where they are small; a multiple of what the network takes at once
-BATCH_BYTES = 64 * 2**20  # of pixels, where they are large
+BATCH = 2000  # small images; a multiple of the network's own batch size
+BATCH_BYTES = 64 * 2**20  # of pixels, for large images
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Names and (n, size, size, 3) uint8 of what could be decoded; of the rest, name and reason."""
+class ImageBatch:
+    """Names and (n, size, size, 3) uint8 pixels of decoded images; {name: reason} of the others."""
 
     names: list[str]
     images: np.ndarray
@@ -33,38 +33,38 @@ class Batch:
 
 
 class UnlabelledImages:
-    """Every picture in `given`, in the order of the arguments and of the names in each; close it.
+    """All images in `given`, in the order of the arguments, sorted in each; a context manager.
 
     Raises:
-        BadInput: nothing is there, or it holds no picture; before anything is decoded.
+        BadInput: a path doesn't exist or holds no image; before anything is decoded.
     """
 
     def __init__(self, given: Sequence[str]) -> None:
         self._found: list[_Found] = []
         with ExitStack() as stack:
-            for place in map(_find, given):
-                contents = _open(place)
-                stack.callback(contents.close)
-                names = list(_names(contents))
+            for path in map(_find, given):
+                container = _open(path)
+                stack.callback(container.close)
+                names = list(_names(container))
                 if not names:
                     raise BadInput(
-                        f"{printable(place)} holds no picture; expected .png, .jpg or such"
+                        f"{printable(path)} holds no image; expected .png, .jpg or another format"
                     )
-                self._found += [_Found(place, contents, name) for name in names]
+                self._found += [_Found(path, container, name) for name in names]
             self._open = stack.pop_all()
 
     def __len__(self) -> int:
         return len(self._found)
 
-    def batches(self, image_size: int) -> Generator[Batch, None, None]:
-        """All pictures as squares of `image_size` pixels, in batches of `batch_size`."""
+    def batches(self, image_size: int) -> Generator[ImageBatch, None, None]:
+        """Decode to squares of `image_size` pixels, in batches of `batch_size`."""
         most = batch_size(image_size)
         with Decoders(len(self)) as decoders:
             for start in range(0, len(self), most):
                 yield _batch(decoders, self._found[start : start + most], image_size)
 
     def close(self) -> None:
-        """Close the archives that are open."""
+        """Close open archives."""
         self._open.close()
 
     def __enter__(self) -> Self:
@@ -75,36 +75,38 @@ class UnlabelledImages:
 
 
 class _Found(NamedTuple):
-    """One picture: the place that was given, what is in it, and the picture's name there."""
+    """One image: the given path, the container behind it, and the image's name in it."""
 
-    place: Path
-    contents: Container
+    given: Path
+    container: Container
     name: str
 
     @property
     def title(self) -> str:
-        return str(self.place / self.name) if self.name else str(self.place)
+        return str(self.given / self.name) if self.name else str(self.given)
 
 
 def batch_size(image_size: int) -> int:
-    """How many pictures of so many pixels a side make a batch."""
+    """Images in a batch: fewer if they are large."""
     return min(BATCH, max(1, BATCH_BYTES // (3 * image_size**2)))
 
 
-def _batch(decoders: Decoders, found: list[_Found], image_size: int) -> Batch:
+def _batch(decoders: Decoders, found: list[_Found], image_size: int) -> ImageBatch:
     images = np.empty((len(found), image_size, image_size, 3), np.uint8)
     failed = decoders.decode(_files(found), images)
-    kept = [row for row in range(len(found)) if row not in failed]
+    good = [row for row in range(len(found)) if row not in failed]
     unreadable = {found[row].title: failed[row] for row in sorted(failed)}
-    return Batch([found[row].title for row in kept], images[kept] if failed else images, unreadable)
+    return ImageBatch(
+        [found[row].title for row in good], images[good] if failed else images, unreadable
+    )
 
 
 def _files(found: list[_Found]) -> Iterator[tuple[int, bytes | str]]:
-    """Row and bytes of each, read place by place."""
+    """Row and bytes of each, read container by container."""
     before = 0
-    for contents, group in groupby(found, key=attrgetter("contents")):
+    for container, group in groupby(found, key=attrgetter("container")):
         names = [each.name for each in group]
-        for index, data in contents.read(names):
+        for index, data in container.read(names):
             yield before + index, data
         before += len(names)
 
@@ -117,7 +119,7 @@ def _find(given: str) -> Path:
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, an unknown home
         pass
     raise BadInput(
-        f"{printable(given)} isn't there; expected a picture, or a folder or archive of them: "
+        f"{printable(given)} isn't there; expected an image, or a folder or archive of them: "
         "check the spelling"
     )
 
@@ -127,23 +129,23 @@ def _open(path: Path) -> Container:
     return open_container(path, strict=False) if archive or path.is_dir() else _File(path)
 
 
-def _names(contents: Container, folder: str = "") -> Iterator[str]:
-    if isinstance(contents, _File):
+def _names(container: Container, folder: str = "") -> Iterator[str]:
+    if isinstance(container, _File):
         yield ""
         return
-    folders, files = contents.children(folder)
+    folders, files = container.children(folder)
     for name in select_images(files):
         yield f"{folder}/{name}" if folder else name
     for name in sorted(folders):
         path = f"{folder}/{name}" if folder else name
-        if is_utf8(name) and not contents.is_link_loop(path):
-            yield from _names(contents, path)
+        if is_utf8(name) and not container.is_link_loop(path):
+            yield from _names(container, path)
         else:
-            yield path  # can't be read, so that it is named
+            yield path  # reading it gives the reason
 
 
 class _File:
-    """One picture as if it were a folder of one."""
+    """A single image as a container."""
 
     def __init__(self, path: Path) -> None:
         self.given = printable(path)
@@ -160,4 +162,4 @@ class _File:
             yield index, read_file(str(self._path))
 
     def close(self) -> None:
-        """Nothing is open."""
+        pass

@@ -130,7 +130,7 @@ def test_predict_overwrites_no_image(relevo: Relevo, tmp_path: Path) -> None:
     [
         (["latest/ten_class", "nowhere"], "isn't there"),
         (["latest/ten_clas", "{scans}"], "did you mean 'ten_class'?"),
-        (["latest/ten_class", "{empty}"], "holds no picture"),
+        (["latest/ten_class", "{empty}"], "holds no image"),
         (["latest/ten_class", "{scans}", "--csv", "no/such/folder/x.csv"], "is no folder"),
         (["latest/ten_class", "{scans}", "--grid", "no/such/folder/x.png"], "is no folder"),
         (["latest/ten_class", "{scans}", "--grid", "seen.jpg"], "ends in .png"),

@@ -1,4 +1,4 @@
-"""Images to predict come in batches, whatever they lie in, made ahead of whoever takes them."""
+"""Images to predict come in batches from any folder or archive; batches are prefetched."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_link_that_leads_back_is_left_out_and_named_once(target: str, tmp_path
     with UnlabelledImages([str(folder)]) as found:
         (batch,) = found.batches(8)
     kept = [str(folder / "z.png"), str(folder / "in/a.png")]
-    back = "a link that leads back to where it lies; remove the link"
+    back = "a link to itself or to a folder that it is in; remove the link"
     left = [name for name, reason in batch.unreadable.items() if reason == back]
     assert str(folder / "in/gone.png") in batch.unreadable
     if target == "../other":  # each is seen from the other, once
@@ -146,8 +146,8 @@ def test_a_fault_comes_in_its_turn_and_no_thread_stays() -> None:
 
     with prefetch(endless(), 2) as items:
         next(items)
-    assert closed == ["ahead"]
-    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+    assert closed == ["prefetch"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
 @pytest.mark.parametrize("count", [0, 5, 40, 1000, 12_345])
