@@ -1,4 +1,4 @@
-"""Builders that the tests of the image sources share: pictures, folders and archives of them."""
+"""Builders for tests of image sources: images, folders and archives of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small trainings on real scans, for tests of what a training does."""
+"""Small trainings on real scans."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_scans() -> tuple[Examples, Examples]:
 
 @dataclass
 class Notebook:
-    """A memory in this process that asks to stop after so many steps; it keeps what a file would."""
+    """A checkpointer in memory that asks to stop after `steps` steps."""
 
     steps: int = 10**9
     pages: list[Snapshot] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Notebook:
         return self.pages[-1] if self.pages else None
 
     def save(self, snapshot: Snapshot) -> None:
-        # What comes back has been a file: bytes, as in a store, hold less than objects do.
+        # Through bytes, as in a store, which hold less than objects do.
         values, arrays = unpack_arrays(pack_arrays(snapshot.arrays, snapshot.values))
         self.pages.append(Snapshot(arrays, values))
 
@@ -56,7 +56,7 @@ class Notebook:
         return self.asked > self.steps
 
     def wait(self) -> None:
-        """Nothing is written in the background here."""
+        """Nothing is written in the background."""
 
 
 def fit(
@@ -66,6 +66,6 @@ def fit(
 
 
 def pair(scans: tuple[Examples, Examples]) -> tuple[Examples, Examples]:
-    """The same, as ones and the rest."""
+    """The same images, labelled as ones and the rest."""
     train, check = (Examples(part.inputs, (part.targets != 1).astype(np.int32)) for part in scans)
     return train, check

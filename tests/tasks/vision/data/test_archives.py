@@ -1,4 +1,4 @@
-"""Archives that are unsafe or damaged are refused, whatever they claim."""
+"""Unsafe and damaged archives are refused."""
 
 from __future__ import annotations
 
@@ -274,14 +274,14 @@ def _info(name: str, **fields: Any) -> zipfile.ZipInfo:
 
 
 @pytest.mark.parametrize("fault", ARCHIVE_FAULTS)
-def test_an_unsafe_or_damaged_archive_is_refused(fault: str, tmp_path: Path) -> None:
+def test_archive_unsafe_or_damaged_is_refused(fault: str, tmp_path: Path) -> None:
     name, make, expected = ARCHIVE_FAULTS[fault]
     path = make(tmp_path / name)
     refused(lambda: read(path), str(path), *expected)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
-def test_a_zip_with_backslashes_alone_has_folders(tmp_path: Path) -> None:
+def test_zip_with_only_backslashes_has_folders(tmp_path: Path) -> None:
     """As old programs on Windows wrote it; with a "/" in any name they are part of the names."""
     files = {"train/": b"", **small_set()}
     plain = read(write_zip(tmp_path / "a.zip", files))
@@ -290,7 +290,7 @@ def test_a_zip_with_backslashes_alone_has_folders(tmp_path: Path) -> None:
     refused(lambda: read(mixed), "no folder train")
 
 
-def test_a_member_that_yields_more_than_it_claims_is_not_inflated(tmp_path: Path) -> None:
+def test_zip_member_larger_than_claimed_is_not_inflated(tmp_path: Path) -> None:
     files = small_set() | {"train/car/000.png": bytes(60_000_000)}
     path = write_zip(tmp_path / "a.zip", files)
     data = bytearray(path.read_bytes())
@@ -301,7 +301,7 @@ def test_a_member_that_yields_more_than_it_claims_is_not_inflated(tmp_path: Path
         assert peak() < 5e6
 
 
-def test_an_archive_of_too_many_members_is_refused(
+def test_archive_of_too_many_members_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archives, "MAX_MEMBERS", 10)
@@ -310,7 +310,7 @@ def test_an_archive_of_too_many_members_is_refused(
         refused(lambda path=path: read(path), str(path), "more than 10 members")  # type: ignore[misc]
 
 
-def test_a_folder_with_names_that_are_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_folder_with_names_not_in_utf8_is_refused(tmp_path: Path) -> None:
     path = write_folder(tmp_path / "set", small_set())
     Path(os.fsdecode(os.fsencode(path) + b"/train/car/x\xe9.png")).write_bytes(png(1))
     refused(lambda: read(path), f"{path}/train/car holds the name 'x\\xe9.png'", "UTF-8")

@@ -1,4 +1,4 @@
-"""Order, flips and shifts depend on (seed, epoch) alone, and do to pixels what they say."""
+"""Order, flips and shifts depend on (seed, epoch) alone; batches apply them to the pixels."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from tasks.vision.data import augment
 from tasks.vision.training.gpu_batches import GpuFeatures, GpuImages
 
 
-def test_an_epoch_has_its_own_order_whatever_came_before() -> None:
+def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert (augment.order(3, 5, 100) == augment.order(3, 5, 100)).all()
     assert sorted(augment.order(3, 5, 100)) == list(range(100))
     assert (augment.order(3, 5, 100) != augment.order(3, 6, 100)).any()
     assert (augment.order(3, 5, 100) != augment.order(4, 5, 100)).any()
 
 
-def test_flips_alternate_so_that_two_epochs_show_both_sides() -> None:
+def test_mirrored_alternates_between_epochs() -> None:
     first, second = (augment.mirrored(0, epoch, 1000) for epoch in (1, 2))
     assert (first ^ second).all()
     assert 400 < first.sum() < 600
 
 
-def test_a_batch_is_mirrored_and_moved_as_told() -> None:
+def test_batch_mirrors_and_moves_images() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
     flips = np.array([False, True, False])
     centre = np.full((3, 2), 2)
@@ -37,7 +37,7 @@ def test_a_batch_is_mirrored_and_moved_as_told() -> None:
     assert (moved[1][2:] == images[0][:6]).all()
 
 
-def test_the_images_themselves_are_left_alone() -> None:
+def test_batch_leaves_its_input_unchanged() -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
     before = images.copy()
     augment.batch(images, np.arange(4), np.ones(4, bool), augment.shifts(0, 1, 4, 2), 2)
@@ -46,7 +46,7 @@ def test_the_images_themselves_are_left_alone() -> None:
 
 @pytest.mark.parametrize("reach", [0, 2, 3])
 @pytest.mark.parametrize("flip", [False, True])
-def test_what_a_gpu_cuts_is_the_same_bytes(reach: int, flip: bool) -> None:
+def test_gpu_images_are_the_bytes_of_batch(reach: int, flip: bool) -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, 9, 9, 3), dtype=np.uint8)
     chosen = augment.order(0, 1, 40)[:30]
     flips = augment.mirrored(0, 1, 40) if flip else None
@@ -55,7 +55,7 @@ def test_what_a_gpu_cuts_is_the_same_bytes(reach: int, flip: bool) -> None:
     assert (cut == augment.batch(images, chosen, flips, moves, reach)).all()
 
 
-def test_features_on_a_gpu_are_picked_and_widened() -> None:
+def test_gpu_features_are_selected_and_widened() -> None:
     features = np.random.default_rng(0).normal(size=(40, 7)).astype(np.float16)
     chosen = augment.order(0, 1, 40)[:30]
     picked = GpuFeatures(features)(chosen, None, None, 0).numpy()

@@ -1,4 +1,4 @@
-"""CIFAR-10: downloaded once, checked, read in its order, and never unpickled into code."""
+"""CIFAR-10: downloaded once, checked, read in order; its pickles run no code."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_cifar10_with_another_hash_is_refused(
 
 
 @pytest.mark.parametrize("fault", ["busy", "broken", "nobody there"])
-def test_a_failed_download_may_be_tried_again(
+def test_cifar10_download_can_be_retried_after_a_failure(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(cifar_archive(), monkeypatch) as site:
@@ -104,7 +104,7 @@ def no_test(files: dict[str, bytes]) -> None:
         (no_test, "no test_batch"),
     ],
 )
-def test_a_pickle_that_is_no_batch_is_refused_and_calls_nothing(
+def test_cifar10_pickle_that_is_no_batch_is_refused_and_calls_nothing(
     change: Callable[[dict[str, bytes]], None],
     expected: str,
     tmp_path: Path,
@@ -116,7 +116,7 @@ def test_a_pickle_that_is_no_batch_is_refused_and_calls_nothing(
     assert not (tmp_path / "harmed").exists()
 
 
-def test_a_cache_that_can_not_be_written_is_refused(
+def test_cifar10_cache_that_can_not_be_written_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""Decoding one picture: every mode becomes upright RGB, and what is no image is named."""
+"""Decoding one image: every mode becomes upright RGB; unreadable files are named."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ MODES: dict[str, tuple[bytes, tuple[int, int, int], int]] = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_becomes_rgb(mode: str) -> None:
+def test_decode_converts_every_mode_to_rgb(mode: str) -> None:
     data, expected, tolerance = MODES[mode]
     image = decode.decode(data, 8)
     assert image.shape == (8, 8, 3)
@@ -75,7 +75,7 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+def test_decode_applies_exif_orientation(kind: str, orientation: int) -> None:
     corners = np.zeros((2, 2, 3), np.uint8)
     corners[0, 0], corners[0, 1], corners[1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     upright = Image.fromarray(corners.repeat(16, 0).repeat(16, 1))
@@ -89,7 +89,7 @@ def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     assert error < 5, f"mean error {error}"
 
 
-def test_the_centre_square_is_kept() -> None:
+def test_decode_crops_to_the_centre_square() -> None:
     wide = np.zeros((30, 90, 3), np.uint8)
     wide[:, 30:60] = 200
     for pixels in (wide, wide.transpose(1, 0, 2)):
@@ -97,7 +97,7 @@ def test_the_centre_square_is_kept() -> None:
         assert image[2:8, 2:8].min() > 190
 
 
-def test_a_photograph_is_scaled_as_well_as_from_all_its_pixels() -> None:
+def test_decode_scales_large_jpeg_as_well_as_from_all_pixels() -> None:
     pattern = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     photo = Image.fromarray(pattern).resize((512, 512), Image.Resampling.BICUBIC)
     data = encoded(photo, "JPEG", quality=95)
@@ -107,7 +107,7 @@ def test_a_photograph_is_scaled_as_well_as_from_all_its_pixels() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_plain_png_has_the_pixels_that_pillow_reads(mode: str) -> None:
+def test_decode_reads_plain_png_as_pillow_does(mode: str) -> None:
     rng = np.random.default_rng(0)
     smooth = rng.integers(0, 9, (40, 40, 3)).cumsum(0).cumsum(1).astype(np.uint8)
     data = encoded(Image.fromarray(smooth).convert(mode), "PNG")
@@ -144,7 +144,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_what_is_no_image_is_named_and_left_out(case: str, tmp_path: Path) -> None:
+def test_unreadable_image_is_named_and_left_out(case: str, tmp_path: Path) -> None:
     data, reason = UNREADABLE[case]
     files = small_set()
     clean = read(write_folder(tmp_path / "clean", files))

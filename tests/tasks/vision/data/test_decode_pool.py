@@ -1,4 +1,4 @@
-"""Many pictures at once: processes change nothing in the result, and none stays."""
+"""Decoding many images: processes don't change the result, and all of them end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def cmdline(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_the_number_of_workers_does_not_change_the_result(large_zip: Path) -> None:
+def test_number_of_workers_does_not_change_the_result(large_zip: Path) -> None:
     alone = read(large_zip, workers=1, max_unreadable=0.1)
     assert len(alone.unreadable) == 7
     for count in (3, None):
@@ -65,7 +65,7 @@ def test_the_number_of_workers_does_not_change_the_result(large_zip: Path) -> No
     assert not decoders()
 
 
-def test_threads_give_the_same_as_processes(
+def test_threads_give_the_same_result_as_processes(
     large_zip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_processes = read(large_zip, workers=2, max_unreadable=0.1)
@@ -80,10 +80,10 @@ GifImageFile.load = lambda self: os.kill(os.getpid(), signal.SIGSEGV)
 """
 
 
-def test_a_file_that_crashes_its_worker_is_named_and_costs_nothing_else(
+def test_file_that_crashes_its_worker_is_the_only_one_left_out(
     large_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a fault in one of Pillow's native decoders would; here it is in every worker's Pillow."""
+    """Stands for a fault in a native decoder: each worker's Pillow is patched at its start."""
     alone = read(large_zip, workers=1, max_unreadable=0.1)
     gif = encoded(Image.new("P", (8, 8)), "GIF")
     with zipfile.ZipFile(large_zip, "a") as archive:
@@ -98,10 +98,10 @@ def test_a_file_that_crashes_its_worker_is_named_and_costs_nothing_else(
     assert not decoders()
 
 
-def test_a_killed_worker_is_told_and_none_stays(large_zip: Path) -> None:
+def test_killed_worker_is_reported_and_all_workers_end(large_zip: Path) -> None:
     def files() -> Iterator[tuple[int, bytes]]:
         image = png(1)
-        for index in itertools.count():  # no end, so that the killed one is asked again
+        for index in itertools.count():  # endless, so that the killed worker gets another chunk
             if index == 300:
                 decoders()[0].kill()
             yield index % 600, image
@@ -112,7 +112,7 @@ def test_a_killed_worker_is_told_and_none_stays(large_zip: Path) -> None:
     assert not decoders()
 
 
-def test_a_fault_in_the_middle_of_a_large_job_is_refused_and_no_worker_stays(
+def test_fault_in_a_large_job_is_refused_and_all_workers_end(
     large_zip: Path,
 ) -> None:
     data = bytearray(large_zip.read_bytes())
@@ -132,7 +132,7 @@ print(hashlib.sha256(found.splits["train"].images.tobytes()).hexdigest())
 
 
 @pytest.mark.parametrize("start", ["standard input", "file elsewhere"])
-def test_processes_need_no_main_guard(start: str, large_zip: Path, tmp_path: Path) -> None:
+def test_workers_need_no_main_guard(start: str, large_zip: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
@@ -158,7 +158,7 @@ decode_pool.PROCESSES_FROM = 100
 image = open(sys.argv[1], "rb").read()
 def endless():
     for index in itertools.count():
-        if index == 20_000:  # both workers have long been at it
+        if index == 20_000:  # both workers are busy
             print("ready", flush=True)
         yield index % 600, image
 decode_pool.decode_all(endless(), np.empty((600, 8, 8, 3), np.uint8), workers=2)
@@ -166,7 +166,7 @@ decode_pool.decode_all(endless(), np.empty((600, 8, 8, 3), np.uint8), workers=2)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_no_worker_outlives_its_caller(stop: signal.Signals, tmp_path: Path) -> None:
+def test_workers_end_with_their_caller(stop: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(png(1))
     caller = subprocess.Popen(
         [sys.executable, "-c", ENDLESS, str(tmp_path / "1.png")],

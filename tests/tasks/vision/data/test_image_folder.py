@@ -1,4 +1,4 @@
-"""The layout train/<class>/ and test/<class>/: where it may lie and what is refused."""
+"""The layout train/<class>/ and test/<class>/: where it is found and what is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from support.images import png, read, refused, same, small_set, write_any, write_folder
 
 
-def test_a_folder_one_too_high_is_accepted(tmp_path: Path) -> None:
+def test_parent_of_a_data_set_is_accepted(tmp_path: Path) -> None:
     plain = read(write_folder(tmp_path / "high" / "set", small_set()))
     (tmp_path / "high" / "other").mkdir()
     assert same(read(tmp_path / "high"), plain)
@@ -69,7 +69,7 @@ LAYOUT_FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], l
 
 @pytest.mark.parametrize("name", ["set", "set.zip"])
 @pytest.mark.parametrize("fault", LAYOUT_FAULTS)
-def test_a_wrong_layout_is_refused(fault: str, name: str, tmp_path: Path) -> None:
+def test_wrong_layout_is_refused(fault: str, name: str, tmp_path: Path) -> None:
     change, expected = LAYOUT_FAULTS[fault]
     path = write_any(tmp_path / name, change(small_set()))
     refused(lambda: read(path), str(path), *expected)

@@ -1,4 +1,4 @@
-"""Sources of images: how they are named, what is read in which order, and fingerprints."""
+"""Sources of images: names, reading order, and fingerprints."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tasks.vision.data.sources import Source, find_source, fingerprint, read_sou
 # Naming a source
 
 
-def test_names_and_paths_are_found(tmp_path: Path) -> None:
+def test_find_source_resolves_names_and_paths(tmp_path: Path) -> None:
     assert find_source("digits") == Source("digits", "digits", None)
     assert find_source("cifar10") == Source("cifar10", "cifar10", None)
     assert find_source(str(tmp_path)) == Source(tmp_path.name, "folder", tmp_path)
@@ -59,7 +59,7 @@ def test_names_and_paths_are_found(tmp_path: Path) -> None:
         ("x" * 5000, "can't be a path"),
     ],
 )
-def test_what_is_no_source_is_refused(given: str, expected: str, tmp_path: Path) -> None:
+def test_find_source_refuses_what_is_no_source(given: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "notes.txt").touch()
     os.mkfifo(tmp_path / "pipe.zip")
@@ -70,7 +70,7 @@ def test_what_is_no_source_is_refused(given: str, expected: str, tmp_path: Path)
 # Folders and archives
 
 
-def test_a_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
+def test_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
     files = small_set()
     found = read(write_folder(tmp_path / "set", files))
     assert found.classes == ["car", "zebra crossing"]
@@ -93,7 +93,7 @@ def test_a_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["set.zip", "set.tar", "set.tar.gz"])
 @pytest.mark.parametrize("top", ["", "./", "top/", "top folder/"])
-def test_an_archive_reads_like_its_folder(name: str, top: str, tmp_path: Path) -> None:
+def test_archive_reads_like_its_folder(name: str, top: str, tmp_path: Path) -> None:
     files = small_set()
     folder = read(write_folder(tmp_path / "plain", files))
     noise = {
@@ -110,7 +110,7 @@ def test_an_archive_reads_like_its_folder(name: str, top: str, tmp_path: Path) -
     assert same(read(write_any(tmp_path / "noisy", mixed)), folder)
 
 
-def test_only_the_splits_asked_for_are_looked_at(tmp_path: Path) -> None:
+def test_read_source_reads_only_the_given_splits(tmp_path: Path) -> None:
     files = small_set()
     both = read(write_folder(tmp_path / "both", files))
     only = {name: data for name, data in files.items() if name.startswith("test")}
@@ -128,7 +128,7 @@ def test_only_the_splits_asked_for_are_looked_at(tmp_path: Path) -> None:
 # Files that can't be read
 
 
-def test_an_archive_that_has_gone_is_refused(tmp_path: Path) -> None:
+def test_archive_that_was_removed_is_refused(tmp_path: Path) -> None:
     source = find_source(str(write_zip(tmp_path / "a.zip", small_set())))
     (tmp_path / "a.zip").unlink()
     refused(lambda: read_source(source, 8), "a.zip")
@@ -150,7 +150,7 @@ def test_files_that_can_not_be_opened_are_named(tmp_path: Path) -> None:
     assert len(found.splits["train"].names) == 13
 
 
-def test_a_link_to_itself_is_to_be_removed(tmp_path: Path) -> None:
+def test_link_loop_is_refused(tmp_path: Path) -> None:
     path = write_folder(tmp_path / "set", small_set())
     (path / "train/gone").symlink_to(tmp_path / "nowhere")
     for target in ("loop", ".", "../.."):
@@ -160,7 +160,7 @@ def test_a_link_to_itself_is_to_be_removed(tmp_path: Path) -> None:
         (path / "train/loop").unlink()
 
 
-def test_the_share_of_unreadable_images_is_per_split(tmp_path: Path) -> None:
+def test_max_unreadable_applies_per_split(tmp_path: Path) -> None:
     files = {f"train/car/{index:03}.png": png(index) for index in range(100)}
     files |= {f"test/car/{index}.png": png(index) for index in range(4)}
     one = read(write_folder(tmp_path / "one", files | {"train/car/007.png": b""}))
@@ -174,14 +174,14 @@ def test_the_share_of_unreadable_images_is_per_split(tmp_path: Path) -> None:
     assert "car/003.png" not in message
 
 
-def test_a_class_of_unreadable_images_is_refused(tmp_path: Path) -> None:
+def test_class_of_unreadable_images_is_refused(tmp_path: Path) -> None:
     files = small_set() | {"train/dog/1.png": b"", "test/dog/1.png": png(1)}
     path = write_folder(tmp_path / "set", files)
     refused(lambda: read(path, max_unreadable=0.5), "train/dog/1.png", "one in each class")
 
 
 @pytest.mark.parametrize("name", ["set", "set.zip", "set.tar.gz"])
-def test_photos_of_formats_that_nothing_reads_are_named(name: str, tmp_path: Path) -> None:
+def test_photos_of_unsupported_formats_are_named(name: str, tmp_path: Path) -> None:
     """By their names: of a raw photo, which begins as a TIFF, a thumbnail would be read."""
     thumbnail = encoded(Image.new("RGB", (16, 12)), "TIFF")
     photos = {"train/car/a.HEIC": b"photo", "train/car/b.nef": thumbnail}
@@ -195,7 +195,7 @@ def test_photos_of_formats_that_nothing_reads_are_named(name: str, tmp_path: Pat
     refused(lambda: read(path), "2 of 15 images in train", "a.HEIC: HEIC", "convert it to JPEG")
 
 
-def test_a_raw_photo_beside_the_same_as_png_is_passed_over(tmp_path: Path) -> None:
+def test_raw_photo_beside_its_png_is_ignored(tmp_path: Path) -> None:
     """As cameras write them, two files a picture."""
     raw = {f"{name.rpartition('.')[0]}.NEF": b"raw" for name in small_set()}
     found = read(write_folder(tmp_path / "set", small_set() | raw))
@@ -260,7 +260,7 @@ def fingerprint_of(path: Path) -> str:
     return fingerprint(find_source(str(path)))
 
 
-def test_a_fingerprint_is_of_the_content_alone(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_content_alone(tmp_path: Path) -> None:
     files = small_set()
     first = fingerprint_of(write_folder(tmp_path / "a", files))
     assert len(first) == 64
@@ -286,7 +286,7 @@ def test_a_fingerprint_is_of_the_content_alone(tmp_path: Path) -> None:
     assert len(prints | {first}) == len(others) + 1
 
 
-def test_a_fingerprint_of_an_archive_is_its_own_hash(tmp_path: Path) -> None:
+def test_fingerprint_of_an_archive_is_its_hash(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", small_set())
     assert fingerprint_of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -312,7 +312,7 @@ def test_importing_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_memory_stays_near_the_size_of_the_result(tmp_path: Path) -> None:
+def test_read_source_needs_little_more_memory_than_its_result(tmp_path: Path) -> None:
     """A tar of 96 MB of pictures, read into 0.3 MB: only a few MiB of it are held at a time."""
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
     picture = encoded(Image.fromarray(noise), "BMP")

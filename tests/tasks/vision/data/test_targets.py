@@ -1,4 +1,4 @@
-"""Label schemes of any shape: every image counts as what its class says, and limits cut the last."""
+"""Label schemes of any shape: images map to targets by class, and limits drop the last ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ images = st.lists(st.integers(0, 7), min_size=1, max_size=60).map(np.array)
 
 @settings(deadline=None)
 @given(schemes(), images)
-def test_images_count_as_what_their_class_says(scheme: LabelScheme, labels: np.ndarray) -> None:
+def test_select_maps_images_by_class_up_to_the_limits(
+    scheme: LabelScheme, labels: np.ndarray
+) -> None:
     targets = apply_scheme(scheme, NAMES)
     assert targets.labels == scheme.labels
     assert targets.outputs == (1 if len(scheme.labels) == 2 else len(scheme.labels))
@@ -61,7 +63,7 @@ def test_images_count_as_what_their_class_says(scheme: LabelScheme, labels: np.n
 
 @settings(deadline=None)
 @given(schemes(), images)
-def test_the_prior_shift_takes_the_limits_back(scheme: LabelScheme, labels: np.ndarray) -> None:
+def test_prior_shift_reverts_the_limits(scheme: LabelScheme, labels: np.ndarray) -> None:
     """Frequencies within the limits, divided by the shift's exponential, are those of the data."""
     targets = apply_scheme(scheme, NAMES)
     shift = targets.prior_shift(NAMES, labels).astype(np.float64)
@@ -85,7 +87,7 @@ def test_the_prior_shift_takes_the_limits_back(scheme: LabelScheme, labels: np.n
     st.none() | st.text(max_size=3),
     st.dictionaries(st.text(max_size=3), st.integers(-1, 3) | st.floats(), max_size=2),
 )
-def test_any_scheme_is_refused_in_words_or_applies(
+def test_scheme_is_refused_with_a_message_or_applies(
     targets: dict[str, list[str]], rest: str | None, limits: dict[str, Any]
 ) -> None:
     try:

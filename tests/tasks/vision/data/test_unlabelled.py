@@ -18,7 +18,7 @@ from tasks.vision.data.unlabelled import UnlabelledImages
 from tasks.vision.text import printable
 
 
-def test_a_thousand_arguments_are_one_batch(tmp_path: Path) -> None:
+def test_many_arguments_are_one_batch(tmp_path: Path) -> None:
     files = {f"{row:03d}.png": png(row) for row in range(300)}
     folder = write_folder(tmp_path / "folder", files)
     given = [str(folder / name) for name in files]
@@ -28,11 +28,11 @@ def test_a_thousand_arguments_are_one_batch(tmp_path: Path) -> None:
     assert (a.images == b.images).all()
 
 
-def test_batches_keep_their_order_across_places(
+def test_batches_follow_the_order_of_arguments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unlabelled, "BATCH", 7)
-    monkeypatch.setattr(decode_pool, "PROCESSES_FROM", 10)  # one team of workers for all batches
+    monkeypatch.setattr(decode_pool, "PROCESSES_FROM", 10)  # one pool of workers for all batches
     files = {f"{row:02d}.png": b"broken" if row == 5 else png(row) for row in range(10)}
     archive = write_zip(tmp_path / "a.zip", dict(reversed(files.items())))
     folder = write_folder(tmp_path / "b", files)
@@ -53,7 +53,7 @@ def test_batches_keep_their_order_across_places(
     assert (images[-1] == images[0]).all()
 
 
-def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path: Path) -> None:
+def test_names_not_in_utf8_are_left_out_and_named(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "folder", {"a.png": png(1), "deep/c.png": png(2)})
     (folder / "b\udcff.png").write_bytes(png(3))
     (folder / "\udcfe").mkdir()
@@ -68,7 +68,7 @@ def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", [".", "..", "../..", "link", "../other"])
-def test_a_link_that_leads_back_is_left_out_and_named_once(target: str, tmp_path: Path) -> None:
+def test_link_loop_is_left_out_and_named_once(target: str, tmp_path: Path) -> None:
     """To a folder that it lies in, to itself, or to one with a link to its own; a broken one beside it."""
     folder = write_folder(tmp_path / "top", {"in/a.png": png(1), "z.png": png(2)})
     (folder / "in/link").symlink_to(target)
@@ -89,7 +89,7 @@ def test_a_link_that_leads_back_is_left_out_and_named_once(target: str, tmp_path
         assert left == [str(folder / "in/link")]
 
 
-def test_photos_of_formats_that_nothing_reads_are_left_out_and_named(tmp_path: Path) -> None:
+def test_photos_of_unsupported_formats_are_left_out_and_named(tmp_path: Path) -> None:
     files = {"a.heic": b"photo", "b.png": png(1), "c.txt": b"passed over"}
     folder = write_folder(tmp_path / "folder", files)
     archive = write_zip(tmp_path / "a.zip", {"only.avif": b"photo"})
@@ -102,7 +102,7 @@ def test_photos_of_formats_that_nothing_reads_are_left_out_and_named(tmp_path: P
     }
 
 
-def test_large_pictures_come_in_small_batches() -> None:
+def test_batch_size_shrinks_for_large_images() -> None:
     assert unlabelled.batch_size(32) == 2000
     assert 1 <= unlabelled.batch_size(1024) <= 22
     assert unlabelled.batch_size(100_000) == 1
@@ -114,7 +114,7 @@ def counted(made: list[int], most: int) -> Generator[int, None, None]:
         yield number
 
 
-def test_what_comes_next_is_made_meanwhile_and_no_more_than_asked() -> None:
+def test_prefetch_makes_no_more_than_depth_in_advance() -> None:
     made: list[int] = []
     with prefetch(counted(made, 100), 3) as numbers:
         assert next(numbers) == 0
@@ -126,7 +126,7 @@ def test_what_comes_next_is_made_meanwhile_and_no_more_than_asked() -> None:
         assert list(numbers) == list(range(1, 100))
 
 
-def test_a_fault_comes_in_its_turn_and_no_thread_stays() -> None:
+def test_prefetch_raises_in_turn_and_ends_its_thread() -> None:
     def faulty() -> Generator[int, None, None]:
         yield 1
         raise ValueError("the second")
@@ -151,7 +151,7 @@ def test_a_fault_comes_in_its_turn_and_no_thread_stays() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 5, 40, 1000, 12_345])
-def test_a_sample_is_spread_over_all_pictures(count: int) -> None:
+def test_sample_is_spread_over_all_images(count: int) -> None:
     sample = Sample(most=20)
     numbers = np.arange(count)
     for part in np.array_split(numbers, 7):
