@@ -36,20 +36,20 @@ def read_scans() -> tuple[Examples, Examples]:
 
 
 @dataclass
-class Notebook:
+class MemoryCheckpointer:
     """A checkpointer in memory that asks to stop after `steps` steps."""
 
     steps: int = 10**9
-    pages: list[Snapshot] = field(default_factory=list)
+    saved: list[Snapshot] = field(default_factory=list)
     asked: int = 0
 
     def load(self) -> Snapshot | None:
-        return self.pages[-1] if self.pages else None
+        return self.saved[-1] if self.saved else None
 
     def save(self, snapshot: Snapshot) -> None:
         # Through bytes, as in a store, which hold less than objects do.
         values, arrays = unpack_arrays(pack_arrays(snapshot.arrays, snapshot.values))
-        self.pages.append(Snapshot(arrays, values))
+        self.saved.append(Snapshot(arrays, values))
 
     def stop(self) -> bool:
         self.asked += 1

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from support.command import ROOT
-from support.scans import CPU, DIGITS, PAIR, TINY, Notebook, fit, read_scans, stage
+from support.scans import CPU, DIGITS, PAIR, TINY, MemoryCheckpointer, fit, read_scans, stage
 
 from tasks.vision.data.targets import Examples
 from tasks.vision.device import Device
@@ -56,7 +56,7 @@ def test_a_stopped_training_ends_with_the_bits_of_an_undisturbed_one(
 ) -> None:
     settings = stage(restore="best")
     _, undisturbed = fit(settings, scans)
-    notebook = Notebook(steps)
+    notebook = MemoryCheckpointer(steps)
     with pytest.raises(TrainingInterrupted):
         fit(settings, scans, checkpointer=notebook)
     notebook.steps = 10**9
@@ -72,20 +72,20 @@ def test_a_stop_inside_a_batch_or_in_validation_leaves_the_same_bits_too(
     """An epoch asks within each of its ten batches, after each, and once in validation."""
     monkeypatch.setattr(layers, "MICRO_BATCH", 20)
     settings = stage(epochs=2, batch_size=40)
-    counting = Notebook()
+    counting = MemoryCheckpointer()
     _, undisturbed = fit(settings, scans, checkpointer=counting)
     epoch = 10 * (1 + 1) + 1
     assert counting.asked == 2 * epoch + 5, "and five times while the statistics are re-estimated"
     for ask in (0, epoch - 1, epoch + 4, 2 * epoch - 1, 2 * epoch + 2):
-        notebook = Notebook(ask)
+        notebook = MemoryCheckpointer(ask)
         with pytest.raises(TrainingInterrupted):
             fit(settings, scans, checkpointer=notebook)
         notebook.steps = 10**9
         card, resumed = fit(settings, scans, checkpointer=notebook)
-        assert card.resumed == bool(notebook.pages)
+        assert card.resumed == bool(notebook.saved)
         assert digest(resumed) == digest(undisturbed), ask
         assert [row["validation_loss"] for row in card.history] == [
-            row["validation_loss"] for row in counting.pages[-1].values["history"]
+            row["validation_loss"] for row in counting.saved[-1].values["history"]
         ], ask
 
 
@@ -267,7 +267,7 @@ def test_early_epochs_see_smaller_images_and_resume_there_too(
     monkeypatch.setattr(step.TrainStep, "train_batch", note)
     card, undisturbed = fit(settings, scans)
     assert sizes == [24] * (2 * len(sizes) // 3) + [32] * (len(sizes) // 3)
-    notebook = Notebook(steps=3)
+    notebook = MemoryCheckpointer(steps=3)
     with pytest.raises(TrainingInterrupted):
         fit(settings, scans, checkpointer=notebook)
     notebook.steps = 10**9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.scans import CPU, PAIR, TINY, Notebook, fit, pair, read_scans, stage
+from support.scans import CPU, PAIR, TINY, MemoryCheckpointer, fit, pair, read_scans, stage
 
 from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import build_model, initialise
@@ -30,7 +30,7 @@ def test_head_then_all_resumes_in_either_phase(
     settings = stage(start="baseline", train="head then all")
     card, undisturbed = fit(settings, scans, parent=parent)
     assert [row["epoch"] for row in card.history] == [1, 2, 3, 4, 5]
-    notebook = Notebook(steps)
+    notebook = MemoryCheckpointer(steps)
     with pytest.raises(TrainingInterrupted):
         fit(settings, scans, parent=parent, checkpointer=notebook)
     notebook.steps = 10**9
@@ -127,7 +127,7 @@ def test_frozen_blocks_stay_as_in_the_parent(
 ) -> None:
     parent = Parent(*fit(stage(), scans))
     settings = stage(start="baseline", train=train, frozen_blocks=1, perturb=perturb)
-    notebook = Notebook(steps=12 if train == "all" else 40)
+    notebook = MemoryCheckpointer(steps=12 if train == "all" else 40)
     with pytest.raises(TrainingInterrupted):
         fit(settings, scans, parent=parent, checkpointer=notebook)
     notebook.steps = 10**9
@@ -163,7 +163,9 @@ def test_transferred_kernels_can_be_mixed_with_random_ones(
 def test_a_perturbed_start_resumes_with_the_same_bits(scans: tuple[Examples, Examples]) -> None:
     parent = Parent(*fit(stage(), scans))
     settings = stage(start="baseline", train="head then all", perturb=0.5)
-    notebook = Notebook(steps=3)  # in the head, whose checkpoint doesn't hold the backbone
+    notebook = MemoryCheckpointer(
+        steps=3
+    )  # in the head, whose checkpoint doesn't hold the backbone
     with pytest.raises(TrainingInterrupted):
         fit(settings, scans, parent=parent, checkpointer=notebook)
     notebook.steps = 10**9
