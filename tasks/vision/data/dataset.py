@@ -80,6 +80,7 @@ def open_dataset(path: Path) -> Dataset:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(length, 1 << 24)))
         description = Description.model_validate_json(header.pop("__metadata__")["relevo"])
+        # By hand: safetensors' own reader copies arrays into memory.
         arrays: dict[str, np.ndarray] = {
             name: np.memmap(
                 path,
