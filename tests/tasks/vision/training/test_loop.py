@@ -195,9 +195,9 @@ def test_gpu_kernels_train_like_those_of_a_processor(
     for compiled in (False, True):
         for module in (layers, step):
             monkeypatch.setattr(module, "gpu_compiles", lambda compiled=compiled: compiled)
-        notebook = Notebook()
+        notebook = MemoryCheckpointer()
 
-        def stop(_: Progress, notebook: Notebook = notebook) -> None:
+        def stop(_: Progress, notebook: MemoryCheckpointer = notebook) -> None:
             notebook.steps = 0
 
         with pytest.raises(TrainingInterrupted):
