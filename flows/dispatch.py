@@ -25,8 +25,8 @@ from flows.parameters import StageInputs
 from flows.train_stage import RunContext, control_name
 from tasks.progress import Event, emit
 from tasks.runs.stage_result import StageResult, load_result
-from tasks.store.base import Unavailable
-from tasks.store.outages import retry_for
+from tasks.store.base import Store, Unavailable
+from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Stage
 
@@ -70,6 +70,7 @@ def send_stages(
         Those under way are then cancelled, as they are when this run itself is.
     """
     waiting = _nodes(context, stages)
+    stored = open_store(context.store.uri)  # without retries: polled, each stage in turn
     under_way: dict[Node, _Sent] = {}
     done: dict[str, StageResult] = {}
     with get_client(sync_client=True) as client:
@@ -87,8 +88,7 @@ def send_stages(
                         under_way[node] = _Sent(node.title, run)
                 time.sleep(POLL)
                 for node, sent in list(under_way.items()):
-                    with retry_for(0):  # asked again in a moment, with the others' turn between
-                        trained = well.ask(partial(sent.look, client, context.store))
+                    trained = well.ask(partial(sent.look, client, stored))
                     if trained:
                         done[node.title] = trained
                         del under_way[node]
@@ -201,7 +201,7 @@ class _Sent:
         self._last = ""
         self._crashed_at: float | None = None
 
-    def look(self, client: SyncPrefectClient, store: str) -> StageResult | None:
+    def look(self, client: SyncPrefectClient, store: Store) -> StageResult | None:
         """What the run came to, or None while it is under way.
 
         Raises:
@@ -218,7 +218,7 @@ class _Sent:
             if trained := load_result(store, str(self._run.id)):
                 return trained
             raise StageFailed(
-                f"stage {self._title}: its worker left no outcome in {store}; "
+                f"stage {self._title}: its worker left no outcome in {store.uri}; "
                 "give both the same --store, one that they share"
             )
         if state.is_crashed() and self._may_go_on():

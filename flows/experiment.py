@@ -35,10 +35,10 @@ from tasks.runs.lookup import check_free, find_attempt
 from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of
 from tasks.runs.summary import RunSummary
-from tasks.store.base import Ref
+from tasks.store.base import Ref, Store
 from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
-from tasks.store.outages import retry_for
+from tasks.store.outages import OUTAGE
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.recipe.to_toml import as_toml
@@ -97,7 +97,7 @@ def experiment(
         refresh=refresh,
         lang=lang,
     )
-    plan, home = request.recipe, open_store(request.store)
+    plan, home = request.recipe, open_store(request.store, retry_for=OUTAGE)
     # One that crashed when all was published is finished when it is resumed.
     if flow_run.run_count > 1 and (summary := find_attempt(request.store, flow_run.id)):
         return summary
@@ -108,31 +108,30 @@ def experiment(
     if run:
         check_free(request.store, run)
 
-    with retry_for():
-        mark_store(home)
-        images, about = prepared(request)
-        context = RunContext(plan, images, about.classes, request.store, refresh)
-        chosen = plan.ordered(stages or [])
-        if dispatch == "inline":
-            results = run_here(context, chosen)
-        else:
-            results = send_stages(context, chosen, request.for_workers())
-        report = write_report(request, images, results)
-        finished = FinishedRun(
-            name=run or run_name(plan.name, started),
-            recipe=plan,
-            source=request.source,
-            dataset=images,
-            data=about,
-            results=results,
-            report=report,
-            started=started,
-            flow_run=flow_run.id,
-        )
-        summary = publish(finished, home)
-        show_run(summary, report, home)
-        track(summary, finished, home)
-        return summary
+    mark_store(home)
+    images, about = prepared(request, home)
+    context = RunContext(plan, images, about.classes, home, refresh)
+    chosen = plan.ordered(stages or [])
+    if dispatch == "inline":
+        results = run_here(context, chosen)
+    else:
+        results = send_stages(context, chosen, request.for_workers())
+    report = write_report(request, images, results, home)
+    finished = FinishedRun(
+        name=run or run_name(plan.name, started),
+        recipe=plan,
+        source=request.source,
+        dataset=images,
+        data=about,
+        results=results,
+        report=report,
+        started=started,
+        flow_run=flow_run.id,
+    )
+    summary = publish(finished, home)
+    show_run(summary, report, home)
+    track(summary, finished, home)
+    return summary
 
 
 def run_here(context: RunContext, stages: dict[str, Stage]) -> dict[str, StageResult]:
@@ -149,7 +148,9 @@ def run_here(context: RunContext, stages: dict[str, Stage]) -> dict[str, StageRe
     return results
 
 
-def write_report(request: RunRequest, images: Ref, results: dict[str, StageResult]) -> Ref:
+def write_report(
+    request: RunRequest, images: Ref, results: dict[str, StageResult], store: Store
+) -> Ref:
     """The report of the stages' results, drawn unless the cache has it."""
     content = ReportInput(
         lang=request.lang,
@@ -165,6 +166,6 @@ def write_report(request: RunRequest, images: Ref, results: dict[str, StageResul
         stages=results,
     )
     options = CacheOptions(refresh=request.refresh, minutes=60)
-    work, store = reporting(content.ingredients()), request.store
+    work = reporting(content.ingredients())
     drawn, _ = cached(report, work, store, "write report", Published.of, options)(content, store)
     return drawn.ref

@@ -12,21 +12,21 @@ from tasks.cache.keys import preparation
 from tasks.io.load import load_dataset
 from tasks.io.locations import local_data, store_address
 from tasks.prepare import prepare_images
-from tasks.store.base import Ref
+from tasks.store.base import Ref, Store
 from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
-from tasks.store.outages import retry_for
+from tasks.store.outages import OUTAGE
 from tasks.vision.data.dataset import Description
 from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import apply_scheme
 
 
-def prepared(request: RunRequest) -> tuple[Ref, Description]:
+def prepared(request: RunRequest, store: Store) -> tuple[Ref, Description]:
     """The prepared data set that was asked for, and what it holds.
 
     Every label scheme is checked against the classes here, before anything is trained.
     """
-    recipe, store, given = request.recipe, request.store, local_data(request.source)
+    recipe, given = request.recipe, local_data(request.source)
     work = preparation(recipe.data, find_source(given))
     schemes = [recipe.scheme(stage) for stage in recipe.stages.values()]
     call = cached(
@@ -61,8 +61,8 @@ def prepare_data(
         store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
             left out.
     """
-    home = store_address(store)
-    with retry_for():
-        mark_store(open_store(home))
-        ref, about = prepared(RunRequest(recipe, home, own_recipe=own_recipe, data=data))
+    request = RunRequest(recipe, store_address(store), own_recipe=own_recipe, data=data)
+    home = open_store(request.store, retry_for=OUTAGE)
+    mark_store(home)
+    ref, about = prepared(request, home)
     return {"dataset": ref.model_dump(mode="json"), **about.model_dump(mode="json")}

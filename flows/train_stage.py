@@ -31,10 +31,10 @@ from tasks.io.locations import store_address
 from tasks.monitoring.live import shown_live
 from tasks.monitoring.prefect_ui import show_stage
 from tasks.runs.stage_result import StageResult, save_result
-from tasks.store.base import Ref
+from tasks.store.base import Ref, Store
 from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
-from tasks.store.outages import retry_for
+from tasks.store.outages import OUTAGE
 from tasks.train import load_trained, train
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.device import require_gpu
@@ -49,7 +49,7 @@ class RunContext:
     recipe: Recipe
     data: Ref
     classes: list[str]
-    store: str
+    store: Store
     refresh: bool = False
 
 
@@ -66,7 +66,7 @@ def run_stage(
     options = CacheOptions(refresh=context.refresh, minutes=stage.timeout_minutes)
 
     title, work = f"train {name}", training(stage, targets, data, start, context.recipe.seed)
-    clear = Checkpoints(open_store(store), work.key).clear
+    clear = Checkpoints(store, work.key).clear
     load = partial(load_trained, store=store)
     call = cached(train, work, store, title, load, options, on_cached=clear)
     with shown_live(title):
@@ -93,7 +93,7 @@ def run_stage(
         exported=exported,
     )
     if not hit:  # else its table is there already
-        show_stage(name, result, open_store(store), figures=exports)
+        show_stage(name, result, store, figures=exports)
     return result
 
 
@@ -148,23 +148,22 @@ def train_stage(
     )
     if request.recipe.require_gpu:
         require_gpu()
-    order, home = request.recipe.ordered([stage]), request.store
-    with retry_for():
-        mark_store(open_store(home))
-        if given:
-            classes = load_dataset(given.dataset, home).classes
-            context = RunContext(request.recipe, given.dataset, classes, home, refresh)
-            result = _dispatched(context, stage, order[stage], given)
-        else:
-            images, about = prepared(request)
-            context = RunContext(request.recipe, images, about.classes, home, refresh)
-            done: dict[str, StageResult] = {}
-            for name, each in order.items():
-                start = done[each.start].model if each.start else None
-                done[name] = run_stage(context, name, each, start)
-            result = done[stage]
-        if flow_run.id:
-            save_result(home, flow_run.id, result)
+    order, home = request.recipe.ordered([stage]), open_store(request.store, retry_for=OUTAGE)
+    mark_store(home)
+    if given:
+        classes = load_dataset(given.dataset, home).classes
+        context = RunContext(request.recipe, given.dataset, classes, home, refresh)
+        result = _dispatched(context, stage, order[stage], given)
+    else:
+        images, about = prepared(request, home)
+        context = RunContext(request.recipe, images, about.classes, home, refresh)
+        done: dict[str, StageResult] = {}
+        for name, each in order.items():
+            start = done[each.start].model if each.start else None
+            done[name] = run_stage(context, name, each, start)
+        result = done[stage]
+    if flow_run.id:
+        save_result(home, flow_run.id, result)
     return {"state": result.state, "model": result.model.model_dump(mode="json")}
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from tasks.cache.cached_task import Published, cached_task
 from tasks.io.load import load_model
 from tasks.progress import Event, emit
-from tasks.store.base import Ref
-from tasks.store.opening import open_store
+from tasks.store.base import Ref, Store
 from tasks.vision.device import find_device, loading_tensorflow
 
 
 @cached_task
-def export(name: str, model: Ref, store: str) -> Published:
+def export(name: str, model: Ref, store: Store) -> Published:
     """Write a model in Keras' stock layers."""
     card, tensors = load_model(model, store)
     with loading_tensorflow():
@@ -19,4 +18,4 @@ def export(name: str, model: Ref, store: str) -> Published:
 
     content = keras_file(card, tensors, find_device())
     emit(Event(name, f"model.keras, {len(content) / 1e6:.1f} MB"))
-    return Published(ref=open_store(store).put("export", content, ".keras", made_from=(model,)))
+    return Published(ref=store.put("export", content, ".keras", made_from=(model,)))

@@ -8,7 +8,6 @@ from pathlib import Path
 from tasks.cache.cached_task import Published, cached_task
 from tasks.progress import Event, emit
 from tasks.store.base import Damaged, Missing, Ref, Store
-from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, fingerprint, read_source
@@ -24,7 +23,7 @@ def prepare_images(
     data: Data,
     schemes: list[LabelScheme],
     digest: str,
-    store: str,
+    store: Store,
 ) -> Published:
     """Read, decode, split and publish the images of a source.
 
@@ -35,7 +34,6 @@ def prepare_images(
     Raises:
         BadInput: the images can't be used, or have changed since the key was made.
     """
-    home = open_store(store)
     emit(Event("prepare data", f"reading {given}"))
     source = find_source(given)
 
@@ -44,7 +42,7 @@ def prepare_images(
             apply_scheme(scheme, classes)
 
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
-        archive = fetch_archive(home, Path(folder)) if source.kind == "cifar10" else None
+        archive = fetch_archive(store, Path(folder)) if source.kind == "cifar10" else None
         found = read_source(
             source,
             data.image_size,
@@ -65,7 +63,7 @@ def prepare_images(
         emit(Event("prepare data", about))
         path = Path(folder) / "dataset"
         prepare(found, data.image_size, data.validation, path)
-        ref = home.put("dataset", path, ".safetensors")
+        ref = store.put("dataset", path, ".safetensors")
     return Published(ref=ref)
 
 

@@ -17,7 +17,7 @@ from tasks.reporting.figures import _comparison, _distribution, _say_undrawn, _s
 from tasks.reporting.html import render
 from tasks.reporting.report_input import ReportInput
 from tasks.runs.stage_result import StageResult
-from tasks.store.opening import open_store
+from tasks.store.base import Store
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.figures.overfitting import overfitting
 from tasks.vision.figures.words import WORDS
@@ -25,7 +25,7 @@ from tasks.vision.trained_model import Card, best_epoch
 
 
 @cached_task
-def report(content: ReportInput, store: str) -> Published:
+def report(content: ReportInput, store: Store) -> Published:
     """Draw the figures and write the page; the result is a zip that holds them."""
     lang = content.lang
     data = load_dataset(content.dataset, store)
@@ -55,7 +55,7 @@ def report(content: ReportInput, store: str) -> Published:
     pictures = {**dict(_distribution(data, lang)), **pictures}
     html = render(page_data, pictures, lang)
     files = {"report.html": html.encode(), **_figure_files(pictures)}
-    ref = open_store(store).put("report", _zip(files), ".zip", made_from=())
+    ref = store.put("report", _zip(files), ".zip", made_from=())
     return Published(ref=ref)
 
 
@@ -71,7 +71,7 @@ def _figure_files(pictures: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def _numbers(
-    entry: StageResult, store: str, lang: str
+    entry: StageResult, store: Store, lang: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """One trained stage (or control) as the page shows it, and its predictions."""
     model, card = entry.model, entry.card

@@ -7,8 +7,7 @@ from tasks.cache.records import Work
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_dataset, load_model, publish_model
 from tasks.progress import Event, emit
-from tasks.store.base import Ref
-from tasks.store.opening import open_store
+from tasks.store.base import Ref, Store
 from tasks.vision.data.targets import apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
@@ -33,7 +32,7 @@ def train(
     start: Ref | None,
     seed: int,
     work: Work,
-    store: str,
+    store: Store,
 ) -> TrainedModel:
     """Train and publish one model. Its checkpoints stay until the cache has recorded the result.
 
@@ -43,14 +42,13 @@ def train(
     with loading_tensorflow():
         from tasks.vision.training.stage import Parent, train_stage
 
-    home = open_store(store)
     data = load_dataset(dataset, store)
     targets = apply_scheme(scheme, data.classes)
     parent = Parent(*load_model(start, store)) if start else None
 
     train, validation, shift = training_examples(data, targets)
     emit(Event(name, f"{len(train):,} images train {TRAINED[stage.train]}"))
-    checkpoints = Checkpoints(home, work.key)
+    checkpoints = Checkpoints(store, work.key)
     # While a signal still ends the waiting for a store that is out of reach.
     if checkpoints.load():
         emit(Event(name, "goes on from its last checkpoint"))
@@ -71,6 +69,6 @@ def train(
     return TrainedModel(ref=publish_model(card, tensors, store, made_from), card=card)
 
 
-def load_trained(ref: Ref, store: str) -> TrainedModel:
+def load_trained(ref: Ref, store: Store) -> TrainedModel:
     """A model that was trained before."""
     return TrainedModel(ref=ref, card=load_model(ref, store)[0])

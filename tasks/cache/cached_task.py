@@ -22,9 +22,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from tasks.cache.cache import NEVER_DONE, Cache, Hit
 from tasks.cache.records import Work
 from tasks.progress import Event, emit
-from tasks.store.base import Ref, StoreError, Unavailable
-from tasks.store.opening import open_store
-from tasks.store.outages import retry_for
+from tasks.store.base import Ref, Store, StoreError, Unavailable
 
 
 class Result(Protocol):
@@ -121,7 +119,7 @@ def cached_task(function: Callable[P, R]) -> Task[P, R]:
 def cached(
     cached_task: Task[P, R],
     work: Work,
-    store: str,
+    store: Store,
     name: str,
     load: Callable[[Ref], R],
     options: CacheOptions,
@@ -134,7 +132,7 @@ def cached(
         load: the result that a hit's ref stands for.
         on_cached: is called once the cache holds the result, however long ago it was computed.
     """
-    cache, prefects = Cache(open_store(store)), CheckedRecord()
+    cache, prefects = Cache(store), CheckedRecord()
     bound = cached_task.with_options(
         name=name,
         task_run_name=name,
@@ -148,8 +146,7 @@ def cached(
     def call(*args: P.args, **kwargs: P.kwargs) -> tuple[R, bool]:
         waiting = Event(name, "another process is computing this; waiting for its result")
         with cache.store.claim(work.key, lambda: emit(waiting)):
-            with retry_for():
-                prefects._ref = None if options.refresh else _usable(cache, work)
+            prefects._ref = None if options.refresh else _usable(cache, work)
             state: State[R] = bound(*args, **kwargs, return_state=True)
             if state.name == "Cached" and prefects._ref:
                 on_cached()
@@ -181,8 +178,7 @@ def _usable(cache: Cache, work: Work) -> Ref | None:
 def _record(cache: Cache, work: Work, ref: Ref) -> bool:
     """Record finished work; False if the store doesn't take it, and the run goes on."""
     try:
-        with retry_for():
-            cache.record(work, ref)
+        cache.record(work, ref)
     except StoreError as error:
         emit(Event("cache", f"the result is not cached: {error}"))
         return False

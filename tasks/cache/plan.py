@@ -57,7 +57,7 @@ def plan_steps(
     source = find_source(local_data(data or recipe.data.source))
     work = preparation(recipe.data, source)
     images, why = history.look_up(work)
-    known = load_dataset(images, store) if images else None
+    known = load_dataset(images, history.store) if images else None
     classes = known.classes if known else classes_in(source)
     targets = {name: apply_scheme(recipe.scheme(stage), classes) for name, stage in chosen.items()}
     counts = {
@@ -113,8 +113,8 @@ class History:
     """The work that a store remembers."""
 
     def __init__(self, store: str) -> None:
-        self.store, self._home = store, open_store(store)
-        self._cache = Cache(self._home)
+        self.store = open_store(store)
+        self._cache = Cache(self.store)
 
     def look_up(self, work: Work) -> tuple[Ref | None, str]:
         """The ref of a cache hit, or None; and why."""
@@ -124,7 +124,7 @@ class History:
         return None, self._why_not_yet(work) if found.reason == NEVER_DONE else found.reason
 
     def _why_not_yet(self, work: Work) -> str:
-        if any(self._home.keys(f"checkpoints/{work.key}")) or self._stopped(work):
+        if any(self.store.keys(f"checkpoints/{work.key}")) or self._stopped(work):
             return "it was stopped, and goes on from its checkpoint"
         near = self._nearest(work)
         return "; ".join(_differences(work, near)) if near else "nothing like it was done before"
@@ -155,7 +155,7 @@ class History:
 
     @cached_property
     def _checkpoints(self) -> list[str]:
-        return list(self._home.keys("checkpoints"))
+        return list(self.store.keys("checkpoints"))
 
     @cached_property
     def _done(self) -> list[tuple[str, Record]]:

@@ -16,6 +16,7 @@ from types import FrameType
 
 from tasks.progress import Event, emit
 from tasks.store.base import Missing, Store, Unavailable
+from tasks.store.opening import open_store
 from tasks.vision.trained_model import pack_arrays, unpack_arrays
 from tasks.vision.training.state import Snapshot
 
@@ -101,7 +102,8 @@ class Checkpoints:
 
     def _write(self, key: str, snapshot: Snapshot) -> None:
         content = pack_arrays(snapshot.arrays, snapshot.values)
-        self._store.write(key, content + hashlib.sha256(content).digest())
+        # Without retries, which would hold up the training: the next checkpoint is the retry.
+        open_store(self._store.uri).write(key, content + hashlib.sha256(content).digest())
 
     def _read(self, slot: str) -> Snapshot | None:
         key = f"{self._key}.{slot}"

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks.store.base import Ref, Store
-from tasks.store.opening import open_store
 from tasks.vision.data.dataset import Dataset, open_dataset
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.trained_model import (
@@ -23,22 +22,20 @@ from tasks.vision.trained_model import (
 )
 
 
-def load_dataset(ref: Ref, store: str) -> Dataset:
+def load_dataset(ref: Ref, store: Store) -> Dataset:
     """Open a prepared data set, memory-mapped."""
-    return open_dataset(open_store(store).fetch(ref))
+    return open_dataset(store.fetch(ref))
 
 
-def publish_model(card: Card, tensors: Tensors, store: str, made_from: tuple[Ref, ...]) -> Ref:
+def publish_model(card: Card, tensors: Tensors, store: Store, made_from: tuple[Ref, ...]) -> Ref:
     """Store a model and return its ref, whose digest covers the tensors alone."""
     content = pack(card, tensors)
-    return open_store(store).put(
-        "model", content, ".safetensors", digest=digest(tensors), made_from=made_from
-    )
+    return store.put("model", content, ".safetensors", digest=digest(tensors), made_from=made_from)
 
 
-def load_model(ref: Ref, store: str) -> tuple[Card, Tensors]:
+def load_model(ref: Ref, store: Store) -> tuple[Card, Tensors]:
     """Load a model's card and tensors."""
-    return unpack(open_store(store).fetch(ref).read_bytes(), ref.uri)
+    return unpack(store.fetch(ref).read_bytes(), ref.uri)
 
 
 class Answers(NamedTuple):
@@ -59,20 +56,20 @@ def pack_evaluation(scores: Scores, answers: Answers) -> bytes:
     return pack_arrays(answers._asdict(), scores.model_dump(mode="json"))
 
 
-def load_evaluation(ref: Ref, store: str) -> tuple[Scores, Answers]:
+def load_evaluation(ref: Ref, store: Store) -> tuple[Scores, Answers]:
     """The scores of a model in the store, and the answers that they are of.
 
     Raises:
         ValueError: what the store has is no evaluation.
     """
-    note, arrays = unpack_arrays(open_store(store).fetch(ref).read_bytes())
+    note, arrays = unpack_arrays(store.fetch(ref).read_bytes())
     if arrays.keys() != set(Answers._fields):
         raise ValueError(f"no evaluation: it has {', '.join(sorted(arrays))}")
     return Scores.model_validate(note), Answers(**arrays)
 
 
-def report_files(ref: Ref, home: Store) -> Iterator[tuple[str, bytes]]:
+def report_files(ref: Ref, store: Store) -> Iterator[tuple[str, bytes]]:
     """Yield relative path and content of a report's files: report.html and figures/*.png."""
-    with zipfile.ZipFile(home.fetch(ref)) as archive:
+    with zipfile.ZipFile(store.fetch(ref)) as archive:
         for name in archive.namelist():
             yield name, archive.read(name)

@@ -65,8 +65,8 @@ class _Finished:
     """A run's summary, and each stage's answers to the test images."""
 
     def __init__(self, store: str, summary: RunSummary) -> None:
-        self.store, self.name, self.stages = store, summary.run, summary.stages
-        self._lineage = read_lineage(open_store(store), self.name)
+        self.store, self.name, self.stages = open_store(store), summary.run, summary.stages
+        self._lineage = read_lineage(self.store, self.name)
 
     @property
     def dataset(self) -> str:

@@ -7,8 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.io.documents import seal, unseal
-from tasks.store.base import Missing, Ref
-from tasks.store.opening import open_store
+from tasks.store.base import Missing, Ref, Store
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.recipe.schema import Strict
 from tasks.vision.trained_model import Card
@@ -39,14 +38,14 @@ def devices_of(results: dict[str, StageResult]) -> list[str]:
     return list(dict.fromkeys(result.card.device for result in results.values()))
 
 
-def save_result(store: str, run: str, result: StageResult) -> None:
+def save_result(store: Store, run: str, result: StageResult) -> None:
     """Store the result of the flow run with the id `run`, for the flow that dispatched it."""
-    open_store(store).write(f"outcomes/{run}.json", seal(result))
+    store.write(f"outcomes/{run}.json", seal(result))
 
 
-def load_result(store: str, run: str) -> StageResult | None:
+def load_result(store: Store, run: str) -> StageResult | None:
     """The result of a remotely trained stage; None if there is none that is whole."""
     try:
-        return unseal(StageResult, open_store(store).read(f"outcomes/{run}.json"))
+        return unseal(StageResult, store.read(f"outcomes/{run}.json"))
     except (Missing, ValueError):
         return None

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tasks.store.base import StoreError
-from tasks.store.outages import retry_for
 
 HEARTBEAT = 10.0  # seconds between two rewrites
 LEASE_TIMEOUT = 40.0  # seconds without a rewrite after which the holder counts as dead
@@ -49,6 +48,9 @@ class LeaseDocument(Protocol):
     def delete(self) -> None:
         """Remove it. Idempotent."""
 
+    def without_retries(self) -> LeaseDocument:
+        """The same document; its requests report an outage at once."""
+
 
 @contextmanager
 def hold_lease(document: LeaseDocument, on_wait: Callable[[], None]) -> Iterator[None]:
@@ -63,6 +65,8 @@ def hold_lease(document: LeaseDocument, on_wait: Callable[[], None]) -> Iterator
     except NoConditionalWrites:
         yield
         return
+    # From here the next heartbeat is the retry, and what is left of a lease expires.
+    document = document.without_retries()
     done = threading.Event()
     heartbeat = threading.Thread(
         target=_send_heartbeats, args=(document, me, done), name="lease", daemon=True
@@ -73,8 +77,7 @@ def hold_lease(document: LeaseDocument, on_wait: Callable[[], None]) -> Iterator
     finally:
         done.set()
         heartbeat.join()
-        # Best effort, without retries: what is left of a lease expires.
-        with suppress(StoreError), retry_for(0):
+        with suppress(StoreError):
             if (found := document.read()) and found.content.startswith(me):
                 document.delete()
 
@@ -108,4 +111,4 @@ def _send_heartbeats(document: LeaseDocument, me: bytes, done: threading.Event) 
                 return  # this machine paused and counted as dead: both finish, with one result
             document.replace(me + b" %d" % beats, found.tag)
         except (StoreError, NoConditionalWrites):
-            continue  # the next heartbeat is the retry
+            continue

@@ -1,44 +1,43 @@
-"""Outages of a store's server: a command reports one at once, a job that runs for hours waits."""
+"""Outages of a store's server: a command reports one at once, a job that runs for hours waits.
+
+`open_store(address, retry_for=OUTAGE)` opens a store whose requests wait.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from tasks.store.base import Unavailable
 
-P = ParamSpec("P")
-T = TypeVar("T")
 OUTAGE = 300.0  # seconds: a server that restarts is back by then
 MAX_PAUSE = 15.0  # seconds between two attempts
 
-_patience: ContextVar[float] = ContextVar("patience", default=0.0)
+
+class Retries(Protocol):
+    """What sends requests, and repeats them for `retry_for` seconds."""
+
+    @property
+    def retry_for(self) -> float: ...
 
 
-@contextmanager
-def retry_for(seconds: float | None = None) -> Iterator[None]:
-    """Within it, and in this thread, stores wait for their server to come back; `OUTAGE` by default."""
-    token = _patience.set(OUTAGE if seconds is None else seconds)
-    try:
-        yield
-    finally:
-        _patience.reset(token)
+S = TypeVar("S", bound=Retries)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def retrying(request: Callable[P, T]) -> Callable[P, T]:
-    """Repeat `request` for as long as `retry_for` says while it raises Unavailable."""
+def retrying(request: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Decorate a method to be repeated for `self.retry_for` seconds while it raises Unavailable."""
 
     @wraps(request)
-    def repeat(*args: P.args, **kwargs: P.kwargs) -> T:
-        end, pause, warned = time.monotonic() + _patience.get(), 1.0, False
+    def repeat(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        end, pause, warned = time.monotonic() + self.retry_for, 1.0, False
         while True:
             try:
-                return request(*args, **kwargs)
+                return request(self, *args, **kwargs)
             except Unavailable as error:
                 if time.monotonic() + pause > end:
                     raise

@@ -21,6 +21,7 @@ from flows.recipes.load import load_recipe
 from flows.train_stage import RunContext
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Ref, Unavailable
+from tasks.store.opening import open_store
 
 
 @flow(name="train-stage")
@@ -138,7 +139,9 @@ def test_stages_stand_in_the_recipes_order_whichever_ends_first(
     monkeypatch.setattr(dispatch._Sent, "look", look)
     recipe = load_recipe("digits")
     stages = {name: recipe.stages[name] for name in ("baseline", "ten_class")}
-    done = dispatch.send_stages(RunContext(recipe, REF, [], "nowhere", False), stages, {})
+    done = dispatch.send_stages(
+        RunContext(recipe, REF, [], open_store("nowhere"), False), stages, {}
+    )
     assert ended == ["ten_class", "baseline"]
     assert list(done) == ["baseline", "ten_class"]
 
@@ -159,7 +162,7 @@ def test_whatever_ends_the_sender_ends_its_stages(
             raise ZeroDivisionError
 
     monkeypatch.setattr(dispatch._Sent, "look", look)
-    setting = RunContext(recipe, REF, [], "nowhere", False)
+    setting = RunContext(recipe, REF, [], open_store("nowhere"), False)
     stages = {name: recipe.stages[name] for name in ("baseline", "ten_class")}
     with pytest.raises(ZeroDivisionError):
         dispatch.send_stages(setting, stages, {})

@@ -102,7 +102,7 @@ def ours(card: Card, tensors: Tensors, images: np.ndarray) -> np.ndarray:
 def scans(chain: Chain) -> np.ndarray:
     """The real test scans of the chain."""
     dataset = read_lineage(open_store(chain.store), chain.first.json["run"]).dataset
-    return load_dataset(dataset, str(chain.store)).part("test").images
+    return load_dataset(dataset, open_store(chain.store)).part("test").images
 
 
 def folder_of(chain: Chain, stage: str) -> Path:

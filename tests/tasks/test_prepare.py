@@ -87,7 +87,7 @@ def test_images_that_change_after_they_were_hashed_are_not_kept_under_that_hash(
         for n, (split, label) in enumerate(kinds)
         for i in range(20)
     }
-    path, store = write(tmp_path / "data.zip", files), str(tmp_path / "store")
+    path, store = write(tmp_path / "data.zip", files), open_store(tmp_path / "store")
     settings = Data(source=str(path), image_size=16)
 
     def prepare_again(digest: str) -> Published:
@@ -95,11 +95,11 @@ def test_images_that_change_after_they_were_hashed_are_not_kept_under_that_hash(
 
     before = fingerprint(find_source(str(path)))
     assert prepare_again(before).ref.kind == "dataset"
-    kept = list(open_store(store).keys("datasets"))
+    kept = list(store.keys("datasets"))
     write(path, {**files, "train/cat/new.png": png(1000)})
     with pytest.raises(BadInput, match=r"data.zip changed while it was read; wait .+ again"):
         prepare_again(before)
-    assert list(open_store(store).keys("datasets")) == kept
+    assert list(store.keys("datasets")) == kept
 
 
 def test_another_file_is_no_data_set(tmp_path: Path) -> None:

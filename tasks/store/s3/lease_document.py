@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from botocore import exceptions as boto
 
@@ -20,6 +20,10 @@ class S3LeaseDocument:
 
     objects: Objects
     key: str
+    retry_for: float = 0.0  # seconds
+
+    def without_retries(self) -> S3LeaseDocument:
+        return replace(self, retry_for=0.0)
 
     @retrying
     def read(self) -> Version | None:

@@ -38,8 +38,8 @@ CHUNK = 1 << 20  # bytes hashed at a time
 class S3Store(Store):
     """Objects under one prefix of a bucket; blobs are downloaded once and hashed at every use."""
 
-    def __init__(self, address: str) -> None:
-        """Parse the address; nothing is sent.
+    def __init__(self, address: str, retry_for: float = 0.0) -> None:
+        """Parse the address; nothing is sent. Requests are repeated for `retry_for` seconds.
 
         Raises:
             StoreError: not s3://bucket or s3://bucket/prefix.
@@ -47,6 +47,7 @@ class S3Store(Store):
         self._objects = Objects.at(address)
         self._bucket = self._objects.bucket
         self.uri = self._objects.uri
+        self.retry_for = retry_for
 
     @retrying
     def put(
@@ -156,7 +157,8 @@ class S3Store(Store):
 
     @contextmanager
     def claim(self, key: str, on_wait: Callable[[], None]) -> Iterator[None]:
-        with hold_lease(S3LeaseDocument(self._objects, f"locks/{key}"), on_wait):
+        document = S3LeaseDocument(self._objects, f"locks/{key}", self.retry_for)
+        with hold_lease(document, on_wait):
             yield
 
     def address(self, key: str) -> str:

@@ -36,8 +36,9 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 
 def scored(chain: Chain, stage: str) -> tuple[list[str], np.ndarray]:
     """A stage's labels, and the probabilities (test image, label) that its own run gave the test split."""
-    lineage = read_lineage(open_store(chain.store), chain.second.json["run"])
-    scores, answers = load_evaluation(lineage.evaluations[stage], str(chain.store))
+    store = open_store(chain.store)
+    lineage = read_lineage(store, chain.second.json["run"])
+    scores, answers = load_evaluation(lineage.evaluations[stage], store)
     assert answers.positions.tolist() == list(range(len(answers.positions)))
     return scores.labels, answers.probabilities
 

@@ -120,9 +120,9 @@ def shows(store: str, run: str, stage: str) -> None:
         start=None,
         state="trained",
         model=model,
-        card=load_model(model, store)[0],
+        card=load_model(model, home)[0],
         evaluation=scored,
-        scores=load_evaluation(scored, store)[0],
+        scores=load_evaluation(scored, home)[0],
     )
     show_stage(stage, result, home)
     show_run(find_run(store, run), refs.report, home)

@@ -202,7 +202,7 @@ def test_gpu_kernels_train_like_those_of_a_processor(
 
         with pytest.raises(TrainingInterrupted):
             fit(settings, scans, checkpointer=notebook, on_progress=stop)
-        kernels.append((notebook.pages[0], *fit(settings, scans)))
+        kernels.append((notebook.saved[0], *fit(settings, scans)))
     (first, card, tensors), (other_first, other_card, other_tensors) = kernels
     assert first.values["step"] == other_first.values["step"] == 1
     assert other_first.values["loss"] == pytest.approx(first.values["loss"], rel=1e-6)
