@@ -62,11 +62,6 @@ ALSO = {
     "tasks.vision.device"
 }  # inside a function: whether TensorFlow sees the GPU, before work begins
 LIGHT = {"tasks.vision.training.state", "tasks.store.s3.blob_cache"}  # beside what is heavy
-LONG = {  # above 250 lines: what only they needed was folded in
-    "tasks/store/base.py",
-    "tasks/store/local.py",
-    "tasks/store/s3/store.py",
-}
 
 
 def room_of(name: str) -> str:
@@ -214,7 +209,7 @@ def a_module_holds_one_idea(modules: list[Module]) -> Iterator[str]:
         if not ast.get_docstring(module.tree):
             yield f"{module.file} says nothing about its purpose"
         lines = len(module.text.splitlines())
-        if lines > 250 and module.file not in LONG:
+        if lines > 250:
             yield f"{module.file} has {lines} lines; expected 250 at most"
 
 
@@ -327,10 +322,6 @@ def test_a_module_without_a_purpose_is_told(tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks/x.py").write_text("x = 1\n")
     assert list(a_module_holds_one_idea(read_modules(tmp_path)))
-
-
-def test_those_that_may_be_long_are() -> None:
-    assert {m.file for m in MODULES if len(m.text.splitlines()) > 250} == LONG
 
 
 def test_recipes_load_without_tensorflow_or_prefect() -> None:

@@ -19,7 +19,7 @@ from tasks.cache.cache import Cache
 from tasks.runs.lookup import is_run, is_whole, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
 from tasks.store.base import Entry, Missing, Ref, Store
-from tasks.store.keys import FOLDERS, is_own
+from tasks.store.keys import BLOB_FOLDERS, FOLDERS, is_own
 from tasks.store.marker import MARKER, is_marked
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
@@ -28,7 +28,6 @@ GRACE_PERIOD = timedelta(
     days=14
 )  # a training that was stopped may be taken up again until then, too
 INCOMPLETE_AFTER = timedelta(days=1)  # what nobody will read: no single write takes so long
-BLOBS = ("datasets", "models", "evaluations", "exports", "reports")
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -122,7 +121,7 @@ def collect(
             ref := refs.get(entry.key) or _ref_in(cache, entry.key)
         ):
             reached |= set(_closure(ref))
-    for folder in BLOBS:
+    for folder in BLOB_FOLDERS:
         remove((entry for entry in home.entries(folder) if entry.key not in reached), GRACE_PERIOD)
     if older_than is not None:
         remove(home.entries("predictions"), older_than)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.command import Chain, Relevo
-from support.stores import finish_run, keep, make_old
+from support.stores import finish_run, keep, make_old, mark
 
 from tasks.runs.gc import age, collect
 from tasks.runs.lookup import find_model, run_names
@@ -176,6 +176,18 @@ def test_a_persons_notes_in_a_run_folder_stay(tmp_path: Path) -> None:
     assert sweep.runs == ["R"]
     assert files(tmp_path) == {"runs/R/my notes.txt", "runs/R/mi año/ideas, more.md"}
     assert {*sweep.foreign} == files(tmp_path)
+
+
+def test_download_goes_when_no_preparation_has_used_it(tmp_path: Path) -> None:
+    home = mark(tmp_path)
+    archive = home.put("download", b"archive", ".tar.gz")
+    pointer = f"downloads/{archive.sha256}.json"
+    home.write(pointer, archive.model_dump_json().encode())
+    make_old(tmp_path, 10, archive.uri, pointer)
+    assert collect(str(tmp_path)).removed == []
+    make_old(tmp_path, 15, archive.uri, pointer)
+    collect(str(tmp_path))
+    assert files(tmp_path) == set()
 
 
 def test_half_a_run_goes_when_it_is_old_enough(tmp_path: Path) -> None:
