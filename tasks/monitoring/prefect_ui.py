@@ -22,7 +22,6 @@ from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import RunSummary, StageSummary
 from tasks.store.base import Ref, Store
 from tasks.vision.evaluation.scores import Scores
-from tasks.vision.figures.words import WORDS
 from tasks.vision.trained_model import Card, best_epoch
 
 SHOWN = 50  # faults listed
@@ -199,13 +198,10 @@ def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> Iterator
     from tasks.vision.figures.predictions import confusion_matrix
     from tasks.vision.figures.style import png
 
-    def title(kind: str) -> str:
-        return WORDS["en"][f"title_{kind}"].format(name=name)
-
     best = best_epoch(card.history)
     for kind, figure in (
-        ("accuracy", accuracy_curves(card.history, title("accuracy"), best)),
-        ("loss", loss_curves(card.history, title("loss"), best)),
-        ("confusion", confusion_matrix(confusion, card.labels, title("confusion"))),
+        ("accuracy", accuracy_curves(card.history, f"{name}: accuracy", best)),
+        ("loss", loss_curves(card.history, f"{name}: loss", best)),
+        ("confusion", confusion_matrix(confusion, card.labels, f"{name}: confusion matrix")),
     ):
         yield inline(f"{name}, {kind}", png(figure))

@@ -1,63 +1,82 @@
-"""What each stage that starts from another is measured against, answer by answer on the same test images."""
+"""Compare each stage that starts from another with its baselines, and judge what its start was worth."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from tasks.reporting.content import Baseline, Comparison, StageContent, StageVerdict, Verdict
 from tasks.vision.evaluation.significance import compare, holm
 
-Numbers = Mapping[str, Any]
+Stages = Mapping[str, StageContent]
 
 
-class Answers(NamedTuple):
-    """Which test images a model was asked, (n,) int, and whether it was right, (n,) bool."""
-
-    positions: np.ndarray
-    right: np.ndarray
-
-
-def answers_of(arrays: Mapping[str, np.ndarray]) -> Answers:
-    """The answers in an evaluation's arrays."""
-    return Answers(arrays["positions"], arrays["probabilities"].argmax(1) == arrays["truth"])
-
-
-def rivals_of(name: str, stages: Mapping[str, Numbers]) -> Iterator[tuple[str, str, Numbers]]:
-    """Kind, title and numbers of each rival: the stage's controls, and stages from scratch of its labels."""
+def baselines_of(name: str, stages: Stages) -> Iterator[Baseline]:
+    """Yield a stage's controls, then the stages with the same labels that are trained from scratch."""
     stage = stages[name]
-    for kind, control in stage["controls"].items():
-        yield kind, f"{name}, {kind}", control
-    for other, rival in stages.items():
-        if rival["start"] is None and rival["labels"] == stage["labels"]:
-            yield "stage", other, rival
+    if scratch := stage.controls.get("scratch"):
+        yield Baseline("scratch", "", scratch)
+    if random := stage.controls.get("random"):
+        yield Baseline("random", "", random)
+    for other, content in stages.items():
+        if content.start is None and content.labels == stage.labels:
+            yield Baseline("stage", other, content)
 
 
-def differences(
-    stages: Mapping[str, Numbers], answers: Mapping[str, Answers]
-) -> dict[str, dict[str, Any]]:
-    """How each stage that starts from another does against each rival that answered the same images.
+def compare_stages(stages: Stages) -> dict[str, list[Comparison]]:
+    """Compare each stage that starts from another with those baselines that have the same test images.
 
-    Args:
-        answers: by title, those of stages and of their controls.
-
-    Returns:
-        For each stage and title `chance`, whether the difference may be noise (paired bootstrap and
-        McNemar's test, for all of them together), and `interval`, its 95 % interval in points.
+    A difference is significant by the paired bootstrap and by McNemar's test, with Holm's correction
+    for all comparisons of the run.
     """
-    pairs = {
-        (name, title): compare(answers[title].right, answers[name].right)
+    pairs = [
+        (name, baseline, compare(baseline.content.correct, stage.correct))
         for name, stage in stages.items()
-        if stage["start"]
-        for _, title, _ in rivals_of(name, stages)
-        if np.array_equal(answers[title].positions, answers[name].positions)
-    }
-    found: dict[str, dict[str, Any]] = {name: {} for name in stages}
-    adjusted = holm([pair.p for pair in pairs.values()])
-    for ((name, title), pair), p in zip(pairs.items(), adjusted, strict=True):
-        found[name][title] = {
-            "chance": pair.verdict(p) == "noise",
-            "interval": [100 * end for end in pair.interval],
-        }
+        if stage.start
+        for baseline in baselines_of(name, stages)
+        if np.array_equal(baseline.content.answers.positions, stage.answers.positions)
+    ]
+    found: dict[str, list[Comparison]] = {name: [] for name in stages if stages[name].start}
+    adjusted = holm([difference.p for _, _, difference in pairs])
+    for (name, baseline, difference), p in zip(pairs, adjusted, strict=True):
+        low, high = difference.interval
+        significant = difference.verdict(p) != "noise"
+        found[name].append(Comparison(stages[name], baseline, significant, (100 * low, 100 * high)))
     return found
+
+
+def stage_verdict(name: str, stages: Stages, comparisons: list[Comparison]) -> StageVerdict:
+    """Judge a stage by training from scratch: its own control, else a stage with the same labels."""
+    scratch = next((each for each in comparisons if each.baseline.kind != "random"), None)
+    random = next((each for each in comparisons if each.baseline.kind == "random"), None)
+    ancestors = list(_ancestors(name, stages))[::-1]
+    return StageVerdict(
+        name=name,
+        stage=stages[name],
+        verdict=_verdict(scratch, random),
+        comparisons=comparisons,
+        scratch=scratch,
+        random=random,
+        ancestors=ancestors,
+        total_seconds=sum(stages[each].card.seconds for each in [name, *ancestors]),
+    )
+
+
+def _verdict(scratch: Comparison | None, random: Comparison | None) -> Verdict:
+    if scratch is None:
+        return "unknown"
+    if not scratch.significant:
+        return "inconclusive"
+    if scratch.points < 0:
+        return "lost"
+    # A gain that a frozen random network may have as well comes from training a head, not from the start.
+    if random and not (random.significant and random.points >= 0):
+        return "no_clear_effect"
+    return "gained"
+
+
+def _ancestors(name: str, stages: Stages) -> Iterator[str]:
+    while (parent := stages[name].start) and parent in stages:
+        yield parent
+        name = parent

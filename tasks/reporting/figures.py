@@ -1,57 +1,75 @@
-"""The report's figures, drawn from what the tasks left in the store."""
+"""Draw the report's figures. One that can't be drawn is left out with a warning."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.progress import Event, emit
+from tasks.reporting.baselines import Stages, baselines_of
+from tasks.reporting.content import Baseline, ReportContent, StageContent
 from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.data.dataset import Dataset
-from tasks.vision.figures.words import WORDS, epochs
+from tasks.vision.figures.words import Words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 20  # pictures in a grid
+    from tasks.vision.figures.curves import Kind
+
+Drawn = Iterator[tuple[str, bytes]]  # names such as `baseline/loss`, and PNG bytes
+MAX_IMAGES = 20  # in a grid
 
 
-def _drawn(name: str, draw: Callable[[], Figure]) -> Iterator[tuple[str, bytes]]:
-    """A figure under its name, as PNG; one that can't be drawn is named, and the report does without."""
+def draw_figures(content: ReportContent, data: Dataset, words: Words) -> dict[str, bytes]:
+    """Draw all figures of a report: PNG bytes by names such as `baseline/loss`."""
+    labels = [label for stage in content.stages.values() for label in stage.labels]
+    warn_about_missing_glyphs([*data.classes, *labels])
+    figures = dict(draw_class_distribution(data, words))
+    for name, stage in content.stages.items():
+        figures.update(draw_stage(name, stage, data, words))
+    for name in content.comparisons:
+        figures.update(draw_comparison(name, content.stages, words))
+    return figures
+
+
+def warn_about_missing_glyphs(names: list[str]) -> None:
+    """Emit one line about the characters that no installed font has."""
+    from tasks.vision.figures.style import missing_glyphs
+
+    if missing := missing_glyphs("".join(names)):
+        some = missing if len(missing) <= 20 else f"{missing[:20]}…"
+        line = f"figures show boxes for {some}: no font here has them; install e.g. fonts-noto-cjk or -core"
+        emit(Event("write report", line))
+
+
+def draw_or_skip(name: str, draw: Callable[[], Figure]) -> Drawn:
+    """Yield a figure's name and PNG; emit a line and yield nothing if drawing fails."""
     from tasks.vision.figures.style import png
 
     try:
         content = png(draw())
     except Exception as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        emit(Event("write report", f"the figure {name} can't be drawn and is left out ({why})"))
+        emit(Event("write report", f"skipped the figure {name}, which can't be drawn ({why})"))
         return
     yield name, content
 
 
-def _say_undrawn(names: list[str]) -> None:
-    from tasks.vision.figures.style import undrawn
-
-    if lacking := undrawn("".join(names)):
-        some = lacking if len(lacking) <= 20 else f"{lacking[:20]}…"
-        line = f"figures show boxes for {some}, which no font here has; install e.g. fonts-noto-cjk or -core"
-        emit(Event("write report", line))
-
-
-def _distribution(data: Dataset, lang: str) -> Iterator[tuple[str, bytes]]:
+def draw_class_distribution(data: Dataset, words: Words) -> Drawn:
+    """Draw the number of images per class and split."""
     from tasks.vision.figures.curves import class_distribution
 
-    counts, title = data.description.counts, WORDS[lang]["title_counts"]
-    return _drawn(
-        "class_distribution", lambda: class_distribution(data.classes, counts, title, lang)
+    return draw_or_skip(
+        "class_distribution",
+        lambda: class_distribution(data.classes, data.description.counts, words),
     )
 
 
-def _stage_figures(
-    name: str, numbers: dict[str, Any], arrays: dict[str, np.ndarray], data: Dataset, lang: str
-) -> Iterator[tuple[str, bytes]]:
+def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> Drawn:
+    """Draw a stage's learning curves, predictions, mistakes, confusion matrix and calibration."""
     from tasks.vision.figures.curves import accuracy_curves, loss_curves
     from tasks.vision.figures.predictions import (
         confusion_matrix,
@@ -59,84 +77,82 @@ def _stage_figures(
         reliability_diagram,
     )
 
-    def title(kind: str, **values: str) -> str:
-        return WORDS[lang][f"title_{kind}"].format(name=name, **values)
-
-    images = data.part("test").images[arrays["positions"]]
-    truth, probabilities, labels = arrays["truth"], arrays["probabilities"], numbers["labels"]
-    history, best = numbers["history"], numbers["best_epoch"]
-
-    def grid(kind: str, chosen: np.ndarray, title: str) -> Iterator[tuple[str, bytes]]:
-        asked = (images[chosen], truth[chosen].tolist(), probabilities[chosen], labels, title, lang)
-        return _drawn(f"{name}/{kind}", lambda: prediction_grid(*asked))
-
-    yield from _drawn(f"{name}/loss", lambda: loss_curves(history, title("loss"), best, lang))
-    yield from _drawn(
-        f"{name}/accuracy", lambda: accuracy_curves(history, title("accuracy"), best, lang)
+    positions, truth, probabilities = stage.answers
+    images = data.part("test").images[positions]
+    history, best, labels, scores = (
+        stage.card.history,
+        stage.best_epoch,
+        stage.labels,
+        stage.scores,
     )
-    if numbers["positive"]:
+
+    def grid(kind: str, chosen: np.ndarray, title: str) -> Drawn:
+        shown = (images[chosen], truth[chosen].tolist(), probabilities[chosen])
+        return draw_or_skip(f"{name}/{kind}", lambda: prediction_grid(*shown, labels, title, words))
+
+    title = words("%(name)s: loss", name=name)
+    yield from draw_or_skip(f"{name}/loss", lambda: loss_curves(history, title, best, words))
+    title = words("%(name)s: accuracy", name=name)
+    yield from draw_or_skip(
+        f"{name}/accuracy", lambda: accuracy_curves(history, title, best, words)
+    )
+    if stage.card.binary:
         for target, label in enumerate(labels):
-            chosen = _spread(np.flatnonzero(truth == target))
-            yield from grid(f"predictions_{label}", chosen, title("label", label=label))
+            chosen = _spread(np.flatnonzero(truth == target), MAX_IMAGES)
+            title = words("%(name)s: test images of “%(label)s”", name=name, label=label)
+            yield from grid(f"predictions_{label}", chosen, title)
     else:
-        # The same share of every label, so that a rare one is seen too; of many labels, some.
-        some = _spread(np.unique(truth))
-        per_label = [_spread(np.flatnonzero(truth == t), SHOWN // len(some)) for t in some]
+        # Equally many of every label, rare ones included; of many labels, only some.
+        some = _spread(np.unique(truth), MAX_IMAGES)
+        per_label = [_spread(np.flatnonzero(truth == t), MAX_IMAGES // len(some)) for t in some]
         chosen = np.sort(np.concatenate(per_label))
-        yield from grid("predictions_all", chosen, title("images"))
-    guess = probabilities.argmax(1)
-    wrong = np.flatnonzero(guess != truth)
+        yield from grid("predictions_all", chosen, words("%(name)s: test images", name=name))
+    wrong = np.flatnonzero(~stage.correct)
     if len(wrong):
-        sure = wrong[np.argsort(-probabilities[wrong, guess[wrong]], kind="stable")]
-        yield from grid("mistakes", sure[:SHOWN], title("mistakes"))
-    confusion, bins, ece = numbers["confusion"], numbers["reliability"], numbers["metrics"]["ece"]
-    yield from _drawn(
-        f"{name}/confusion", lambda: confusion_matrix(confusion, labels, title("confusion"), lang)
+        by_confidence = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")]
+        title = words("%(name)s: most confident mistakes", name=name)
+        yield from grid("mistakes", by_confidence[:MAX_IMAGES], title)
+    title = words("%(name)s: confusion matrix", name=name)
+    yield from draw_or_skip(
+        f"{name}/confusion", lambda: confusion_matrix(scores.confusion, labels, title, words)
     )
-    yield from _drawn(
+    title = words("%(name)s: calibration", name=name)
+    yield from draw_or_skip(
         f"{name}/reliability",
-        lambda: reliability_diagram(bins, ece, title("reliability"), lang),
+        lambda: reliability_diagram(scores.reliability, scores.metrics.ece, title, words),
     )
 
 
-def _spread(positions: np.ndarray, most: int = SHOWN) -> np.ndarray:
-    """At most so many, evenly spread over all of them, so that no choice flatters the model."""
+def _spread(positions: np.ndarray, most: int) -> np.ndarray:
+    """Take at most `most` positions at equal distances, so that the choice flatters no model."""
     return positions[evenly_spaced(len(positions), most)]
 
 
-def _comparison(
-    name: str, numbers: dict[str, Any], stages: dict[str, dict[str, Any]], lang: str
-) -> Iterator[tuple[str, bytes]]:
-    """Validation accuracy over time of a stage that starts from another, and of what it is measured against."""
-    from tasks.vision.figures.curves import transfer_against_scratch
+def draw_comparison(name: str, stages: Stages, words: Words) -> Drawn:
+    """Draw validation accuracy over training time of a stage and of its baselines."""
+    from tasks.vision.figures.curves import Curve, transfer_against_scratch
 
-    if not numbers["start"]:
-        return
-    words = WORDS[lang]
-    rivals = [("transfer", words["starts_from"].format(name=name, start=numbers["start"]), numbers)]
-    rivals += [
-        (kind, words[kind].format(epochs=epochs(control["epochs"], lang)), control)
-        for kind, control in numbers["controls"].items()
-    ]
-    rivals += [
-        (
-            "scratch",
-            words["other_stage"].format(name=other, epochs=epochs(rival["epochs"], lang)),
-            rival,
-        )
-        for other, rival in stages.items()
-        if not rival["start"] and rival["labels"] == numbers["labels"]
-    ]
-    curves = [
-        {
-            "name": title,
-            "kind": kind,
-            "seconds": [row["seconds"] for row in rival["history"]],
-            "accuracy": [row["validation_accuracy"] for row in rival["history"]],
-        }
-        for kind, title, rival in rivals
-    ]
-    title = words["title_against"].format(name=name)
-    yield from _drawn(
-        f"{name}/transfer_against_scratch", lambda: transfer_against_scratch(curves, title, lang)
+    def curve(label: str, kind: Kind, content: StageContent) -> Curve:
+        rows = content.card.history
+        seconds = [row["seconds"] for row in rows]
+        return Curve(label, kind, seconds, [row["validation_accuracy"] for row in rows])
+
+    stage = stages[name]
+    own = words("%(name)s, starts from %(start)s", name=name, start=stage.start)
+    curves = [curve(own, "transfer", stage)]
+    for baseline in baselines_of(name, stages):
+        kind: Kind = "random" if baseline.kind == "random" else "scratch"
+        curves.append(curve(_label(baseline, words), kind, baseline.content))
+    title = words("%(name)s: accuracy over training time", name=name)
+    yield from draw_or_skip(
+        f"{name}/transfer_against_scratch", lambda: transfer_against_scratch(curves, title, words)
     )
+
+
+def _label(baseline: Baseline, words: Words) -> str:
+    epochs = words.epochs(baseline.content.card.epochs)
+    if baseline.kind == "scratch":
+        return words("from scratch, %(epochs)s", epochs=epochs)
+    if baseline.kind == "random":
+        return words("head on a frozen random network, %(epochs)s", epochs=epochs)
+    return words("stage %(name)s, from scratch, %(epochs)s", name=baseline.name, epochs=epochs)

@@ -2,128 +2,187 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
-from tasks.reporting.baselines import rivals_of
-from tasks.vision.figures.style import png, sheet
+import numpy as np
 
-PNG = png(sheet(2, 1, "figure"))
+from support.command import ROOT
+from tasks.io.load import Answers
+from tasks.reporting.baselines import baselines_of
+from tasks.reporting.content import Comparison, DatasetContent, ReportContent, StageContent
+from tasks.reporting.html import TEMPLATE, environment
+from tasks.vision.data.dataset import Description
+from tasks.vision.evaluation.scores import Metrics, Scores
+from tasks.vision.figures.style import new_figure, png
+from tasks.vision.figures.words import ENGLISH
+from tasks.vision.recipe.schema import Network
+from tasks.vision.trained_model import Architecture, Card
 
-
+PNG = png(new_figure(2, 1, "figure"))
 KINDS = ("loss", "accuracy", "confusion", "reliability", "mistakes", "predictions_all")
+DIGEST = "0123456789abcdef" * 4
 
 
-SHA = "sha256:" + "0123456789abcdef" * 4
+def scores(accuracy: float, labels: list[str]) -> Scores:
+    binary = len(labels) == 2
+    metrics = Metrics(
+        images=5000,
+        accuracy=accuracy,
+        accuracy_interval=(accuracy - 0.01, accuracy + 0.01),
+        majority=0.5,
+        balanced_accuracy=accuracy - 0.02,
+        recall=dict.fromkeys(labels, 0.9),
+        precision=dict.fromkeys(labels, 0.8),
+        roc_auc=0.991 if binary else None,
+        pr_auc=0.954 if binary else None,
+        ece=0.021,
+        brier=0.04,
+        accuracy_tta=None if binary else 0.97,
+    )
+    return Scores(
+        labels=labels,
+        confusion=[[1] * len(labels)] * len(labels),
+        confused=[(labels[0], labels[1], 57)],
+        reliability=[],
+        metrics=metrics,
+    )
 
 
-def scores(accuracy: float, labels: list[str], binary: bool = False) -> dict:
-    return {
-        "accuracy": accuracy,
-        "accuracy_interval": [accuracy - 0.01, accuracy + 0.01],
-        "majority": 0.5,
-        "balanced_accuracy": accuracy - 0.02,
-        "recall": dict.fromkeys(labels, 0.9),
-        "precision": dict.fromkeys(labels, 0.8),
-        "roc_auc": 0.991 if binary else None,
-        "pr_auc": 0.954 if binary else None,
-        "ece": 0.021,
-        "brier": 0.04,
-        "images": 5000,
-        "accuracy_tta": None if binary else 0.97,
-    }
+def history(*validation_losses: float) -> list[dict[str, float]]:
+    """An epoch for each loss; the first has the best validation accuracy."""
+    return [
+        {
+            "epoch": epoch,
+            "loss": 0.5,
+            "accuracy": 0.8 + epoch / 100,
+            "seconds": 1.0,
+            "validation_loss": loss,
+            "validation_accuracy": 0.85 - epoch / 1000,
+        }
+        for epoch, loss in enumerate(validation_losses, start=1)
+    ]
 
 
-def stage(accuracy: float, seconds: float, labels: list[str], start: str | None) -> dict:
-    entry = {"epoch": 1, "loss": 0.5, "accuracy": 0.8, "seconds": 1.0}
-    entry |= {"validation_loss": 0.4, "validation_accuracy": 0.85}
-    return {
-        "labels": labels,
-        "groups": {labels[0]: ["automobile"]},
-        "flip": start is None,
-        "positive": labels[0] if start is None else None,
-        "start": start,
-        "trains": "head" if start else "all",
-        "network": "airbench",
-        "epochs": 2,
-        "seconds": seconds,
-        "images_per_second": 12345.6,
-        "train_images": 18000,
-        "history": [entry, entry | {"epoch": 2}],
-        "best_epoch": 1,
-        "kept_epoch": 1,
-        "overfitting": "",
-        "model_digest": SHA,
-        "frozen": None,
-        "frozen_blocks": 0,
-        "perturb": 0.0,
-        "metrics": scores(accuracy, labels, binary=len(labels) == 2),
-        "confusion": [[1] * len(labels)] * len(labels),
-        "confused": [[labels[0], labels[1], 57]],
-        "controls": {},
-    }
+def stage(accuracy: float, seconds: float, labels: list[str], start: str | None) -> StageContent:
+    outputs = 1 if len(labels) == 2 else len(labels)
+    grey = (0.5, 0.5, 0.5)
+    card = Card(
+        architecture=Architecture(
+            network=Network(), image_size=32, outputs=outputs, mean=grey, std=grey
+        ),
+        labels=labels,
+        classes=[["automobile"], *([label] for label in labels[1:])],
+        train="head" if start else "all",
+        epochs=2,
+        selected_epoch=1,
+        seconds=seconds,
+        images=18000,
+        images_per_second=12345.6,
+        flip=start is None,
+        device="cpu",
+        history=history(0.4, 0.41),
+    )
+    # The page takes correctness from the comparisons.
+    answers = Answers(np.arange(1), np.zeros(1, int), np.ones((1, len(labels))))
+    return StageContent(start, DIGEST, card, scores(accuracy, labels), answers)
 
 
-def report(word: Callable[[str], str] = str) -> dict:
+def change(content: StageContent, **values: object) -> StageContent:
+    """The stage with other values on its card."""
+    return replace(content, card=content.card.model_copy(update=values))
+
+
+def report(word: Callable[[str], str] = str) -> ReportContent:
     """A baseline and transfers that gain, lose and tie; `word` renames everything with a name."""
     car, truck, other = word("car"), word("truck"), word("other")
     three, ten = [car, truck, other], [f"{word('class')}{i}" for i in range(10)]
     names = [word(name) for name in ("baseline", "transfer", "ten_class", "lost", "tied")]
-    stages = {
-        names[0]: stage(0.98, 265.4, [car, other], None),
-        names[1]: stage(0.955, 5.2, three, names[0]),
-        names[2]: stage(0.92, 301.0, ten, None),
-        names[3]: stage(0.5, 6.1, ten, names[1]),
-        names[4]: stage(0.925, 301.0, ten, names[0]),
-    }
-    stages[names[0]]["overfitting"] = word("Over-fitting from epoch 3 on.")
-    stages[names[0]]["kept_epoch"] = 2
-    stages[names[1]]["controls"] = {
+    sha = f"sha256:{DIGEST}"
+    frozen = {"tensors": 17, "parent_digest": sha, "digest": sha, "equal": True}
+    baseline = change(stage(0.98, 265.4, [car, other], None), selected_epoch=2)
+    transfer = change(stage(0.955, 5.2, three, names[0]), frozen=frozen)
+    lost = change(stage(0.5, 6.1, ten, names[1]), perturb=0.5, frozen=frozen | {"equal": False})
+    tied = change(stage(0.925, 301.0, ten, names[0]), frozen_blocks=1)
+    controls = {
         "scratch": stage(0.914, 9.9, three, None),
         "random": stage(0.865, 5.2, three, None),
     }
-    stages[names[4]]["frozen_blocks"] = 1
-    stages[names[3]]["perturb"] = 0.5
-    stages[names[3]]["controls"] = {"random": stage(0.6, 6.0, ten, None)}
-    stages[names[4]]["controls"] = {"random": stage(0.92, 200.0, ten, None)}
-    for name, each in stages.items():
-        each["differences"] = {
-            title: {
-                "chance": abs(each["metrics"]["accuracy"] - rival["metrics"]["accuracy"]) < 0.02,
-                "interval": [-0.6, 1.6],
-            }
-            for _, title, rival in rivals_of(name, stages)
-        }
-    equal = {"parent": names[0], "tensors": 17, "parent_digest": SHA, "digest": SHA, "equal": True}
-    stages[names[1]]["frozen"] = equal
-    stages[names[3]]["frozen"] = equal | {"equal": False}
-    return {
-        "title": word("cifar10"),
-        "description": word("Cars first."),
-        "recipe_toml": word("epochs = 2"),
-        "device": word("cpu"),
-        "versions": {"relevo": "0.1.0", word("keras"): "3.15.1"},
-        "command": word("relevo run cifar10 --seed 7"),
-        "seed": 7,
-        "dataset": {
-            "digest": SHA,
-            "source": word("cifar10"),
-            "image_size": 32,
-            "classes": ten,
-            "counts": {"train": [4500] * 10, "validation": [500] * 10, "test": [1000] * 10},
-            "duplicates": {"count": 3, "pairs": [[word("train/1.png"), word("test/2.png")]]},
-            "unreadable": [word("train/broken.png"), word("train/empty.png")],
-        },
-        "stages": stages,
+    stages = {
+        names[0]: change(baseline, history=history(0.5, 0.4, 0.5, 0.6, 0.7)),
+        names[1]: replace(transfer, controls=controls),
+        names[2]: stage(0.92, 301.0, ten, None),
+        names[3]: replace(lost, controls={"random": stage(0.6, 6.0, ten, None)}),
+        names[4]: replace(tied, controls={"random": stage(0.92, 200.0, ten, None)}),
     }
+    duplicate = (word("train/1.png"), word("test/2.png"))
+    description = Description(
+        image_size=32,
+        classes=ten,
+        counts={"train": [4500] * 10, "validation": [500] * 10, "test": [1000] * 10},
+        duplicates=[duplicate] * 23,
+        unreadable=[word("train/broken.png"), word("train/empty.png")],
+    )
+    return ReportContent(
+        title=word("cifar10"),
+        description=word("Cars first."),
+        recipe_toml=word("epochs = 2"),
+        device=word("cpu"),
+        versions={"relevo": "0.1.0", word("keras"): "3.15.1"},
+        command=word("relevo run cifar10 --seed 7"),
+        seed=7,
+        dataset=DatasetContent(word("cifar10"), DIGEST, description),
+        stages=stages,
+        comparisons=comparisons(stages),
+    )
 
 
-def drawn(data: dict) -> dict[str, bytes]:
+def comparisons(stages: dict[str, StageContent]) -> dict[str, list[Comparison]]:
+    """Differences of two points and more are significant."""
+    found: dict[str, list[Comparison]] = {}
+    for name, content in stages.items():
+        if content.start:
+            rows = [
+                Comparison(content, each, False, (-0.6, 1.6)) for each in baselines_of(name, stages)
+            ]
+            found[name] = [replace(row, significant=abs(row.points) >= 2) for row in rows]
+    return found
+
+
+def drawn(data: ReportContent) -> dict[str, bytes]:
     names = ["class_distribution", "something/else"]
-    names += [f"{name}/{kind}" for name in data["stages"] for kind in KINDS]
+    names += [f"{name}/{kind}" for name in data.stages for kind in KINDS]
     return {name: PNG + str(i).encode() for i, name in enumerate(names)}
+
+
+def page_messages() -> set[str]:
+    """Every English message of the template, plurals included."""
+    found = environment(ENGLISH).extract_translations(TEMPLATE.read_text("utf-8"))  # type: ignore[attr-defined]
+    texts: set[str] = set()
+    for _, _, message in found:
+        parts = message if isinstance(message, tuple) else (message,)
+        texts.update(part for part in parts if isinstance(part, str))
+    return texts
+
+
+def calls_of_words() -> Iterator[ast.expr]:
+    """The message in every call of `words` in the code of figures and report."""
+    for folder in ("tasks/vision/figures", "tasks/reporting"):
+        for path in (ROOT / folder).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                # In a method of Words it is `self`.
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in ("words", "self"):
+                    yield node.args[0]
+
+
+def messages() -> set[str]:
+    """Every English message of page and figures: what a translation has to cover."""
+    figures = {str(node.value) for node in calls_of_words() if isinstance(node, ast.Constant)}
+    return page_messages() | figures
 
 
 class Reader(HTMLParser):

@@ -1,78 +1,121 @@
-"""Figures of the data and of training, drawn with matplotlib; `predictions` has those of predictions.
+"""Figures of the data and of training: class counts, learning curves, transfer against its baselines.
 
-Every function returns a new `Figure`.
+Each function returns a new matplotlib `Figure`; `predictions` has the figures of predictions.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from tasks.vision.figures.numbers import number, share, tick
+from tasks.vision.figures.numbers import number, share, time_tick
 from tasks.vision.figures.style import (
     BLUE,
     INK,
     MUTED,
     ORANGE,
     SMALL,
-    class_ticks,
-    legend,
-    plain,
-    quiet,
-    sheet,
+    add_legend,
+    escape_dollars,
+    new_figure,
+    set_class_ticks,
+    style_axes,
 )
-from tasks.vision.figures.words import WORDS
+from tasks.vision.figures.words import ENGLISH, Words
 
 ROUND_TIMES = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000)  # seconds
 
-# Shades of one family tell curves of one kind apart; line style and marker tell the kinds apart.
-KINDS: dict[str, tuple[str, str, str]] = {  # shades, line style, marker
+Kind = Literal["transfer", "scratch", "random"]
+# Shades distinguish curves of one kind; line style and marker distinguish kinds without colour.
+STYLES: dict[Kind, tuple[str, str, str]] = {  # shades, line style, marker
     "transfer": ("#1f5fa8 #0b8074 #6a45a8 #2f8fbf", "-", "o"),
     "scratch": ("#c2571a #a3294f #8c6a00 #6b3a1f", "--", "s"),
     "random": ("#59626d #8b939c #343b44 #a08f7a", ":", "D"),
 }
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Validation accuracy (0 to 1) of one training over its training time, one point per epoch.
+
+    Attributes:
+        seconds: since the start of the training, never falling.
+    """
+
+    label: str
+    kind: Kind
+    seconds: Sequence[float]
+    accuracy: Sequence[float]
+
+
 def class_distribution(
-    classes: list[str], counts: dict[str, list[int]], title: str = "", lang: str = "en"
+    classes: list[str], counts: dict[str, list[int]], words: Words = ENGLISH
 ) -> Figure:
     """Bars of images per class; `counts` maps train, validation and test to a count per class."""
-    words = WORDS[lang]
     width = float(np.clip(0.5 * len(classes), 5.0, 14.0))
-    figure = sheet(width, 3.1, title)
+    figure = new_figure(width, 3.1, words("Images per class"))
     axes = figure.add_subplot()
-    quiet(axes, lang)
+    style_axes(axes, words.lang)
     bar = 0.8 / max(1, len(counts))
+    splits = {
+        "train": words("train"),
+        "validation": words("validation"),
+        "test": words("test"),
+    }
     for i, (split, values) in enumerate(counts.items()):
         x = np.arange(len(classes)) + (i - (len(counts) - 1) / 2) * bar
         colour = (BLUE, ORANGE, "#9fb3c8")[i % 3]
-        label = f"{words.get(split, split)}  {number(sum(values), lang)}"
-        axes.bar(x, values, width=bar * 0.94, color=colour, label=plain(label))
-    class_ticks(axes, classes, room=(width - 0.7) / len(classes))
-    axes.set_ylabel(words["images"], size=SMALL, color=MUTED)
+        label = f"{splits[split]}  {number(sum(values), words.lang)}"
+        axes.bar(x, values, width=bar * 0.94, color=colour, label=label)
+    set_class_ticks(axes, classes, room=(width - 0.7) / len(classes))
+    axes.set_ylabel(words("images"), size=SMALL, color=MUTED)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, lang)))
-    legend(figure, 3)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, words.lang)))
+    add_legend(figure, 3)
     return figure
 
 
-def _curves(
-    history: Sequence[Mapping[str, Any]], measure: str, title: str, best_epoch: int, lang: str
+def loss_curves(
+    history: Sequence[Mapping[str, float]], title: str, best_epoch: int, words: Words = ENGLISH
 ) -> Figure:
-    words = WORDS[lang]
-    figure = sheet(5.0, 3.1, title)
+    """Training and validation loss per epoch, from epoch 1; the best epoch is marked."""
+    mark = words("epoch %(epoch)s, best accuracy", epoch=best_epoch)
+    return _curves(history, "loss", title, words("loss"), best_epoch, mark, words)
+
+
+def accuracy_curves(
+    history: Sequence[Mapping[str, float]], title: str, best_epoch: int, words: Words = ENGLISH
+) -> Figure:
+    """Training and validation accuracy (0 to 1) per epoch, from epoch 1; the best epoch is marked."""
+    best = {int(row["epoch"]): row["validation_accuracy"] for row in history}.get(best_epoch)
+    value = share(best, words.lang)
+    mark = words("best epoch %(epoch)s: %(value)s", epoch=best_epoch, value=value)
+    return _curves(history, "accuracy", title, words("accuracy"), best_epoch, mark, words)
+
+
+def _curves(
+    history: Sequence[Mapping[str, float]],
+    measure: str,
+    title: str,
+    axis: str,
+    best_epoch: int,
+    mark: str,
+    words: Words,
+) -> Figure:
+    figure = new_figure(5.0, 3.1, title)
     axes = figure.add_subplot()
-    quiet(axes, lang)
-    epochs = [entry["epoch"] for entry in history]
-    # Few epochs need points to be seen at all; many would only blur the line.
+    style_axes(axes, words.lang)
+    epochs = [row["epoch"] for row in history]
+    # Few epochs need markers to be visible; on many they would blur the line.
     dot = 5 if len(epochs) == 1 else 3 if len(epochs) <= 40 else 0
-    validation = [entry[f"validation_{measure}"] for entry in history]
-    training = [entry[measure] for entry in history]
-    for values, name, colour, style, mark in (
-        (training, "train", ORANGE, "--", "s"),
-        (validation, "validation", BLUE, "-", "o"),
+    validation = [row[f"validation_{measure}"] for row in history]
+    training = [row[measure] for row in history]
+    for values, label, colour, style, marker in (
+        (training, words("train"), ORANGE, "--", "s"),
+        (validation, words("validation"), BLUE, "-", "o"),
     ):
         axes.plot(
             epochs,
@@ -80,15 +123,15 @@ def _curves(
             color=colour,
             linestyle=style,
             linewidth=1.8,
-            marker=mark if dot else "",
+            marker=marker if dot else "",
             markersize=dot,
-            label=words[name],
+            label=label,
         )
     edge = 0.03 * (epochs[-1] - epochs[0]) or 0.45
     axes.set_xlim(epochs[0] - edge, epochs[-1] + edge)
     axes.margins(y=0.12)
     low, high = axes.get_ylim()
-    if high - low < 0.04:  # a closer look would make noise look like a trend
+    if high - low < 0.04:  # a narrower range would make noise look like a trend
         axes.set_ylim((low + high) / 2 - 0.02, (low + high) / 2 + 0.02)
     if best_epoch in epochs:
         late = len(epochs) > 1 and best_epoch > (epochs[0] + epochs[-1]) / 2
@@ -99,12 +142,9 @@ def _curves(
             "fillstyle": "none",
             "markeredgewidth": 1.5,
         }
-        at_best = validation[epochs.index(best_epoch)]
-        axes.plot(best_epoch, at_best, color=INK, **ring)
+        axes.plot(best_epoch, validation[epochs.index(best_epoch)], color=INK, **ring)
         axes.annotate(
-            words["best" if measure == "accuracy" else "best_by"].format(
-                epoch=best_epoch, value=share(at_best, lang)
-            ),
+            mark,
             xy=(best_epoch, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(-5 if late else 5, 0),
@@ -115,55 +155,38 @@ def _curves(
             color=INK,
         )
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-    axes.set_xlabel(words["epoch"], size=SMALL, color=MUTED)
-    axes.set_ylabel(words[measure], size=SMALL, color=MUTED)
-    legend(figure, 2)
+    axes.set_xlabel(words("epoch"), size=SMALL, color=MUTED)
+    axes.set_ylabel(axis, size=SMALL, color=MUTED)
+    add_legend(figure, 2)
     return figure
 
 
-def loss_curves(
-    history: Sequence[Mapping[str, Any]], title: str, best_epoch: int, lang: str = "en"
-) -> Figure:
-    """Training and validation loss per epoch; `history` has one mapping for each, from 1 on."""
-    return _curves(history, "loss", title, best_epoch, lang)
+def transfer_against_scratch(curves: Sequence[Curve], title: str, words: Words = ENGLISH) -> Figure:
+    """Validation accuracy over training time, with each curve's last accuracy in the legend.
 
-
-def accuracy_curves(
-    history: Sequence[Mapping[str, Any]], title: str, best_epoch: int, lang: str = "en"
-) -> Figure:
-    """Training and validation accuracy (0 to 1) per epoch, with the best epoch ringed."""
-    return _curves(history, "accuracy", title, best_epoch, lang)
-
-
-def transfer_against_scratch(
-    curves: Sequence[Mapping[str, Any]], title: str, lang: str = "en"
-) -> Figure:
-    """Validation accuracy over training time; `seconds` of a curve count from its start and never fall.
-
-    The time axis is logarithmic when the first epoch and the longest run differ twentyfold; else it
-    begins at 0.
+    The time axis is logarithmic if the first epoch and the longest training differ more than
+    twentyfold; else it begins at 0.
     """
-    words = WORDS[lang]
-    figure = sheet(5.4, 3.4 + 0.2 * len(curves), title)
+    figure = new_figure(5.4, 3.4 + 0.2 * len(curves), title)
     axes = figure.add_subplot()
-    quiet(axes, lang, "both")
-    seen: dict[str, int] = {}
+    style_axes(axes, words.lang, "both")
+    drawn: list[str] = []
     for curve in curves:
-        shades, style, mark = KINDS[curve["kind"]]
-        nth = seen[curve["kind"]] = seen.get(curve["kind"], -1) + 1
+        shades, style, marker = STYLES[curve.kind]
+        line = len(curve.seconds) > 1  # one epoch is a point, and the legend shows it as one
         axes.plot(
-            curve["seconds"],
-            curve["accuracy"],
-            color=shades.split()[nth % 4],
-            # One epoch is a point, and the legend shows it as one.
-            linestyle=style if len(curve["seconds"]) > 1 else "",
-            marker=mark,
-            markevery=[-1] if len(curve["seconds"]) > 1 else None,
+            curve.seconds,
+            curve.accuracy,
+            color=shades.split()[drawn.count(curve.kind) % 4],
+            linestyle=style if line else "",
+            marker=marker,
+            markevery=[-1] if line else None,
             markersize=5,
-            linewidth=2.2 if curve["kind"] == "transfer" else 1.5,
-            label=plain(f"{curve['name']}  {share(curve['accuracy'][-1], lang)}"),
+            linewidth=2.2 if curve.kind == "transfer" else 1.5,
+            label=escape_dollars(f"{curve.label}  {share(curve.accuracy[-1], words.lang)}"),
         )
-    times = [second for curve in curves for second in curve["seconds"] if second > 0]
+        drawn.append(curve.kind)
+    times = [second for curve in curves for second in curve.seconds if second > 0]
     if times and max(times) > 20 * min(times):
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
@@ -172,9 +195,9 @@ def transfer_against_scratch(
         )
     elif times:
         axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, lang)))
-    axes.set_xlabel(words["time"], size=SMALL, color=MUTED)
-    axes.set_ylabel(words["validation_accuracy"], size=SMALL, color=MUTED)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value, words.lang)))
+    axes.set_xlabel(words("training time"), size=SMALL, color=MUTED)
+    axes.set_ylabel(words("validation accuracy"), size=SMALL, color=MUTED)
     if curves:
-        legend(figure, 2)
+        add_legend(figure, 2)
     return figure

@@ -1,81 +1,69 @@
-"""Reading training curves: says in words when a model learns its training images by heart."""
+"""Detect overfitting in training curves and describe it in a sentence."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
 
 from tasks.vision.figures.numbers import share
+from tasks.vision.figures.words import ENGLISH, Words
 
-LATE = 3  # epochs at the end that must all be worse, so that one bad epoch is no verdict
-WORSE = 0.05  # of the best validation loss
-WORSE_AT_LEAST = 0.01  # in loss: a nearly perfect model's losses double without meaning
-
-SENTENCE: dict[str, str] = {
-    "en": (
-        "Over-fitting from epoch {after} on: training accuracy still rises ({accuracy_then} to "
-        "{accuracy_now}) while validation loss climbs from its best, {loss_then} at epoch {best}, "
-        "to {loss_now} at epoch {last} (+{percent} %). "
-    ),
-    "es": (
-        "Sobreajuste desde la época {after}: la exactitud en entrenamiento sigue subiendo (de "
-        "{accuracy_then} a {accuracy_now}) mientras la pérdida en validación crece desde la menor, "
-        "{loss_then} en la época {best}, hasta {loss_now} en la época {last} (+{percent} %). "
-    ),
-}
-LESS: dict[str, str] = {
-    "en": "On validation images it is then right on {right_now}, at epoch {best} it was on {right_then}.",
-    "es": "La exactitud en validación es entonces {right_now}; en la época {best} era {right_then}.",
-}
-NO_LESS: dict[str, str] = {
-    "en": (
-        "It is ever surer of its mistakes, though right on no fewer validation images: {right_now}, "
-        "at epoch {best} {right_then}."
-    ),
-    "es": (
-        "Está cada vez más seguro de sus errores, aunque no acierta menos en validación: "
-        "{right_now}; en la época {best}, {right_then}."
-    ),
-}
+PATIENCE = 3  # last epochs that must all be worse, so that one bad epoch is not enough
+MIN_RISE = 0.05  # of the lowest validation loss
+MIN_ABSOLUTE_RISE = 0.01  # in loss: the tiny losses of a nearly perfect model double by noise
 
 
-def overfitting(history: Sequence[Mapping[str, Any]], lang: str = "en") -> str:
-    """A sentence that names over-fitting when the curves show it, else an empty string.
+def overfitting(history: Sequence[Mapping[str, float]], words: Words = ENGLISH) -> str:
+    """Describe the overfitting that a history shows; empty if it shows none.
 
-    They show it when, after the epoch of the lowest validation loss, training accuracy went on
-    rising and the last epochs' validation losses all stand at least 5 % above that lowest.
+    It shows overfitting if, after the epoch of the lowest validation loss, training accuracy rose
+    further and the last three validation losses are all at least 5 % above the lowest.
 
     Example:
         >>> rows = [(1, 0.8, 0.40), (2, 0.9, 0.48), (3, 0.95, 0.55), (4, 0.97, 0.60)]
         >>> keys = ("epoch", "accuracy", "validation_loss", "validation_accuracy")
         >>> overfitting([dict(zip(keys, (*row, 0.8))) for row in rows])  # doctest: +ELLIPSIS
-        'Over-fitting from epoch 2 on: ... (+50 %). It is ever surer of its mistakes...'
+        'Overfitting from epoch 2: ... (+50...%). Validation accuracy did not fall: ...'
     """
-    losses = [float(entry["validation_loss"]) for entry in history]
+    losses = [row["validation_loss"] for row in history]
     finite = [loss for loss in losses if isfinite(loss)]
     if not finite:
         return ""
     best = losses.index(min(finite))
-    late = losses[best + 1 :][-LATE:]
-    limit = losses[best] + max(WORSE * losses[best], WORSE_AT_LEAST)
+    late = losses[best + 1 :][-PATIENCE:]
+    limit = losses[best] + max(MIN_RISE * losses[best], MIN_ABSOLUTE_RISE)
     then, now = history[best], history[-1]
     if (
-        len(late) < LATE
+        len(late) < PATIENCE
         or not all(isfinite(loss) and loss >= limit for loss in late)
         or now["accuracy"] <= then["accuracy"]
     ):
         return ""
     rise = 100 * (losses[-1] - losses[best]) / losses[best] if losses[best] > 0 else 0.0
-    right_then, right_now = then["validation_accuracy"], now["validation_accuracy"]
-    ending = (LESS if right_now < right_then else NO_LESS)[lang]
-    return (SENTENCE[lang] + ending).format(
+    diverged = words(
+        "Overfitting from epoch %(after)s: training accuracy still rises (%(accuracy_then)s to "
+        "%(accuracy_now)s) while validation loss increases from its minimum, %(loss_then)s at epoch "
+        "%(best)s, to %(loss_now)s at epoch %(last)s (+%(percent)s %%).",
         after=int(history[best + 1]["epoch"]),
-        accuracy_then=share(then["accuracy"], lang),
-        accuracy_now=share(now["accuracy"], lang),
-        loss_then=share(losses[best], lang),
+        accuracy_then=share(then["accuracy"], words.lang),
+        accuracy_now=share(now["accuracy"], words.lang),
+        loss_then=share(losses[best], words.lang),
         best=int(then["epoch"]),
-        loss_now=share(losses[-1], lang),
+        loss_now=share(losses[-1], words.lang),
         last=int(now["epoch"]),
         percent=f"{rise:.0f}",
-        right_then=share(right_then, lang),
-        right_now=share(right_now, lang),
     )
+    values = {
+        "then": share(then["validation_accuracy"], words.lang),
+        "now": share(now["validation_accuracy"], words.lang),
+        "best": int(then["epoch"]),
+    }
+    if now["validation_accuracy"] < then["validation_accuracy"]:
+        effect = words(
+            "Validation accuracy fell from %(then)s at epoch %(best)s to %(now)s.", **values
+        )
+    else:
+        effect = words(
+            "Validation accuracy did not fall: %(then)s at epoch %(best)s, %(now)s at the end. The "
+            "model only becomes more confident in its mistakes.",
+            **values,
+        )
+    return f"{diverged} {effect}"

@@ -1,6 +1,6 @@
-"""Figures of what a model predicts: pictures with its answers, its confusions, its confidence."""
+"""Figures of predictions: images with predicted labels, confusion matrix, reliability diagram."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from tasks.vision.evaluation.scores import Bin
 from tasks.vision.figures.numbers import number, percent, share
 from tasks.vision.figures.style import (
     BLUE,
@@ -19,25 +20,26 @@ from tasks.vision.figures.style import (
     ORANGE,
     RULE,
     SMALL,
-    class_ticks,
-    evenly_named,
-    legend,
+    add_legend,
+    escape_dollars,
+    labelled_positions,
+    new_figure,
     one_line,
-    plain,
-    quiet,
-    sheet,
-    shortened,
-    tick_name,
-    width_of,
+    set_class_ticks,
+    style_axes,
+    text_width,
+    tick_label,
+    truncate,
 )
-from tasks.vision.figures.words import WORDS
+from tasks.vision.figures.words import ENGLISH, Words
 
 RIGHT, WRONG = "#0a6b4f", "#b3261e"
 COLUMNS = 4
 WIDTH, SIDE, MARGIN, HEAD = 5.0, 1.12, 0.08, 0.38  # inches of a prediction grid
-CAPTION, LINE = 9.0, 0.16  # points, and inches from line to line
-LONGEST = 40  # characters of a name; more than two lines hold
-MANY, WIDEST = 24, 12.0  # labels whose counts are written out; inches of a matrix of more
+CAPTION, LINE = 9.0, 0.16  # font size in points, line height in inches
+MAX_NAME = 40  # characters of a label, more than fit in two lines
+# More labels than this leave no room for numbers, which for 200 labels took minutes and 8.8 GB.
+MAX_NUMBERED, MAX_WIDTH = 24, 12.0  # labels; inches of a matrix of more
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#bcd3ea", "#1f5fa8", "#123c6b"])
 
 
@@ -47,42 +49,45 @@ def prediction_grid(
     probabilities: npt.NDArray[np.floating[Any]],
     labels: Sequence[str],
     title: str,
-    lang: str = "en",
+    words: Words = ENGLISH,
 ) -> Figure:
-    """Images (n, h, w, 3), each with the predicted label, its probability and a tick or a cross.
+    """Grid of images, each with its predicted label and the probability of that label.
 
-    `truth` holds n indices into `labels`, `probabilities` is (n, labels). A right answer has a
-    solid green frame and a tick; a wrong one a dashed red frame, a cross and the true label. Where
-    no truth is known (None), frames are grey and unmarked.
+    A correct prediction has a solid green frame and a tick; a wrong one a dashed red frame, a cross
+    and the true label. Without a truth, frames are grey and unmarked.
+
+    Args:
+        images: (n, height, width, 3).
+        truth: n indices into `labels`, or None if unknown.
+        probabilities: (n, labels).
     """
-    words = WORDS[lang]
     if len(images) == 0:
-        figure = sheet(WIDTH, 1.0, title, fixed=True)
-        figure.text(0.012, 0.3, words["no_images"], size=NORMAL, color=MUTED)
+        figure = new_figure(WIDTH, 1.0, title, fixed=True)
+        figure.text(0.012, 0.3, words("no images to show"), size=NORMAL, color=MUTED)
         return figure
     guesses = np.argmax(probabilities, axis=1)
     wrong = np.zeros(len(images), bool) if truth is None else guesses != np.asarray(truth)
     captions = []
     for i, guess in enumerate(guesses):
-        lines = _lines(labels[guess], _probability(float(probabilities[i, guess]), lang))
+        lines = _lines(labels[guess], _probability(float(probabilities[i, guess]), words.lang))
         if truth is not None and wrong[i]:
-            lines += _lines(words["is"].format(label=labels[truth[i]]))
+            lines += _lines(words("true: %(label)s", label=labels[truth[i]]))
         captions.append(lines)
     tall = SIDE * images.shape[1] / images.shape[2]
     pitch = tall + 0.14 + LINE * max(map(len, captions))
     height = HEAD + pitch * -(-len(images) // COLUMNS)
-    figure = sheet(WIDTH, height, title, fixed=True)
+    figure = new_figure(WIDTH, height, title, fixed=True)
     for i, image in enumerate(images):
         row, column = divmod(i, COLUMNS)
         left = MARGIN + column * (WIDTH - 2 * MARGIN - SIDE) / (COLUMNS - 1)
         bottom = height - HEAD - row * pitch - tall
         box = (left / WIDTH, bottom / height, SIDE / WIDTH, tall / height)
         axes = figure.add_axes(box)
-        _picture(axes, image, None if truth is None else bool(wrong[i]))
+        _draw_image(axes, image, None if truth is None else bool(wrong[i]))
         axes.text(
             0.5,
             -0.06,
-            plain("\n".join(captions[i])),
+            escape_dollars("\n".join(captions[i])),
             transform=axes.transAxes,
             ha="center",
             va="top",
@@ -93,9 +98,9 @@ def prediction_grid(
     return figure
 
 
-def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool | None) -> None:
+def _draw_image(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool | None) -> None:
     axes.set(xticks=[], yticks=[])
-    # Small pictures stay crisp squares; large ones are smoothed as they shrink.
+    # Pixels of small images stay sharp; large images are smoothed.
     axes.imshow(
         image, aspect="auto", interpolation="nearest" if image.shape[0] <= 96 else "antialiased"
     )
@@ -122,8 +127,8 @@ def _picture(axes: Axes, image: npt.NDArray[np.uint8], wrong: bool | None) -> No
 
 
 def _lines(name: str, after: str = "") -> list[str]:
-    """A name and what comes after it, in one line or two as wide as a picture; cut where it must be."""
-    name = shortened(one_line(name), LONGEST)
+    """Wrap a label and the text after it to at most two lines as wide as an image."""
+    name = truncate(one_line(name), MAX_NAME)
     whole = f"{name} {after}".strip()
     if _fits(whole):
         return [whole]
@@ -135,53 +140,53 @@ def _lines(name: str, after: str = "") -> list[str]:
 
 
 def _cut(text: str, after: str = "") -> str:
-    """As much of a text as fits before what comes after it."""
+    """Truncate a text until it fits into a line together with the text after it."""
     for most in range(len(text), 0, -1):
-        if _fits(line := f"{shortened(text, most)} {after}".strip()):
+        if _fits(line := f"{truncate(text, most)} {after}".strip()):
             return line
     return after
 
 
 def _fits(line: str) -> bool:
-    return width_of(line, CAPTION) <= 72 * SIDE
+    return text_width(line, CAPTION) <= 72 * SIDE
 
 
 def _probability(value: float, lang: str) -> str:
-    # Rounding a doubt away would claim a certainty that the model does not have.
+    # Don't round up to certainty.
     sure = 0.995 <= value < 1
     return f">{share(0.99, lang, 2)}" if sure else share(value, lang, 2)
 
 
 def confusion_matrix(
-    matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str, lang: str = "en"
+    matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str, words: Words = ENGLISH
 ) -> Figure:
-    """Counts and shares of each row: rows are true classes, columns predicted ones."""
-    words = WORDS[lang]
+    """Counts and row shares; rows are true classes, columns predicted classes."""
     counts = np.asarray(matrix, dtype=np.int64)
-    labels = [tick_name(label) for label in labels]
+    labels = [tick_label(label) for label in labels]
     n = len(labels)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    # Numbers in the cells of very many labels can't be read, and to draw them takes minutes and gigabytes.
-    many = n > MANY
-    cell = 0.95 if n <= 3 else 0.7 if n <= 6 else WIDEST / n if many else 0.58
+    many = n > MAX_NUMBERED
+    cell = 0.95 if n <= 3 else 0.7 if n <= 6 else MAX_WIDTH / n if many else 0.58
     margin = 0.5 + 0.09 * max(len(label) for label in labels)
-    figure = sheet(max(3.4, n * cell + margin), max(2.6, n * cell * 0.82 + margin + 0.2), title)
+    figure = new_figure(
+        max(3.4, n * cell + margin), max(2.6, n * cell * 0.82 + margin + 0.2), title
+    )
     axes = figure.add_subplot()
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect="auto")
-    quiet(axes, lang, "")
+    style_axes(axes, words.lang, "")
     axes.spines["bottom"].set_visible(False)
     if not many:
         axes.set_xticks(np.arange(n - 1) + 0.5, minor=True)
         axes.set_yticks(np.arange(n - 1) + 0.5, minor=True)
         axes.grid(which="minor", color=RULE, linewidth=0.8)
         axes.tick_params(which="minor", length=0)
-    class_ticks(axes, labels, room=cell)
-    named = evenly_named(n)
-    axes.set_yticks(named, [plain(labels[i]) for i in named])
+    set_class_ticks(axes, labels, room=cell)
+    named = labelled_positions(n)
+    axes.set_yticks(named, [escape_dollars(labels[i]) for i in named])
     axes.tick_params(labelcolor=INK)
-    axes.set_xlabel(words["predicted"], size=SMALL, color=MUTED)
-    axes.set_ylabel(words["truth"], size=SMALL, color=MUTED)
+    axes.set_xlabel(words("predicted class"), size=SMALL, color=MUTED)
+    axes.set_ylabel(words("true class"), size=SMALL, color=MUTED)
     big, small = (12.0, 9.5) if n <= 3 else (9.0, 7.5)
     for (row, column), count in np.ndenumerate(counts) if not many else ():
         part = float(shares[row, column])
@@ -193,45 +198,46 @@ def confusion_matrix(
         axes.text(
             column,
             row - 0.04,
-            number(int(count), lang),
+            number(int(count), words.lang),
             va="bottom",
             size=big,
             weight="bold",
             **where,
         )
-        axes.text(column, row + 0.06, percent(part, lang), va="top", size=small, **where)
+        axes.text(column, row + 0.06, percent(part, words.lang), va="top", size=small, **where)
     return figure
 
 
 def reliability_diagram(
-    bins: Sequence[Mapping[str, float]], ece: float, title: str, lang: str = "en"
+    bins: Sequence[Bin], ece: float, title: str, words: Words = ENGLISH
 ) -> Figure:
-    """How often the model is right at each confidence, and how often it has that confidence.
-
-    A bin has its mean `confidence`, `accuracy` (0 to 1) and `count`; empty ones are left out.
-    """
-    words = WORDS[lang]
-    full = [entry for entry in bins if entry["count"] > 0]
-    confidence = [entry["confidence"] for entry in full]
-    accuracy = [entry["accuracy"] for entry in full]
-    total = sum(entry["count"] for entry in full)
-    figure = sheet(5.0, 4.6, title)
+    """Accuracy in each confidence bin, and below it the share of images in the bin; empty bins are skipped."""
+    full = [entry for entry in bins if entry.count > 0]
+    confidence = [entry.confidence for entry in full]
+    accuracy = [entry.accuracy for entry in full]
+    total = sum(entry.count for entry in full)
+    figure = new_figure(5.0, 4.6, title)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-    quiet(upper, lang, "both")
-    quiet(lower, lang, "x")
+    style_axes(upper, words.lang, "both")
+    style_axes(lower, words.lang, "x")
     upper.plot(
-        [0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=words["perfect"]
+        [0, 1],
+        [0, 1],
+        color=MUTED,
+        linewidth=1,
+        linestyle=(0, (4, 3)),
+        label=words("perfectly calibrated"),
     )
     upper.vlines(confidence, confidence, accuracy, color=ORANGE, linewidth=2.5, alpha=0.55)
-    upper.plot(confidence, accuracy, color=BLUE, marker="o", markersize=5, label=words["measured"])
+    upper.plot(confidence, accuracy, color=BLUE, marker="o", markersize=5, label=words("measured"))
     upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    upper.set_ylabel(words["share_right"], size=SMALL, color=MUTED)
-    error = words["calibration_error"].format(ece=share(ece, lang))
+    upper.set_ylabel(words("share correct"), size=SMALL, color=MUTED)
+    error = words("calibration error (ECE) %(ece)s", ece=share(ece, words.lang))
     upper.set_title(error, loc="left", size=NORMAL, color=INK)
-    legend(figure, 2)
-    parts = [entry["count"] / total for entry in full]
+    add_legend(figure, 2)
+    parts = [entry.count / total for entry in full]
     lower.bar(confidence, parts, width=0.03, color="#9fb3c8")
     lower.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-    lower.set_ylabel(words["images"], size=SMALL, color=MUTED)
-    lower.set_xlabel(words["confidence"], size=SMALL, color=MUTED)
+    lower.set_ylabel(words("images"), size=SMALL, color=MUTED)
+    lower.set_xlabel(words("confidence of the prediction"), size=SMALL, color=MUTED)
     return figure

@@ -1,88 +1,36 @@
-"""Every word that stands in a figure, in each language; the page's own are in `translations/`."""
+"""The words of figures and page in one language, looked up by their English text as in gettext."""
 
-WORDS: dict[str, dict[str, str]] = {
-    "en": {
-        "train": "train",
-        "validation": "validation",
-        "test": "test",
-        "images": "images",
-        "epoch": "epoch",
-        "loss": "loss",
-        "accuracy": "accuracy",
-        "validation_accuracy": "validation accuracy",
-        "best": "best epoch {epoch}: {value}",
-        "best_by": "epoch {epoch}, best by accuracy",
-        "truth": "true class",
-        "predicted": "predicted class",
-        "confidence": "confidence of the prediction",
-        "share_right": "share that is right",
-        "perfect": "perfectly calibrated",
-        "measured": "measured",
-        "calibration_error": "calibration error (ECE) {ece}",
-        "time": "training time",
-        "is": "is {label}",
-        "no_images": "no pictures to show",
-        "title_counts": "Images per class",
-        "title_loss": "{name}: loss",
-        "title_accuracy": "{name}: accuracy",
-        "title_label": "{name}: test images of “{label}”",
-        "title_images": "{name}: test images",
-        "title_mistakes": "{name}: the mistakes it was surest of",
-        "title_confusion": "{name}: confusion",
-        "title_reliability": "{name}: how sure, how right",
-        "title_against": "{name} against scratch",
-        "starts_from": "{name}, starts from {start}",
-        "scratch": "from scratch, {epochs}",
-        "random": "a head on a frozen random network, {epochs}",
-        "other_stage": "stage {name}, from scratch, {epochs}",
-        "one_epoch": "1 epoch",
-        "epochs": "{n} epochs",
-        "on last layer": "head on its last layer",
-        "on every layer": "head on every layer",
-    },
-    "es": {
-        "train": "entrenamiento",
-        "validation": "validación",
-        "test": "prueba",
-        "images": "imágenes",
-        "epoch": "época",
-        "loss": "pérdida",
-        "accuracy": "exactitud",
-        "validation_accuracy": "exactitud en validación",
-        "best": "mejor época, la {epoch}: {value}",
-        "best_by": "época {epoch}, la de mayor exactitud",
-        "truth": "clase verdadera",
-        "predicted": "clase predicha",
-        "confidence": "confianza de la predicción",
-        "share_right": "proporción de aciertos",
-        "perfect": "calibración perfecta",
-        "measured": "medida",
-        "calibration_error": "error de calibración (ECE): {ece}",
-        "time": "tiempo de entrenamiento",
-        "is": "es {label}",
-        "no_images": "no hay imágenes que mostrar",
-        "title_counts": "Imágenes por clase",
-        "title_loss": "{name}: pérdida",
-        "title_accuracy": "{name}: exactitud",
-        "title_label": "{name}: imágenes de prueba de «{label}»",
-        "title_images": "{name}: imágenes de prueba",
-        "title_mistakes": "{name}: sus fallos con más confianza",
-        "title_confusion": "{name}: matriz de confusión",
-        "title_reliability": "{name}: confianza y aciertos",
-        "title_against": "{name} frente a empezar de cero",
-        "starts_from": "{name}, a partir de {start}",
-        "scratch": "desde cero, {epochs}",
-        "random": "cabeza sobre una red aleatoria congelada, {epochs}",
-        "other_stage": "etapa {name}, desde cero, {epochs}",
-        "one_epoch": "1 época",
-        "epochs": "{n} épocas",
-        "on last layer": "cabeza sobre su última capa",
-        "on every layer": "cabeza sobre todas sus capas",
-    },
-}
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tasks.vision.figures.numbers import NO_BREAK_SPACE
 
 
-def epochs(count: int, lang: str = "en") -> str:
-    """So many epochs in words."""
-    words = WORDS[lang]
-    return words["one_epoch"] if count == 1 else words["epochs"].format(n=count)
+@dataclass(frozen=True)
+class Words:
+    """A language: its code, and the catalogue that maps English messages to it.
+
+    Example:
+        >>> Words("es", {"%(name)s: loss": "%(name)s: pérdida"})("%(name)s: loss", name="baseline")
+        'baseline: pérdida'
+    """
+
+    lang: str = "en"
+    catalogue: Mapping[str, str] = field(default_factory=dict)
+
+    def translate(self, message: str) -> str:
+        """Translate a message; its %(name)s and %% stay. A percent sign stays with its number."""
+        return self.catalogue.get(message, message).replace(" %%", f"{NO_BREAK_SPACE}%%")
+
+    def __call__(self, message: str, /, **values: object) -> str:
+        """Translate a message and fill in its %(name)s."""
+        return self.translate(message) % values
+
+    def epochs(self, count: int) -> str:
+        """The number of epochs, with the noun."""
+        return self("1 epoch") if count == 1 else self("%(count)s epochs", count=count)
+
+
+ENGLISH = Words()

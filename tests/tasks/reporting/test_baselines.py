@@ -2,62 +2,76 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
-from tasks.reporting.baselines import Answers, differences
-from tasks.reporting.html import answer
+import numpy as np
+from support.pages import stage
+
+from tasks.io.load import Answers
+from tasks.reporting.baselines import compare_stages, stage_verdict
+from tasks.reporting.content import StageContent, StageVerdict
+from tasks.reporting.html import balanced_disagrees
 
 IMAGES = np.arange(360)
+LABELS = ["a", "b", "c"]
 
 
 def answers(right: int, start: int = 0) -> Answers:
     """Right on so many images in a row, from `start` on."""
-    return Answers(IMAGES, (start <= IMAGES) & (start + right > IMAGES))
+    correct = (start <= IMAGES) & (start + right > IMAGES)
+    return Answers(IMAGES, np.zeros(len(IMAGES), int), np.eye(3)[np.where(correct, 0, 1)])
 
 
-def numbers(right: int, start: str | None, balanced: float = 0.9) -> dict:
-    metrics = {"accuracy": right / 360, "balanced_accuracy": balanced}
-    both = {"labels": ["a", "b", "c"], "epochs": 1, "seconds": 1.0, "controls": {}}
-    return {**both, "start": start, "metrics": metrics}
+def content(given: Answers, start: str | None = None, balanced: float = 0.9) -> StageContent:
+    accuracy = float((given.probabilities.argmax(1) == given.truth).mean())
+    made = stage(accuracy, 1.0, LABELS, start)
+    metrics = made.metrics.model_copy(update={"balanced_accuracy": balanced})
+    return replace(made, answers=given, scores=made.scores.model_copy(update={"metrics": metrics}))
 
 
-def judged(mine: Answers, scratch: Answers, random: Answers, **balanced: float) -> dict:
+def judged(mine: Answers, scratch: Answers, random: Answers, **balanced: float) -> StageVerdict:
     """What the page says of a stage with these answers, beside its two controls."""
-    titles = {"t": mine, "t, scratch": scratch, "t, random": random}
-    share = {name: int(each.right.sum()) for name, each in titles.items()}
-    stage = numbers(share["t"], "p", balanced.get("own", 0.9))
-    stage["controls"] = {
-        "scratch": numbers(share["t, scratch"], None, balanced.get("scratchs", 0.9)),
-        "random": numbers(share["t, random"], None),
+    controls = {
+        "scratch": content(scratch, balanced=balanced.get("scratchs", 0.9)),
+        "random": content(random),
     }
-    stages = {"p": {**numbers(300, None), "labels": ["a", "b"]}, "t": stage}
-    for name, found in differences(stages, titles).items():
-        stages[name]["differences"] = found
-    return answer("t", stages)
+    stages = {
+        "p": stage(0.9, 1.0, LABELS[:2], None),
+        "t": replace(content(mine, "p", balanced.get("own", 0.9)), controls=controls),
+    }
+    return stage_verdict("t", stages, compare_stages(stages)["t"])
 
 
 def test_a_difference_on_the_same_images_counts_where_the_intervals_overlap() -> None:
     """334 against 313 of 360: the two 95 % intervals overlap, and no image speaks for the second."""
-    assert judged(answers(334), answers(288), answers(313))["verdict"] == "gained"
+    assert judged(answers(334), answers(288), answers(313)).verdict == "gained"
 
 
-def test_a_difference_that_may_be_chance_is_said_to_be_so() -> None:
+def test_a_difference_that_may_be_noise_is_not_significant() -> None:
     found = judged(answers(334), answers(330, start=20), answers(100))
-    assert found["verdict"] == "even"
-    low, high = found["scratch"]["interval"]
-    assert low < found["scratch"]["points"] < high
+    assert found.verdict == "inconclusive"
+    assert found.scratch
+    low, high = found.scratch.interval
+    assert low < found.scratch.points < high
     assert low < 0 < high
 
 
-def test_a_rival_that_answered_other_images_is_left_out() -> None:
-    other = Answers(IMAGES + 1, answers(360).right)
+def test_a_gain_that_a_random_network_has_too_is_no_clear_effect() -> None:
+    assert judged(answers(334), answers(288), answers(330, start=20)).verdict == "no_clear_effect"
+    assert judged(answers(313), answers(288), answers(334)).verdict == "no_clear_effect"
+
+
+def test_a_baseline_that_answered_other_images_is_left_out() -> None:
+    other = answers(360)._replace(positions=IMAGES + 1)
     found = judged(answers(334), other, answers(100))
-    assert [row["kind"] for row in found["rows"]] == ["random"]
-    assert found["verdict"] == "unknown"
+    assert [row.baseline.kind for row in found.comparisons] == ["random"]
+    assert found.verdict == "unknown"
 
 
-def test_balanced_accuracy_that_says_the_opposite_is_told() -> None:
+def test_balanced_accuracy_that_says_the_opposite_is_reported() -> None:
     found = judged(answers(265), answers(288), answers(100), own=0.874, scratchs=0.333)
-    assert found["verdict"] == "lost"
-    assert found["scratch"]["turned"]
-    assert not found["random"]["turned"]
+    assert found.verdict == "lost"
+    assert found.scratch
+    assert found.random
+    assert balanced_disagrees(found.scratch)
+    assert not balanced_disagrees(found.random)

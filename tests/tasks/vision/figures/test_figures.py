@@ -12,7 +12,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tasks.progress import Event, listening
-from tasks.reporting.figures import _drawn, _say_undrawn
+from tasks.reporting.figures import draw_or_skip, warn_about_missing_glyphs
+from tasks.vision.evaluation.scores import Bin
 from tasks.vision.figures import curves, predictions, style
 from tasks.vision.figures.overfitting import overfitting
 
@@ -56,7 +57,7 @@ def texts(figure: Figure) -> list[str]:
 
 def distribution(n: int) -> Figure:
     counts = {"train": [4500] * n, "validation": [500] * n, "test": [1000] * n}
-    return curves.class_distribution([f"class {i}" for i in range(n)], counts, "Images")
+    return curves.class_distribution([f"class {i}" for i in range(n)], counts)
 
 
 def confusion(n: int) -> Figure:
@@ -66,18 +67,15 @@ def confusion(n: int) -> Figure:
 
 def against(times: list[float]) -> Figure:
     return curves.transfer_against_scratch(
-        [
-            {"name": kind, "kind": kind, "seconds": times, "accuracy": [0.5, 0.9]}
-            for kind in ("transfer", "scratch", "random")
-        ],
+        [curves.Curve(kind, kind, times, [0.5, 0.9]) for kind in ("transfer", "scratch", "random")],
         "transfer against scratch",
     )
 
 
 BINS = [
-    {"confidence": float("nan"), "accuracy": float("nan"), "count": 0},
-    {"confidence": 0.55, "accuracy": 0.4, "count": 10},
-    {"confidence": 0.95, "accuracy": 0.97, "count": 90},
+    Bin(confidence=float("nan"), accuracy=float("nan"), count=0),
+    Bin(confidence=0.55, accuracy=0.4, count=10),
+    Bin(confidence=0.95, accuracy=0.97, count=90),
 ]
 DRAWINGS = {
     "class_distribution": lambda: distribution(3),
@@ -127,7 +125,7 @@ def test_right_and_wrong_differ_in_mark_and_frame_and_the_wrong_name_the_truth()
     words = texts(figure)
     assert words.count("✗") == 2
     assert words.count("✓") == 5
-    assert words[1] == "1 .91\nis 0"
+    assert words[1] == "1 .91\ntrue: 0"
     assert words[-1] == "6 .91"
     frames = [axes.spines["top"].get_linestyle() for axes in figure.axes]
     assert frames[0] == frames[1] != frames[2]
@@ -147,7 +145,7 @@ def test_a_probability_is_never_rounded_up_to_certainty() -> None:
 
 def test_long_and_odd_labels_are_shortened_and_drawn_as_they_are() -> None:
     figure = grid(labels=["$x$ costs $5 and more than that"] * 10)
-    assert texts(figure)[1].startswith("\\$x\\$ costs \\$5 and\nmore than t… .91\nis ")
+    assert texts(figure)[1].startswith("\\$x\\$ costs \\$5 and\nmore than t… .91\ntrue: ")
     style.png(figure)
 
 
@@ -168,14 +166,14 @@ def test_names_of_two_words_are_drawn_whole_and_nothing_runs_over() -> None:
             assert 0 <= box.x0 < box.x1 <= figure.bbox.width
             others = [*(other for other in captions if other is not box), *frames]
             assert not any(box.overlaps(other) for other in others), labels[i]
-    assert texts(grid(labels=NAMES))[1] == "labrador\nretriever .91\nis golden\nretriever"
+    assert texts(grid(labels=NAMES))[1] == "labrador\nretriever .91\ntrue: golden\nretriever"
 
 
 @pytest.mark.parametrize("name", ["a class of birds " * 4, "W" * 60, "$" * 60, "short"])
 def test_the_longest_names_at_an_axis_leave_room_for_what_it_shows(name: str) -> None:
     counts = {split: [10, 20, 30] for split in ("train", "validation", "test")}
     names = [f"{i} {name}"[:60] for i in range(3)]
-    bars = curves.class_distribution(names, counts, "images")
+    bars = curves.class_distribution(names, counts)
     cells = predictions.confusion_matrix([[1, 2, 3]] * 3, names, "confusion")
     for figure in (bars, cells):
         figure.draw_without_rendering()
@@ -195,27 +193,27 @@ def test_white_space_in_a_name_is_one_space() -> None:
     matrix = predictions.confusion_matrix([[3, 1], [1, 3]], odd, "odd").axes[0]
     ticks = [*matrix.get_xticklabels(), *matrix.get_yticklabels()]
     assert [tick.get_text() for tick in ticks] == ["tab and newline", "b"] * 2
-    assert style.sheet(5, 1, "a\n\tb").get_suptitle() == "a b"
+    assert style.new_figure(5, 1, "a\n\tb").get_suptitle() == "a b"
 
 
 def test_other_scripts_fall_back_on_the_fonts_that_are_there(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(style, "FONTS", ("DejaVu Sans", "No Such Font", "STIXGeneral"))
-    style.fonts.cache_clear()
-    figure = style.sheet(3, 1, "año")
+    style.available_fonts.cache_clear()
+    figure = style.new_figure(3, 1, "año")
     style.png(figure)
     family = figure._suptitle.get_fontfamily()  # type: ignore[attr-defined]
-    style.fonts.cache_clear()
+    style.available_fonts.cache_clear()
     assert family == ["DejaVu Sans", "STIXGeneral"]
     assert not caplog.records
 
 
 def test_characters_that_no_font_has_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "FONTS", ("DejaVu Sans",))
-    style.fonts.cache_clear()
-    lacking = style.undrawn("año, Ж\n犬と犬")
-    style.fonts.cache_clear()
+    style.available_fonts.cache_clear()
+    lacking = style.missing_glyphs("año, Ж\n犬と犬")
+    style.available_fonts.cache_clear()
     assert lacking == "犬と"
 
 
@@ -223,12 +221,12 @@ def test_the_report_says_once_what_its_figures_can_not_show(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[Event] = []
-    monkeypatch.setattr(style, "fonts", lambda: ["DejaVu Sans"])
+    monkeypatch.setattr(style, "available_fonts", lambda: ["DejaVu Sans"])
     with listening(told.append):
-        _say_undrawn(["cat", "犬", "犬"])
-        _say_undrawn(["cat", "niño"])
+        warn_about_missing_glyphs(["cat", "犬", "犬"])
+        warn_about_missing_glyphs(["cat", "niño"])
     assert [event.message for event in told] == [
-        "figures show boxes for 犬, which no font here has; install e.g. fonts-noto-cjk or -core"
+        "figures show boxes for 犬: no font here has them; install e.g. fonts-noto-cjk or -core"
     ]
 
 
@@ -236,7 +234,7 @@ def test_the_best_epoch_is_named_and_in_the_loss_curves_by_what_it_is_best() -> 
     accuracies = texts(curves.accuracy_curves(epochs(4), "accuracy", 3))
     assert re.fullmatch(r"best epoch 3: \.\d{3}", accuracies[0])
     figure = curves.loss_curves(epochs(4), "loss", 3)
-    assert texts(figure) == ["epoch 3, best by accuracy"]
+    assert texts(figure) == ["epoch 3, best accuracy"]
     train, validation = figure.axes[0].lines[:2]
     assert np.asarray(train.get_ydata()).tolist() == [1.0, 0.5, 1 / 3, 0.25]
     assert validation.get_linestyle() != train.get_linestyle()
@@ -258,7 +256,7 @@ def test_a_figure_of_many_labels_stays_small(labels: int) -> None:
     names = [f"label {i}" for i in range(labels)]
     matrix = predictions.confusion_matrix(np.eye(labels, dtype=int).tolist(), names, "confusion")
     assert texts(matrix) == []
-    counts = curves.class_distribution(names, {"train": [1] * labels}, "images")
+    counts = curves.class_distribution(names, {"train": [1] * labels})
     for figure in (matrix, counts):
         axes = figure.axes[0]
         assert 12 < len(axes.get_xticklabels()) <= 60
@@ -269,11 +267,11 @@ def test_a_figure_of_many_labels_stays_small(labels: int) -> None:
 def test_a_figure_that_cannot_be_drawn_is_left_out() -> None:
     told: list[Event] = []
     with listening(told.append):
-        drawn = dict(_drawn("a/loss", lambda: curves.loss_curves([], "loss", 1)))
-        drawn |= dict(_drawn("b/loss", lambda: curves.loss_curves(epochs(2), "loss", 1)))
+        drawn = dict(draw_or_skip("a/loss", lambda: curves.loss_curves([], "loss", 1)))
+        drawn |= dict(draw_or_skip("b/loss", lambda: curves.loss_curves(epochs(2), "loss", 1)))
     assert list(drawn) == ["b/loss"]
     assert len(told) == 1
-    assert told[0].message.startswith("the figure a/loss can't be drawn and is left out (")
+    assert told[0].message.startswith("skipped the figure a/loss, which can't be drawn (")
 
 
 def test_empty_bins_are_left_out() -> None:
@@ -290,7 +288,7 @@ def test_time_is_logarithmic_only_where_times_differ_much() -> None:
 
 
 def test_a_rival_of_one_epoch_is_a_point_in_the_legend_too() -> None:
-    one = {"name": "scratch", "kind": "scratch", "seconds": [3.0], "accuracy": [0.5]}
+    one = curves.Curve("scratch", "scratch", [3.0], [0.5])
     figure = curves.transfer_against_scratch([one], "one")
     (line,) = figure.legends[0].legend_handles
     assert isinstance(line, Line2D)
@@ -311,17 +309,15 @@ def test_overfitting_is_named_with_its_epoch_and_its_size() -> None:
         {name: float(value) for name, value in row.items()} for row in rows
     ]  # as cards keep them
     said = (
-        "Over-fitting from epoch 3 on: training accuracy still rises (.510 to .540) while "
-        "validation loss climbs from its best, .400 at epoch 2, to .600 at epoch 5 (+50 %). "
+        "Overfitting from epoch 3: training accuracy still rises (.510 to .540) while validation "
+        "loss increases from its minimum, .400 at epoch 2, to .600 at epoch 5 (+50\xa0%). "
     )
     assert overfitting(rows) == said + (
-        "It is ever surer of its mistakes, though right on no fewer validation images: .550, "
-        "at epoch 2 .520."
+        "Validation accuracy did not fall: .520 at epoch 2, .550 at the end. The model only "
+        "becomes more confident in its mistakes."
     )
     rows[-1]["validation_accuracy"] = 0.5
-    assert overfitting(rows) == said + (
-        "On validation images it is then right on .500, at epoch 2 it was on .520."
-    )
+    assert overfitting(rows) == said + ("Validation accuracy fell from .520 at epoch 2 to .500.")
 
 
 @pytest.mark.parametrize(
@@ -345,9 +341,9 @@ def test_curves_that_do_not_show_overfitting_say_nothing(why: str, history: list
 
 
 def test_a_long_title_is_drawn_whole() -> None:
-    title = "ten_class_from_a_stage_with_a_long_name: the mistakes it was surest of"
+    title = "ten_class_from_a_stage_with_a_long_name: the most confident mistakes"
     for width in (3.4, 5.0):
-        figure = style.sheet(width, 2.0, title)
+        figure = style.new_figure(width, 2.0, title)
         figure.draw_without_rendering()
         assert figure.get_suptitle() == title
         box = figure._suptitle.get_window_extent()  # type: ignore[attr-defined]

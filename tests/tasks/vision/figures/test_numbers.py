@@ -26,8 +26,8 @@ def plain(text: str) -> str:
 def test_times_are_rounded_to_what_a_reader_needs(
     seconds: float, english: str, spanish: str
 ) -> None:
-    assert plain(numbers.took(seconds)) == english
-    assert plain(numbers.took(seconds, "es")) == spanish
+    assert plain(numbers.elapsed(seconds)) == english
+    assert plain(numbers.elapsed(seconds, "es")) == spanish
 
 
 @pytest.mark.parametrize(
@@ -101,5 +101,5 @@ def test_a_percentage_claims_neither_all_nor_nothing_too_early(
 def test_a_time_axis_has_no_fractions_of_minutes(
     seconds: float, english: str, spanish: str
 ) -> None:
-    assert plain(numbers.tick(seconds)) == english
-    assert plain(numbers.tick(seconds, "es")) == spanish
+    assert plain(numbers.time_tick(seconds)) == english
+    assert plain(numbers.time_tick(seconds, "es")) == spanish

@@ -1,0 +1,152 @@
+"""What the report shows, typed: a run, its data set, its stages and what each is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from tasks.io.load import Answers
+from tasks.vision.data.dataset import Description
+from tasks.vision.evaluation.scores import Metrics, Scores
+from tasks.vision.trained_model import Card, best_epoch
+
+Verdict = Literal["gained", "lost", "inconclusive", "no_clear_effect", "unknown"]
+
+
+@dataclass(frozen=True, eq=False)
+class StageContent:
+    """A stage, or a control of one.
+
+    Attributes:
+        start: the stage that it starts from. model_digest: hex. answers: to the test images.
+        controls: by kind, "scratch" or "random".
+    """
+
+    start: str | None
+    model_digest: str
+    card: Card
+    scores: Scores
+    answers: Answers
+    controls: Mapping[str, StageContent] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that it predicts."""
+        return self.card.labels
+
+    @property
+    def metrics(self) -> Metrics:
+        """Its scores on the test images."""
+        return self.scores.metrics
+
+    @property
+    def best_epoch(self) -> int:
+        """The best epoch on the validation images, from 1."""
+        return best_epoch(self.card.history)
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The classes that a label stands for, where they have other names and are few."""
+        named = zip(self.card.labels, self.card.classes, strict=True)
+        return {label: group for label, group in named if group != [label] and len(group) < 4}
+
+    @cached_property
+    def correct(self) -> np.ndarray:
+        """Whether it is right about each test image, (n,) bool."""
+        return self.answers.probabilities.argmax(1) == self.answers.truth
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """A model that a stage is compared with: one of its controls, or a stage trained from scratch.
+
+    Attributes:
+        name: of the stage, if it is one.
+    """
+
+    kind: Literal["scratch", "random", "stage"]
+    name: str
+    content: StageContent
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A stage beside one of its baselines, on the same test images.
+
+    Attributes:
+        significant: the difference in accuracy is more than noise, all comparisons considered.
+        interval: 95 % interval of that difference alone, in percentage points.
+    """
+
+    stage: StageContent
+    baseline: Baseline
+    significant: bool
+    interval: tuple[float, float]
+
+    @property
+    def points(self) -> float:
+        """The stage's accuracy less the baseline's, in percentage points."""
+        return 100 * (self.stage.metrics.accuracy - self.baseline.content.metrics.accuracy)
+
+    @property
+    def balanced_points(self) -> float:
+        """The same of balanced accuracy."""
+        theirs = self.baseline.content.metrics.balanced_accuracy
+        return 100 * (self.stage.metrics.balanced_accuracy - theirs)
+
+    @property
+    def seconds(self) -> float:
+        """The stage's training time less the baseline's."""
+        return self.stage.card.seconds - self.baseline.content.card.seconds
+
+
+@dataclass(frozen=True, eq=False)
+class StageVerdict:
+    """What its start was worth to a stage.
+
+    Attributes:
+        scratch, random: the comparisons with training from scratch and with a frozen random network.
+        ancestors: the stages that it builds on, first to last. total_seconds: training time with theirs.
+    """
+
+    name: str
+    stage: StageContent
+    verdict: Verdict
+    comparisons: list[Comparison]
+    scratch: Comparison | None
+    random: Comparison | None
+    ancestors: list[str]
+    total_seconds: float
+
+
+@dataclass(frozen=True)
+class DatasetContent:
+    """The data set; `source` as the user gave it, `digest` in hex."""
+
+    source: str
+    digest: str
+    description: Description
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """Everything that the page shows besides its figures.
+
+    Attributes:
+        device: what the stages were trained on. comparisons: of each stage that starts from another.
+    """
+
+    title: str
+    description: str
+    recipe_toml: str
+    command: str
+    seed: int
+    device: str
+    versions: Mapping[str, str]
+    dataset: DatasetContent
+    stages: Mapping[str, StageContent]
+    comparisons: Mapping[str, list[Comparison]]
