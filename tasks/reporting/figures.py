@@ -79,12 +79,8 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
 
     positions, truth, probabilities = stage.answers
     images = data.part("test").images[positions]
-    history, best, labels, scores = (
-        stage.card.history,
-        stage.best_epoch,
-        stage.labels,
-        stage.scores,
-    )
+    history, best = stage.card.history, stage.best_epoch
+    labels, scores = stage.labels, stage.scores
 
     def grid(kind: str, chosen: np.ndarray, title: str) -> Drawn:
         shown = (images[chosen], truth[chosen].tolist(), probabilities[chosen])

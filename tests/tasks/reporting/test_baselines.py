@@ -17,7 +17,7 @@ LABELS = ["a", "b", "c"]
 
 
 def answers(right: int, start: int = 0) -> Answers:
-    """Right on so many images in a row, from `start` on."""
+    """Right about `right` images in a row, from `start` on."""
     correct = (start <= IMAGES) & (start + right > IMAGES)
     return Answers(IMAGES, np.zeros(len(IMAGES), int), np.eye(3)[np.where(correct, 0, 1)])
 

@@ -220,12 +220,12 @@ def test_characters_that_no_font_has_are_known(monkeypatch: pytest.MonkeyPatch) 
 def test_the_report_says_once_what_its_figures_can_not_show(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[Event] = []
+    events: list[Event] = []
     monkeypatch.setattr(style, "available_fonts", lambda: ["DejaVu Sans"])
-    with listening(told.append):
+    with listening(events.append):
         warn_about_missing_glyphs(["cat", "犬", "犬"])
         warn_about_missing_glyphs(["cat", "niño"])
-    assert [event.message for event in told] == [
+    assert [event.message for event in events] == [
         "figures show boxes for 犬: no font here has them; install e.g. fonts-noto-cjk or -core"
     ]
 
@@ -265,13 +265,13 @@ def test_a_figure_of_many_labels_stays_small(labels: int) -> None:
 
 
 def test_a_figure_that_cannot_be_drawn_is_left_out() -> None:
-    told: list[Event] = []
-    with listening(told.append):
+    events: list[Event] = []
+    with listening(events.append):
         drawn = dict(draw_or_skip("a/loss", lambda: curves.loss_curves([], "loss", 1)))
         drawn |= dict(draw_or_skip("b/loss", lambda: curves.loss_curves(epochs(2), "loss", 1)))
     assert list(drawn) == ["b/loss"]
-    assert len(told) == 1
-    assert told[0].message.startswith("skipped the figure a/loss, which can't be drawn (")
+    assert len(events) == 1
+    assert events[0].message.startswith("skipped the figure a/loss, which can't be drawn (")
 
 
 def test_empty_bins_are_left_out() -> None:
@@ -287,7 +287,7 @@ def test_time_is_logarithmic_only_where_times_differ_much() -> None:
     assert against([2.0, 5.0]).axes[0].get_xlim()[0] == 0
 
 
-def test_a_rival_of_one_epoch_is_a_point_in_the_legend_too() -> None:
+def test_a_baseline_of_one_epoch_is_a_point_in_the_legend_too() -> None:
     one = curves.Curve("scratch", "scratch", [3.0], [0.5])
     figure = curves.transfer_against_scratch([one], "one")
     (line,) = figure.legends[0].legend_handles
