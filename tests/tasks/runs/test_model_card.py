@@ -1,7 +1,8 @@
-"""A model's card speaks of what this model saw, and in numbers that agree with their nouns."""
+"""Model cards say what is true of this model, and their nouns agree with their numbers."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -45,16 +46,31 @@ def facts(**card: Any) -> Facts:
     )
 
 
-def test_what_was_drawn_anew_of_what_was_handed_on_is_said() -> None:
+def test_card_says_which_share_of_transferred_kernels_was_perturbed() -> None:
     start = ("baseline", facts().model)
-    assert "| drawn anew | 50% of each kernel" in model_card(
-        replace(facts(perturb=0.5), start=start)
-    )
-    assert "drawn anew" not in model_card(replace(facts(), start=start))
+    page = model_card(replace(facts(perturb=0.5), start=start))
+    assert "| perturbed | 50% random weights mixed into each trainable kernel" in page
+    assert "perturbed" not in model_card(replace(facts(), start=start))
+
+
+def test_card_escapes_names() -> None:
+    page = model_card(replace(facts(), stage="*a*\n# b | c", source="x`y|z"))
+    assert "\n# \\*a\\* \\# b \\| c\n" in page
+    assert "`x'y/z`" in page
+
+
+def test_card_has_no_unfilled_lines() -> None:
+    start = ("baseline", facts().model)
+    full = facts(perturb=0.5, frozen={"tensors": 4, "equal": True}, frozen_blocks=2, flip=False)
+    scores = replace(full, start=start, limits={"a": 1, "b": 2}, versions={"x": "1", "y": "2"})
+    for page in (model_card(facts()), model_card(scores)):
+        assert "\n\n\n" not in page
+        assert not re.search(r"{[{%]|[%}]}| \n", page)
+        assert page.endswith(" |\n")
 
 
 @pytest.mark.parametrize("train", ["all", "head", "head then all"])
-def test_mirror_images_are_named_where_the_model_may_see_them(train: str) -> None:
+def test_card_mentions_mirror_images_where_trained_on_them(train: str) -> None:
     without, with_them = (model_card(facts(train=train, flip=flip)) for flip in (False, True))
     assert "averaged over moved copies" in without
     assert "It never saw mirror images." in without
@@ -62,7 +78,7 @@ def test_mirror_images_are_named_where_the_model_may_see_them(train: str) -> Non
     assert "never saw" not in with_them
 
 
-def test_one_is_not_many() -> None:
+def test_card_uses_singular_for_one() -> None:
     page = model_card(facts(frozen_blocks=1))
     for words in (
         "but the first block, 1 epoch on 1 image;",
@@ -75,5 +91,5 @@ def test_one_is_not_many() -> None:
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 files"), (1, "1 file"), (1200, "1,200 files")])
-def test_counts_agree_with_their_nouns(count: int, said: str) -> None:
+def test_counted_agrees_with_its_noun(count: int, said: str) -> None:
     assert counted(count, "file") == said
