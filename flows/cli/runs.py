@@ -87,18 +87,18 @@ def compare(
         )
     found = compare_runs(store_address(store), run)
     if as_json:
-        print(json.dumps(found))
+        print(found.to_json())
         return 0
-    console, letters = Printer(), dict(zip(found["runs"], ascii_uppercase, strict=False))
+    console, letters = Printer(), dict(zip(found.runs, ascii_uppercase, strict=False))
     for name, letter in letters.items():
         console.print_line(f"{letter}: {name}")
-    for each in found["comparisons"]:
+    for each in found.comparisons:
         console.print()
         print_comparison(each, letters, console)
-    rows = [row for each in found["comparisons"] for row in each["stages"].values()]
-    if count := sum("p" in row for row in rows):
+    rows = [row for each in found.comparisons for row in each.stages.values()]
+    if count := sum(row.p is not None for row in rows):
         console.print()
-        paired = f"{found['resamples']:,} paired"
+        paired = f"{found.resamples:,} paired"
         console.print(f"noise: equally good models differ as much by chance ({paired} resamples")
         corrected = f"Holm over {count} {'comparisons' if count > 1 else 'comparison'}"
         console.print(f"of the test images; McNemar's exact test; {corrected})")

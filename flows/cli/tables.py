@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from string import ascii_uppercase
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.text import Text
 from tasks.progress import duration
 from tasks.runs.summary import RunSummary
 from tasks.vision.text import printable
+
+if TYPE_CHECKING:
+    from tasks.runs.compare import RunComparison
 
 UNBOUNDED = 10_000  # columns, for pipes: one line for each row
 
@@ -136,23 +139,23 @@ def _letter(chain: int, chains: list[tuple[str, ...]]) -> list[str]:
     return [ascii_uppercase[chain] if chain < len(ascii_uppercase) else str(chain + 1)]
 
 
-def print_comparison(comparison: dict[str, Any], letters: dict[str, str], console: Printer) -> None:
+def print_comparison(comparison: RunComparison, letters: dict[str, str], console: Printer) -> None:
     """Print the stages of two runs: accuracies, difference with its interval, verdict.
 
     Args:
-        comparison: one of `compare_runs`' results.
+        comparison: of `compare_runs`.
         letters: the letter that stands for each run in the table, by the run's name.
     """
-    a, b = letters[comparison["against"]], letters[comparison["run"]]
+    a, b = letters[comparison.against], letters[comparison.run]
     rows: list[list[str | Text]] = []
-    for name, row in comparison["stages"].items():
-        scores = ["" if score is None else f"{score:.4f}" for score in row["accuracies"]]
-        interval = " to ".join(f"{end:+.4f}" for end in row.get("interval", ()))
-        difference = f"{row['difference']:+.4f}" if interval else ""
-        reason = row.get("reason", row["verdict"])
+    for name, row in comparison.stages.items():
+        scores = ["" if score is None else f"{score:.4f}" for score in row.accuracies]
+        interval = " to ".join(f"{end:+.4f}" for end in row.interval or ())
+        difference = f"{row.difference:+.4f}" if interval else ""
+        reason = row.reason or row.verdict
         for run, letter in letters.items():
             reason = reason.replace(run, letter)
-        verdict = Text(printable(reason), STYLES.get(row["verdict"], ""))
+        verdict = Text(printable(reason), STYLES.get(row.verdict, ""))
         rows.append([name, *scores, difference, interval, verdict])
     columns = ["stage", a, b, f"{b} - {a}", "95 % interval", "verdict"]
     console.print_table(

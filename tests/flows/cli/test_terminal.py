@@ -18,6 +18,7 @@ from support.results import bare_metrics, bare_stage, bare_summary
 from flows.cli.progress_bar import ProgressDisplay
 from flows.cli.tables import Printer, print_comparison, print_run, print_runs
 from tasks.progress import Event
+from tasks.runs.compare import RunComparison, StageComparison
 from tasks.runs.summary import RunSummary
 from tasks.vision.training.state import Progress
 
@@ -137,9 +138,10 @@ def test_comparison_on_narrow_terminal_has_verdicts(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    row = {"accuracies": [0.9, 0.95], "difference": 0.05, "interval": [0.01, 0.09]}
-    stages = {name: {**row, "verdict": "better"} for name in STAGES}
-    comparison = {"against": "one", "run": "two", "stages": stages}
+    row = StageComparison(
+        accuracies=(0.9, 0.95), difference=0.05, interval=(0.01, 0.09), verdict="better"
+    )
+    comparison = RunComparison(against="one", run="two", stages=dict.fromkeys(STAGES, row))
     print_comparison(comparison, {"one": "A", "two": "B"}, Printer())
     output = capsys.readouterr().out
     rows = [(line.split()[:3], line.split()[-1]) for line in output.splitlines()]
