@@ -1,21 +1,22 @@
-"""How a running task tells whoever follows it: a terminal, Prefect's log, or nobody."""
+"""Progress events of running tasks, for a terminal, Prefect's log and Prefect's UI."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something a person following a run wants to know.
+    """Progress of a task run.
 
     Attributes:
         task: the task run's name, e.g. "train baseline".
-        message: one line in plain words; empty for a mere tick of a progress bar.
-        detail: a `budget.Progress` while training, else None.
+        message: one line; empty if only a progress bar should move.
+        detail: a `training.state.Progress` while training, else None.
     """
 
     task: str
@@ -24,21 +25,22 @@ class Event:
 
 
 Listener = Callable[[Event], None]
-_listeners: list[Listener] = []
+# Prefect runs tasks, and `live` its thread, in the flow's context or in a copy of it.
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Send every event to `listener` while the block runs."""
-    _listeners.append(listener)
+    """Send the events of this context, and of copies made of it meanwhile, to `listener`."""
+    token = _listeners.set((*_listeners.get(), listener))
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        _listeners.reset(token)
 
 
 def epoch_line(progress: Any) -> str:
-    """One line about where a training stands; with the scores of the epoch that has just ended."""
+    """Return one line about a training's progress, with the scores of an epoch that has just ended."""
     where = f"{progress.phase} epoch {progress.epoch}/{progress.epochs}"
     pace = f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left"
     row = progress.row
@@ -51,7 +53,11 @@ def epoch_line(progress: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words a person reads at a glance."""
+    """Return seconds as text, rounded to a readable unit.
+
+    >>> duration(99), duration(100), duration(6000)
+    ('99 s', '2 min', '1 h 40 min')
+    """
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -59,13 +65,13 @@ def duration(seconds: float) -> str:
 
 
 def counted(count: int, what: str) -> str:
-    """So many of a thing: 1 epoch, 2 epochs."""
+    """Return a number with its noun: "1 epoch", "2 epochs"."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def emit(event: Event) -> None:
-    """Pass an event on to those who listen, and what is worth a line to Prefect's run log."""
-    for listener in _listeners:
+    """Send an event to all listeners, and messages and ended epochs to Prefect's run log."""
+    for listener in _listeners.get():
         listener(event)
     ended = event.detail is not None and event.detail.row
     line = epoch_line(event.detail) if ended else event.message

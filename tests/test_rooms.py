@@ -62,6 +62,8 @@ ALSO = {
     "tasks.vision.device"
 }  # inside a function: whether TensorFlow sees the GPU, before work begins
 LIGHT = {"tasks.vision.training.state", "tasks.store.s3.blob_cache"}  # beside what is heavy
+UNTYPED = ("dict[str, Any]", "Mapping[str, Any]")
+UNTYPED_DICTS = 76  # in flows/ and tasks/; may only fall
 
 
 def room_of(name: str) -> str:
@@ -322,6 +324,16 @@ def test_a_module_without_a_purpose_is_told(tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks/x.py").write_text("x = 1\n")
     assert list(a_module_holds_one_idea(read_modules(tmp_path)))
+
+
+def test_untyped_dicts_only_decrease() -> None:
+    found = {m.file: sum(map(m.text.count, UNTYPED)) for m in MODULES}
+    total = sum(found.values())
+    assert total <= UNTYPED_DICTS, (
+        f"{total} of {' and '.join(UNTYPED)}, at most {UNTYPED_DICTS} expected: give your own document a "
+        f"frozen dataclass or a pydantic model. { ({k: v for k, v in found.items() if v}) }"
+    )
+    assert total == UNTYPED_DICTS, f"fewer than before: lower UNTYPED_DICTS to {total}"
 
 
 def test_recipes_load_without_tensorflow_or_prefect() -> None:

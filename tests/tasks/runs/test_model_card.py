@@ -10,7 +10,6 @@ import pytest
 from support.cards import bare_card
 from support.results import bare_scores
 
-from tasks.progress import counted
 from tasks.runs.model_card import Facts, model_card
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description
@@ -88,8 +87,3 @@ def test_card_uses_singular_for_one() -> None:
     ):
         assert words in page
     assert "2 epochs on 3,000 images;" in model_card(facts(epochs=2, images=3000))
-
-
-@pytest.mark.parametrize(("count", "said"), [(0, "0 files"), (1, "1 file"), (1200, "1,200 files")])
-def test_counted_agrees_with_its_noun(count: int, said: str) -> None:
-    assert counted(count, "file") == said
