@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.parameters import Address
-from tasks.inference.predict import Sample, as_csv, predict_pictures
+from tasks.inference.predict import ImageSample, as_csv, predict_images
 from tasks.io.locations import store_address
 from tasks.monitoring.prefect_ui import show_predictions
 from tasks.store.marker import mark_store
@@ -33,8 +33,8 @@ def predict(
             left out.
     """
     home = store_address(store)
-    sample = Sample()
-    predictions = list(predict_pictures(home, model, [pictures], sample))
+    sample = ImageSample()
+    predictions = list(predict_images(home, model, [pictures], sample))
     read = [each for each in predictions if not each.fault]
     mark_store(left := open_store(home))
     labels = list(read[0].probabilities) if read else []

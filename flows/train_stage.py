@@ -28,7 +28,7 @@ from tasks.export import export
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_dataset
 from tasks.io.locations import store_address
-from tasks.monitoring.live import shown_live
+from tasks.monitoring.live import live_progress
 from tasks.monitoring.prefect_ui import show_stage
 from tasks.runs.stage_result import StageResult, save_result
 from tasks.store.base import Ref, Store
@@ -69,7 +69,7 @@ def run_stage(
     clear = Checkpoints(store, work.key).clear
     load = partial(load_trained, store=store)
     call = cached(train, work, store, title, load, options, on_cached=clear)
-    with shown_live(title):
+    with live_progress(title):
         model, hit = call(title, stage, scheme, data, start, context.recipe.seed, work, store)
 
     title, work = f"evaluate {name}", evaluation(model.ref, data)

@@ -1,4 +1,4 @@
-"""Task: score a finished model on the test split, once."""
+"""Task: score a trained model on the test split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.vision.recipe.schema import Strict
 
 
 class Evaluation(Strict):
-    """A model's scores, and where its answers are in the store."""
+    """A model's scores, and the ref of its predictions."""
 
     ref: Ref
     scores: Scores
@@ -20,7 +20,7 @@ class Evaluation(Strict):
 
 @cached_task
 def evaluate(name: str, model: Ref, dataset: Ref, store: Store) -> Evaluation:
-    """Predict the test images, with and without test-time augmentation, and publish the answers."""
+    """Predict the test images, with and without test-time augmentation, and publish the predictions."""
     card, tensors = load_model(model, store)
     data = load_dataset(dataset, store)
     part = data.part("test")
@@ -33,5 +33,5 @@ def evaluate(name: str, model: Ref, dataset: Ref, store: Store) -> Evaluation:
 
 
 def load_scores(ref: Ref, store: Store) -> Evaluation:
-    """An evaluation that was made before."""
+    """Load the scores of an evaluation."""
     return Evaluation(ref=ref, scores=load_evaluation(ref, store)[0])

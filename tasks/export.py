@@ -1,4 +1,4 @@
-"""Task: a trained model as a `.keras` file, which opens without this project."""
+"""Task: export a trained model as a `.keras` file, which opens without this project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.vision.device import find_device, loading_tensorflow
 
 @cached_task
 def export(name: str, model: Ref, store: Store) -> Published:
-    """Write a model in Keras' stock layers."""
+    """Write a model with stock Keras layers only."""
     card, tensors = load_model(model, store)
     with loading_tensorflow():
         from tasks.vision.export.keras_file import keras_file

@@ -28,11 +28,11 @@ def prepare_images(
     """Read, decode, split and publish the images of a source.
 
     Args:
-        schemes: decide nothing; one that names a class that isn't there stops the task early.
-        digest: of the source's bytes when its cache key was made.
+        schemes: don't change the result; one that names a missing class fails the task early.
+        digest: of the source's content when its cache key was computed.
 
     Raises:
-        BadInput: the images can't be used, or have changed since the key was made.
+        BadInput: the images can't be used, or have changed since the key was computed.
     """
     emit(Event("prepare data", f"reading {given}"))
     source = find_source(given)
@@ -50,7 +50,7 @@ def prepare_images(
             cifar10_archive=archive,
             accept=accept,
         )
-        # The key says what was there before; hashing once more costs little beside decoding.
+        # The source may have changed since its key was computed; hashing is cheap beside decoding.
         if fingerprint(source) != digest:
             raise BadInput(
                 f"{printable(given)} changed while it was read; wait until nothing writes there, then "
@@ -59,7 +59,7 @@ def prepare_images(
         for line in found.unreadable:
             emit(Event("prepare data", f"left out {line}"))
         train, test = (len(found.splits[name].labels) for name in ("train", "test"))
-        about = f"{train:,} images to learn from, {test:,} to test, of {len(found.classes)} classes"
+        about = f"{train:,} training images, {test:,} test images, of {len(found.classes)} classes"
         emit(Event("prepare data", about))
         path = Path(folder) / "dataset"
         prepare(found, data.image_size, data.validation, path)

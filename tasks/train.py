@@ -1,4 +1,4 @@
-"""Task: train one stage of a recipe, or go on with one that was stopped."""
+"""Task: train one stage of a recipe, or resume its interrupted training."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def train(
     work: Work,
     store: Store,
 ) -> TrainedModel:
-    """Train and publish one model. Its checkpoints stay until the cache has recorded the result.
+    """Train and publish one model. Its checkpoints stay until its result is in the cache.
 
     Args:
-        start: the model to start from. work: its key names the checkpoints, too.
+        start: the model to start from. work: its key also names the checkpoints.
     """
     with loading_tensorflow():
         from tasks.vision.training.stage import Parent, train_stage
@@ -49,9 +49,9 @@ def train(
     train, validation, shift = training_examples(data, targets)
     emit(Event(name, f"{len(train):,} images train {TRAINED[stage.train]}"))
     checkpoints = Checkpoints(store, work.key)
-    # While a signal still ends the waiting for a store that is out of reach.
+    # Before signals are deferred, so that one still ends the wait for an unavailable store.
     if checkpoints.load():
-        emit(Event(name, "goes on from its last checkpoint"))
+        emit(Event(name, "resuming from its last checkpoint"))
     with checkpoints.deferring_signals():
         card, tensors = train_stage(
             stage,
@@ -70,5 +70,5 @@ def train(
 
 
 def load_trained(ref: Ref, store: Store) -> TrainedModel:
-    """A model that was trained before."""
+    """Load the card of a trained model."""
     return TrainedModel(ref=ref, card=load_model(ref, store)[0])

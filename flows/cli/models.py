@@ -104,10 +104,10 @@ def predict(
         raise BadInput(f"--csv and --grid both name {csv}; give each a file of its own")
     if grid is not None and grid.suffix.lower() != ".png":
         raise BadInput(f"--grid {grid}: expected a name that ends in .png")
-    from tasks.inference.predict import Sample, as_csv, predict_pictures, summary_of
+    from tasks.inference.predict import ImageSample, as_csv, predict_images, predictions_json
 
-    sample = Sample() if grid else None
-    predictions = list(predict_pictures(store_address(store), model, images, sample))
+    sample = ImageSample() if grid else None
+    predictions = list(predict_images(store_address(store), model, images, sample))
     read = [each for each in predictions if not each.fault]
     for each in predictions:
         if each.fault:
@@ -121,7 +121,7 @@ def predict(
     if sample and grid:
         _write("--grid", grid, sample.grid(list(read[0].probabilities), model))
     if as_json:
-        print(json.dumps(summary_of(predictions)))
+        print(json.dumps(predictions_json(predictions)))
         return 0
     listed = read if csv is None else read[:MAX_ROWS]
     for each in listed:

@@ -1,7 +1,6 @@
-"""The one cache, and the one rule of a hit, which `run`, `plan`, `verify` and `gc` share.
+"""The cache, with the definition of a hit that `run`, `plan`, `verify` and `gc` share.
 
-A hit is a record exactly as it was written, of the key that was asked for, whose result is in the
-store and has the hash that the record gives.
+A hit is an undamaged record of the requested key whose result is in the store and has the recorded hash.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ from tasks.cache.records import Record, Work, read_record
 from tasks.io.documents import seal
 from tasks.store.base import Damaged, Entry, Missing, Ref, Store
 
-NEVER_DONE = "it was not done before"
+NOT_CACHED = "it is not cached"
 
 
 @dataclass(frozen=True)
 class Hit:
-    """The result of work that was done before."""
+    """A cached result."""
 
     ref: Ref
 
 
 @dataclass(frozen=True)
 class Miss:
-    """Why there is no result to take; `damaged` is the key of what should be set aside, if anything."""
+    """Why there is no cached result; `damaged` is the key of a damaged record or result, if any."""
 
     reason: str
     damaged: str | None = None
@@ -38,43 +37,43 @@ class Cache:
         self.store = store
 
     def lookup(self, work: Work) -> Hit | Miss:
-        """Look the work up; nothing is changed.
+        """Look up the work; change nothing.
 
         Raises:
-            Unavailable: the store is out of reach, which is no miss.
+            Unavailable: the store is unavailable, which is not a miss.
         """
         key = record_key(work)
         try:
             record = read_record(work.key, self.store.read(key))
         except Missing:
-            return Miss(NEVER_DONE)
+            return Miss(NOT_CACHED)
         except ValueError as error:
             return Miss(f"its cache record is damaged ({error})", key)
         try:
             self.store.fetch(record.ref)
         except Missing:
-            return Miss("its result is gone from the store")
+            return Miss("its result is missing from the store")
         except Damaged:
             return Miss("its result is damaged", record.ref.uri)
         return Hit(record.ref)
 
     def record(self, work: Work, ref: Ref) -> None:
-        """Point to the result of finished work; its bytes are in the store by now."""
+        """Record the result of finished work; its bytes must be in the store already."""
         self.store.write(record_key(work), seal(Record(ref=ref, ingredients=work.ingredients)))
 
     def touch(self, work: Work) -> None:
-        """Mark the record as used now, so that its result is not garbage."""
+        """Mark the record as used now, which protects its result from `gc`."""
         self.store.touch(record_key(work))
 
     def entries(self) -> Iterator[Entry]:
-        """Everything under `cache/`, sound or not, sorted by key."""
+        """Return everything under `cache/`, damaged or not, sorted by key."""
         return self.store.entries("cache")
 
     def read(self, entry: str) -> Record:
-        """The record in one entry, named by its key in the store.
+        """Read the record with this key in the store.
 
         Raises:
-            Missing: it is gone. ValueError: it is no record of that key.
+            Missing: there is none. ValueError: it is damaged or another key's.
         """
         return read_record(
             entry.removeprefix("cache/").removesuffix(".json"), self.store.read(entry)
@@ -82,5 +81,5 @@ class Cache:
 
 
 def record_key(work: Work) -> str:
-    """Where the record of this work is in a store."""
+    """Return the key of this work's record in a store."""
     return f"cache/{work.key}.json"

@@ -1,7 +1,7 @@
-"""Tasks under the cache: Prefect runs, retries and shows them; `Cache` says what is a hit.
+"""Cached Prefect tasks: Prefect runs, retries and displays them; `Cache` decides what is a hit.
 
-Prefect never sees bytes of the store. It unpickles what a record tells it to, so it gets a record
-that is made here, from a ref that was checked.
+Prefect never reads bytes of the store, since its result records can make it unpickle: it gets a record
+that is built here, from a verified ref.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from tasks.cache.cache import NEVER_DONE, Cache, Hit
+from tasks.cache.cache import NOT_CACHED, Cache, Hit
 from tasks.cache.records import Work
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store, StoreError, Unavailable
 
 
 class Result(Protocol):
-    """What a task returns: a ref to its result in the store, and what is known of it besides."""
+    """What a task returns: a ref to its result in the store, and maybe more."""
 
     @property
     def ref(self) -> Ref:
-        """Where the result is."""
+        """The result in the store."""
 
 
 P = ParamSpec("P")
@@ -38,7 +38,7 @@ R = TypeVar("R", bound=Result)
 
 
 class Published(BaseModel):
-    """A result of which nothing is known but where it is."""
+    """A result that consists of its ref only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,16 +46,16 @@ class Published(BaseModel):
 
     @classmethod
     def of(cls, ref: Ref) -> Published:
-        """The result that is at `ref`."""
+        """Return the result at `ref`."""
         return cls(ref=ref)
 
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """How a task runs under the cache.
+    """Options of a cached task.
 
     Attributes:
-        refresh: compute again, whatever the cache has. minutes: after which the task fails.
+        refresh: compute again even if cached. minutes: timeout of the task.
     """
 
     refresh: bool
@@ -64,26 +64,26 @@ class CacheOptions:
 
 @dataclass
 class WorkKey(CachePolicy):
-    """The cache key of a piece of work, whatever parameters Prefect would make one from."""
+    """A cache policy with a fixed key, in place of one computed from the task's parameters."""
 
     key: str = ""
 
     def compute_key(self, *_: Any, **__: Any) -> str:
-        """The key."""
+        """Return the key."""
         return self.key
 
 
 class CheckedRecord(WritableFileSystem):
-    """What Prefect reads of one task run's result: a checked hit, or nothing. It writes nothing."""
+    """Result storage of one task run, as Prefect sees it: a verified hit or nothing; writes are no-ops."""
 
     _block_type_slug = "relevo-checked-record"
     _ref: Ref | None = PrivateAttr(default=None)
 
     def _resolve_path(self, path: str) -> None:
-        """Prefect asks for a local path to name its records by; here a record's key is its name."""
+        """Return None: Prefect would use a local path; here a record is named by its key."""
 
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override]
-        """The record of a hit; ValueError, which is a miss to Prefect, where there is none."""
+        """Return the record of a hit, else raise ValueError, which is a miss to Prefect."""
         if self._ref is None:
             raise ValueError("no hit")
         metadata = ResultRecordMetadata(storage_key=path, serializer=JSONSerializer())
@@ -92,11 +92,11 @@ class CheckedRecord(WritableFileSystem):
     def write_path(  # type: ignore[override]
         self, path: str, content: bytes, _sync: bool = True
     ) -> None:
-        """Do nothing: the cache writes a record of its own."""
+        """Do nothing: the cache writes its own record."""
 
 
 def is_transient(task: Task[..., Any], run: Any, state: Any) -> bool:
-    """Whether a retry may help: network or storage out of reach, but neither bad input nor a time limit."""
+    """True if a retry may help: network or storage errors, but not bad input or a timeout."""
     error = state.result(raise_on_failure=False)
     transient = isinstance(error, Unavailable | ConnectionError | TimeoutError)
     return transient and not isinstance(error, TaskRunTimeoutError)
@@ -126,11 +126,11 @@ def cached(
     *,
     on_cached: Callable[[], None] = lambda: None,
 ) -> Callable[P, tuple[R, bool]]:
-    """The task as one named task run under the cache: call it to get (result, was it a hit).
+    """Return a function that runs the task under the cache and returns (result, whether it was a hit).
 
     Args:
-        load: the result that a hit's ref stands for.
-        on_cached: is called once the cache holds the result, however long ago it was computed.
+        load: returns the result for a hit's ref.
+        on_cached: is called once the result is in the cache, new or old.
     """
     cache, prefects = Cache(store), CheckedRecord()
     bound = cached_task.with_options(
@@ -140,7 +140,7 @@ def cached(
         refresh_cache=options.refresh,
         timeout_seconds=60 * options.minutes,
     )
-    # Set here, since the option demands a block that a server knows; this one needs no server.
+    # Set directly: the option accepts only a block that is saved on a server.
     bound.result_storage = prefects
 
     def call(*args: P.args, **kwargs: P.kwargs) -> tuple[R, bool]:
@@ -161,7 +161,7 @@ def cached(
 
 
 def _usable(cache: Cache, work: Work) -> Ref | None:
-    """The ref of a hit; what is damaged is set aside and reported, since it is computed again."""
+    """Return the ref of a hit; move a damaged record or result aside and report it."""
     found = cache.lookup(work)
     if isinstance(found, Hit):
         cache.touch(work)
@@ -170,13 +170,13 @@ def _usable(cache: Cache, work: Work) -> Ref | None:
         aside = cache.store.set_aside(found.damaged)
         line = f"{found.damaged}: {found.reason}; moved to {aside}, computing again"
         emit(Event("cache", line))
-    elif found.reason != NEVER_DONE:
+    elif found.reason != NOT_CACHED:
         emit(Event("cache", f"{work.key}: {found.reason}; computing again"))
     return None
 
 
 def _record(cache: Cache, work: Work, ref: Ref) -> bool:
-    """Record finished work; False if the store doesn't take it, and the run goes on."""
+    """Record finished work; return False if the store fails, which doesn't fail the run."""
     try:
         cache.record(work, ref)
     except StoreError as error:

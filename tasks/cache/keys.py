@@ -1,6 +1,6 @@
 """Cache keys: everything that can change a task's result, and nothing else.
 
-Not in a key: a path, a store's address, a host, a name. The same work has the same key everywhere.
+Paths, the store's address, hosts and names are not in a key: the same work has the same key everywhere.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ NUMERIC = ("tensorflow", "keras", "numpy")
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions, read without importing the packages."""
+    """Return installed versions, without importing the packages."""
     return {name: metadata.version(name) for name in packages}
 
 
 @cache
 def code_digests(*modules: str) -> dict[str, str]:
-    """SHA-256 of the source of these modules and of every project module that they import."""
+    """Return the SHA-256 of the source of these modules and of all project modules they import."""
     found = sorted(_closure(modules).items())
     return {name: sha256_of(path.read_bytes().replace(b"\r\n", b"\n"))[0] for name, path in found}
 
 
 def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
-    """Module name -> file, for `modules` and all project modules they import, directly or not."""
+    """Map `modules` and all project modules that they import, directly or indirectly, to their files."""
     found: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:
@@ -46,7 +46,7 @@ def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
             continue
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            continue  # a function's or class' name in `from module import name`
+            continue  # a function or class in `from module import name`
         found[name] = Path(spec.origin)
         for node in ast.walk(ast.parse(found[name].read_text("utf-8"))):
             if isinstance(node, ast.Import):
@@ -57,9 +57,9 @@ def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _submodules(node: ast.ImportFrom) -> list[str]:
-    """`from package import module`: the modules among the imported names."""
+    """Return the modules among the names that `from package import name` imports."""
     if (node.module or "").split(".")[0] not in PROJECT:
-        return []  # looking a library's module up would import its package
+        return []  # find_spec would import a library's package
     base = importlib.util.find_spec(node.module or "")
     if base is None or base.submodule_search_locations is None:
         return []
@@ -67,7 +67,7 @@ def _submodules(node: ast.ImportFrom) -> list[str]:
 
 
 def preparation(data: Data, source: Source) -> Work:
-    """What decides the prepared data set: the images' bytes and how they are cut, not where they lie."""
+    """What determines the prepared data set: the images' content and settings, not their location."""
     return Work(
         "prepare",
         {
@@ -80,7 +80,7 @@ def preparation(data: Data, source: Source) -> Work:
 
 
 def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, seed: int) -> Work:
-    """What decides a trained model."""
+    """What determines a trained model."""
     device = find_device()
     return Work(
         "train",
@@ -102,7 +102,7 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
 
 
 def evaluation(model: Ref, dataset: Ref) -> Work:
-    """What decides a model's scores."""
+    """What determines a model's scores."""
     device = find_device()
     return Work(
         "evaluate",
@@ -118,7 +118,7 @@ def evaluation(model: Ref, dataset: Ref) -> Work:
 
 
 def exporting(model: Ref, card: Card) -> Work:
-    """What decides a model's .keras file: its numbers, what they mean, and the code that writes it."""
+    """What determines a model's .keras file: tensors, labels, and the code that writes it."""
     return Work(
         "export",
         {
@@ -133,7 +133,7 @@ def exporting(model: Ref, card: Card) -> Work:
 
 
 def reporting(content: dict[str, Any]) -> Work:
-    """What decides a report: the refs and settings that it shows, its code, its template and its words."""
+    """What determines a report: its content, code, template and translations."""
     folder = Path(__file__).parents[1] / "reporting"
     texts = [folder / "report.html", *sorted(folder.glob("translations/*.toml"))]
     return Work(

@@ -1,6 +1,6 @@
-"""What a run would do: each step a hit or a miss, and why, against the nearest work done before.
+"""Plan of a run: for each step whether it is cached, and if not, how it differs from earlier work.
 
-Looks at the store alone: no server, no TensorFlow, nothing is trained or written.
+Reads only the store: no server, no TensorFlow, nothing is trained or written.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tasks.cache.cache import NEVER_DONE, Cache, Hit
+from tasks.cache.cache import NOT_CACHED, Cache, Hit
 from tasks.cache.keys import preparation, training
 from tasks.cache.records import Record, Work
 from tasks.io.load import load_dataset, load_model
@@ -22,12 +22,12 @@ from tasks.vision.data.targets import Targets, apply_scheme
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Network, Stage
 
-SHOWN = 3  # differences named before "and so many more"
+SHOWN = 3  # differences listed before "and N more"
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of a run: whether the cache has it, why (not), and the seconds that it may take."""
+class PlannedStep:
+    """A step of a run: whether it is cached, the reason, and the estimated seconds (None: unknown)."""
 
     name: str
     hit: bool
@@ -36,27 +36,27 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A training that may have to be done, and how much there is to do."""
+class PlannedTraining:
+    """A stage or control that may have to be trained."""
 
     stage: Stage
     network: Network
     image_size: int
-    images: int | None  # to learn from; None while nobody has counted them
+    images: int | None  # training images; None if not counted yet
 
 
 def plan_steps(
     recipe: Recipe, data: str | None, store: str, stages: list[str], *, refresh: bool = False
-) -> Iterator[Step]:
-    """The steps of a run in order, controls included.
+) -> Iterator[PlannedStep]:
+    """Plan the steps of a run in order, including controls.
 
     Raises:
-        BadInput: the data can't be used. StoreError: the store is out of reach.
+        BadInput: the data can't be used. StoreError: the store is unavailable.
     """
     history, chosen = History(store), recipe.ordered(stages)
     source = find_source(local_data(data or recipe.data.source))
     work = preparation(recipe.data, source)
-    images, why = history.look_up(work)
+    images, why = history.lookup(work)
     known = load_dataset(images, history.store) if images else None
     classes = known.classes if known else classes_in(source)
     targets = {name: apply_scheme(recipe.scheme(stage), classes) for name, stage in chosen.items()}
@@ -66,7 +66,7 @@ def plan_steps(
         if known
     }
     images = None if refresh else images
-    yield Step("prepare data", images is not None, "refresh" if refresh else why)
+    yield PlannedStep("prepare data", images is not None, "refresh" if refresh else why)
     models: dict[str, Ref | None] = {}
     for name, stage in chosen.items():
         start = models[stage.start] if stage.start else None
@@ -78,7 +78,9 @@ def plan_steps(
                 for kind, c in stage.controls_of(recipe.network(stage)).items()
             ),
         ]:
-            job = Job(each, recipe.network(each), recipe.data.image_size, counts.get(name))
+            job = PlannedTraining(
+                each, recipe.network(each), recipe.data.image_size, counts.get(name)
+            )
             if images is None:
                 blocked = "refresh" if refresh else "its images are not prepared yet"
             elif parent and start is None:
@@ -90,49 +92,49 @@ def plan_steps(
                     models[name] = ref
                 yield step
                 continue
-            yield Step(title, False, blocked, history.estimate(job))
+            yield PlannedStep(title, False, blocked, history.estimate(job))
 
 
 def _step(
     history: History,
-    job: Job,
+    job: PlannedTraining,
     title: str,
     targets: Targets,
     images: Ref,
     start: Ref | None,
     seed: int,
-) -> tuple[Step, Ref | None]:
+) -> tuple[PlannedStep, Ref | None]:
     work = training(job.stage, targets, images, start, seed)
-    ref, why = history.look_up(work)
+    ref, why = history.lookup(work)
     if ref:
-        return Step(title, True, why), ref
-    return Step(title, False, why, history.estimate(job, work)), None
+        return PlannedStep(title, True, why), ref
+    return PlannedStep(title, False, why, history.estimate(job, work)), None
 
 
 class History:
-    """The work that a store remembers."""
+    """Earlier work in a store's cache."""
 
     def __init__(self, store: str) -> None:
         self.store = open_store(store)
         self._cache = Cache(self.store)
 
-    def look_up(self, work: Work) -> tuple[Ref | None, str]:
-        """The ref of a cache hit, or None; and why."""
+    def lookup(self, work: Work) -> tuple[Ref | None, str]:
+        """Return the ref of a cache hit, or None; and the reason."""
         found = self._cache.lookup(work)
         if isinstance(found, Hit):
-            return found.ref, "the same was done before"
-        return None, self._why_not_yet(work) if found.reason == NEVER_DONE else found.reason
+            return found.ref, "its result is cached"
+        return None, self._why_not_yet(work) if found.reason == NOT_CACHED else found.reason
 
     def _why_not_yet(self, work: Work) -> str:
-        if any(self.store.keys(f"checkpoints/{work.key}")) or self._stopped(work):
-            return "it was stopped, and goes on from its checkpoint"
+        if any(self.store.keys(f"checkpoints/{work.key}")) or self._interrupted(work):
+            return "it was interrupted; it resumes from its checkpoint"
         near = self._nearest(work)
-        return "; ".join(_differences(work, near)) if near else "nothing like it was done before"
+        return "; ".join(_differences(work, near)) if near else "nothing similar is cached"
 
-    def estimate(self, job: Job, work: Work | None = None) -> float | None:
-        """Seconds that the nearest earlier training took, for the epochs and the images of `job`.
+    def estimate(self, job: PlannedTraining, work: Work | None = None) -> float | None:
+        """Estimate the seconds of `job` from the most similar earlier training.
 
-        None if there is none of the same network at the same image size, or the images aren't counted.
+        None if no such training has the same network and image size, or the images aren't counted.
         """
         stage = job.stage
         near = self._nearest(work or Work("train", {"stage": stage.settings_in_key()}))
@@ -150,7 +152,7 @@ class History:
         earlier = was["epochs"] + was.get("head_epochs", 0)
         return card.seconds * epochs / earlier * job.images / card.images
 
-    def _stopped(self, work: Work) -> bool:
+    def _interrupted(self, work: Work) -> bool:
         return any(key.startswith(f"checkpoints/{work.key}.") for key in self._checkpoints)
 
     @cached_property
@@ -159,7 +161,7 @@ class History:
 
     @cached_property
     def _done(self) -> list[tuple[str, Record]]:
-        """Every sound record with its task, the youngest first."""
+        """All undamaged records with their tasks, the newest first."""
         found = []
         for entry in sorted(self._cache.entries(), key=lambda e: e.modified, reverse=True):
             try:
@@ -170,7 +172,7 @@ class History:
         return found
 
     def _nearest(self, work: Work) -> Record | None:
-        """The work of the same kind, on the same labels, that differs in the fewest things."""
+        """Return the record of the same task and labels that differs in the fewest ingredients."""
         now = _flat(work.ingredients)
 
         def alike(done: Record) -> bool:
@@ -193,7 +195,7 @@ class History:
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}; module names keep their dots."""
+    """Flatten {"a": {"b": 1}} to {"a.b": 1}; module names keep their dots."""
     if not isinstance(value, dict):
         return {path: value}
     out: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Cached work and its records: what decides a result, and where the result is."""
+"""Cached work and its records: what determines a result, and where the result is stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Work:
 
 
 class Record(BaseModel):
-    """What the cache stores of finished work: the ref of its result, and why it has its key."""
+    """A cache record: the ref of the result, and the ingredients of its key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,10 +38,10 @@ class Record(BaseModel):
 
 
 def read_record(key: str, content: bytes) -> Record:
-    """The record of the work with this cache key.
+    """Parse the record of the work with this cache key.
 
     Raises:
-        ValueError: other bytes than were written, or another work's record.
+        ValueError: it is damaged, or the record of other work.
     """
     record = unseal(Record, content)
     if Work(key.rsplit("-", 1)[0], record.ingredients).key != key:

@@ -1,1 +1,1 @@
-"""Trained models at work on images: predictions, scores, other formats."""
+"""Inference with trained models: predictions, scores, export to other formats."""

@@ -1,4 +1,4 @@
-"""A trained model written to a folder in the format of another program."""
+"""Export a trained model to a folder in another program's format."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tasks.vision.export.formats import Format, check_format, write_format
 
 
 def export_model(store: str, model: str, folder: Path, kind: Format) -> list[str]:
-    """Write a model of the store, or of a run's folder models/STAGE, to `folder`; returns the files' names.
+    """Write a model of the store, or of a folder models/STAGE, to `folder`; return the names of its files.
 
-    The folder is there whole or not at all.
+    The write is atomic: the folder is complete or absent.
 
     Raises:
-        BadInput: there is no such model, the folder can't be written or holds something, or the
+        BadInput: there is no such model, the folder can't be written or is not empty, or the
             format's converter isn't installed.
     """
     folder = folder.absolute()

@@ -1,4 +1,4 @@
-"""What a trained model says of pictures: one row for each, with the probability of every label."""
+"""Predictions for images: one row each, with the probability of every label."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
 
-AHEAD_BYTES = 256 * 2**20  # of pixels that are decoded and not yet looked at
+AHEAD_BYTES = 256 * 2**20  # of decoded images that wait for the network
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One picture: its name, and a probability for each label; or why it could not be read."""
+    """An image's name and the probability of each label, or the reason why it could not be read."""
 
     name: str
     probabilities: dict[str, float]
@@ -33,40 +33,40 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The likeliest label."""
+        """The most probable label."""
         return max(self.probabilities, key=lambda label: self.probabilities[label])
 
     def row(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the prediction as a JSON object."""
         chances = {label: round(value, 6) for label, value in self.probabilities.items()}
         return {"file": self.name, "label": self.label, "probabilities": chances}
 
 
-def predict_pictures(
-    store: str, model: str, given: Sequence[str], sample: Sample | None = None
+def predict_images(
+    store: str, model: str, given: Sequence[str], sample: ImageSample | None = None
 ) -> Iterator[Prediction]:
-    """Every picture in the files, folders and archives `given`, those that can't be read included.
+    """Predict all images in the files, folders and archives `given`; yield unreadable ones too.
 
-    UnlabelledImages are decoded while TensorFlow is imported and while the network is at those before them.
-    `sample` is offered every picture that could be read.
+    Images are decoded while TensorFlow is imported and while the network runs. All readable images are
+    offered to `sample`.
 
     Raises:
         BadInput: there is no such model, or nothing under one of the addresses.
     """
     if not given:
-        raise BadInput("no picture is given; name files, folders or archives of them")
+        raise BadInput("no images given; name files, folders or archives")
     card, tensors = find_model(store, model)
     size = card.architecture.image_size
     depth = max(1, AHEAD_BYTES // (3 * size**2 * batch_size(size)))
-    # What can be refused is refused by `UnlabelledImages`, before TensorFlow is imported.
+    # `UnlabelledImages` refuses bad input before TensorFlow is imported.
     with (
-        UnlabelledImages([local_data(each) for each in given]) as pictures,
-        prefetch(pictures.batches(size), depth) as batches,
+        UnlabelledImages([local_data(each) for each in given]) as images,
+        prefetch(images.batches(size), depth) as batches,
     ):
         with loading_tensorflow():
             from tasks.vision.network.predictor import Predictor
 
-        # In float32: what a picture shows must not depend on what the machine at hand rounds to.
+        # In float32, so that predictions don't depend on the machine's numeric policy.
         predictor = Predictor(card, tensors, find_device().in_float32)
         for batch in batches:
             probabilities = predictor(batch.images)
@@ -78,18 +78,18 @@ def predict_pictures(
                 yield Prediction(name, {}, f"{printable(name)}: {reason}")
 
 
-class Sample:
-    """At most so many pictures, evenly spread over however many there turn out to be."""
+class ImageSample:
+    """A sample of at most `most` images, evenly spaced over a stream of unknown length."""
 
     def __init__(self, most: int = 40) -> None:
         self.most = most
-        self._every = 1  # each so manieth picture is kept
+        self._every = 1  # keep every n-th image
         self._seen = 0
         self._images: list[np.ndarray] = []
         self._probabilities: list[np.ndarray] = []
 
     def offer(self, images: np.ndarray, probabilities: np.ndarray) -> None:
-        """Look at the next pictures (n, size, size, 3) and their probabilities (n, labels)."""
+        """Offer the next images (n, size, size, 3) uint8 with their probabilities (n, labels)."""
         for row in range(-self._seen % self._every, len(images), self._every):
             self._images.append(images[row].copy())
             self._probabilities.append(probabilities[row])
@@ -99,7 +99,7 @@ class Sample:
             self._images, self._probabilities = self._images[::2], self._probabilities[::2]
 
     def grid(self, labels: Sequence[str], title: str) -> bytes:
-        """The pictures, each with its likeliest label and the probability of it, as PNG."""
+        """Return a PNG of the images, each with its most probable label and the probability."""
         from tasks.vision.figures.predictions import prediction_grid
         from tasks.vision.figures.style import png
 
@@ -110,13 +110,13 @@ class Sample:
             None,
             np.array([rows[i] for i in chosen]),
             labels,
-            f"{title}: {len(chosen):,} of {counted(self._seen, 'picture')}",
+            f"{title}: {len(chosen):,} of {counted(self._seen, 'image')}",
         )
         return png(figure)
 
 
 def as_csv(predictions: Iterable[Prediction]) -> str:
-    """A table with the columns file, label, and one for each label's probability."""
+    """Return CSV with the columns file, label, and one probability per label."""
     text = io.StringIO()
     writer: Any = None
     for each in predictions:
@@ -129,8 +129,8 @@ def as_csv(predictions: Iterable[Prediction]) -> str:
     return text.getvalue()
 
 
-def summary_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """The one JSON object of `relevo predict --json`."""
+def predictions_json(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return the JSON object of `relevo predict --json`."""
     read = [each for each in predictions if not each.fault]
     return {
         "labels": list(read[0].probabilities) if read else [],

@@ -1,4 +1,4 @@
-"""A model's scores on images of any source."""
+"""Scores of a model on images of any source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.vision.trained_model import Card, Tensors
 
 
 def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[str, Any]:
-    """Score a model on the images of a source, decoded to the size that it was built for.
+    """Score a model on a split of a source, with images resized to the model's input size.
 
     Raises:
         BadInput: the source can't be read, lacks the split, or has classes that the model doesn't know.

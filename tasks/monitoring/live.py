@@ -1,4 +1,4 @@
-"""How far a training is, in Prefect's UI: a progress artifact that moves while it trains."""
+"""Training progress in Prefect's UI: a progress artifact that is updated while a stage trains."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from tasks.monitoring.prefect_ui import artifact_key, warn_on_failure
 from tasks.progress import Event, epoch_line, listening
 
-EVERY = 5.0  # seconds between two looks
-LAST = 5.0  # seconds that the last one may take
+EVERY = 5.0  # seconds between two updates
+LAST = 5.0  # seconds that the last update may take
 
 
 @contextmanager
-def shown_live(task: str) -> Iterator[None]:
-    """Show how far the training of the task run named `task` is, for as long as the block runs."""
+def live_progress(task: str) -> Iterator[None]:
+    """Show the progress of the task run named `task` in Prefect's UI while the block runs."""
     live = _Live(task)
     with listening(live):
         try:
@@ -30,7 +30,7 @@ def shown_live(task: str) -> Iterator[None]:
 
 
 class _Live:
-    """Listens to events, and passes the newest on in a thread: training never waits for the server."""
+    """Listener that sends the newest event in a thread, so that training never waits for the server."""
 
     def __init__(self, task: str) -> None:
         self._task = task
@@ -43,13 +43,13 @@ class _Live:
             return
         self._newest = event.detail
         if self._thread is None:
-            # The context says to which flow run and task run the artifact belongs.
+            # Prefect reads the artifact's flow run and task run from the context.
             run = copy_context().run
             self._thread = threading.Thread(target=run, args=(self._follow,), daemon=True)
             self._thread.start()
 
     def end(self) -> None:
-        """Show where the training has ended."""
+        """Send the last event and stop."""
         self._over.set()
         if self._thread:
             self._thread.join(LAST)

@@ -1,6 +1,6 @@
-"""Logs a run on an MLflow tracking server, where MLFLOW_TRACKING_URI names one.
+"""Log runs to the MLflow tracking server that MLFLOW_TRACKING_URI names, if any.
 
-A run of relevo is a run there, and each of its stages one nested in it. Needs the extra `mlflow`.
+A run is an MLflow run, and each stage a run nested in it. Needs the extra `mlflow`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 
 EXPERIMENT = "relevo"  # MLFLOW_EXPERIMENT_NAME names another
-PER_CALL = 1000  # metrics: a limit of MLflow's own
+PER_CALL = 1000  # metrics; MLflow's limit
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own 7 keep a finished run waiting for minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's default of 7 delays a finished run by minutes
 }
 
 
 def track(summary: RunSummary, run: FinishedRun, home: Store) -> None:
-    """Log a finished run; neither a server that doesn't take it nor a missing package fails the run."""
+    """Log a finished run; server errors and a missing package are reported and don't fail the run."""
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if not address:
         return
@@ -40,7 +40,7 @@ def track(summary: RunSummary, run: FinishedRun, home: Store) -> None:
         return
     try:
         _log(address, summary, run, home)
-    except Exception as error:  # of any of the libraries that mlflow reaches a server with
+    except Exception as error:  # mlflow passes on errors of several libraries
         line = without_secrets(" ".join(str(error).split()))[:300]
         emit(Event("mlflow", f"not logged: {line or type(error).__name__}"))
 
@@ -90,9 +90,9 @@ def _log(address: str, summary: RunSummary, run: FinishedRun, home: Store) -> No
 
 
 def settings_of(plan: Recipe, stage: Stage) -> dict[str, Any]:
-    """What decided a stage, as parameters: its settings, its start, its labels, the seed.
+    """Return a stage's settings, start, labels and seed as MLflow parameters.
 
-    Settings that change nothing for it are left out, and tables are written as JSON.
+    Unused settings are omitted; tables are JSON.
     """
     network = {"network": str(plan.network(stage))}
     settings = {**stage.settings_in_key(), **network}
@@ -104,7 +104,7 @@ def settings_of(plan: Recipe, stage: Stage) -> dict[str, Any]:
 
 
 def scores_of(stage: StageSummary) -> Iterator[tuple[str, float]]:
-    """The test scores that are single numbers, and those of a stage's controls, by their names in MLflow."""
+    """Yield the scalar test scores of a stage and of its controls with their MLflow names."""
     for kind, each in {"test": stage, **stage.controls}.items():
         for key, value in each.metrics:
             if isinstance(value, int | float):

@@ -1,6 +1,6 @@
-"""What Prefect's UI shows of a run, as its artifacts. Their keys stay the same: it shows history.
+"""Artifacts of a run for Prefect's UI. Their keys are stable, so that the UI shows their history.
 
-Figures are small copies in a page's own text, since the UI serves no files.
+Figures are embedded as small data URIs, since the UI serves no files.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tasks.store.base import Ref, Store
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.trained_model import Card, best_epoch
 
-SHOWN = 50  # faults listed
-CONTROLS = {"scratch": "from scratch", "random": "random network"}  # how a column is headed
+MAX_FAULTS = 50  # listed on a page
+CONTROLS = {"scratch": "from scratch", "random": "random network"}  # column headers
 RUNS = 5  # earlier runs of the same recipe
 COMPARISON = "transfer_against_scratch"  # the figure of a stage that starts from another
 WIDTH = 720  # pixels, about as wide as the UI's page
@@ -33,22 +33,19 @@ COLOURS = 64  # a figure's are few; a quarter of the bytes
 
 
 def artifact_key(kind: str, name: str) -> str:
-    """A key as Prefect wants it, the same for the same name: small letters, digits and dashes."""
+    """Return a valid artifact key for a name: lower-case letters, digits and dashes."""
     return f"relevo-{kind}-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def show_stage(name: str, result: StageResult, home: Store, figures: bool = True) -> None:
-    """A table of a stage's scores on test with their 95 % intervals, and its figures.
-
-    Both say where the model is.
-    """
+    """Show a stage's test scores with 95 % intervals, its figures, and its model's address."""
     with warn_on_failure():
         where = home.address(result.model.uri)
         about = f"Stage **{name}**, {result.state}; model `{where}`"
         table = _scores(result.scores)
         create_table_artifact(table, key=artifact_key("stage", name), description=about)
         if figures:
-            # A block scrolls where a line would run over what is beside it.
+            # A long line scrolls in a block; in a paragraph it would overflow.
             head = [f"# {name}", f"{result.state.capitalize()}; its model:", f"```\n{where}\n```"]
             drawn = stage_figures(name, result.card, result.scores.confusion)
             page = "\n\n".join([*head, *drawn])
@@ -57,9 +54,9 @@ def show_stage(name: str, result: StageResult, home: Store, figures: bool = True
 
 
 def show_run(summary: RunSummary, report: Ref, home: Store) -> None:
-    """A table of the run's stages, and a page that says where its report and its models are.
+    """Show a table of the run's stages, and a page with the addresses of its report and models.
 
-    A server that doesn't take them doesn't fail the run.
+    Server errors are logged and don't fail the run.
     """
     with warn_on_failure():
         create_table_artifact(
@@ -76,19 +73,19 @@ def show_run(summary: RunSummary, report: Ref, home: Store) -> None:
 def show_predictions(
     model: str, table: str, grid: str, counts: dict[str, int], faults: list[str]
 ) -> None:
-    """How many pictures got which label, where the table of them all is, and what could not be read."""
+    """Show the number of images per label, the address of the table, and unreadable files."""
     lines = [
-        f"# {counted(sum(counts.values()), 'picture')} seen by {model}",
+        f"# {counted(sum(counts.values()), 'image')} classified by {model}",
         "",
         f"Table: `{table}`",
-        f"Some of them: `{grid}`",
+        f"Examples: `{grid}`",
         "",
     ]
-    lines += ["| label | pictures |", "|---|---:|"]
+    lines += ["| label | images |", "|---|---:|"]
     lines += [f"| {label} | {count:,} |" for label, count in sorted(counts.items())]
     if faults:
         lines += ["", f"{len(faults):,} could not be read:", ""]
-        lines += [f"- {fault}" for fault in faults[:SHOWN]]
+        lines += [f"- {fault}" for fault in faults[:MAX_FAULTS]]
     with warn_on_failure():
         create_markdown_artifact(
             "\n".join(lines) + "\n", key="relevo-predictions", description=f"Predictions of {model}"
@@ -114,7 +111,7 @@ def _scores(scores: Scores) -> list[dict[str, str]]:
 
     add("accuracy", metrics.accuracy, metrics.accuracy_interval)
     add("accuracy, averaged over copies", metrics.accuracy_tta)
-    add("accuracy of always answering the commonest", metrics.majority)
+    add("accuracy of always predicting the most frequent label", metrics.majority)
     add("balanced accuracy", metrics.balanced_accuracy)
     for i, (label, row) in enumerate(zip(scores.labels, scores.confusion, strict=True)):
         if sum(row):
@@ -162,7 +159,7 @@ def _page(summary: RunSummary) -> list[str]:
 
 
 def _earlier(summary: RunSummary, store: str) -> Iterator[str]:
-    """Test accuracies of this run beside those of the last ones of its recipe."""
+    """Yield a table with the test accuracies of the last runs of this recipe."""
     runs = [each for each in last_runs(store, 2 * RUNS) if each.recipe == summary.recipe]
     stages = list(summary.stages)
     yield from ("", "The last runs of this recipe, test accuracy:", "")
@@ -182,7 +179,7 @@ def _comparisons(report: Ref, home: Store) -> Iterator[str]:
 
 
 def inline(title: str, png: bytes) -> str:
-    """A Markdown picture that holds its own bytes, at most `WIDTH` pixels wide."""
+    """Return a PNG as a Markdown image with a data URI, at most `WIDTH` pixels wide."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as picture:
         small = picture.convert("RGB")
@@ -193,7 +190,7 @@ def inline(title: str, png: bytes) -> str:
 
 
 def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> Iterator[str]:
-    """A stage's learning curves and its confusion matrix, as Markdown pictures."""
+    """Yield a stage's learning curves and its confusion matrix as Markdown images."""
     from tasks.vision.figures.curves import accuracy_curves, loss_curves
     from tasks.vision.figures.predictions import confusion_matrix
     from tasks.vision.figures.style import png

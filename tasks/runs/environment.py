@@ -1,4 +1,4 @@
-"""What a run ran with: the versions of all packages, Python, the machine, the seed, as text."""
+"""A run's environment as text: versions of all packages and of Python, machine, seed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PROJECT = "relevo"
 
 
 def describe(recipe: str, seed: int, devices: Sequence[str]) -> str:
-    """A requirements file in `pip freeze`'s form, the rest in comments above; no path and no name of a host.
+    """Return a requirements file with the rest in comments above, without paths and host names.
 
     Args:
-        devices: what the stages were trained on, which need not be this machine.
+        devices: what the stages were trained on, maybe on other machines.
     """
     versions = installed()
     python = f"Python {platform.python_version()} ({platform.python_implementation()})"
@@ -32,7 +32,7 @@ def describe(recipe: str, seed: int, devices: Sequence[str]) -> str:
 
 
 def installed() -> dict[str, str]:
-    """Version of each installed package that says what it is, in the order of `pip freeze`."""
+    """Return the version of each installed package, in the order of `pip freeze`."""
     found: dict[str, str] = {}
     for each in metadata.distributions():
         about = each.metadata
@@ -44,6 +44,6 @@ def installed() -> dict[str, str]:
 def _memory() -> str:
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no such question on this system
+    except (AttributeError, ValueError, OSError):  # not available on this system
         return ""
     return f", {size / 2**30:.0f} GiB of memory"

@@ -1,10 +1,10 @@
-"""What no kept run reaches leaves the store; what may be in use stays, and what is not relevo's own.
+"""Garbage collection by mark and sweep: delete what no retained run reaches.
 
-In use is whatever was written, or found by a run as a cached result, within the last 14 days, and all that
-it was made from: a stage may take a day, its run several, and one that waits for a worker still longer.
-Pointers are removed before the bytes that they point to, so that a stop at any instant leaves a whole store.
-A folder or a bucket may be shared: only what has a name of relevo's own form is removed, from a store that
-has relevo's marker, and from a bucket only what has relevo's mark.
+Anything written or used as a cache hit within the last 14 days is retained with all that it was made from:
+a stage may take a day, its run several, and waiting for a worker longer still. Pointers are deleted before
+the bytes that they point to, so that an interruption leaves a consistent store. Folders and buckets may be
+shared: only keys of relevo's own form are deleted, in a store with relevo's marker, and in a bucket only
+objects with relevo's mark.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tasks.cache.cache import Cache
-from tasks.runs.lookup import is_run, is_whole, run_names
+from tasks.runs.lookup import has_summary, is_run, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
 from tasks.store.base import Entry, Missing, Ref, Store
 from tasks.store.keys import BLOB_FOLDERS, FOLDERS, is_own
@@ -24,16 +24,19 @@ from tasks.store.marker import MARKER, is_marked
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 
-GRACE_PERIOD = timedelta(
-    days=14
-)  # a training that was stopped may be taken up again until then, too
-INCOMPLETE_AFTER = timedelta(days=1)  # what nobody will read: no single write takes so long
+GRACE_PERIOD = timedelta(days=14)  # interrupted training can be resumed until then, too
+INCOMPLETE_AFTER = timedelta(days=1)  # no single write takes this long
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass
 class Sweep:
-    """What was removed, or would be; and the keys of what relevo has not written, which stays."""
+    """Result of a collection.
+
+    Attributes:
+        runs: names of the removed runs. removed: entries that were, or would be, deleted.
+        foreign: keys that relevo has not written, which stay.
+    """
 
     runs: list[str] = field(default_factory=list)
     removed: list[Entry] = field(default_factory=list)
@@ -46,7 +49,7 @@ class Sweep:
 
 
 def age(given: str) -> timedelta:
-    """'30d', '12h' or '4w' as a duration; BadInput for anything else."""
+    """Parse '30d', '12h' or '4w'; raise BadInput for anything else."""
     found = re.fullmatch(r"(\d{1,5})([hdw])", given.strip())
     if not found:
         raise BadInput(f"age {given!r}: expected a number and h, d or w, e.g. 30d")
@@ -61,28 +64,29 @@ def collect(
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> Sweep:
-    """Remove old runs, then everything that no run left reaches and that is no more in use.
+    """Delete old runs, then everything that no remaining run reaches and that is not in use.
 
-    What only a removed run needed is removed once it has not been in use for `GRACE_PERIOD`.
+    Data that only a deleted run needed is deleted after `GRACE_PERIOD` without use.
 
     Args:
-        keep_last: keep this many of the newest runs. older_than: keep what is younger. A run goes only
-            if every rule given lets it go; with none, every finished run stays. Tables of predictions
-            belong to no run, and go by their age alone.
+        keep_last: number of newest runs to retain. older_than: minimum age of what is deleted. If both
+            are given, a run must meet both; if neither is, all finished runs stay. Tables of
+            predictions belong to no run: only their age counts.
+        dry_run: report what would be deleted, delete nothing.
 
     Raises:
-        BadInput: the store has no marker, so that nothing in it can be proven to be relevo's.
+        BadInput: the store has no marker, so nothing in it is known to be relevo's.
     """
     home, sweep = open_store(store), Sweep()
     now = now or datetime.now(UTC)
     if not is_marked(home):
         raise BadInput(
-            f"store {home.uri}: it has no {MARKER}, so that what lies there may be other people's; "
+            f"store {home.uri}: it has no {MARKER}, so its content may be other people's; "
             "nothing is removed. If it is a store of relevo 0.1.0, `relevo run` on it writes the file"
         )
 
     def remove(entries: Iterable[Entry], least: timedelta = timedelta()) -> None:
-        """Delete what is relevo's own and at least so old, and is so still when its turn comes."""
+        """Delete relevo's own entries of this age; the age is checked again right before deletion."""
         for entry in entries:
             if not is_own(entry.key) or entry.modified >= now - least:
                 continue
@@ -97,25 +101,25 @@ def collect(
 
     sweep.foreign += [key for folder in FOLDERS for key in home.keys(folder) if not is_own(key)]
     names = [name for name in run_names(store) if is_run(home, name)]
-    sound = [name for name in names if is_whole(home, name)]
-    sweep.runs = _old(home, sound, keep_last, older_than, now)
+    sound = [name for name in names if has_summary(home, name)]
+    sweep.runs = _expired_runs(home, sound, keep_last, older_than, now)
     for name in sweep.runs:
-        # What makes it a run goes first.
+        # run.json goes first: a folder without it is no run.
         files = sorted(
             home.entries(f"runs/{name}"), key=lambda entry: not entry.key.endswith("/run.json")
         )
         remove(files)
-    kept = [name for name in names if name not in sweep.runs]
-    remove(_halves(home), INCOMPLETE_AFTER)
+    retained = [name for name in names if name not in sweep.runs]
+    remove(_incomplete_runs(home), INCOMPLETE_AFTER)
 
-    reached, cache = _reached_by_runs(home, kept), Cache(home)
+    reached, cache = _reached_by_runs(home, retained), Cache(home)
     records = {entry.key: entry for entry in cache.entries()}
     refs = {key: ref for key in records if (ref := _ref_in(cache, key))}
     unreached = (
         entry for key, entry in records.items() if key not in refs or refs[key].uri not in reached
     )
     remove(unreached, GRACE_PERIOD)
-    # Looked at again, since a run may have found one of them meanwhile.
+    # Listed again: a run may have used one of them meanwhile.
     for entry in cache.entries():
         if now - entry.modified <= GRACE_PERIOD and (
             ref := refs.get(entry.key) or _ref_in(cache, entry.key)
@@ -133,21 +137,21 @@ def collect(
     return sweep
 
 
-def _old(
+def _expired_runs(
     home: Store,
     names: list[str],
     keep_last: int | None,
     older_than: timedelta | None,
     now: datetime,
 ) -> list[str]:
-    """The runs that every given rule lets go; `names` are sorted, the oldest first."""
+    """Names of the runs to delete; `names` are sorted, the oldest first."""
     if keep_last is None and older_than is None:
         return []
-    going = names if keep_last is None else names[: max(0, len(names) - keep_last)]
+    expired = names if keep_last is None else names[: max(0, len(names) - keep_last)]
     if older_than is not None:
         limit = now - older_than
-        going = [name for name in going if _finished(home, name) < limit]
-    return going
+        expired = [name for name in expired if _finished(home, name) < limit]
+    return expired
 
 
 def _finished(home: Store, name: str) -> datetime:
@@ -155,8 +159,8 @@ def _finished(home: Store, name: str) -> datetime:
     return max(found, default=datetime.now(UTC))
 
 
-def _halves(home: Store) -> Iterator[Entry]:
-    """Files of run folders whose writing was cut off, or is not done: they say so themselves."""
+def _incomplete_runs(home: Store) -> Iterator[Entry]:
+    """Files of run folders with UNFINISHED and without run.json: interrupted or still being written."""
     files: dict[str, list[Entry]] = {}
     for entry in home.entries("runs"):
         _, name, *below = entry.key.split("/")
@@ -165,7 +169,7 @@ def _halves(home: Store) -> Iterator[Entry]:
     for name, entries in files.items():
         paths = {entry.key.removeprefix(f"runs/{name}/") for entry in entries}
         if UNFINISHED in paths and "run.json" not in paths:
-            # What says that the rest is half a run goes last.
+            # UNFINISHED goes last: it marks the rest as incomplete.
             yield from sorted(entries, key=lambda entry: entry.key.endswith(UNFINISHED))
 
 
@@ -177,10 +181,10 @@ def _ref_in(cache: Cache, key: str) -> Ref | None:
 
 
 def _reached_by_runs(home: Store, names: list[str]) -> set[str]:
-    """The keys of everything that these runs were made from or led to.
+    """Keys of everything that these runs were made from or produced.
 
     Raises:
-        BadInput: a run's lineage is damaged, so that nobody can say what it needs.
+        BadInput: a run's lineage is damaged, so what it needs is unknown.
     """
     refs = (ref for name in names for ref in read_lineage(home, name).refs())
     return {key for ref in refs for key in _closure(ref)}

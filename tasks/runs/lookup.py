@@ -1,4 +1,4 @@
-"""Finished runs and their models, found again by the names that people use."""
+"""Look up finished runs and their models by name."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tasks.vision.errors import BadInput, nearest
 from tasks.vision.export.files import KERAS_FILE, MODEL_FILE
 from tasks.vision.trained_model import Card, Tensors, unpack
 
-FOR_OTHERS = (KERAS_FILE, "saved_model.pb", "model.tflite", "model.onnx")  # what `export` writes
+EXPORTED = (KERAS_FILE, "saved_model.pb", "model.tflite", "model.onnx")  # what `export` writes
 STAMP = re.compile(r"\d{8}-\d{6}-\d{3}(?=-)")
 
 
 def run_names(store: str) -> list[str]:
-    """Names of finished runs, by when they began, the newest last."""
+    """Return the names of finished runs, sorted by start, the newest last."""
     home = open_store(store)
     published = _published(home)
     return sorted(published, key=lambda name: (_began(home, name, published[name]), name))
 
 
 def _published(home: Store) -> dict[str, datetime]:
-    """Names of finished runs in no order, and when their summary was written."""
+    """Return unsorted names of finished runs, and when their summaries were written."""
     found = ((entry.key.split("/"), entry.modified) for entry in home.entries("runs"))
     return {path[1]: modified for path, modified in found if path[2:] == ["run.json"]}
 
@@ -34,14 +34,14 @@ def _published(home: Store) -> dict[str, datetime]:
 def _began(home: Store, name: str, published: datetime) -> str:
     if usual := STAMP.match(name):
         return usual[0]
-    # A person gave the name. A damaged summary says no time, and the file's own is near enough.
+    # A name chosen by a user. If the summary is damaged, the file's own time is close enough.
     with suppress(BadInput):
         return stamp(read_summary(home, name).started)
     return stamp(published)
 
 
-def is_whole(home: Store, name: str) -> bool:
-    """Whether the run's summary is as relevo wrote it."""
+def has_summary(home: Store, name: str) -> bool:
+    """True if the run's summary is as relevo wrote it."""
     try:
         read_summary(home, name)
     except BadInput:
@@ -50,8 +50,8 @@ def is_whole(home: Store, name: str) -> bool:
 
 
 def is_run(home: Store, name: str) -> bool:
-    """Whether a folder with a file run.json is a run, be it a damaged one: others may use that name too."""
-    if is_whole(home, name):
+    """True if a folder with a run.json is a run, even a damaged one; other programs use that name too."""
+    if has_summary(home, name):
         return True
     with suppress(Missing):
         return bool(home.entry(f"runs/{name}/lineage.json"))
@@ -59,10 +59,10 @@ def is_run(home: Store, name: str) -> bool:
 
 
 def check_free(store: str, name: str) -> None:
-    """Refuse a new run's name that a finished run has; what an unfinished one left may be gone on with.
+    """Refuse the name of a finished run for a new run; an unfinished run may be continued.
 
     Raises:
-        BadInput: the name is taken.
+        BadInput: a finished run has this name.
     """
     with suppress(Missing):
         open_store(store).entry(f"runs/{name}/run.json")
@@ -72,12 +72,12 @@ def check_free(store: str, name: str) -> None:
 
 
 def find_attempt(store: str, flow_run: str) -> RunSummary | None:
-    """The summary that this very flow run has published, if it got so far before it crashed."""
+    """Return the summary that this flow run published before it crashed, if any."""
     return next((each for each in all_runs(store)[0] if each.flow_run == flow_run), None)
 
 
 def all_runs(store: str) -> tuple[list[RunSummary], list[str]]:
-    """Summaries of all finished runs, the newest last; and for each damaged one what is wrong."""
+    """Return the summaries of all finished runs, the newest last, and a fault per damaged run."""
     found, damaged = [], []
     for name in run_names(store):
         try:
@@ -88,7 +88,7 @@ def all_runs(store: str) -> tuple[list[RunSummary], list[str]]:
 
 
 def last_runs(store: str, most: int) -> list[RunSummary]:
-    """Summaries of at most `most` runs, the newest last; damaged ones are left out."""
+    """Return the summaries of the last `most` runs, the newest last, without damaged ones."""
     found = []
     for name in run_names(store)[-most:]:
         with suppress(BadInput):
@@ -97,7 +97,7 @@ def last_runs(store: str, most: int) -> list[RunSummary]:
 
 
 def find_run(store: str, run: str) -> RunSummary:
-    """The summary of one run by its name, or of the `latest`.
+    """Return the summary of a run by name, or of the `latest`.
 
     Raises:
         BadInput: there is no such run.
@@ -105,7 +105,7 @@ def find_run(store: str, run: str) -> RunSummary:
     home = open_store(store)
     names = _published(home)
     if not names:
-        raise BadInput(f"run {run!r}: the store {store} holds no run yet; try: relevo run")
+        raise BadInput(f"run {run!r}: the store {store} has no runs yet; try: relevo run")
     if run == "latest":
         return read_summary(home, run_names(store)[-1])
     if run not in names:
@@ -117,12 +117,12 @@ def find_run(store: str, run: str) -> RunSummary:
 
 
 def find_model(store: str, given: str) -> tuple[Card, Tensors]:
-    """Card and tensors of `RUN/STAGE`, or of a run's folder models/STAGE by its path or URI.
+    """Load card and tensors of `RUN/STAGE`, or of a folder models/STAGE by its path or URI.
 
     Raises:
-        BadInput: there is no such run, stage or folder, or its file is no model.
+        BadInput: there is no such run, stage or folder, or its file is not a model.
     """
-    given = given.rstrip("/") or given  # as a shell completes a folder's name
+    given = given.rstrip("/") or given  # shell completion appends a slash
     folder = Path(given)
     try:
         here = (folder / MODEL_FILE).is_file()
@@ -135,7 +135,7 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         return unpack((folder / MODEL_FILE).read_bytes(), str(folder / MODEL_FILE))
     if given.startswith("s3://"):
         return unpack(open_store(given).read(MODEL_FILE), given)
-    if other := next((name for name in FOR_OTHERS if (folder / name).is_file()), None):
+    if other := next((name for name in EXPORTED if (folder / name).is_file()), None):
         raise BadInput(
             f"model {given!r}: {other} is for other programs, and {MODEL_FILE} isn't beside it; "
             "give RUN/STAGE, e.g. latest/baseline, or a run's folder models/STAGE"

@@ -1,4 +1,4 @@
-"""A finished run's folder in the store, written for people to open."""
+"""Publish a finished run as a folder in the store, for people to open."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tasks.vision.recipe.to_toml import as_toml
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """All that a run folder is written from.
+    """Everything that a run folder is written from.
 
     Attributes:
-        source: of the images, as it was given. dataset, data: the prepared data set and what it holds.
+        source: of the images, as given. dataset, data: the prepared data set and its description.
         results: of the stages, in the recipe's order. report: the report's files in the store.
         flow_run: id in Prefect.
     """
@@ -44,7 +44,7 @@ class FinishedRun:
 
 
 def run_name(recipe: str, started: datetime) -> str:
-    """A name that sorts by time and says what ran."""
+    """Return a name that sorts by time and contains the recipe's name."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", recipe).strip("-")[:60] or "recipe"
     return f"{stamp(started)}-{plain}"
 
@@ -70,7 +70,7 @@ def publish(run: FinishedRun, home: Store) -> RunSummary:
     write("recipe.toml", as_toml(run.recipe).encode())
     write("environment.txt", describe(run.recipe.name, run.recipe.seed, devices).encode())
     for stage, result in run.results.items():
-        # model.safetensors is what relevo goes on from; model.keras is what Keras opens without it.
+        # relevo reads model.safetensors; model.keras opens without relevo.
         copy(f"models/{stage}/{MODEL_FILE}", result.model)
         if result.exported:
             copy(f"models/{stage}/{KERAS_FILE}", result.exported)
@@ -122,7 +122,7 @@ def _facts(run: FinishedRun, stage: str) -> Facts:
 
 
 def _tensorboard(run: FinishedRun, stage: str) -> tuple[str, bytes]:
-    """The stage's history and its test scores as TensorBoard reads them: path and content."""
+    """Return path and content of a TensorBoard event file with the stage's history and test scores."""
     metrics, started = run.results[stage].scores.metrics, run.started.timestamp()
     scores = {"accuracy": metrics.accuracy, "balanced_accuracy": metrics.balanced_accuracy}
     content = event_file(run.results[stage].card.history, scores, started)

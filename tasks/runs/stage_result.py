@@ -1,4 +1,4 @@
-"""What a stage came to: made once, where it ends, and sent whole to all that publish or show it."""
+"""Result of a stage: built once when it ends, then passed to all that publish or display it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ State = Literal["trained", "resumed", "cached"]
 
 
 class StageResult(Strict):
-    """A finished stage: its model, its scores on test, and the controls that it is measured against.
+    """A finished stage: its model, its test scores, and the controls that it is compared with.
 
     Attributes:
-        start: the stage that it starts from. evaluation: its answers to the test images.
+        start: the stage that it starts from. evaluation: its predictions on the test images.
         exported: the model as a .keras file; controls have none.
     """
 
@@ -34,7 +34,7 @@ class StageResult(Strict):
 
 
 def devices_of(results: dict[str, StageResult]) -> list[str]:
-    """What the stages were trained on, each device named once: this machine need not be one of them."""
+    """Return the distinct devices that the stages were trained on; other machines' included."""
     return list(dict.fromkeys(result.card.device for result in results.values()))
 
 
@@ -44,7 +44,7 @@ def save_result(store: Store, run: str, result: StageResult) -> None:
 
 
 def load_result(store: Store, run: str) -> StageResult | None:
-    """The result of a remotely trained stage; None if there is none that is whole."""
+    """Return the result of a remotely trained stage; None if it is missing or damaged."""
     try:
         return unseal(StageResult, store.read(f"outcomes/{run}.json"))
     except (Missing, ValueError):

@@ -1,4 +1,4 @@
-"""A run's own documents: its summary, which is `run.json`, and its lineage."""
+"""A run's documents: its summary (`run.json`) and its lineage (`lineage.json`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StageSummary(Strict):
     """A stage, or a control of one, in a run's summary.
 
     Attributes:
-        seconds: what its training took when it was trained. model: path or URI of its folder;
+        seconds: duration of its training, also when cached. model: path or URI of its folder;
             controls have none.
     """
 
@@ -37,13 +37,13 @@ class StageSummary(Strict):
     model: str | None = None
 
     @model_serializer(mode="wrap")
-    def _without_what_it_lacks(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        lacks = {key for key in ("controls", "model") if not getattr(self, key)}
-        return {key: value for key, value in serialize(self).items() if key not in lacks}
+    def _without_empty_fields(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        empty = {key for key in ("controls", "model") if not getattr(self, key)}
+        return {key: value for key, value in serialize(self).items() if key not in empty}
 
 
 class RunSummary(Strict):
-    """What `relevo show --json` prints of a finished run, and what its run.json holds.
+    """Summary of a finished run: its run.json and the output of `relevo show --json`.
 
     Attributes:
         report: path or URI of report.html. seconds: of the whole run. lineage: hash of lineage.json.
@@ -65,17 +65,17 @@ class RunSummary(Strict):
 
     @property
     def took(self) -> str:
-        """How long the run took, and on what."""
+        """Duration and device of the run, in words."""
         where = "a GPU" if self.device == "gpu" else "a processor"
         return f"{duration(self.seconds)}, on {where}"
 
     @property
     def control_kinds(self) -> list[str]:
-        """The kinds of controls that some stage has, in the order in which they are shown."""
+        """The kinds of controls that any stage has, in the order of display."""
         return [*dict.fromkeys(kind for stage in self.stages.values() for kind in stage.controls)]
 
     def placed(self, home: Store) -> RunSummary:
-        """The summary with the addresses that the run has in this store, which may be a copy."""
+        """Return the summary with addresses in this store, which may be a copy of the original."""
         folder = f"runs/{self.run}"
         stages = {
             name: stage.model_copy(update={"model": home.address(f"{folder}/models/{name}")})
@@ -93,7 +93,7 @@ class Control(Strict):
 
 
 class Lineage(Strict):
-    """What a run was made from and led to: the hash of each file in its folder, and refs by stage.
+    """What a run was made from and produced: hashes of the files in its folder, and refs by stage.
 
     Controls are named "STAGE, KIND".
     """
@@ -107,7 +107,7 @@ class Lineage(Strict):
     controls: dict[str, Control]
 
     def refs(self) -> list[Ref]:
-        """All refs, those of controls included."""
+        """Return all refs, including those of controls."""
         controls = [ref for each in self.controls.values() for ref in (each.model, each.evaluation)]
         of_stages = (self.models, self.exports, self.evaluations)
         stages = [ref for refs in of_stages for ref in refs.values()]
@@ -115,7 +115,7 @@ class Lineage(Strict):
 
 
 def summarize(result: StageResult, model: str | None = None) -> StageSummary:
-    """What a summary says of a finished stage, whose folder is `model`."""
+    """Summarize a finished stage, whose folder is `model`."""
     return StageSummary(
         state=result.state,
         seconds=round(result.card.seconds, 3),
@@ -132,7 +132,7 @@ def summarize(result: StageResult, model: str | None = None) -> StageSummary:
 def trace(
     results: dict[str, StageResult], dataset: Ref, report: Ref, files: dict[str, str]
 ) -> Lineage:
-    """The lineage of a run; `files` maps the paths in its folder to their hashes."""
+    """Return the lineage of a run; `files` maps paths in its folder to hashes."""
     return Lineage(
         files=files,
         dataset=dataset,
@@ -149,10 +149,10 @@ def trace(
 
 
 def read_summary(home: Store, name: str) -> RunSummary:
-    """The summary of the run of that name.
+    """Read the summary of a run.
 
     Raises:
-        BadInput: it is missing or not as it was written.
+        BadInput: it is missing or damaged.
     """
     try:
         return unseal(RunSummary, home.read(f"runs/{name}/run.json"))
@@ -163,10 +163,10 @@ def read_summary(home: Store, name: str) -> RunSummary:
 
 
 def read_lineage(home: Store, name: str) -> Lineage:
-    """The lineage of the run of that name.
+    """Read the lineage of a run.
 
     Raises:
-        BadInput: it is missing or not as it was written.
+        BadInput: it is missing or damaged.
     """
     summary = read_summary(home, name)
     try:
@@ -179,6 +179,6 @@ def read_lineage(home: Store, name: str) -> Lineage:
 
 
 def stamp(started: datetime) -> str:
-    """When a run began, in the form that sorts by time."""
+    """Return a run's start in UTC in a form that sorts by time."""
     at = started.astimezone(UTC)
     return f"{at:%Y%m%d-%H%M%S}-{at.microsecond // 1000:03d}"

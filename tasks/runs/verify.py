@@ -1,4 +1,4 @@
-"""Is the store whole? Every byte in it, against the hash that something else says it has."""
+"""Integrity check of a store: every file against the hash recorded for it."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ from tasks.store.keys import BLOB_FOLDERS, is_own
 from tasks.store.marker import MARKER, is_marked
 from tasks.vision.errors import BadInput
 
-PUBLISHING = timedelta(hours=1)  # between two files of a run that is being published, at most
+PUBLISHING = timedelta(hours=1)  # longest time between two files while a run is published
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One thing in the store, and what is wrong with it (None: nothing)."""
+    """A checked entry of the store and its fault, if any."""
 
     key: str
     fault: str | None = None
 
 
 def check_all(store: str) -> Iterator[Checked]:
-    """Every blob, cache record, checkpoint and run in the store, in this order.
+    """Check every blob, cache record, checkpoint and run in the store, in this order.
 
-    Jobs and `gc` may be at work meanwhile: what appears to be wrong is looked at again, and what has
-    gone since it was listed is passed over. What was set aside before (`damaged/`) is out of use and
-    not looked at, nor is what relevo has not written.
+    Safe while runs or `gc` work on the store: entries that vanish after they are listed are skipped.
+    `damaged/` is not checked, nor are files that relevo has not written.
 
     Raises:
-        BadInput: there is no such store. StoreError: it is out of reach.
+        BadInput: there is no such store. StoreError: it is unavailable.
     """
     home = existing_store(store)
     if home.top() and not is_marked(home):
@@ -76,14 +75,14 @@ def _blob(home: Store, key: str, sizes: dict[str, int]) -> str | None:
         raise
     except StoreError as error:
         return str(error)
-    return None if same else "its bytes are not those that its name promises"
+    return None if same else "its content does not match the hash in its name"
 
 
 def _pointer(home: Store, key: str, sizes: dict[str, int]) -> str | None:
     try:
         return _missing(home, Ref.model_validate_json(home.read(key)), sizes)
     except ValueError:
-        return "it is no ref; it will be written again"
+        return "it is not a ref; it will be written again"
 
 
 def _record(home: Store, key: str, sizes: dict[str, int]) -> str | None:
@@ -95,17 +94,17 @@ def _record(home: Store, key: str, sizes: dict[str, int]) -> str | None:
 
 
 def _checkpoint(home: Store, key: str) -> str | None:
-    return None if is_whole(home.read(key)) else "its hash is another; it will be passed over"
+    return None if is_whole(home.read(key)) else "its hash differs; it will be skipped"
 
 
 def _missing(home: Store, ref: Ref, sizes: dict[str, int]) -> str | None:
-    """What is wrong with where a ref points to, but for the bytes' own hash."""
+    """Fault of a ref: its target is missing or has another size; hashes are checked with the blobs."""
     if sizes.get(ref.uri) == ref.size:
         return None
     try:
         size = home.entry(ref.uri).size
     except Missing:
-        return f"{ref.uri} is gone; it will be computed again"
+        return f"{ref.uri} is missing; it will be computed again"
     return None if size == ref.size else f"{ref.uri} has {size} bytes, not {ref.size}"
 
 
@@ -119,7 +118,7 @@ def _runs(home: Store) -> Iterator[Checked]:
             finished |= {name} if below == ["run.json"] else set()
             begun |= {name} if below == [UNFINISHED] else set()
     for name, written in youngest.items():
-        if name in finished or _is_there(home, f"runs/{name}/run.json"):
+        if name in finished or _exists(home, f"runs/{name}/run.json"):
             if is_run(home, name):
                 yield from _run(home, name)
         elif name in begun and datetime.now(UTC) - written > PUBLISHING:
@@ -132,22 +131,22 @@ def _run(home: Store, name: str) -> Iterator[Checked]:
     try:
         files = read_lineage(home, name).files
     except BadInput as error:
-        if _is_there(home, summary):  # `gc` removes it first
+        if _exists(home, summary):  # `gc` deletes it first
             yield Checked(folder, str(error))
         return
     for path, sha256 in files.items():
         try:
             same = home.sha256(f"{folder}/{path}") == sha256
-            yield Checked(f"{folder}/{path}", None if same else "it was changed")
+            yield Checked(f"{folder}/{path}", None if same else "its hash differs")
         except Missing:
-            if not _is_there(home, summary):
+            if not _exists(home, summary):
                 return
-            yield Checked(f"{folder}/{path}", "it is gone")
+            yield Checked(f"{folder}/{path}", "it is missing")
         except ValueError as error:
             yield Checked(folder, str(error))
 
 
-def _is_there(home: Store, key: str) -> bool:
+def _exists(home: Store, key: str) -> bool:
     with suppress(Missing):
         return bool(home.entry(key))
     return False

@@ -54,7 +54,7 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
     done = relevo(*words, "--json", env={"PREFECT_API_URL": server})
     stage = done.json["stages"]["ten_class"]
     assert stage["state"] == "resumed"
-    assert "goes on from its last checkpoint" in done.err
+    assert "resuming from its last checkpoint" in done.err
     assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
     assert not list((tmp_path / "s" / "checkpoints").iterdir()), "a finished stage keeps none"
 

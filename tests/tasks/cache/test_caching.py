@@ -257,7 +257,7 @@ def test_run_plan_verify_and_gc_agree_on_what_a_hit_is(
         case "cut":
             result.write_bytes(b"weigh")
     hit = isinstance(cache.lookup(WORK), Hit)
-    assert (History(str(folder)).look_up(WORK)[0] == ref) == hit
+    assert (History(str(folder)).lookup(WORK)[0] == ref) == hit
     assert all(not each.fault for each in check_all(str(folder))) == hit
     if result.exists() and result.read_bytes() == b"weights":
         # An old result stays where a record points to it, and is garbage where none does.

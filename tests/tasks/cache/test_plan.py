@@ -58,7 +58,7 @@ def test_an_empty_store_knows_nothing(relevo: Relevo, tmp_path: Path) -> None:
     found = steps(relevo, tmp_path / "empty")
     assert found["prepare data"] == {
         "hit": False,
-        "reason": "nothing like it was done before",
+        "reason": "nothing similar is cached",
         "seconds": 0.0,
     }
     assert found["ten_class"]["seconds"] is None
@@ -90,7 +90,7 @@ def test_a_damaged_blob_is_the_reason(chain: Chain, relevo: Relevo, tmp_path: Pa
     (store / lineage["models"]["baseline"]["uri"]).unlink()
     found = steps(relevo, store, *SMALL)
     assert found["ten_class"]["reason"] == "its result is damaged"
-    assert found["baseline"]["reason"] == "its result is gone from the store"
+    assert found["baseline"]["reason"] == "its result is missing from the store"
 
 
 def test_a_gone_blob_is_the_reason_wherever_the_store_lies(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_a_gone_blob_is_the_reason_wherever_the_store_lies(tmp_path: Path) -> No
     ref = home.put("model", b"model")
     keep(folder, ref, seed=1)
     work = Work("train", {"seed": 1})
-    assert History(str(folder)).look_up(work) == (ref, "the same was done before")
+    assert History(str(folder)).lookup(work) == (ref, "its result is cached")
     home.delete(ref.uri)
-    assert History(str(folder)).look_up(work) == (None, "its result is gone from the store")
-    assert History(str(tmp_path)).look_up(work) == (None, "nothing like it was done before")
+    assert History(str(folder)).lookup(work) == (None, "its result is missing from the store")
+    assert History(str(tmp_path)).lookup(work) == (None, "nothing similar is cached")
 
 
 def test_a_changed_module_is_named(chain: Chain, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from support.command import Chain
 
 import tasks.monitoring.live
 from tasks.io.load import load_evaluation, load_model
-from tasks.monitoring.live import shown_live
+from tasks.monitoring.live import live_progress
 from tasks.monitoring.prefect_ui import artifact_key, show_run, show_stage
 from tasks.progress import Event, emit
 from tasks.runs.lookup import find_run
@@ -49,7 +49,7 @@ def at(share: float) -> Event:
 @flow
 def trains() -> list[Any]:
     seen: list[Any] = []
-    with shown_live(TASK):
+    with live_progress(TASK):
         emit(Event("train another", detail=at(0.9).detail))
         for share in (0.25, 0.5):
             emit(at(share))
@@ -102,7 +102,7 @@ def test_a_server_that_refuses_costs_nobody_the_run(
 
     monkeypatch.setattr(tasks.monitoring.live, "create_progress_artifact", refuse)
     monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
-    with caplog.at_level(logging.WARNING, "prefect"), shown_live(TASK):
+    with caplog.at_level(logging.WARNING, "prefect"), live_progress(TASK):
         emit(at(0.25))
         time.sleep(0.3)
         emit(at(1.0))

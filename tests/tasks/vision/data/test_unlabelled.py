@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.images import png, write_folder, write_zip
 
-from tasks.inference.predict import Sample
+from tasks.inference.predict import ImageSample
 from tasks.vision.data import decode_pool, unlabelled
 from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages
@@ -152,7 +152,7 @@ def test_prefetch_raises_in_turn_and_ends_its_thread() -> None:
 
 @pytest.mark.parametrize("count", [0, 5, 40, 1000, 12_345])
 def test_sample_is_spread_over_all_images(count: int) -> None:
-    sample = Sample(most=20)
+    sample = ImageSample(most=20)
     numbers = np.arange(count)
     for part in np.array_split(numbers, 7):
         images = np.zeros((len(part), 2, 2, 3), np.uint8)
