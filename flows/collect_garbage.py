@@ -1,4 +1,4 @@
-"""Flow: old runs, and what nothing needs any more, leave the store."""
+"""Flow: remove old runs from the store, and files that no remaining run needs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ def collect_garbage(
     dry_run: bool = False,
     store: Address = None,
 ) -> dict[str, Any]:
-    """Remove old runs and what no run left needs; never what a running job may use.
+    """Remove old runs, and files that no remaining run needs.
 
-    Models, data sets and checkpoints that were written or used within the last 14 days stay.
+    Models, data sets and checkpoints written or used within the last 14 days stay: a job may use them.
 
     Args:
-        keep_last: keep this many of the newest runs.
-        older_than_days: keep younger runs; with both, a run must fail both to go.
-        dry_run: say what would go, and remove nothing.
-        store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
-            left out.
+        keep_last: number of newest runs to keep.
+        older_than_days: remove only runs older than this; with keep_last, both must allow the removal.
+        dry_run: report what would be removed, and remove nothing.
+        store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
     """
     limit = timedelta(days=older_than_days) if older_than_days else None
     sweep = collect(store_address(store), keep_last=keep_last, older_than=limit, dry_run=dry_run)

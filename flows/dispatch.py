@@ -1,7 +1,7 @@
-"""Stages sent to workers: each a flow run of `train-stage`, independent ones side by side.
+"""Dispatch stages to workers: each is a flow run of `train-stage`; independent stages run in parallel.
 
-Whoever sends them needs no TensorFlow and waits. A worker that dies leaves a crashed run, which the
-automation `relevo-resume` schedules again; it counts as lost only when nobody takes it up.
+The dispatching flow needs no TensorFlow; it polls Prefect's server. If a worker dies, its run is marked as
+crashed and the automation `relevo-resume` schedules it again; the stage fails only if that doesn't happen.
 """
 
 from __future__ import annotations
@@ -32,105 +32,108 @@ from tasks.vision.recipe.schema import Stage
 
 DEPLOYMENT = "train-stage/worker"
 POLL = 2.0  # seconds
-RESUME_TIMEOUT = 180.0  # seconds in which a crashed run is scheduled again, or never
-OUTAGE = 1800.0  # seconds for which a server may be away
-SENDER_GONE = "whoever sent it has ended"
+RESUME_TIMEOUT = 180.0  # seconds within which a crashed run must be scheduled again
+OUTAGE = 1800.0  # seconds for which Prefect's server or the store may be unavailable
+SENDER_GONE = "the run that dispatched it has ended"
 T = TypeVar("T")
 
 
 class StageFailed(RuntimeError):
-    """A stage's own flow run did not complete."""
+    """The flow run of a dispatched stage did not complete."""
 
 
 @dataclass(frozen=True)
-class Node:
-    """One training: a stage, or a control of it, and the stage that it waits for."""
+class Training:
+    """A stage or one of its controls, and the stage that must be trained before it."""
 
     stage: str
     control: str | None = None
-    waits_for: str | None = None
+    parent: str | None = None
 
     @property
     def title(self) -> str:
-        """Its name in logs, and among the nodes of a run."""
+        """Its name in logs and in Prefect's graph of a run."""
         return control_name(self.stage, self.control) if self.control else self.stage
 
 
-def send_stages(
+def dispatch_stages(
     context: RunContext, stages: dict[str, Stage], parameters: dict[str, Any]
 ) -> dict[str, StageResult]:
-    """Have workers train `stages` and their controls, and return what each came to.
+    """Have workers train `stages` and their controls, and return the results in the order of `stages`.
+
+    When this run fails or is cancelled, the stages that are still running are cancelled.
 
     Args:
-        parameters: of `train-stage`, the same for all: recipe, settings, seed, store.
+        parameters: of `train-stage`, the same for all stages: recipe, settings, seed, store.
 
     Raises:
-        StageFailed: a stage failed. What the server or the store raises, once it has been out of reach
-        for `OUTAGE`.
-        Those under way are then cancelled, as they are when this run itself is.
+        StageFailed: a stage failed.
+        Unavailable, TransportError, PrefectHTTPStatusError: the store or Prefect's server has been
+            unavailable for `OUTAGE` seconds.
     """
-    waiting = _nodes(context, stages)
-    stored = open_store(context.store.uri)  # without retries: polled, each stage in turn
-    under_way: dict[Node, _Sent] = {}
+    waiting = _trainings(context, stages)
+    stored = open_store(context.store.uri)  # without retries: it is polled, each stage in turn
+    running: dict[Training, DispatchedStage] = {}
     done: dict[str, StageResult] = {}
     with get_client(sync_client=True) as client:
-        attempt, well = _attempt(client), _Reach()
+        attempt, outages = _attempt(client), OutageTolerance()
         try:
-            while waiting or under_way:
-                for node in [node for node in waiting if node.waits_for in {None, *done}]:
-                    given = StageInputs(
-                        control=node.control,
+            while waiting or running:
+                for training in [each for each in waiting if each.parent in {None, *done}]:
+                    inputs = StageInputs(
+                        control=training.control,
                         dataset=context.data,
-                        start=done[node.waits_for].model if node.waits_for else None,
+                        start=done[training.parent].model if training.parent else None,
                     )
-                    if run := well.ask(partial(_send, node, given, parameters, attempt)):
-                        waiting.remove(node)
-                        under_way[node] = _Sent(node.title, run)
+                    dispatch = partial(_dispatch, training, inputs, parameters, attempt)
+                    if run := outages.call(dispatch):
+                        waiting.remove(training)
+                        running[training] = DispatchedStage(training.title, run)
                 time.sleep(POLL)
-                for node, sent in list(under_way.items()):
-                    trained = well.ask(partial(sent.look, client, stored))
-                    if trained:
-                        done[node.title] = trained
-                        del under_way[node]
+                for training, stage in list(running.items()):
+                    result = outages.call(partial(stage.poll, client, stored))
+                    if result:
+                        done[training.title] = result
+                        del running[training]
         except BaseException as error:
-            with suppress(Exception):  # what went wrong first is what must be told
-                # A worker that shuts down leaves its stages to go on; Prefect's server would hand a
-                # cancellation on too, up to 20 s later.
+            with suppress(Exception):  # the first error is the one to report
+                # When a worker shuts down, its stages continue. Prefect's server would also cancel
+                # them after a cancellation, but up to 20 s later.
                 if isinstance(error, Exception) or _is_cancelled(client):
-                    for sent in under_way.values():
+                    for stage in running.values():
                         with suppress(Exception):
-                            sent.cancel(client)
+                            stage.cancel(client)
             raise
     results = {}
-    for name in stages:  # not in the order in which they ended
+    for name in stages:
         controls = {
-            node.control: done[node.title]
-            for node in _nodes(context, stages)
-            if node.control and node.stage == name
+            training.control: done[training.title]
+            for training in _trainings(context, stages)
+            if training.control and training.stage == name
         }
         results[name] = done[name].model_copy(update={"controls": controls})
     return results
 
 
-def _nodes(context: RunContext, stages: dict[str, Stage]) -> list[Node]:
-    nodes = [Node(name, waits_for=stage.start) for name, stage in stages.items()]
+def _trainings(context: RunContext, stages: dict[str, Stage]) -> list[Training]:
+    trainings = [Training(name, parent=stage.start) for name, stage in stages.items()]
     for name, stage in stages.items():
         controls = stage.controls_of(context.recipe.network(stage))
-        nodes += [Node(name, control=kind) for kind in controls]
-    return nodes
+        trainings += [Training(name, control=kind) for kind in controls]
+    return trainings
 
 
 def _is_cancelled(client: SyncPrefectClient) -> bool:
-    """Whether this run is being cancelled; a worker that shuts down leaves its stages to go on."""
+    """True if this run is being cancelled."""
     state = client.read_flow_run(UUID(flow_run.id)).state if flow_run.id else None
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def check_deployment() -> None:
-    """Refuse to send stages where nobody would take them.
+    """Check that stages can be dispatched.
 
     Raises:
-        BadInput: the server has no such deployment.
+        BadInput: the server has no deployment `DEPLOYMENT`.
     """
     try:
         with get_client(sync_client=True) as client:
@@ -138,109 +141,108 @@ def check_deployment() -> None:
     except ObjectNotFound:
         raise BadInput(
             f"dispatch = 'workers', and the server has no deployment {DEPLOYMENT}; "
-            "make it with `relevo deploy`, and start a worker"
+            "create it with `relevo deploy`, and start a worker"
         ) from None
 
 
 def _attempt(client: SyncPrefectClient) -> int:
-    """How often this run has ended before and was then retried; a crash is no end."""
+    """Count the earlier attempts of this run that have ended; a crashed attempt is resumed instead."""
     if not flow_run.id:
         return 0
     states = client.read_flow_run_states(UUID(flow_run.id))
     return sum(state.is_final() and not state.is_crashed() for state in states)
 
 
-def _send(node: Node, given: StageInputs, parameters: dict[str, Any], attempt: int) -> FlowRun:
-    # A sender that crashed and goes on finds the run that it has sent, instead of sending another;
-    # one that is retried after its end would find a run that has ended too.
-    key = f"{flow_run.id}, {attempt}, {node.title}" if flow_run.id else None
-    sent: FlowRun = run_deployment(
-        DEPLOYMENT,
-        parameters={**parameters, "stage": node.stage, "given": given.model_dump(mode="json")},
-        timeout=0,
-        idempotency_key=key,
+def _dispatch(
+    training: Training, inputs: StageInputs, parameters: dict[str, Any], attempt: int
+) -> FlowRun:
+    # The key makes it idempotent: a run that is resumed after a crash finds the stages that it has
+    # dispatched. A run that is retried after its end would find ended ones, so the attempt counts.
+    key = f"{flow_run.id}, {attempt}, {training.title}" if flow_run.id else None
+    own = {"stage": training.stage, "inputs": inputs.model_dump(mode="json")}
+    dispatched: FlowRun = run_deployment(
+        DEPLOYMENT, parameters={**parameters, **own}, timeout=0, idempotency_key=key
     )  # type: ignore[assignment]
-    emit(Event(f"train {node.title}", "sent to the workers"))
-    return sent
+    emit(Event(f"train {training.title}", "sent to the workers"))
+    return dispatched
 
 
-class _Reach:
-    """Prefect's server and the store may be out of reach for a while: the stages train on meanwhile."""
+class OutageTolerance:
+    """Tolerates outages of Prefect's server and of the store, during which the stages train on."""
 
     def __init__(self) -> None:
-        self._well = time.monotonic()
+        self._last_answer = time.monotonic()
 
-    def ask(self, look: Callable[[], T | None]) -> T | None:
-        """What `look` returns, or None while it fails by what may pass.
+    def call(self, request: Callable[[], T | None]) -> T | None:
+        """Return what `request` returns, or None if it fails by a transient error.
 
         Raises:
-            what `look` raises, if it can't pass or has lasted for `OUTAGE`.
+            what `request` raises, if it is not transient or the outage has lasted for `OUTAGE` seconds.
         """
         try:
-            answer = look()
+            answer = request()
         except (Unavailable, TransportError, PrefectHTTPStatusError) as error:
-            if isinstance(error, PrefectHTTPStatusError) and not _passes(error):
+            if isinstance(error, PrefectHTTPStatusError) and not _is_transient(error):
                 raise
-            if time.monotonic() - self._well > OUTAGE:
+            if time.monotonic() - self._last_answer > OUTAGE:
                 raise
             return None
-        self._well = time.monotonic()
+        self._last_answer = time.monotonic()
         return answer
 
 
-def _passes(error: PrefectHTTPStatusError) -> bool:
+def _is_transient(error: PrefectHTTPStatusError) -> bool:
     status = error.response.status_code
     return status >= 500 or status in {408, 429}
 
 
-class _Sent:
-    """One stage's flow run, watched from afar."""
+class DispatchedStage:
+    """The flow run of a stage that was sent to the workers."""
 
     def __init__(self, title: str, run: FlowRun) -> None:
         self._title, self._run = title, run
-        self._last = ""
+        self._last_state = ""
         self._crashed_at: float | None = None
 
-    def look(self, client: SyncPrefectClient, store: Store) -> StageResult | None:
-        """What the run came to, or None while it is under way.
+    def poll(self, client: SyncPrefectClient, store: Store) -> StageResult | None:
+        """Return the run's result, or None while it runs or may still be resumed.
 
         Raises:
-            StageFailed: it ended otherwise.
+            StageFailed: it ended without a result.
         """
         self._run = client.read_flow_run(self._run.id)
         state = self._run.state
         if state is None:
             return None
-        if (name := state.name or state.type.value) != self._last:
-            self._last = name
+        if (name := state.name or state.type.value) != self._last_state:
+            self._last_state = name
             emit(Event(f"train {self._title}", name.lower()))
         if state.is_completed():
-            if trained := load_result(store, str(self._run.id)):
-                return trained
+            if result := load_result(store, str(self._run.id)):
+                return result
             raise StageFailed(
-                f"stage {self._title}: its worker left no outcome in {store.uri}; "
-                "give both the same --store, one that they share"
+                f"stage {self._title}: its worker stored no result in {store.uri}; "
+                "expected a --store that this machine and the workers share"
             )
-        if state.is_crashed() and self._may_go_on():
+        if state.is_crashed() and self._may_be_resumed():
             return None
         if not state.is_crashed():
             self._crashed_at = None
         if state.is_final():
-            said = " ".join((state.message or "no reason given").split())
-            raise StageFailed(f"stage {self._title} {name.lower()}: {said}")
+            reason = " ".join((state.message or "no reason given").split())
+            raise StageFailed(f"stage {self._title} {name.lower()}: {reason}")
         return None
 
     def cancel(self, client: SyncPrefectClient) -> None:
-        """Ask its worker to stop; what it has learnt stays in its checkpoint."""
+        """Have its worker stop; the training stays resumable from its checkpoint."""
         from prefect.states import Cancelled, Cancelling
 
         client.set_flow_run_state(self._run.id, Cancelling())
         state = client.read_flow_run(self._run.id).state
-        # Prefect doesn't cancel what has crashed, and somebody might take it up.
+        # Prefect doesn't cancel a crashed run, which could then be resumed.
         if state and state.is_crashed():
             client.set_flow_run_state(self._run.id, Cancelled(message=SENDER_GONE), force=True)
 
-    def _may_go_on(self) -> bool:
-        """Whether somebody may still take the crashed run up."""
+    def _may_be_resumed(self) -> bool:
         self._crashed_at = self._crashed_at or time.monotonic()
         return time.monotonic() - self._crashed_at < RESUME_TIMEOUT

@@ -1,4 +1,4 @@
-"""Flow: a whole recipe. Prepare the data, train the stages in graph order, write the report."""
+"""Flow: run a whole recipe: prepare the data, train the stages in graph order, write the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.dispatch import check_deployment, send_stages
+from flows.dispatch import check_deployment, dispatch_stages
 from flows.parameters import (
     Address,
     Dispatch,
@@ -22,7 +22,7 @@ from flows.parameters import (
     Seed,
     Settings,
 )
-from flows.prepare_data import prepared
+from flows.prepare_data import prepare_dataset
 from flows.train_stage import RunContext, control_name, run_stage
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions
@@ -36,7 +36,7 @@ from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of
 from tasks.runs.summary import RunSummary
 from tasks.store.base import Ref, Store
-from tasks.store.marker import mark_store
+from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.vision.device import require_gpu
@@ -45,11 +45,13 @@ from tasks.vision.recipe.to_toml import as_toml
 
 
 def _run_name() -> str:
-    # A name that a person has typed in Prefect's form stays; Prefect's own are two words and a dash.
+    # A name typed into Prefect's form stays; names that Prefect generates are two words and a dash.
     if (name := flow_run.name) and not re.fullmatch("[a-z]+-[a-z]+", name):
         return str(name)
-    given = flow_run.parameters
-    return str(given.get("run") or ("own recipe" if given.get("own_recipe") else given["recipe"]))
+    chosen = flow_run.parameters
+    return str(
+        chosen.get("run") or ("own recipe" if chosen.get("own_recipe") else chosen["recipe"])
+    )
 
 
 @flow(name="experiment", flow_run_name=_run_name, persist_result=False)
@@ -67,22 +69,21 @@ def experiment(
     lang: Language = "en",
     run: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = None,
 ) -> RunSummary:
-    """Train a recipe's chain of models and report what handing knowledge on was worth.
+    """Train a recipe's chain of models and report what transfer learning was worth.
 
     Args:
-        recipe: the chain of models to train.
-        own_recipe: an own recipe's TOML, in place of that one.
-        data: digits, cifar10, or a folder or archive of images, s3:// too; the recipe's own when left out.
-        store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
-            left out.
-        stages: train only these, and what they start from.
-        seed: of the run, in place of the recipe's.
-        max_epochs: no stage trains for longer than this; for a quick trial.
-        settings: values of the recipe to change, e.g. {"stages.baseline.epochs": 3}.
-        refresh: compute everything anew, whatever the cache holds.
-        dispatch: train in this process, or send every stage to the pool of GPU workers.
-        lang: the report's language, English or Spanish.
-        run: the name of its folder in the store, which no run there has; made up when left out.
+        recipe: the built-in recipe to train.
+        own_recipe: the TOML text of a recipe of your own, used instead of the built-in one.
+        data: digits, cifar10, or a folder, archive or s3:// address of images; defaults to the recipe's source.
+        store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
+        stages: train only these stages and those that they start from; defaults to all.
+        seed: random seed of the run; defaults to the recipe's.
+        max_epochs: upper limit of the epochs of every stage, for a quick trial.
+        settings: recipe settings to override, e.g. {"stages.baseline.epochs": 3}.
+        refresh: compute everything again, ignoring the cache.
+        dispatch: inline trains in this process; workers sends each stage to the pool of GPU workers.
+        lang: language of the report, English or Spanish.
+        run: name of the run's folder in the store, which must be new; defaults to the time and the recipe.
     """
     started = datetime.now(UTC)
     request = RunRequest(
@@ -98,7 +99,7 @@ def experiment(
         lang=lang,
     )
     plan, home = request.recipe, open_store(request.store, retry_for=OUTAGE)
-    # One that crashed when all was published is finished when it is resumed.
+    # A run that crashed after it was published needs nothing more when it is resumed.
     if flow_run.run_count > 1 and (summary := find_attempt(request.store, flow_run.id)):
         return summary
     if dispatch == "workers":
@@ -108,14 +109,14 @@ def experiment(
     if run:
         check_free(request.store, run)
 
-    mark_store(home)
-    images, about = prepared(request, home)
+    check_store(home)
+    images, about = prepare_dataset(request, home)
     context = RunContext(plan, images, about.classes, home, refresh)
     chosen = plan.ordered(stages or [])
     if dispatch == "inline":
-        results = run_here(context, chosen)
+        results = run_inline(context, chosen)
     else:
-        results = send_stages(context, chosen, request.for_workers())
+        results = dispatch_stages(context, chosen, request.for_workers())
     report = write_report(request, images, results, home)
     finished = FinishedRun(
         name=run or run_name(plan.name, started),
@@ -134,8 +135,8 @@ def experiment(
     return summary
 
 
-def run_here(context: RunContext, stages: dict[str, Stage]) -> dict[str, StageResult]:
-    """Train `stages`, and the controls of each, one after the other in this process."""
+def run_inline(context: RunContext, stages: dict[str, Stage]) -> dict[str, StageResult]:
+    """Train `stages` and their controls one after the other in this process."""
     results: dict[str, StageResult] = {}
     for name, stage in stages.items():
         start = results[stage.start].model if stage.start else None
@@ -151,7 +152,7 @@ def run_here(context: RunContext, stages: dict[str, Stage]) -> dict[str, StageRe
 def write_report(
     request: RunRequest, images: Ref, results: dict[str, StageResult], store: Store
 ) -> Ref:
-    """The report of the stages' results, drawn unless the cache has it."""
+    """Write the report of the stages' results, unless it is cached."""
     content = ReportInput(
         lang=request.lang,
         title=request.recipe.name,
@@ -167,5 +168,5 @@ def write_report(
     )
     options = CacheOptions(refresh=request.refresh, minutes=60)
     work = reporting(content.ingredients())
-    drawn, _ = cached(report, work, store, "write report", Published.of, options)(content, store)
-    return drawn.ref
+    written, _ = cached(report, work, store, "write report", Published.of, options)(content, store)
+    return written.ref

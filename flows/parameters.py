@@ -1,7 +1,7 @@
-"""The flows' parameters: few, typed, described and bounded, since Prefect's UI makes a form of them.
+"""Parameters of the flows, typed and bounded, since Prefect's UI generates forms from them.
 
-A flow may run on a machine that shares no folder with whoever started it, so that an own recipe travels as
-its text, and a store that is left out is the one that the worker's environment names.
+A flow may run on a machine that shares no folder with its caller. Hence a recipe of one's own is sent as text,
+and the store defaults to the one in the worker's environment.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Language = Literal["en", "es"]
 
 
 class StageInputs(BaseModel):
-    """What `experiment` has ready for a stage that it sends to a worker; a person leaves it out."""
+    """Inputs of a stage that `experiment` dispatches to a worker; empty if a person starts the stage."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,12 +46,12 @@ class StageInputs(BaseModel):
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a flow was asked for: its parameters, and what they come to on this machine.
+    """What a flow is asked to do: its parameters, resolved on this machine.
 
     Attributes:
-        choice, own_recipe: a built-in recipe, or the TOML of an own one in its place.
-        data: in place of the recipe's source. store: its address. settings: of the recipe, to change.
-        stages: train only these, and what they start from.
+        choice, own_recipe: a built-in recipe, or the TOML text of another that replaces it.
+        data: replaces the recipe's source. store: address. settings: recipe settings to override.
+        stages: train only these and those that they start from.
     """
 
     choice: str
@@ -67,10 +67,10 @@ class RunRequest:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The recipe, its settings changed.
+        """The recipe with all overrides applied.
 
         Raises:
-            BadInput: there is no such recipe, or its values can't be used.
+            BadInput: the recipe does not exist or a value is invalid.
         """
         changes = self._changes
         if self.own_recipe is None:
@@ -81,16 +81,16 @@ class RunRequest:
 
     @property
     def source(self) -> str:
-        """Where the images come from, as it was given."""
+        """Source of the images, as the caller wrote it."""
         return self.data or self.recipe.data.source
 
     @property
     def _changes(self) -> dict[str, Any]:
-        """Settings and seed as one table of dotted keys."""
+        """Settings and seed by dotted key."""
         return {**(self.settings or {}), **({"seed": self.seed} if self.seed is not None else {})}
 
     def explicit_settings(self) -> dict[str, Any]:
-        """Settings and seed that come to the same recipe without `max_epochs`: the command line has none."""
+        """Settings and seed that give the same recipe without `max_epochs`, which the command line lacks."""
         changes = self._changes
         if self.max_epochs is None:
             return changes
@@ -101,7 +101,7 @@ class RunRequest:
         return changes
 
     def command(self) -> str:
-        """The command line that repeats the run."""
+        """Return the command line that repeats the run."""
         recipe = self.choice if self.own_recipe is None else f"{self.recipe.name}.toml"
         words = ["relevo", "run", recipe, *(["--data", self.data] if self.data else [])]
         for stage in self.stages:
@@ -113,7 +113,7 @@ class RunRequest:
         return shlex.join(words)
 
     def for_workers(self) -> dict[str, Any]:
-        """The parameters of `train-stage` that all stages of this run share."""
+        """Return the parameters of `train-stage` that all stages of this run share."""
         return {
             "recipe": self.choice,
             "own_recipe": self.own_recipe,
@@ -125,17 +125,17 @@ class RunRequest:
 
 
 def recipe_parameters(given: str) -> dict[str, Any]:
-    """A built-in recipe's name, or the text of a TOML file, as a flow takes them.
+    """Return a flow's parameters for the name of a built-in recipe or the path of a TOML file.
 
     Raises:
-        BadInput: there is no such file, or it can't be read.
+        BadInput: the file does not exist or is unreadable.
     """
     load_recipe(given)
     path = Path(given)
     if not path.is_file():
         return {"recipe": given}
     text = path.read_text("utf-8")
-    # Above all tables; a name that the file gives itself stays.
+    # The name goes above all tables; one that the file sets itself stays.
     named = "name" in tomllib.loads(text)
     return {"own_recipe": text if named else f'name = "{_plain(path.stem)}"\n{text}'}
 

@@ -1,4 +1,4 @@
-"""Flow: what a trained model says of pictures that nobody has labelled."""
+"""Flow: predict the labels of unlabelled images with a trained model."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def predict(
     model: Annotated[str, Field(min_length=1, max_length=2000)] = "latest/ten_class",
     store: Address = None,
 ) -> dict[str, Any]:
-    """Have a model score a folder of pictures; a table and a grid of some are left in the store.
+    """Predict the labels of a folder of images.
 
-    They are predictions/ID.csv and predictions/ID.png.
+    Stores a table of all images as predictions/ID.csv, and a grid of some as predictions/ID.png.
+
 
     Args:
-        pictures: a folder or archive of pictures, s3:// too.
+        pictures: a folder, archive or s3:// address of images.
         model: RUN/STAGE, or the path of a run's folder models/STAGE.
-        store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
-            left out.
+        store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
     """
     home = store_address(store)
     sample = ImageSample()
     predictions = list(predict_images(home, model, [pictures], sample))
     read = [each for each in predictions if not each.fault]
-    mark_store(left := open_store(home))
+    mark_store(opened := open_store(home))
     labels = list(read[0].probabilities) if read else []
     name = f"predictions/{flow_run.id}"
-    left.write(f"{name}.csv", as_csv(read).encode())
-    left.write(f"{name}.png", sample.grid(labels, model))
-    table, grid = left.address(f"{name}.csv"), left.address(f"{name}.png")
+    opened.write(f"{name}.csv", as_csv(read).encode())
+    opened.write(f"{name}.png", sample.grid(labels, model))
+    table, grid = opened.address(f"{name}.csv"), opened.address(f"{name}.png")
     counts: dict[str, int] = {}
     for each in read:
         counts[each.label] = counts.get(each.label, 0) + 1

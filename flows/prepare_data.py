@@ -1,4 +1,4 @@
-"""Flow: a source of images becomes a prepared data set in the store."""
+"""Flow: prepare a data set from a source of images and store it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.io.load import load_dataset
 from tasks.io.locations import local_data, store_address
 from tasks.prepare import prepare_images
 from tasks.store.base import Ref, Store
-from tasks.store.marker import mark_store
+from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.vision.data.dataset import Description
@@ -21,13 +21,13 @@ from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import apply_scheme
 
 
-def prepared(request: RunRequest, store: Store) -> tuple[Ref, Description]:
-    """The prepared data set that was asked for, and what it holds.
+def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description]:
+    """Return the request's prepared data set and its description; prepare it unless it is cached.
 
-    Every label scheme is checked against the classes here, before anything is trained.
+    Checks every label scheme against the classes before anything is trained.
     """
-    recipe, given = request.recipe, local_data(request.source)
-    work = preparation(recipe.data, find_source(given))
+    recipe, source = request.recipe, local_data(request.source)
+    work = preparation(recipe.data, find_source(source))
     schemes = [recipe.scheme(stage) for stage in recipe.stages.values()]
     call = cached(
         prepare_images,
@@ -38,7 +38,7 @@ def prepared(request: RunRequest, store: Store) -> tuple[Ref, Description]:
         CacheOptions(refresh=request.refresh, minutes=24 * 60),
     )
     named = [scheme for scheme in schemes if scheme]
-    prepared, _ = call(given, recipe.data, named, work.ingredients["source"], store)
+    prepared, _ = call(source, recipe.data, named, work.ingredients["source"], store)
     about = load_dataset(prepared.ref, store).description
     for scheme in schemes:
         apply_scheme(scheme, about.classes)
@@ -52,17 +52,16 @@ def prepare_data(
     data: Address = None,
     store: Address = None,
 ) -> dict[str, Any]:
-    """Decode, resize and split a recipe's images, and publish them under their content's hash.
+    """Decode, resize and split a recipe's images, and store them under the hash of their content.
 
     Args:
-        recipe: says how the images are cut.
-        own_recipe: an own recipe's TOML, in place of that one.
-        data: digits, cifar10, or a folder or archive of images, s3:// too; the recipe's own when left out.
-        store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
-            left out.
+        recipe: the built-in recipe whose image size and split are used.
+        own_recipe: the TOML text of a recipe of your own, used instead of the built-in one.
+        data: digits, cifar10, or a folder, archive or s3:// address of images; defaults to the recipe's source.
+        store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
     """
     request = RunRequest(recipe, store_address(store), own_recipe=own_recipe, data=data)
     home = open_store(request.store, retry_for=OUTAGE)
-    mark_store(home)
-    ref, about = prepared(request, home)
+    check_store(home)
+    ref, about = prepare_dataset(request, home)
     return {"dataset": ref.model_dump(mode="json"), **about.model_dump(mode="json")}

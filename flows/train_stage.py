@@ -1,4 +1,4 @@
-"""Flow: one stage on one worker; the data and what it starts from come from the cache."""
+"""Flow: train one stage on one worker; its data set and its parent model come from the cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flows.parameters import (
     Settings,
     StageInputs,
 )
-from flows.prepare_data import prepared
+from flows.prepare_data import prepare_dataset
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import evaluation, exporting, training
 from tasks.evaluate import evaluate, load_scores
@@ -32,7 +32,7 @@ from tasks.monitoring.live import live_progress
 from tasks.monitoring.prefect_ui import show_stage
 from tasks.runs.stage_result import StageResult, save_result
 from tasks.store.base import Ref, Store
-from tasks.store.marker import mark_store
+from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.train import load_trained, train
@@ -44,7 +44,7 @@ from tasks.vision.recipe.schema import Stage
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all stages of a run share: the recipe, the data set and its classes, the store."""
+    """What the stages of a run share: the recipe, the data set and its classes, and the store."""
 
     recipe: Recipe
     data: Ref
@@ -56,9 +56,9 @@ class RunContext:
 def run_stage(
     context: RunContext, name: str, stage: Stage, start: Ref | None, *, exports: bool = True
 ) -> StageResult:
-    """Train `stage` from `start`, score it on test, and export it, each unless the cache has it.
+    """Train `stage` from `start`, score it on the test split and export it, each unless it is cached.
 
-    `exports` is False for a control, which nobody takes away.
+    `exports` is False for a control, which is only trained for comparison.
     """
     store, data = context.store, context.data
     scheme = context.recipe.scheme(stage)
@@ -92,19 +92,19 @@ def run_stage(
         scores=scored.scores,
         exported=exported,
     )
-    if not hit:  # else its table is there already
+    if not hit:  # else an earlier run has shown it
         show_stage(name, result, store, figures=exports)
     return result
 
 
 def control_name(stage: str, kind: str) -> str:
-    """What a stage's control is called in logs and in the graph of a run."""
+    """Name of a stage's control in logs and in Prefect's graph of a run."""
     return f"{stage}, {kind}"
 
 
 def _run_name() -> str:
-    stage, given = flow_run.parameters["stage"], flow_run.parameters.get("given")
-    control = StageInputs.model_validate(given).control if given else None
+    stage, inputs = flow_run.parameters["stage"], flow_run.parameters.get("inputs")
+    control = StageInputs.model_validate(inputs).control if inputs else None
     return f"train {control_name(stage, control) if control else stage}"
 
 
@@ -119,22 +119,21 @@ def train_stage(
     max_epochs: Epochs = None,
     settings: Settings = None,
     refresh: bool = False,
-    given: StageInputs | None = None,
+    inputs: StageInputs | None = None,
 ) -> dict[str, Any]:
-    """Train one stage of a recipe and score it; what it starts from is trained too unless it is cached.
+    """Train and score one stage of a recipe, and first the stages that it starts from unless cached.
 
     Args:
-        stage: a stage of the recipe.
-        recipe: the chain of models to train.
-        own_recipe: an own recipe's TOML, in place of that one.
-        data: digits, cifar10, or a folder or archive of images, s3:// too; the recipe's own when left out.
-        store: where results are kept, a folder or s3://bucket/prefix; the worker's RELEVO_STORE when
-            left out.
-        seed: of the run, in place of the recipe's.
-        max_epochs: no stage trains for longer than this; for a quick trial.
-        settings: values of the recipe to change, e.g. {"stages.baseline.epochs": 3}.
-        refresh: compute everything anew, whatever the cache holds.
-        given: filled in by experiment, which has data and start ready; leave it empty.
+        stage: name of a stage of the recipe.
+        recipe: the built-in recipe that the stage belongs to.
+        own_recipe: the TOML text of a recipe of your own, used instead of the built-in one.
+        data: digits, cifar10, or a folder, archive or s3:// address of images; defaults to the recipe's source.
+        store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
+        seed: random seed of the run; defaults to the recipe's.
+        max_epochs: upper limit of the epochs of every stage, for a quick trial.
+        settings: recipe settings to override, e.g. {"stages.baseline.epochs": 3}.
+        refresh: compute everything again, ignoring the cache.
+        inputs: data set and parent model, set by the experiment flow; leave it empty.
     """
     request = RunRequest(
         recipe,
@@ -149,13 +148,13 @@ def train_stage(
     if request.recipe.require_gpu:
         require_gpu()
     order, home = request.recipe.ordered([stage]), open_store(request.store, retry_for=OUTAGE)
-    mark_store(home)
-    if given:
-        classes = load_dataset(given.dataset, home).classes
-        context = RunContext(request.recipe, given.dataset, classes, home, refresh)
-        result = _dispatched(context, stage, order[stage], given)
+    check_store(home)
+    if inputs:
+        classes = load_dataset(inputs.dataset, home).classes
+        context = RunContext(request.recipe, inputs.dataset, classes, home, refresh)
+        result = _run_dispatched(context, stage, order[stage], inputs)
     else:
-        images, about = prepared(request, home)
+        images, about = prepare_dataset(request, home)
         context = RunContext(request.recipe, images, about.classes, home, refresh)
         done: dict[str, StageResult] = {}
         for name, each in order.items():
@@ -167,8 +166,11 @@ def train_stage(
     return {"state": result.state, "model": result.model.model_dump(mode="json")}
 
 
-def _dispatched(context: RunContext, name: str, stage: Stage, given: StageInputs) -> StageResult:
-    if given.control is None:
-        return run_stage(context, name, stage, given.start)
-    control = stage.controls_of(context.recipe.network(stage))[given.control]
-    return run_stage(context, control_name(name, given.control), control, None, exports=False)
+def _run_dispatched(
+    context: RunContext, name: str, stage: Stage, inputs: StageInputs
+) -> StageResult:
+    """Train the stage, or the control of it that `inputs` names."""
+    if inputs.control is None:
+        return run_stage(context, name, stage, inputs.start)
+    control = stage.controls_of(context.recipe.network(stage))[inputs.control]
+    return run_stage(context, control_name(name, inputs.control), control, None, exports=False)

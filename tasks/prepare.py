@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
 from tasks.progress import Event, emit
+from tasks.store.marker import mark_store
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.vision.data import cifar10
 from tasks.vision.data.prepare import prepare
@@ -63,6 +64,7 @@ def prepare_images(
         emit(Event("prepare data", about))
         path = Path(folder) / "dataset"
         prepare(found, data.image_size, data.validation, path)
+        mark_store(store)
         ref = store.put("dataset", path, ".safetensors")
     return Published(ref=ref)
 

@@ -37,7 +37,7 @@ from tasks.io.locations import local_data, store_address
 from tasks.progress import Event, duration
 from tasks.store.addresses import without_secrets
 from tasks.store.base import StoreError
-from tasks.store.marker import mark_store
+from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.recipe import Recipe
@@ -90,7 +90,7 @@ def run(
         require_gpu()
     opened = open_store(address)
     opened.check()
-    mark_store(opened)
+    check_store(opened)
     display, event = ProgressDisplay(), Event("prefect", "starting")
     with quiet_prefect(own_server=dispatch == "inline", starting=lambda: display(event)), display:
         from flows.experiment import experiment

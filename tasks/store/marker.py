@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.store.base import Missing, Store, StoreError
-from tasks.store.keys import is_own
+from tasks.store.keys import FOLDERS, is_own
 
 MARKER = "relevo-store.json"
 MARKER_CONTENT = b'{"relevo": 1}\n'  # the version of the store's layout
@@ -18,17 +18,19 @@ def is_marked(store: Store) -> bool:
         return False
 
 
-def mark_store(store: Store) -> None:
-    """Write the marker into a new store, or refuse a folder of others. Idempotent.
+def check_store(store: Store) -> None:
+    """Refuse an address that holds other things; nothing is written.
 
-    A store of relevo 0.1.0 has no marker, but records in its cache, and gets one.
+    A store without the marker is fine if all in it has names of relevo's own form, or its cache has
+    records, as in one of relevo 0.1.0.
 
     Raises:
         StoreError: the address holds other things.
     """
     if is_marked(store):
         return
-    others = [name for name in store.top() if not name.startswith(".")]
+    names = [name for name in store.top() if not name.startswith(".")]
+    others = [name for name in names if name not in FOLDERS or not _is_own_folder(store, name)]
     if others and not any(map(is_own, store.keys("cache"))):
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
         raise StoreError(
@@ -36,4 +38,18 @@ def mark_store(store: Store) -> None:
             f"({', '.join(others[:NAMED])}{more}); give an empty folder or prefix of its own, "
             f"e.g. {store.uri}/relevo"
         )
-    store.write(MARKER, MARKER_CONTENT)
+
+
+def mark_store(store: Store) -> None:
+    """Write the marker into a store that has none, before the first blob. Idempotent.
+
+    Raises:
+        StoreError: as for `check_store`.
+    """
+    check_store(store)
+    if not is_marked(store):
+        store.write(MARKER, MARKER_CONTENT)
+
+
+def _is_own_folder(store: Store, name: str) -> bool:
+    return all(map(is_own, store.keys(name)))
