@@ -1,9 +1,10 @@
-"""Whoever sends stages finds those that it has sent, and sends anew when it is itself tried anew."""
+"""Dispatching stages to workers: idempotency, outages, order of results, cancellation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -11,27 +12,39 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun, State
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.states import Cancelled, Crashed, Failed, Running, Scheduled
+from prefect.states import (
+    Cancelled,
+    Cancelling,
+    Completed,
+    Crashed,
+    Failed,
+    Running,
+    Scheduled,
+)
 from support.results import bare_result
 
 from flows import dispatch
 from flows.parameters import StageInputs
 from flows.recipes.load import load_recipe
 from flows.train_stage import RunContext
-from tasks.runs.stage_result import StageResult
+from tasks.progress import listening
+from tasks.runs.stage_result import StageResult, save_result
 from tasks.store.base import Ref, Unavailable
 from tasks.store.opening import open_store
+
+DATA = Ref(kind="dataset", uri="x", size=1, sha256="0" * 64, digest="0" * 64)
 
 
 @flow(name="train-stage")
 def stage() -> None:
-    """Stands for the real one, which no worker runs here."""
+    """Stand-in for the flow that a worker would run."""
 
 
 @flow(name="experiment")
 def sender() -> None:
-    """Stands for the run that sends stages."""
+    """Stand-in for the flow that dispatches stages."""
 
 
 @pytest.fixture
@@ -42,8 +55,23 @@ def client(server: str) -> Iterator[SyncPrefectClient]:
         client.delete_deployment(deployment)
 
 
+@pytest.fixture
+def sender_run(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> FlowRun:
+    """The run that this process is taken for."""
+    run = client.create_flow_run(sender, state=Running())
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run.id))
+    return run
+
+
+def run_of(client: SyncPrefectClient, sender_run: FlowRun, stage: str) -> UUID:
+    """The id of a stage's run that the sender has dispatched."""
+    key = FlowRunFilterIdempotencyKey(any_=[f"{sender_run.id}, 0, {stage}"])
+    (run,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(idempotency_key=key))
+    return run.id
+
+
 @pytest.mark.parametrize(
-    ("past", "anew"),
+    ("past", "dispatched_again"),
     [
         ([Crashed()], False),
         ([Crashed(), Scheduled(name="Resuming"), Running(), Crashed()], False),
@@ -53,33 +81,29 @@ def client(server: str) -> Iterator[SyncPrefectClient]:
     ],
     ids=["crashed", "crashed twice", "failed", "cancelled", "crashed too often"],
 )
-def test_a_sender_that_goes_on_finds_its_stage_and_one_that_is_retried_sends_it_anew(
-    past: list[State], anew: bool, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+def test_dispatch_finds_its_stage_when_resumed_and_sends_it_again_when_retried(
+    past: list[State], dispatched_again: bool, client: SyncPrefectClient, sender_run: FlowRun
 ) -> None:
-    run = client.create_flow_run(sender, state=Running())
-    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run.id))
     first = send(client)
-    assert send(client).id == first.id, "the same attempt sends it once"
+    assert send(client).id == first.id, "idempotent within an attempt"
     for state in past:
-        client.set_flow_run_state(run.id, state, force=True)
-    client.set_flow_run_state(run.id, Scheduled(), force=True)
-    client.set_flow_run_state(run.id, Running(), force=True)
+        client.set_flow_run_state(sender_run.id, state, force=True)
+    client.set_flow_run_state(sender_run.id, Scheduled(), force=True)
+    client.set_flow_run_state(sender_run.id, Running(), force=True)
     again = send(client)
-    assert (again.id != first.id) == anew
+    assert (again.id != first.id) == dispatched_again
     assert send(client).id == again.id
 
 
 def send(client: SyncPrefectClient) -> FlowRun:
-    ref: dict[str, Any] = {"kind": "dataset", "uri": "x", "size": 1}
-    data = Ref(**ref, sha256="0" * 64, digest="0" * 64)
-    node = dispatch.Node("baseline")
-    return dispatch._send(node, StageInputs(dataset=data), {}, dispatch._attempt(client))
+    training = dispatch.Training("baseline")
+    return dispatch._dispatch(training, StageInputs(dataset=DATA), {}, dispatch._attempt(client))
 
 
-def test_a_stage_that_has_crashed_is_cancelled_with_the_others(client: SyncPrefectClient) -> None:
+def test_cancel_ends_a_crashed_stage(client: SyncPrefectClient) -> None:
     run = client.create_flow_run(stage, state=Running())
     client.set_flow_run_state(run.id, Crashed(), force=True)
-    dispatch._Sent("baseline", run).cancel(client)
+    dispatch.DispatchedStage("baseline", run).cancel(client)
     state = client.read_flow_run(run.id).state
     assert state
     assert state.is_cancelled()
@@ -93,80 +117,122 @@ def _status(code: int) -> PrefectHTTPStatusError:
 
 
 ANSWERS = {
-    "the store": Unavailable("out of order"),
-    "the server is away": httpx.ConnectError("refused"),
-    "the server is out of order": _status(500),
-    "it knows no such run": _status(404),
-    "a fault": ZeroDivisionError(),
+    "transient: store": Unavailable("out of order"),
+    "transient: no connection": httpx.ConnectError("refused"),
+    "transient: status 500": _status(500),
+    "status 404": _status(404),
+    "bug": ZeroDivisionError(),
 }
 
 
 @pytest.mark.parametrize("what", ANSWERS)
-def test_what_may_pass_is_outlasted_for_a_while(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    reach, passes = dispatch._Reach(), what.startswith("the ")
+def test_outage_is_tolerated_for_a_while(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    outages, transient = dispatch.OutageTolerance(), what.startswith("transient")
 
     def fail() -> None:
         raise ANSWERS[what]
 
-    if passes:
-        assert reach.ask(fail) is None
-        assert reach.ask(lambda: "answer") == "answer"
-        assert reach.ask(fail) is None
+    if transient:
+        assert outages.call(fail) is None
+        assert outages.call(lambda: "answer") == "answer"
+        assert outages.call(fail) is None
         monkeypatch.setattr(dispatch, "OUTAGE", -1.0)
     with pytest.raises(type(ANSWERS[what])):
-        reach.ask(fail)
+        outages.call(fail)
 
 
-REF = Ref.model_validate(
-    {"kind": "dataset", "uri": "x", "size": 1, "sha256": "0" * 64, "digest": "0" * 64}
-)
-
-
-def test_stages_stand_in_the_recipes_order_whichever_ends_first(
-    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = client.create_flow_run(sender, state=Running())
-    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run.id))
-    monkeypatch.setattr(dispatch, "POLL", 0.0)
-    ended: list[str] = []
-
-    def look(self: dispatch._Sent, *_: object) -> StageResult | None:
-        if self._title == "baseline" and not ended:
-            return None
-        ended.append(self._title)
-        return bare_result()
-
-    monkeypatch.setattr(dispatch._Sent, "look", look)
+def dispatch_two(store: Path, react: Callable[[str], None]) -> dict[str, StageResult]:
+    """Dispatch two independent stages; `react` gets each line of the sender and acts as the workers."""
     recipe = load_recipe("digits")
     stages = {name: recipe.stages[name] for name in ("baseline", "ten_class")}
-    done = dispatch.send_stages(
-        RunContext(recipe, REF, [], open_store("nowhere"), False), stages, {}
-    )
-    assert ended == ["ten_class", "baseline"]
+    with listening(lambda event: react(f"{event.task}: {event.message}")):
+        return dispatch.dispatch_stages(RunContext(recipe, DATA, [], open_store(store)), stages, {})
+
+
+def test_results_are_in_the_recipes_order_whichever_stage_ends_first(
+    client: SyncPrefectClient,
+    sender_run: FlowRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "POLL", 0.0)
+    said: list[str] = []
+
+    def react(line: str) -> None:
+        said.append(line)
+        ends = {
+            "train ten_class: sent to the workers": "ten_class",
+            "train ten_class: completed": "baseline",
+        }
+        if stage := ends.get(line):
+            run = run_of(client, sender_run, stage)
+            save_result(open_store(tmp_path), str(run), bare_result(start=stage))
+            client.set_flow_run_state(run, Completed(), force=True)
+
+    done = dispatch_two(tmp_path, react)
+    assert said[-1] == "train baseline: completed"
+    assert said.index("train ten_class: completed") < len(said) - 1
+    assert {stage: result.start for stage, result in done.items()} == {
+        "baseline": "baseline",
+        "ten_class": "ten_class",
+    }
     assert list(done) == ["baseline", "ten_class"]
 
 
-def test_whatever_ends_the_sender_ends_its_stages(
-    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (Failed(message="out of memory"), "stage ten_class failed: out of memory"),
+        (Cancelled(), "stage ten_class cancelled: no reason given"),
+        (Completed(), "stage ten_class: its worker stored no result in "),
+    ],
+    ids=["failed", "cancelled", "no result"],
+)
+def test_failed_stage_cancels_the_others(
+    end: State,
+    reason: str,
+    client: SyncPrefectClient,
+    sender_run: FlowRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """But for a signal: whoever goes on with the run finds them."""
-    recipe = load_recipe("digits")
-    run = client.create_flow_run(sender, state=Running())
-    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run.id))
     monkeypatch.setattr(dispatch, "POLL", 0.0)
-    sent: list[UUID] = []
 
-    def look(self: dispatch._Sent, *_: object) -> None:
-        sent.append(self._run.id)
-        if len(set(sent)) == 2:
-            raise ZeroDivisionError
+    def react(line: str) -> None:
+        if line == "train ten_class: sent to the workers":
+            run = run_of(client, sender_run, "ten_class")
+            client.set_flow_run_state(run, end, force=True)
 
-    monkeypatch.setattr(dispatch._Sent, "look", look)
-    setting = RunContext(recipe, REF, [], open_store("nowhere"), False)
-    stages = {name: recipe.stages[name] for name in ("baseline", "ten_class")}
-    with pytest.raises(ZeroDivisionError):
-        dispatch.send_stages(setting, stages, {})
-    for each in set(sent):
-        state = client.read_flow_run(each).state
+    with pytest.raises(dispatch.StageFailed, match=reason):
+        dispatch_two(tmp_path, react)
+    state = client.read_flow_run(run_of(client, sender_run, "baseline")).state
+    assert state
+    assert state.is_cancelling() or state.is_cancelled()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_signal_leaves_stages_running_unless_the_sender_is_cancelled(
+    cancelled: bool,
+    client: SyncPrefectClient,
+    sender_run: FlowRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sender that is resumed finds its stages; a worker that shuts down sends the same signal."""
+    monkeypatch.setattr(dispatch, "POLL", 0.0)
+
+    def react(line: str) -> None:
+        if line == "train ten_class: sent to the workers":
+            if cancelled:
+                client.set_flow_run_state(sender_run.id, Cancelling(), force=True)
+            run = run_of(client, sender_run, "baseline")
+            client.set_flow_run_state(run, Running(), force=True)
+        if line == "train baseline: running":
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        dispatch_two(tmp_path, react)
+    for stage in ("baseline", "ten_class"):
+        state = client.read_flow_run(run_of(client, sender_run, stage)).state
         assert state
-        assert state.is_cancelling() or state.is_cancelled()
+        assert (state.is_cancelling() or state.is_cancelled()) == cancelled
