@@ -1,4 +1,4 @@
-"""A run that is stopped or killed goes on where it was, and ends with the same bits."""
+"""A run that is stopped or killed resumes from its checkpoint, and ends with the same bits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import psutil
 import pytest
 from support.command import ROOT, SMALL, Chain, Relevo, environment, started, wait_for_training
 
-from flows.cli import app
 from tasks.io.checkpoints import Checkpoints
 from tasks.store.opening import open_store
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_is_resumed_with_the_same_bits(
+def test_stopped_run_is_resumed_with_the_same_bits(
     number: signal.Signals,
     chain: Chain,
     relevo: Relevo,
@@ -50,39 +49,24 @@ def test_a_stopped_run_is_resumed_with_the_same_bits(
         assert "the same command resumes from here" in rest
         assert "Traceback" not in rest
     _, alive = psutil.wait_procs(children, timeout=60)
-    assert not alive, "the run's own server outlives it"
+    assert not alive, "the run's own server outlived it"
     done = relevo(*words, "--json", env={"PREFECT_API_URL": server})
     stage = done.json["stages"]["ten_class"]
     assert stage["state"] == "resumed"
     assert "resuming from its last checkpoint" in done.err
     assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
-    assert not list((tmp_path / "s" / "checkpoints").iterdir()), "a finished stage keeps none"
+    assert not list((tmp_path / "s" / "checkpoints").iterdir()), (
+        "a finished stage leaves no checkpoint"
+    )
 
 
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        ("run", "relevo: stopped; the same command resumes from here\n"),
-        ("predict", "relevo: stopped\n"),
-    ],
-)
-def test_only_a_stopped_run_goes_on(
-    command: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def stopped(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(app, "app", stopped)
-    assert app._status([command, "latest/ten_class"]) == 128 + signal.SIGINT
-    assert capsys.readouterr().err == said
-
-
-def run_changed(
-    change: str, words: list[str], home: Path, **more: str
+def run_hooked(
+    event: str, part: str, action: str, words: list[str], home: Path, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """The command line, in a process that has run the lines of `change` first."""
+    """The command line in a process that takes an action at Python's audit event on a name with `part`."""
+    code = HOOKED.format(event=event, part=part, action=action)
     return subprocess.run(
-        [sys.executable, "-c", f"{change}\nfrom flows.__main__ import main\nmain()", *words],
+        [sys.executable, "-c", code, *words],
         cwd=ROOT,
         env={**environment(home), **more},
         capture_output=True,
@@ -90,61 +74,51 @@ def run_changed(
     )
 
 
-KILLED = """
-import os, signal, sys
-from tasks.cache.cached_task import Shelf
+HOOKED = """
+import os, signal, sys, time
 
-write = Shelf.write_path
+def hook(event, arguments):
+    if event == {event!r} and any({part!r} in str(each) for each in arguments[:2]):
+        {action}
 
-def write_path(self, path, content, _sync=True):
-    if path.startswith("train-"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(self, path, content)
-
-Shelf.write_path = write_path
+sys.addaudithook(hook)
+from flows.__main__ import main
+main()
 """
 
 
-def test_a_training_that_is_over_is_not_lost_before_the_cache_knows(
+def test_finished_training_survives_a_kill_before_it_is_cached(
     chain: Chain, relevo: Relevo, server: str, prefect_home: Path, tmp_path: Path
 ) -> None:
     words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
     there = {"PREFECT_API_URL": server}
-    killed = run_changed(KILLED, words, prefect_home, **there)
+    # A record of the cache is written to a temporary file, which is then renamed.
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    killed = run_hooked("os.rename", "/cache/train-", kill, words, prefect_home, **there)
     assert killed.returncode == -signal.SIGKILL
     again = relevo(*words, "--json", env=there)
     stage = again.json["stages"]["ten_class"]
     assert stage["state"] == "resumed"
-    assert "epoch" not in again.err, "there was nothing left to learn"
+    assert "epoch" not in again.err, "nothing was trained again"
     assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
     assert not list((tmp_path / "s/checkpoints").iterdir())
 
 
-SLOW = """
-import time
-from tasks.store.local import LocalStore
-
-write = LocalStore.write
-
-def late(self, key, *rest):
-    if key.startswith("checkpoints/"):
-        time.sleep(2)
-    return write(self, key, *rest)
-
-LocalStore.write = late
-"""
-
-
-def test_a_checkpoint_that_is_written_late_is_gone_with_the_others(
+def test_checkpoint_that_is_written_late_is_deleted_too(
     server: str, prefect_home: Path, tmp_path: Path
 ) -> None:
     words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
-    done = run_changed(SLOW, words, prefect_home, PREFECT_API_URL=server)
+    done = run_hooked(
+        *("os.rename", "/checkpoints/", "time.sleep(2)"),
+        words,
+        prefect_home,
+        PREFECT_API_URL=server,
+    )
     assert done.returncode == 0, done.stderr
     assert not list((tmp_path / "s/checkpoints").iterdir())
 
 
-def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
+def test_signal_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
     checkpoints = Checkpoints(open_store(tmp_path), "train-1")
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and a shell's & leave it
     try:
@@ -156,26 +130,31 @@ def test_a_signal_that_the_shell_ignores_stays_ignored(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-HURRIED = """
-import os, signal, sys
-
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == "flows.cli.app":
-            os.kill(os.getpid(), signal.SIGINT)
-
-sys.meta_path.insert(0, Finder())
-"""
+STOPPED = "relevo: stopped\n"
+RESUMES = "relevo: stopped; the same command resumes from here\n"
 
 
-def test_a_stop_before_anything_is_imported_is_one_line(prefect_home: Path) -> None:
-    stopped = run_changed(HURRIED, ["runs"], prefect_home)
-    assert stopped.returncode == 130
-    assert stopped.stderr == "relevo: stopped\n"
+@pytest.mark.parametrize(
+    ("module", "command", "said"),
+    [
+        ("flows.cli.app", ["runs"], STOPPED),
+        ("tasks.inference.predict", ["predict", "latest/ten_class", "tests"], STOPPED),
+        ("flows.cli.prefect_server", ["run", "digits"], RESUMES),
+    ],
+    ids=["before anything is imported", "predict", "run"],
+)
+def test_stopped_command_prints_one_line_which_offers_to_resume_only_a_run(
+    module: str, command: list[str], said: str, prefect_home: Path, tmp_path: Path
+) -> None:
+    words = [*command, "--store", str(tmp_path / "s")]
+    interrupt = "os.kill(os.getpid(), signal.SIGINT)"
+    stopped = run_hooked("import", module, interrupt, words, prefect_home)
+    assert stopped.returncode == 128 + signal.SIGINT
+    assert stopped.stderr == said
 
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]])
-def test_help_that_nobody_reads_on_ends_as_every_command_does(
+def test_help_ends_by_sigpipe_when_its_reader_has_closed(
     words: list[str], prefect_home: Path
 ) -> None:
     reading, writing = os.pipe()

@@ -1,4 +1,4 @@
-"""Two runs of the same work at once, in two processes: one trains, the other waits and then hits."""
+"""Two processes run the same work at once: one trains, the other waits and then finds it cached."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ WORDS = [
     "--set=stages.baseline.epochs=12",
 ]
 
+WAITING = "another process is computing this; waiting for its result"
+
 
 def start(store: Path, prefect_home: Path, server: str) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return started([*WORDS, "--store", str(store)], prefect_home, server, **pipes)
 
 
-def test_one_trains_and_the_other_waits_for_it(
+def test_second_run_waits_while_the_first_trains(
     prefect_home: Path, server: str, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
@@ -38,24 +40,22 @@ def test_one_trains_and_the_other_waits_for_it(
     stages = [json.loads(out)["stages"]["baseline"] for out, _ in said]
     assert sorted(stage["state"] for stage in stages) == ["cached", "trained"]
     assert stages[0]["model_digest"] == stages[1]["model_digest"]
-    # Either may have prepared the data meanwhile, so only the stage's own line tells who waited for it.
-    waited = [
-        line for _, err in said for line in err.splitlines() if "another process is at it" in line
-    ]
+    # Either may have waited for the data set too, so only the stage's own line counts.
+    waited = [line for _, err in said for line in err.splitlines() if WAITING in line]
     assert sum(line.startswith("train baseline") for line in waited) == 1, waited
 
 
-def test_who_waits_takes_over_from_one_that_was_killed(
+def test_waiting_run_takes_over_from_a_killed_one(
     prefect_home: Path, server: str, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     first = start(store, prefect_home, server)
     wait_for_training(store)
-    first.send_signal(signal.SIGSTOP)  # it keeps its claim, however long the other takes to begin
+    first.send_signal(signal.SIGSTOP)  # it holds its lease, however long the other takes to start
     second = start(store, prefect_home, server)
     assert second.stderr is not None
     for line in second.stderr:
-        if "another process is at it" in line:
+        if WAITING in line:
             break
     else:
         pytest.fail("the other did not wait")
