@@ -1,4 +1,4 @@
-"""One small chain, trained once per test session on scikit-learn's digits, that tests look at."""
+"""Shared fixtures: the command line, a Prefect server, and a small chain trained once per session."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ import pytest
 from filelock import FileLock
 from support.command import ROOT, SMALL, Chain, Outcome, Relevo, environment
 
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as `loading_tensorflow` does, before a test imports it
-# nohup and a shell's & leave Ctrl-C ignored in all that they start; tests send it.
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = (
+    "1"  # as `loading_tensorflow` does, before a test imports TensorFlow
+)
+# nohup and a shell's & set SIGINT to be ignored in all child processes; tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["support.buckets"]
 
-# Those that take minutes, the longest first: one that begins last leaves a processor idle for so long.
+# Files that take minutes, the longest first: one that starts last leaves the other processors idle.
 LONG = (
     *("test_chaos", "test_fleet", "test_run_s3", "test_accessible"),
     *("test_export", "test_stop", "test_run", "test_new_recipe"),
@@ -31,7 +33,7 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of long files before the others, which stay in their order."""
+    """Run the tests of long files before the others, which stay in their order."""
     rank = {name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
 
@@ -48,7 +50,7 @@ def _processor() -> None:
 
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of Prefect's own for the tests, so that they see no profile of the person's."""
+    """A home of Prefect for the tests, so that they don't use the developer's profile."""
     return tmp_path_factory.mktemp("prefect")
 
 
@@ -72,7 +74,7 @@ def relevo(prefect_home: Path) -> Relevo:
 
 @pytest.fixture(scope="session")
 def server(prefect_home: Path) -> Iterator[str]:
-    """One Prefect server for the whole session: starting one per command would cost seconds each."""
+    """One Prefect server for the whole session, since each start takes seconds."""
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=600):
@@ -83,9 +85,9 @@ def server(prefect_home: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def chain(relevo: Relevo, server: str, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """The small digits chain, run twice on a fresh store, first with a server of its own.
+    """The small digits chain, run twice on a fresh store, the first time with a server of its own.
 
-    It is trained once; each process of pytest-xdist has a copy.
+    It is trained once per session; each process of pytest-xdist has a copy.
     """
     own = tmp_path_factory.mktemp("chain") / "store"
     apart = "PYTEST_XDIST_WORKER" not in os.environ

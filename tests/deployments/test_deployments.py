@@ -1,4 +1,4 @@
-"""The files in deployments/ are valid, as far as can be checked without Docker or Kubernetes."""
+"""Check the files in deployments/ as far as possible without Docker and Kubernetes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEMPLATE = json.loads((FOLDER / "kubernetes/base-job-template.json").read_text()
 
 
 def checked(*command: str) -> None:
-    """Run a linter from the virtual environment, which must find nothing."""
+    """Run a linter of the virtual environment; it must succeed."""
     program = Path(sys.executable).with_name(command[0])
     done = subprocess.run([program, *command[1:]], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,10 +67,10 @@ def test_notification_is_json_for_any_run_name(name: str) -> None:
 
     automation = yaml.safe_load((FOLDER / f"automations/{name}.yaml").read_text())
     run = {"name": 'a "night"\\n', "id": "1", "state": {"name": "Failed"}}
-    said = render_user_template_sync(
+    payload = render_user_template_sync(
         automation["actions"][0]["payload"], {"flow": {"name": "experiment"}, "flow_run": run}
     )
-    assert json.loads(said)["text"].startswith('relevo: experiment a "night"\\n ')
+    assert json.loads(payload)["text"].startswith('relevo: experiment a "night"\\n ')
 
 
 def test_yaml_is_tidy() -> None:
@@ -109,7 +109,7 @@ def test_compose_file_is_valid() -> None:
 
 
 def test_container_users_may_write_where_they_must() -> None:
-    """A named volume takes owner and mode from the image's folder, or belongs to root without one."""
+    """A named volume gets owner and mode of the image's folder, and belongs to root if there is none."""
     image = (FOLDER / "docker/Dockerfile").read_text().replace("\\\n", " ")
     made = re.search(r"^RUN install -d -o 1000 -g 0 -m 0775 (.+)$", image, re.M)
     assert made
@@ -172,7 +172,7 @@ def test_stage_job_asks_for_one_gpu_and_runs_unprivileged() -> None:
 
 
 def filled(value: Any) -> Any:
-    """The job template filled with its variables' defaults, as by Prefect's worker."""
+    """Fill the job template with its variables' defaults, as Prefect's worker does."""
     defaults = {
         name: about.get("default", {"object": {}, "integer": 60}.get(about["type"], "x"))
         for name, about in TEMPLATE["variables"]["properties"].items()

@@ -1,4 +1,4 @@
-"""One story on a real server and real workers, told in order: each test stands on the ones before it."""
+"""A fleet of real workers on a real server. The tests run in order; each builds on those before it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.fleet import SETTINGS, Fleet
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 CHROMIUM = Path("/usr/bin/chromium")
-# Whether an artifact's three figures stand on the page and the browser could draw them.
+# True if the page has an artifact's three figures and the browser has rendered them.
 ALL_DRAWN = """() => {
     const all = [...document.querySelectorAll("[data-testid=markdown-display] img")];
     return all.length === 3 && all.every(image => image.complete && image.naturalWidth > 300);
@@ -37,7 +37,7 @@ NODES = {
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    # SQLite has one writer at a time: a server on it can stand still for a minute, on a slow machine.
+    # SQLite has one writer at a time: a server on it can block for a minute on a slow machine.
     with postgresql() if PROGRAMS else nullcontext() as database:
         fleet = Fleet(tmp_path_factory.mktemp("fleet"), database)
         try:
@@ -64,21 +64,21 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture
 def photograph(page: Page, tmp_path: Path) -> Callable[[str], None]:
-    """Keep what the page looks like, in $RELEVO_SCREENSHOTS if that is set."""
+    """Save a screenshot of the page, in $RELEVO_SCREENSHOTS if that is set."""
     folder = Path(os.environ.get("RELEVO_SCREENSHOTS") or tmp_path)
 
-    def keep(name: str) -> None:
-        page.wait_for_timeout(1000)  # for what is still moving
+    def save(name: str) -> None:
+        page.wait_for_timeout(1000)  # until animations have ended
         page.screenshot(path=folder / f"fleet-{name}.png", full_page=True)
 
-    return keep
+    return save
 
 
 def small(**more: Any) -> dict[str, Any]:
     return {"recipe": "digits", "settings": SETTINGS, "dispatch": "workers", **more}
 
 
-def test_deploying_again_doubles_nothing(fleet: Fleet) -> None:
+def test_deploy_is_idempotent(fleet: Fleet) -> None:
     for _ in range(2):
         done = fleet.relevo("deploy", "--gpus", "2", "--notify", "http://127.0.0.1:9/hook")
         assert done.returncode == 0, done.stderr
@@ -96,7 +96,7 @@ def test_deploying_again_doubles_nothing(fleet: Fleet) -> None:
     assert len(fleet.find("deployments")) == 7
 
 
-def test_a_chain_is_trained_by_both_workers(fleet: Fleet) -> None:
+def test_chain_is_trained_by_both_workers(fleet: Fleet) -> None:
     run = fleet.order("experiment/on-demand", **small(stages=STAGES, run="first"))
     fleet.finish(run)
     stages = fleet.stages_of(run)
@@ -111,7 +111,7 @@ def test_a_chain_is_trained_by_both_workers(fleet: Fleet) -> None:
     assert "relevo-progress-train-ten-class" in keys
 
 
-def test_on_another_machine_all_of_it_is_cached(fleet: Fleet) -> None:
+def test_chain_is_cached_for_another_machine(fleet: Fleet) -> None:
     fleet.kill_machine("a")
     run = fleet.order("experiment/on-demand", **small(stages=STAGES, run="second"))
     try:
@@ -127,7 +127,7 @@ def test_on_another_machine_all_of_it_is_cached(fleet: Fleet) -> None:
     ]
 
 
-def test_a_schedule_fires_and_one_that_is_removed_does_not(fleet: Fleet, tmp_path: Path) -> None:
+def test_schedule_fires_until_it_is_removed(fleet: Fleet, tmp_path: Path) -> None:
     folder = shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
     text = (folder / "prefect.yaml").read_text()
     often = text.replace('- cron: "0 2 * * *"\n        timezone: UTC', "- interval: 10")
@@ -151,18 +151,16 @@ def test_a_schedule_fires_and_one_that_is_removed_does_not(fleet: Fleet, tmp_pat
     assert "schedule removed: experiment/nightly, interval 10.0\n" in done.stdout, done.stderr
     clocks = [clock for each in fleet.find("deployments") for clock in each["schedules"]]
     assert [clock["schedule"]["cron"] for clock in clocks] == ["0 12 * * 0"]
-    # Prefect's scheduler may be adding some at that moment.
+    # Prefect's scheduler may be adding runs at that moment.
     fleet.until(lambda: not fired("SCHEDULED"), 300)
-    fleet.until(
-        lambda: not fired("RUNNING"), 600
-    )  # the next tests want the machines for themselves
+    fleet.until(lambda: not fired("RUNNING"), 600)  # the next tests need idle workers
 
 
 LONG = {**SETTINGS, "stages.ten_class.epochs": 80}
 
 
 class Training(NamedTuple):
-    """A stage that is being trained: its flow run, the worker that has it, and the process."""
+    """A stage in training: its flow run, its worker and its process."""
 
     stage: str
     worker: str
@@ -170,14 +168,14 @@ class Training(NamedTuple):
 
 
 def run_of(process: psutil.Process) -> str | None:
-    """The flow run that a process carries out, if it does and still is there."""
+    """The id of the flow run that a process executes, or None."""
     with suppress(psutil.NoSuchProcess):
         return process.environ().get("PREFECT__FLOW_RUN_ID")
     return None
 
 
 def training(fleet: Fleet, run: str) -> Training:
-    """Where a run's stage is trained, once it has learnt for some epochs."""
+    """Wait until a run's stage has trained for some epochs, and return where."""
     fleet.until(lambda: "train ten_class" in fleet.stages_of(run), 600)
     stage = fleet.stages_of(run)["train ten_class"]["id"]
     fleet.until(lambda: "all epoch 20/80" in fleet.log_of(stage), 600)
@@ -190,14 +188,14 @@ def training(fleet: Fleet, run: str) -> Training:
     return Training(stage, worker, process)
 
 
-def test_a_cancelled_run_stops_training(fleet: Fleet) -> None:
+def test_cancelled_run_stops_training(fleet: Fleet) -> None:
     run = fleet.order(
         "experiment/on-demand",
         **{**small(stages=["ten_class"], run="cancelled"), "settings": LONG, "seed": 1},
     )
     stage, _, process = training(fleet, run)
     fleet.prefect("flow-run", "cancel", run)
-    # Within 30 s of its own; other tests may have the machine busy.
+    # 30 s on an idle machine; other tests may keep it busy.
     fleet.until(lambda: not process.is_running(), 60)
     fleet.finish(run, 300, state="CANCELLED")
     fleet.finish(stage, 300, state="CANCELLED")
@@ -205,7 +203,7 @@ def test_a_cancelled_run_stops_training(fleet: Fleet) -> None:
 
 
 class Killed(NamedTuple):
-    """A run whose stage was being trained by the worker that was killed."""
+    """A run, its stage, and the worker that was killed while it trained the stage."""
 
     run: str
     stage: str
@@ -214,9 +212,9 @@ class Killed(NamedTuple):
 
 @pytest.fixture(scope="module")
 def killed(fleet: Fleet) -> Killed:
-    """The machine that trains loses its GPU worker; whoever has sent the stage may live there too.
+    """Kill the GPU worker that trains a stage; the dispatching flow may run on the same machine.
 
-    Nobody notices before heartbeats have been missing for 90 s; other work goes on meanwhile.
+    Prefect notices when heartbeats have been missing for 90 s, so other tests run meanwhile.
     """
     run = fleet.order(
         "experiment/on-demand",
@@ -229,16 +227,16 @@ def killed(fleet: Fleet) -> Killed:
 
 
 def field(page: Page, name: str) -> Locator:
-    """The part of the form that is about one parameter."""
+    """The form's section on one parameter."""
     label = page.get_by_text(f"{name} (Optional)", exact=True)
     return label.locator("xpath=ancestor::div[contains(@class, 'group')][1]")
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium isn't installed")
-def test_a_person_fills_in_the_form_and_sees_the_run_and_its_report(
+def test_form_starts_a_run_and_the_ui_shows_its_report(
     fleet: Fleet, killed: Killed, page: Page, photograph: Callable[[str], None]
 ) -> None:
-    """In Prefect's UI, with nothing but the mouse and a few words."""
+    """In Prefect's UI, with the mouse and a few words."""
     flows = {each["id"]: each["name"] for each in fleet.find("flows")}
     deployment = next(
         each["id"]
@@ -261,7 +259,7 @@ def test_a_person_fills_in_the_form_and_sees_the_run_and_its_report(
     expect(epochs).not_to_have_js_property("validationMessage", "")
     assert not fleet.find("flow_runs", flow_runs={"name": {"any_": ["by hand"]}})
     epochs.fill("1")
-    # The form proposes a name of its own while it is being built, and may take back a quick one.
+    # While the form loads, it may replace a name typed too early by its own proposal.
     page.get_by_label("Run Name").fill("by hand")
     expect(page.get_by_label("Run Name")).to_have_value("by hand", timeout=60_000)
     page.get_by_role("button", name="Submit").click()
@@ -285,12 +283,12 @@ def test_a_person_fills_in_the_form_and_sees_the_run_and_its_report(
     page.goto(
         f"{fleet.url}/v2/artifacts/artifact/{fleet.find('artifacts', artifacts=wanted)[0]['id']}"
     )
-    # In one look at the page, and again until it holds: Prefect may draw the page anew in between.
+    # One check of the whole page, repeated until it holds, since Prefect may render the page again.
     page.wait_for_function(ALL_DRAWN, timeout=60_000)
     photograph("figures")
 
 
-def test_a_stage_whose_worker_is_killed_goes_on_on_the_other(fleet: Fleet, killed: Killed) -> None:
+def test_stage_whose_worker_is_killed_resumes_on_the_other(fleet: Fleet, killed: Killed) -> None:
     undisturbed = fleet.relevo(
         *("run", "digits", "--json", "--stage", "ten_class"),
         *("--store", str(fleet.folder / "undisturbed")),

@@ -1,4 +1,4 @@
-"""A fleet whose server keeps its memory in SQLite, as it does when nobody says otherwise."""
+"""A fleet whose server uses SQLite, Prefect's default database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.fleet import SETTINGS, Fleet
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
-def test_a_server_on_sqlite_is_deployed_to_and_runs_a_stage(tmp_path: Path) -> None:
+def test_fleet_on_sqlite_deploys_and_runs_a_stage(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
     try:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""What a form of Prefect's UI asks for, and the command line that asks for the same."""
+"""Parameters from a form of Prefect's UI, and the equivalent command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.vision.recipe.to_toml import as_toml
 @pytest.mark.parametrize("recipe", ["digits", "cifar10", "classroom"])
 @pytest.mark.parametrize("most", [None, 1, 3, 1000])
 @pytest.mark.parametrize("own", [False, True])
-def test_the_command_in_the_report_repeats_a_run_that_was_cut_short(
+def test_command_in_the_report_repeats_a_run_with_max_epochs(
     recipe: str, most: int | None, own: bool
 ) -> None:
     text = (ROOT / f"flows/recipes/{recipe}.toml").read_text() if own else None
@@ -34,17 +34,17 @@ def test_the_command_in_the_report_repeats_a_run_that_was_cut_short(
     words = shlex.split(request.command())
     named = "own.toml" if own else recipe
     assert words[:5] == ["relevo", "run", named, "--stage", "transfer"]
-    given = {
+    options = {
         option: [value for name, value in pairwise(words) if name == option]
         for option in ("--set", "--seed")
     }
-    settings = all_settings(given["--set"], int(given["--seed"][0]))
+    settings = all_settings(options["--set"], int(options["--seed"][0]))
     repeated = load_recipe(recipe, settings)
     ran = request.recipe.model_copy(update={"name": recipe})
     assert as_toml(repeated) == as_toml(ran)
 
 
-def test_tables_and_lists_in_settings_survive_the_command_in_the_report() -> None:
+def test_command_in_the_report_repeats_tables_and_lists_in_settings() -> None:
     settings = {
         "stages.ten_class.progressive_resize": {"epochs": 1, "image_size": 24},
         "stages.ten_class.network": {"kind": "airbench", "widths": [8, 16]},

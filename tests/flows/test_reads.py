@@ -1,4 +1,4 @@
-"""A stage's result is made once and sent whole: nobody reads its model or its scores to show them."""
+"""Reports and summaries are made from the stages' results, without reading models or scores again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`relevo run` as a user sees it: a chain of real models, its cache, its run folder, its messages."""
+"""`relevo run` end to end: a chain of real models, its cache, run folder and messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAGES = [
 ]
 
 
-def test_the_first_run_trains_all_five_stages(chain: Chain) -> None:
+def test_first_run_trains_all_five_stages(chain: Chain) -> None:
     summary = chain.first.json
     assert list(summary["stages"]) == STAGES
     assert {stage["state"] for stage in summary["stages"].values()} == {"trained"}
@@ -33,33 +33,33 @@ def test_the_first_run_trains_all_five_stages(chain: Chain) -> None:
     assert set(summary["stages"]["baseline"]["metrics"]["recall"]) == {"car", "other"}
 
 
-def test_the_models_have_learnt(chain: Chain) -> None:
+def test_models_beat_the_majority_class(chain: Chain) -> None:
     stages = chain.first.json["stages"]
     baseline = stages["baseline"]["metrics"]
     assert baseline["accuracy"] > baseline["majority"] + 0.02
-    # A head on the car detector's frozen features tells ten digits apart far better than chance.
+    # A head on the car detector's frozen features classifies ten digits far better than chance.
     assert stages["ten_class_from_baseline"]["metrics"]["accuracy"] > 0.8
     assert stages["ten_class"]["metrics"]["accuracy"] > 0.4
 
 
-def test_the_second_run_trains_nothing(chain: Chain) -> None:
+def test_second_run_trains_nothing(chain: Chain) -> None:
     first, second = chain.first.json, chain.second.json
     assert {stage["state"] for stage in second["stages"].values()} == {"cached"}
     assert second["run"] != first["run"]
     for name in STAGES:
-        kept = ("seconds", "epochs", "model_digest", "metrics", "images_per_second")
-        assert {k: second["stages"][name][k] for k in kept} == {
-            k: first["stages"][name][k] for k in kept
+        same = ("seconds", "epochs", "model_digest", "metrics", "images_per_second")
+        assert {k: second["stages"][name][k] for k in same} == {
+            k: first["stages"][name][k] for k in same
         }
 
 
-def test_the_second_run_imports_no_tensorflow(chain: Chain) -> None:
+def test_second_run_imports_no_tensorflow(chain: Chain) -> None:
     imported = re.findall(r"import time:.*\|\s*(\S+)$", chain.second.err, re.M)
     assert "prefect" in imported
     assert not {"tensorflow", "keras", "matplotlib"} & {name.split(".")[0] for name in imported}
 
 
-def test_progress_can_be_followed_and_nothing_else_is_said(chain: Chain) -> None:
+def test_progress_is_printed_and_nothing_else(chain: Chain) -> None:
     lines = chain.first.err.splitlines()
     assert any(re.search(r"train baseline: .*epoch 3/3: loss .* images/s", line) for line in lines)
     strange = [line for line in lines if not re.match(r"[a-z][\w, ]*: +\S", line)]
@@ -84,7 +84,7 @@ def test_frozen_tensors_are_proven_equal(chain: Chain) -> None:
     assert card.frozen["digest"].removeprefix("sha256:")[:12] in page
 
 
-def test_the_run_folder_is_for_people(chain: Chain) -> None:
+def test_run_folder_has_report_figures_recipe_and_lineage(chain: Chain) -> None:
     summary = chain.first.json
     folder = Path(summary["report"]).parent
     figures = {path.name for path in (folder / "figures").glob("*.png")}
@@ -100,7 +100,7 @@ def test_the_run_folder_is_for_people(chain: Chain) -> None:
     assert "[stages.transfer]" in (folder / "recipe.toml").read_text()
 
 
-def test_the_kept_recipe_runs_again_from_the_cache(
+def test_recipe_in_the_run_folder_runs_again_from_the_cache(
     chain: Chain, relevo: Relevo, server: str, tmp_path: Path
 ) -> None:
     copy = tmp_path / "mine.toml"
@@ -111,7 +111,7 @@ def test_the_kept_recipe_runs_again_from_the_cache(
     assert {stage["state"] for stage in again["stages"].values()} == {"cached"}
 
 
-def test_the_same_run_in_spanish_trains_nothing(
+def test_run_in_spanish_trains_nothing(
     chain: Chain, relevo: Relevo, server: str, tmp_path: Path
 ) -> None:
     shutil.copytree(chain.store, tmp_path / "s")
@@ -132,7 +132,7 @@ def test_the_same_run_in_spanish_trains_nothing(
         assert one != other
 
 
-def test_a_changed_epoch_count_retrains_that_stage_and_its_dependants(
+def test_changed_epoch_count_retrains_that_stage_and_its_dependants(
     chain: Chain, relevo: Relevo, server: str
 ) -> None:
     words = [*SMALL, "--set=stages.baseline.epochs=2", "--store", str(chain.store), "--json"]
@@ -141,7 +141,7 @@ def test_a_changed_epoch_count_retrains_that_stage_and_its_dependants(
     assert states == {name: "cached" if name == "ten_class" else "trained" for name in STAGES}
 
 
-def test_the_same_work_has_the_same_bits_in_another_store(
+def test_work_has_the_same_bits_in_another_store(
     chain: Chain, relevo: Relevo, server: str, tmp_path: Path
 ) -> None:
     words = ["--stage", "transfer", "--store", str(tmp_path / "other"), "--json", *SMALL]
@@ -151,7 +151,7 @@ def test_the_same_work_has_the_same_bits_in_another_store(
         assert stage["model_digest"] == chain.first.json["stages"][name]["model_digest"]
 
 
-def test_what_is_damaged_is_named_and_healed(
+def test_damaged_files_are_named_and_recomputed(
     chain: Chain, relevo: Relevo, server: str, tmp_path: Path
 ) -> None:
     shutil.copytree(chain.store, tmp_path / "s")

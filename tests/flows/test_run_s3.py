@@ -1,4 +1,4 @@
-"""The command line on a store in a bucket: whatever its server does, the same bits or one clear line."""
+"""The command line on a store in a bucket: under all faults of the server, the same bits or one clear line."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ from support.relay import SECRETS, Fault, FaultOf
 
 pytestmark = pytest.mark.slow
 
-IN_A_ROW = (
-    4  # boto3 asks six times: five failures of one request would be bad luck that a test can't have
-)
+IN_A_ROW = 4  # faults of one request; boto3 makes six attempts
 
 
 def settings(server: str, store: str, **more: str) -> dict[str, str]:
-    """The environment of a command: boto3's settings as the fixtures have set them, a server, a store."""
+    """The environment of a command: the fixtures' settings of boto3, a server and a store."""
     aws = {
         name: value
         for name, value in os.environ.items()
@@ -35,7 +33,7 @@ def settings(server: str, store: str, **more: str) -> dict[str, str]:
 
 
 def seeded(share: float, seed: int, kinds: list[Fault]) -> tuple[FaultOf, dict[Fault, int]]:
-    """A fault for such a share of requests, each kind as likely; and how often each has struck."""
+    """A function that picks a fault for a share of the requests, and the counts of faults by kind."""
     chance, row, lock = random.Random(seed), dict[str, int](), threading.Lock()
     struck: dict[Fault, int] = dict.fromkeys(kinds, 0)
 
@@ -52,10 +50,10 @@ def seeded(share: float, seed: int, kinds: list[Fault]) -> tuple[FaultOf, dict[F
     return fault, struck
 
 
-def test_a_run_on_a_server_that_fails_at_a_fifth_of_the_requests_has_the_same_bits(
+def test_run_on_a_server_that_fails_a_fifth_of_requests_has_the_same_bits(
     relevo: Relevo, chain: Chain, server: str, bucket: str, relay: StartRelay
 ) -> None:
-    """500, SlowDown, resets and cuts in mid-body, stalls of five seconds; then the cache is read so."""
+    """Status 500, SlowDown, resets and cuts in mid-body, stalls of five seconds; when cached, too."""
     fault, struck = seeded(0.2, seed=5, kinds=[*FAULTS, "stall"])
     watch = relay(fault)
     words = ["run", "digits", "--json", "--stage", "transfer", *SMALL]
@@ -76,7 +74,7 @@ def test_a_run_on_a_server_that_fails_at_a_fifth_of_the_requests_has_the_same_bi
 
 @contextmanager
 def checking_keys(url: str) -> Iterator[None]:
-    """moto takes any credentials, unless it is told to check them."""
+    """Have moto check credentials; by default, it accepts any."""
 
     def after(requests: str) -> None:
         plain = {"Content-Type": "text/plain"}
@@ -110,7 +108,7 @@ IN_WORDS = {
 
 
 @pytest.mark.parametrize("wrong", IN_WORDS)
-def test_a_bucket_out_of_reach_is_one_line_and_status_2(
+def test_bucket_out_of_reach_is_one_line_and_status_2(
     wrong: str, relevo: Relevo, server: str, bucket: str, s3: Any, s3_url: str, relay: StartRelay
 ) -> None:
     store, more = f"s3://{bucket}/x", {}
@@ -119,7 +117,7 @@ def test_a_bucket_out_of_reach_is_one_line_and_status_2(
         unused.bind(("127.0.0.1", 0))
         if wrong == "endpoint":
             more = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{unused.getsockname()[1]}"}
-            commands = COMMANDS[:3]  # each asks six times before it gives up
+            commands = COMMANDS[:3]  # each makes six attempts
         if wrong == "bucket":
             store = "s3://there-is-no-such-bucket/x"
         if wrong == "clock":
@@ -140,10 +138,10 @@ def test_a_bucket_out_of_reach_is_one_line_and_status_2(
     assert "Contents" not in s3.list_objects_v2(Bucket=bucket), "nothing half-written"
 
 
-def test_a_store_in_a_bucket_needs_no_folder_here(
+def test_store_in_a_bucket_leaves_no_folder_here(
     relevo: Relevo, server: str, bucket: str, tmp_path: Path, s3_settings: None
 ) -> None:
-    """What a run leaves on this machine is its cache of blobs, and nothing else."""
+    """A run leaves only the blob cache on this machine."""
     here = tmp_path / "here"
     here.mkdir()
     words = ["run", "digits", "--json", "--stage", "baseline", *SMALL]

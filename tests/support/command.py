@@ -1,4 +1,4 @@
-"""The command line in processes of its own, and what it leaves behind."""
+"""Run the command line in a process of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL = [
 
 @dataclass
 class Outcome:
-    """What a finished command left behind."""
+    """Status and output of a finished command."""
 
     status: int
     out: str
@@ -49,7 +49,7 @@ Relevo = Callable[..., Outcome]
 def started(
     words: Sequence[str], prefect_home: Path, server: str | None = None, **options: Any
 ) -> subprocess.Popen[str]:
-    """The command line, begun and not waited for; without a server it starts its own."""
+    """Start the command line in the background; without a server it starts its own."""
     there = {"PREFECT_API_URL": server} if server else {}
     return subprocess.Popen(
         [sys.executable, "-m", "flows", *words],
@@ -61,7 +61,7 @@ def started(
 
 
 def wait_for_training(store: Path) -> None:
-    """Until a stage has a checkpoint."""
+    """Wait until a stage has a checkpoint."""
     end = time.monotonic() + 600
     while not any((store / "checkpoints").glob("train-*")):
         assert time.monotonic() < end
@@ -69,19 +69,19 @@ def wait_for_training(store: Path) -> None:
 
 
 def environment(prefect_home: Path) -> dict[str, str]:
-    """This process' environment without a server or a store of the person's."""
-    strange = ("PREFECT_", "RELEVO_", "AWS_", "MLFLOW_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
+    """This process' environment without the developer's server and store."""
+    personal = ("PREFECT_", "RELEVO_", "AWS_", "MLFLOW_")
+    rest = {name: value for name, value in os.environ.items() if not name.startswith(personal)}
     patience = {
         "PREFECT_API_REQUEST_TIMEOUT": "300",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
     }
-    return {**kept, **patience, "PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT)}
+    return {**rest, **patience, "PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT)}
 
 
 @dataclass
 class Chain:
-    """The small chain's store, and what its two first runs printed."""
+    """The small chain's store, and the output of its first two runs."""
 
     store: Path
     first: Outcome

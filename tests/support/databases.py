@@ -19,23 +19,23 @@ PROGRAMS = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """Address of a new, empty database; as root it is run as user postgres, since PostgreSQL refuses root."""
-    # Not in pytest's folders, which other users may not enter.
+    """Yield the address of a new, empty database, run as user postgres by root, whom PostgreSQL refuses."""
+    # Not in pytest's folders, which other users can't enter.
     folder = Path(tempfile.mkdtemp(prefix="relevo-postgres-"))
-    someone: dict[str, Any] = {}
+    as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
-        someone = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": folder}
+        as_user = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": folder}
     data = str(folder / "data")
     make = [f"{PROGRAMS[-1]}/initdb", "--pgdata", data, "--username", "relevo"]
     subprocess.run(
-        [*make, "--auth", "trust", "--no-sync"], check=True, stdout=subprocess.DEVNULL, **someone
+        [*make, "--auth", "trust", "--no-sync"], check=True, stdout=subprocess.DEVNULL, **as_user
     )
     port = free_port()
     serve = [f"{PROGRAMS[-1]}/postgres", "-D", data, "-p", str(port), "-k", str(folder)]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
-            [*serve, "-h", "127.0.0.1", "-F"], stdout=log, stderr=log, **someone
+            [*serve, "-h", "127.0.0.1", "-F"], stdout=log, stderr=log, **as_user
         )
     ready = [f"{PROGRAMS[-1]}/pg_isready", "--host", "127.0.0.1", "--port", str(port)]
     try:

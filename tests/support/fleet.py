@@ -1,4 +1,4 @@
-"""A whole fleet on 127.0.0.1: Prefect's server, an S3 server, and machines that share no folder."""
+"""A fleet on 127.0.0.1: Prefect's server, an S3 server, and "machines" that share no folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 class Fleet:
-    """Starts and stops everything; `api` is the server's address, `store` the bucket's."""
+    """Starts and stops servers and workers; `api` is the address of Prefect's server, `store` of the bucket."""
 
     def __init__(self, folder: Path, database: str | None = None) -> None:
         from moto.server import ThreadedMotoServer
@@ -57,7 +57,7 @@ class Fleet:
             aws_access_key_id="fleet",
             aws_secret_access_key="fleet-secret",
         )
-        # All of moto's servers in this process share one memory.
+        # All moto servers in this process share one state.
         self._bucket = f"fleet-{uuid.uuid4().hex}"
         self.s3.create_bucket(Bucket=self._bucket)
         self.store = f"s3://{self._bucket}/night"
@@ -90,13 +90,13 @@ class Fleet:
             return False
 
     def environment(self, machine: str) -> dict[str, str]:
-        """What a machine's processes see: a home, a cache and a Prefect of its own."""
-        strange = ("PREFECT_", "RELEVO_", "AWS_", "XDG_", "HOME")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
+        """The environment of a machine's processes: a home, a cache and a Prefect profile of its own."""
+        personal = ("PREFECT_", "RELEVO_", "AWS_", "XDG_", "HOME")
+        rest = {name: value for name, value in os.environ.items() if not name.startswith(personal)}
         home = self.folder / machine
         home.mkdir(parents=True, exist_ok=True)
         own = {"HOME": str(home), "PREFECT_HOME": str(home / "p"), "PYTHONPATH": str(ROOT)}
-        return {**kept, **own, "PREFECT_API_REQUEST_TIMEOUT": "300"}
+        return {**rest, **own, "PREFECT_API_REQUEST_TIMEOUT": "300"}
 
     def _start(
         self, machine: str, words: list[str], more: dict[str, str], log: str = "log"
@@ -113,7 +113,7 @@ class Fleet:
             )
 
     def start_machine(self, machine: str) -> None:
-        """A worker for each pool, one training at a time."""
+        """Start a worker for each pool; the GPU worker trains one stage at a time."""
         more = {
             **self.aws,
             "PREFECT_API_URL": self.api,
@@ -128,15 +128,15 @@ class Fleet:
             self.workers[name] = self._start(machine, words, more, f"{name}.log")
 
     def kill_machine(self, machine: str) -> None:
-        """As if its plug were pulled: the workers and all that they have started."""
+        """Kill the machine's workers and their child processes, as a power failure does."""
         for name in [name for name in self.workers if name.startswith(f"{machine}-")]:
             self.kill_worker(name)
 
     def kill_worker(self, name: str) -> list[psutil.Process]:
-        """Kill a worker and all that it has started, which is what is returned."""
+        """Kill a worker and its child processes; return the children."""
         worker = self.workers.pop(name)
         process = psutil.Process(worker.pid)
-        process.suspend()  # it starts nothing more
+        process.suspend()  # so that it starts no more children
         family = process.children(recursive=True)
         for each in (worker, *family):
             with suppress(psutil.NoSuchProcess):
@@ -145,7 +145,7 @@ class Fleet:
         return family
 
     def prefect(self, *words: str) -> str:
-        """Prefect's own command line, as an operator uses it."""
+        """Run Prefect's command line as an operator does; return its output."""
         more = {"PREFECT_API_URL": self.api, "COLUMNS": "200"}
         done = subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", *words],
@@ -170,15 +170,15 @@ class Fleet:
         )
 
     def order(self, deployment: str, **parameters: Any) -> str:
-        """The id of a flow run that the operator has asked for."""
+        """Start a flow run as an operator does; return its id."""
         said = self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
         return next(line.split()[-1] for line in said.splitlines() if "UUID" in line)
 
     def _ask(self, method: str, path: str, **body: Any) -> Any:
-        # A server on SQLite may stand still for a minute, on a slow machine.
-        for patience in (60, 60, 180):
+        # A server on SQLite may block for a minute on a slow machine.
+        for timeout in (60, 60, 180):
             with suppress(httpx.TransportError):
-                answer = httpx.request(method, f"{self.api}/{path}", timeout=patience, **body)
+                answer = httpx.request(method, f"{self.api}/{path}", timeout=timeout, **body)
                 if answer.status_code < 500:
                     return answer.json()
             time.sleep(2)
@@ -193,7 +193,7 @@ class Fleet:
         return found
 
     def stages_of(self, parent: str) -> dict[str, dict[str, Any]]:
-        """The flow runs that an experiment has sent, by name."""
+        """The flow runs that an experiment has dispatched, by name."""
         runs = self.find("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [parent]}})
         return {each["name"]: each for each in runs}
 
@@ -202,15 +202,15 @@ class Fleet:
         return "\n".join(line["message"] for line in sorted(lines, key=lambda x: x["timestamp"]))
 
     def worker_of(self, run: str) -> set[str]:
-        """Names of the workers whose processes have run it, by the machines' own logs.
+        """Names of the workers that have executed the run, from the machines' logs.
 
-        Prefect's log of the run also names a worker that asked for it and was refused.
+        Prefect's log of the run also names workers that requested it and were refused.
         """
         logs = self.folder.glob("*/*-[cg]pu.log")
         return {log.stem for log in logs if f"/runs/flow-run/{run}" in log.read_text()}
 
     def finish(self, run: str, seconds: float = 1000, state: str = "COMPLETED") -> dict[str, Any]:
-        """Wait for a run's end, which must be as expected."""
+        """Wait until a run has ended, which must be in `state`."""
         over = ("COMPLETED", "FAILED", "CANCELLED") + (("CRASHED",) if state == "CRASHED" else ())
         self.until(lambda: self.run(run)["state_type"] in over, seconds)
         ended = self.run(run)
@@ -218,7 +218,7 @@ class Fleet:
         return ended
 
     def summary(self, run: str) -> dict[str, Any]:
-        """What the run left in the store under its own name."""
+        """The summary in the run's folder in the store."""
         key = f"night/runs/{run}/run.json"
         found: dict[str, Any] = json.loads(
             self.s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
@@ -227,7 +227,7 @@ class Fleet:
 
     @staticmethod
     def until(holds: Callable[[], Any], seconds: float) -> None:
-        """Wait until it holds, looking once a second."""
+        """Wait until `holds()` is true; check once a second."""
         end = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < end, f"not after {seconds:.0f} s"
