@@ -139,7 +139,7 @@ RESUMES = "relevo: stopped; the same command resumes from here\n"
     [
         ("flows.cli.app", ["runs"], STOPPED),
         ("tasks.inference.predict", ["predict", "latest/ten_class", "tests"], STOPPED),
-        ("flows.cli.prefect_server", ["run", "digits"], RESUMES),
+        ("flows.recipes.load", ["run", "digits"], RESUMES),
     ],
     ids=["before anything is imported", "predict", "run"],
 )
