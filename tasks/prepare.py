@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
 from tasks.progress import Event, emit
-from tasks.store.marker import mark_store
 from tasks.store.base import Damaged, Missing, Ref, Store
+from tasks.store.marker import mark_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, fingerprint, read_source
