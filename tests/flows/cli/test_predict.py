@@ -35,7 +35,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 
 
 def scored(chain: Chain, stage: str) -> tuple[list[str], np.ndarray]:
-    """A stage's labels, and the probabilities (test image, label) that its own run gave the test split."""
+    """A stage's labels, and the probabilities (image, label) of the test split from its own run."""
     store = open_store(chain.store)
     lineage = read_lineage(store, chain.second.json["run"])
     scores, answers = load_evaluation(lineage.evaluations[stage], store)
