@@ -10,7 +10,7 @@ Exceptions of the whole project:
           Unavailable      transient: out of reach, worth a retry
           Missing          no such key
           Damaged          the bytes are not those that the ref names
-        Unsupported        the store has no conditional writes
+        NoConditionalWrites        the store has no conditional writes
         RuntimeError
           Diverged         the training's loss has exploded
           StageFailed      a stage's own flow run did not complete
