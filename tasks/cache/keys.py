@@ -73,7 +73,7 @@ def preparation(data: Data, source: Source) -> Work:
         {
             "source": fingerprint(source),
             **data.model_dump(mode="json", exclude={"source"}),
-            "code": code_digests("tasks.vision.data.prepare"),
+            "code": code_digests("tasks.vision.data.prepare", "tasks.vision.data.sources"),
             "versions": versions("numpy", "pillow", "scikit-learn"),
         },
     )

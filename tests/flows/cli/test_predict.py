@@ -123,7 +123,7 @@ def test_predict_overwrites_no_image(relevo: Relevo, tmp_path: Path) -> None:
     words = ["predict", "latest/ten_class", ".", "--store", str(tmp_path / "none"), "--force"]
     refused = relevo(*words, "--grid", "a.png", cwd=tmp_path)
     assert "--grid a.png is one of the images in .; name another file" in refused.err
-    assert "no run yet" in relevo(*words, "--csv", "seen.csv", cwd=tmp_path).err
+    assert "no runs yet" in relevo(*words, "--csv", "seen.csv", cwd=tmp_path).err
 
 
 @pytest.mark.parametrize(
