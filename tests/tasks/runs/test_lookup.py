@@ -17,6 +17,7 @@ from support.results import bare_stage
 from support.stores import finish_run
 
 from flows.cli.runs import runs, show
+from flows.experiment import experiment
 from tasks.io.documents import seal
 from tasks.runs.gc import collect
 from tasks.runs.lookup import find_model, find_run, run_names
@@ -147,28 +148,18 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path: Path, relevo
     )
 
 
-class Begun(Exception):
-    """The run went on to its images."""
-
-
-def test_a_taken_name_is_refused_before_anything_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from flows import experiment
-
-    def begin(*given: Any, **options: Any) -> None:
-        raise Begun
-
-    monkeypatch.setattr(experiment, "prepared", begin)
+def test_a_taken_name_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     folder = finish_run(tmp_path, "taken")
+    # With a free name, the next thing that is looked at are the images.
+    asked: dict[str, Any] = {"store": str(tmp_path), "data": str(tmp_path / "nowhere")}
     with pytest.raises(BadInput, match=r"run 'taken': .+ give another name"):
-        experiment.experiment.fn(run="taken", store=str(tmp_path))
-    with pytest.raises(Begun):
-        experiment.experiment.fn(run="free", store=str(tmp_path))
-    # What a run left behind that crashed while it was being published is its own to go on with.
+        experiment.fn(run="taken", **asked)
+    with pytest.raises(BadInput, match="nowhere"):
+        experiment.fn(run="free", **asked)
+    # What a run left behind that crashed while it was being published can be continued.
     (folder / "run.json").unlink()
-    with pytest.raises(Begun):
-        experiment.experiment.fn(run="taken", store=str(tmp_path))
+    with pytest.raises(BadInput, match="nowhere"):
+        experiment.fn(run="taken", **asked)
 
 
 def test_pip_takes_what_a_run_kept(chain: Chain) -> None:

@@ -69,7 +69,7 @@ def test_what_is_gone_or_cut_short_is_named(store: Path, relevo: Relevo) -> None
     done = relevo("verify", "--store", str(store))
     assert done.status == 1
     assert f"{model.relative_to(store).as_posix()} is missing" in done.err
-    assert f"{dataset.relative_to(store).as_posix()}: its bytes are not those" in done.err
+    assert f"{dataset.relative_to(store).as_posix()}: its content does not match" in done.err
     assert "runs/20260101-000000-000-digits: it was never finished" in done.err
 
 
