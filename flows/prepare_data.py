@@ -13,7 +13,7 @@ from tasks.io.load import load_dataset
 from tasks.io.locations import local_data, store_address
 from tasks.prepare import prepare_images
 from tasks.store.base import Ref, Store
-from tasks.store.marker import check_store
+from tasks.store.marker import check_store, mark_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.vision.data.dataset import Description
@@ -39,6 +39,7 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
     )
     named = [scheme for scheme in schemes if scheme]
     prepared, _ = call(source, recipe.data, named, work.ingredients["source"], store)
+    mark_store(store)  # a damaged marker is mended, also where the data set is cached
     about = load_dataset(prepared.ref, store).description
     for scheme in schemes:
         apply_scheme(scheme, about.classes)

@@ -29,7 +29,7 @@ def check_store(store: Store) -> None:
     """
     if is_marked(store):
         return
-    names = [name for name in store.top() if not name.startswith(".")]
+    names = [name for name in store.top() if not name.startswith(".") and name != MARKER]
     others = [name for name in names if name not in FOLDERS or not _is_own_folder(store, name)]
     if others and not any(map(is_own, store.keys("cache"))):
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""

@@ -19,7 +19,7 @@ from tasks.runs.gc import collect
 from tasks.runs.verify import check_all
 from tasks.store.base import StoreError, sha256_of
 from tasks.store.keys import FOLDERS, is_own
-from tasks.store.marker import MARKER, mark_store
+from tasks.store.marker import MARKER, is_marked, mark_store
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 
@@ -120,6 +120,14 @@ def test_mark_store_refuses_a_bucket_of_others_but_not_a_prefix(bucket: str, s3:
     for _ in range(2):
         mark_store(open_store(f"s3://{bucket}/relevo"))
     assert open_store(f"s3://{bucket}").top() == ["relevo", *(f"team{i}" for i in range(5))]
+
+
+def test_mark_store_mends_a_damaged_marker(tmp_path: Path) -> None:
+    mark_store(open_store(tmp_path))
+    (tmp_path / MARKER).write_bytes(b"{")
+    open_store(tmp_path).put("model", b"of a run that was killed before its first record")
+    mark_store(open_store(tmp_path))
+    assert is_marked(open_store(tmp_path))
 
 
 def test_mark_store_marks_a_store_of_an_earlier_version(tmp_path: Path) -> None:
