@@ -100,8 +100,9 @@ def collect(
                     sweep.removed.append(entry)
 
     sweep.foreign += [key for folder in FOLDERS for key in home.keys(folder) if not is_own(key)]
-    names = [name for name in run_names(store) if is_run(home, name)]
-    sound = [name for name in names if has_summary(home, name)]
+    found = run_names(store)
+    sound = [name for name in found if has_summary(home, name)]
+    names = [name for name in found if name in sound or is_run(home, name)]
     sweep.runs = _expired_runs(home, sound, keep_last, older_than, now)
     for name in sweep.runs:
         # run.json goes first: a folder without it is no run.

@@ -46,8 +46,8 @@ def mark_store(store: Store) -> None:
     Raises:
         StoreError: as for `check_store`.
     """
-    check_store(store)
     if not is_marked(store):
+        check_store(store)
         store.write(MARKER, MARKER_CONTENT)
 
 

@@ -194,7 +194,7 @@ GOOD: dict[str, Any] = {
 
 
 def sealed(document: dict[str, Any]) -> bytes:
-    """A document with its hash, whoever makes it."""
+    """A document with its hash, as an attacker could make it, too."""
     digest, _ = sha256_of(json.dumps(document, sort_keys=True).encode())
     return as_json({**document, "sha256": digest})
 
