@@ -48,7 +48,7 @@ def test_command_in_the_report_repeats_tables_and_lists_in_settings() -> None:
     settings = {
         "stages.ten_class.progressive_resize": {"epochs": 1, "image_size": 24},
         "stages.ten_class.network": {"kind": "airbench", "widths": [8, 16]},
-        "labels.car.targets": {"a car": ["1", "2"]},
+        "labels.one.targets": {"a one": ["1", "2"]},
         "stages.ten_class.flip": False,
         "stages.ten_class.optimizer": "adam",
     }

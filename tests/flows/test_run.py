@@ -30,14 +30,14 @@ def test_first_run_trains_all_five_stages(chain: Chain) -> None:
         assert stage["images_per_second"] > 0
         assert Path(stage["model"]).is_dir()
     assert summary["stages"]["transfer"]["start"] == "baseline"
-    assert set(summary["stages"]["baseline"]["metrics"]["recall"]) == {"car", "other"}
+    assert set(summary["stages"]["baseline"]["metrics"]["recall"]) == {"one", "other"}
 
 
 def test_models_beat_the_majority_class(chain: Chain) -> None:
     stages = chain.first.json["stages"]
     baseline = stages["baseline"]["metrics"]
     assert baseline["accuracy"] > baseline["majority"] + 0.02
-    # A head on the car detector's frozen features classifies ten digits far better than chance.
+    # A head on the detector's frozen features classifies ten digits far better than chance.
     assert stages["ten_class_from_baseline"]["metrics"]["accuracy"] > 0.8
     assert stages["ten_class"]["metrics"]["accuracy"] > 0.4
 
@@ -203,14 +203,14 @@ def test_evaluate_scores_images_it_has_never_seen(
     digits = load_digits()
     for i in range(0, 600, 2):  # other sizes and modes than the model was trained on
         scan = Image.fromarray((digits.images[i] * 15.9).astype("uint8")).resize((48, 48))
-        label = "car" if digits.target[i] == 1 else "other"
+        label = "one" if digits.target[i] == 1 else "other"
         folder = tmp_path / "photos" / "test" / label
         folder.mkdir(parents=True, exist_ok=True)
         scan.convert("RGBA" if i % 4 else "L").save(folder / f"{i:04}.png")
     where = ["--store", str(chain.store), "--data", str(tmp_path / "photos")]
     run = chain.first.json
     scores = relevo("evaluate", f"{run['run']}/baseline", *where, "--json").json
-    assert scores["labels"] == ["car", "other"]
+    assert scores["labels"] == ["one", "other"]
     assert sum(map(sum, scores["confusion"])) == 300
     assert scores["metrics"]["accuracy"] > 0.9
     folder = run["stages"]["baseline"]["model"]

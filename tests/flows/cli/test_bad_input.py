@@ -136,7 +136,7 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "two words in one": (["plan", "--set", "name=a\nseed=3"], "is more than one value"),
     "two seeds": (["plan", "--seed", "3", "--set", "seed=4"], "seed is given as 4 and as 3"),
     "a setting without a value": (["run", "--set", "epochs"], "expected PATH=VALUE"),
-    "an unknown class": (["run", "--set", 'labels.car.targets={car=["11"]}'], "class '11'"),
+    "an unknown class": (["run", "--set", 'labels.one.targets={one=["11"]}'], "class '11'"),
     "a circle": (
         ["run", "--set=stages.baseline.start='transfer'", "--set=stages.baseline.train='head'"],
         "in a circle: ",

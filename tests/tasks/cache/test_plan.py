@@ -78,7 +78,7 @@ def test_classes_that_a_scheme_names_in_vain_are_refused(relevo: Relevo, tmp_pat
     folder = write_folder(tmp_path / "two", dict.fromkeys(names, photo))
     done = relevo("plan", "digits", "--data", str(folder), "--store", str(tmp_path / "none"))
     assert done.status == 2
-    assert "class '1' of target 'car' is not there" in done.err
+    assert "class '1' of target 'one' is not there" in done.err
     assert "change the recipe's labels, or --data" in done.err
 
 

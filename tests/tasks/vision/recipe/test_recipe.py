@@ -330,7 +330,7 @@ def test_limits_shift_the_logits_by_what_they_change_in_the_frequencies() -> Non
 
 def test_correcting_priors_without_limits_is_refused() -> None:
     with pytest.raises(BadInput, match="correct_priors has no effect without limits"):
-        load_recipe("digits", {"labels.car.correct_priors": True})
+        load_recipe("digits", {"labels.one.correct_priors": True})
 
 
 def test_limits_take_the_first_of_each_target() -> None:
