@@ -1,7 +1,7 @@
 """Parameters of the flows, typed and bounded, since Prefect's UI generates forms from them.
 
-A flow may run on a machine that shares no folder with its caller. Hence a recipe of one's own is sent as text,
-and the store defaults to the one in the worker's environment.
+A flow may run on a machine that shares no folder with its caller. So a user's own recipe is sent as
+text, and the store defaults to the one in the worker's environment.
 """
 
 from __future__ import annotations

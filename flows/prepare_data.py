@@ -39,7 +39,7 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
     )
     named = [scheme for scheme in schemes if scheme]
     prepared, _ = call(source, recipe.data, named, work.ingredients["source"], store)
-    mark_store(store)  # a damaged marker is mended, also where the data set is cached
+    mark_store(store)  # repairs a damaged marker, even if the data set is cached
     about = load_dataset(prepared.ref, store).description
     for scheme in schemes:
         apply_scheme(scheme, about.classes)

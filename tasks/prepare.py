@@ -51,7 +51,7 @@ def prepare_images(
             cifar10_archive=archive,
             accept=accept,
         )
-        # The source may have changed since its key was computed; hashing is cheap beside decoding.
+        # The source may have changed since its key was computed; hashing is cheap next to decoding.
         if fingerprint(source) != digest:
             raise BadInput(
                 f"{printable(given)} changed while it was read; wait until nothing writes there, then "
@@ -70,13 +70,13 @@ def prepare_images(
 
 
 def fetch_archive(home: Store, folder: Path) -> Path:
-    """Path of CIFAR-10's archive in the store; downloaded to `folder` and published first if need be."""
+    """Return CIFAR-10's archive in the store; if missing, download it to `folder` and store it."""
     key = f"downloads/{cifar10.SHA256}.json"
     try:
         ref = Ref.model_validate_json(home.read(key))
         if ref.sha256 == cifar10.SHA256:
             archive = home.fetch(ref)
-            for used in (ref.uri, key):  # what is in use is not garbage
+            for used in (ref.uri, key):  # protects them from gc
                 home.touch(used)
             return archive
     except (Missing, Damaged, ValueError):

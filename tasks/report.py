@@ -43,7 +43,7 @@ def report(asked: ReportInput, store: Store) -> Published:
 
 
 def _content_of(result: StageResult, store: Store) -> StageContent:
-    """What the report shows of a stage; its answers are all that is read from the store."""
+    """What the report shows of a stage; only its predictions are read from the store."""
     return StageContent(
         start=result.start,
         model_digest=result.model.digest,

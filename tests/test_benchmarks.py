@@ -1,4 +1,4 @@
-"""What a benchmark says before it times anything."""
+"""Benchmarks refuse a missing archive in one line, before they time anything."""
 
 import subprocess
 import sys

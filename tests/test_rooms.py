@@ -1,4 +1,7 @@
-"""The rules of the rooms: imports run one way and in no circle, libraries stay where they belong."""
+"""The architecture: imports run one way and without cycles, and few modules import heavy libraries.
+
+A layer ("room" in the code) is a package of `BELOW` with all modules that are in no deeper one.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def read_modules(root: Path) -> list[Module]:
 
 MODULES = read_modules(ROOT)
 
-# What a module of a room may name: its own room and those below it.
+# Layers that a module may import from and name: its own and those below it.
 BELOW = {
     "flows.cli": {"flows.cli", "flows", "tasks", "tasks.vision", "tasks.store"},
     "flows": {"flows", "tasks", "tasks.vision", "tasks.store"},
@@ -67,7 +70,7 @@ UNTYPED_DICTS = 54  # in flows/ and tasks/; may only fall
 
 
 def room_of(name: str) -> str:
-    """The room of a module's name, "" for other libraries'; the longest that it begins with."""
+    """The layer of a module by its longest matching prefix; "" for other libraries."""
     rooms = [room for room in BELOW if f"{name}.".startswith(f"{room}.")]
     return max(rooms, key=len, default="")
 
@@ -157,7 +160,7 @@ def modules_form_no_circle(modules: list[Module]) -> Iterator[str]:
 
 
 def rooms_form_no_circle(modules: list[Module]) -> Iterator[str]:
-    """A folder is a room; where it holds others, each of its own modules is one by itself."""
+    """No cycles between folders; in a folder with subfolders, each module counts by itself."""
     folders = {module.folder for module in modules}
     outer = {folder.rpartition(".")[0] for folder in folders}
     room = {m.name: m.name if m.folder in outer else m.folder for m in modules}
@@ -200,7 +203,7 @@ def _only(modules: list[Module], libraries: set[str], may: Callable[[str], bool]
 
 
 def packages_hold_a_docstring_alone(modules: list[Module]) -> Iterator[str]:
-    """A name that a package passed on would bring all that it needs into every cache key."""
+    """A re-export would bring everything that it needs into every cache key."""
     for module in modules:
         if module.file.endswith("/__init__.py") and len(module.tree.body) != 1:
             yield f"{module.file}: expected a docstring and nothing else"
@@ -367,7 +370,7 @@ def test_importing_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_the_readme_maps_every_folder() -> None:
-    """A line names one folder or several of its parent's; what is indented below lies in the last."""
+    """A line names one folder or more; lines indented below it are inside the last of them."""
     readme = (ROOT / "README.md").read_text("utf-8")
     tree = re.search(r"```text\n(flows/.*?)```", readme, re.S)
     assert tree, "README has no map that begins with flows/"

@@ -28,7 +28,7 @@ QUIET = {
 }
 MAX_CONNECT_ATTEMPTS = 3
 
-# The server exits when its standard input closes, hence with its parent, even one that was killed.
+# The server exits when its standard input closes: with its parent, even if that is killed.
 _SERVE = """\
 import os, signal, sys, threading, time
 import uvicorn

@@ -1,7 +1,7 @@
 """Cached Prefect tasks: Prefect runs, retries and displays them; `Cache` decides what is a hit.
 
-Prefect never reads bytes of the store, since its result records can make it unpickle: it gets a record
-that is built here, from a verified ref.
+Prefect never reads bytes of the store, because a result record can make it unpickle its content. It
+gets a record that is built here, from a verified ref.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tasks.store.base import Ref, Store, StoreError, Unavailable
 
 
 class Result(Protocol):
-    """What a task returns: a ref to its result in the store, and maybe more."""
+    """What a task returns: at least a ref to its result in the store."""
 
     @property
     def ref(self) -> Ref:

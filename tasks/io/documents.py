@@ -1,4 +1,4 @@
-"""Small JSON documents of a store, each with its own hash: a changed byte is seen, wherever it is."""
+"""Small JSON documents of a store, each with its own hash, so that any changed byte is detected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def as_json(value: Any) -> bytes:
-    """A JSON document that people can read, too."""
+    """A value as human-readable JSON: indented, not escaped to ASCII."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -25,10 +25,10 @@ def seal(document: BaseModel) -> bytes:
 
 
 def unseal(kind: type[T], content: bytes) -> T:
-    """The document that `seal` wrote.
+    """Parse a document that `seal` wrote.
 
     Raises:
-        ValueError: any other bytes, be it that one value has another spelling.
+        ValueError: the bytes are not exactly those that `seal` writes for this document.
     """
     try:
         values = json.loads(content)

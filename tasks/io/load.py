@@ -39,7 +39,7 @@ def load_model(ref: Ref, store: Store) -> tuple[Card, Tensors]:
 
 
 class Answers(NamedTuple):
-    """A model's answers to n test images.
+    """A model's predictions for n test images.
 
     Attributes:
         positions: (n,) int, of the images in the test split. truth: (n,) int, true labels.
@@ -52,15 +52,15 @@ class Answers(NamedTuple):
 
 
 def pack_evaluation(scores: Scores, answers: Answers) -> bytes:
-    """One safetensors file: the answers, and the scores as JSON in its header."""
+    """Return one safetensors file: the predictions, and the scores as JSON in its header."""
     return pack_arrays(answers._asdict(), scores.model_dump(mode="json"))
 
 
 def load_evaluation(ref: Ref, store: Store) -> tuple[Scores, Answers]:
-    """The scores of a model in the store, and the answers that they are of.
+    """Load a model's scores and the predictions that they were computed from.
 
     Raises:
-        ValueError: what the store has is no evaluation.
+        ValueError: the file is not an evaluation.
     """
     note, arrays = unpack_arrays(store.fetch(ref).read_bytes())
     if arrays.keys() != set(Answers._fields):

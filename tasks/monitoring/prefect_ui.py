@@ -29,7 +29,7 @@ CONTROLS = {"scratch": "from scratch", "random": "random network"}  # column hea
 RUNS = 5  # earlier runs of the same recipe
 COMPARISON = "transfer_against_scratch"  # the figure of a stage that starts from another
 WIDTH = 720  # pixels, about as wide as the UI's page
-COLOURS = 64  # a figure's are few; a quarter of the bytes
+COLOURS = 64  # enough for a figure, in a quarter of the bytes
 
 
 def artifact_key(kind: str, name: str) -> str:

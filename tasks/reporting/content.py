@@ -22,7 +22,7 @@ class StageContent:
     """A stage, or a control of one.
 
     Attributes:
-        start: the stage that it starts from. model_digest: hex. answers: to the test images.
+        start: the stage that it starts from. model_digest: hex. answers: for the test images.
         controls: by kind, "scratch" or "random".
     """
 
@@ -75,7 +75,7 @@ class Baseline:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A stage beside one of its baselines, on the same test images.
+    """A stage compared with one of its baselines on the same test images.
 
     Attributes:
         significant: the difference in accuracy is more than noise, all comparisons considered.
@@ -89,28 +89,29 @@ class Comparison:
 
     @property
     def points(self) -> float:
-        """The stage's accuracy less the baseline's, in percentage points."""
+        """The stage's accuracy minus the baseline's, in percentage points."""
         return 100 * (self.stage.metrics.accuracy - self.baseline.content.metrics.accuracy)
 
     @property
     def balanced_points(self) -> float:
-        """The same of balanced accuracy."""
+        """The same for balanced accuracy."""
         theirs = self.baseline.content.metrics.balanced_accuracy
         return 100 * (self.stage.metrics.balanced_accuracy - theirs)
 
     @property
     def seconds(self) -> float:
-        """The stage's training time less the baseline's."""
+        """The stage's training time minus the baseline's."""
         return self.stage.card.seconds - self.baseline.content.card.seconds
 
 
 @dataclass(frozen=True, eq=False)
 class StageVerdict:
-    """What its start was worth to a stage.
+    """Verdict on a stage: what it gained or lost by starting from another.
 
     Attributes:
         scratch, random: the comparisons with training from scratch and with a frozen random network.
-        ancestors: the stages that it builds on, first to last. total_seconds: training time with theirs.
+        ancestors: the stages that it builds on, first to last.
+        total_seconds: training time, the ancestors' included.
     """
 
     name: str

@@ -120,7 +120,7 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
 
 
 def _spread(positions: np.ndarray, most: int) -> np.ndarray:
-    """Take at most `most` positions at equal distances, so that the choice flatters no model."""
+    """Take at most `most` positions at equal distances, so that the choice favours no model."""
     return positions[evenly_spaced(len(positions), most)]
 
 

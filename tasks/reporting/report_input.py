@@ -1,4 +1,4 @@
-"""What the report task is asked for: a run's settings and the results of its stages."""
+"""Input of the report task: a run's settings and the results of its stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.vision.recipe.schema import Strict
 
 
 class ReportInput(Strict):
-    """All that decides a report.
+    """Everything that determines a report's content.
 
     Attributes:
         description, recipe_toml: of the recipe. command: that repeats the run.
@@ -30,7 +30,7 @@ class ReportInput(Strict):
     stages: dict[str, StageResult]
 
     def ingredients(self) -> dict[str, Any]:
-        """What is in the report's cache key: of the stages their refs, which decide all the rest."""
+        """Return the cache key's ingredients: for stages their refs, which determine the rest."""
         refs = {name: _refs(result) for name, result in self.stages.items()}
         return {**self.model_dump(mode="json", exclude={"stages"}), "stages": refs}
 

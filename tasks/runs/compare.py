@@ -39,7 +39,7 @@ class StageComparison(Strict):
 
 
 class RunComparison(Strict):
-    """The stages of a run beside those of the run that it is compared against."""
+    """A run compared against another, stage by stage."""
 
     run: str
     against: str
@@ -128,7 +128,7 @@ class _Run:
 
 
 def _compare_stage(first: _Run, other: _Run, stage: str) -> Difference | StageComparison:
-    """Compare the two runs' models of one stage, or say why that is impossible or needless."""
+    """Compare the two runs' models of one stage, or say why that is impossible or unnecessary."""
     accuracies = (first.accuracy(stage), other.accuracy(stage))
 
     def not_comparable(reason: str) -> StageComparison:

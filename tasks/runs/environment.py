@@ -16,7 +16,7 @@ def describe(recipe: str, seed: int, devices: Sequence[str]) -> str:
     """Return a requirements file with the rest in comments above, without paths and host names.
 
     Args:
-        devices: what the stages were trained on, maybe on other machines.
+        devices: what the stages were trained on, possibly on other machines.
     """
     versions = installed()
     python = f"Python {platform.python_version()} ({platform.python_implementation()})"

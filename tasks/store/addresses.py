@@ -25,7 +25,7 @@ def bucket_and_key(address: str, what: str) -> tuple[str, str]:
     """Split s3://bucket/key; the key may be empty and is not checked.
 
     Args:
-        what: the address is of, "store" or "data", for the message.
+        what: "store" or "data", for the error message.
 
     Raises:
         StoreError: S3 allows no bucket of that name.

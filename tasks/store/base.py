@@ -23,7 +23,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class StoreError(Exception):
-    """The store can't be used as asked; the message is one line and says how to mend it."""
+    """The store can't be used as asked; the message is one line and says how to fix it."""
 
 
 class Unavailable(StoreError):
@@ -105,7 +105,7 @@ class Store(ABC):
     ) -> Ref:
         """Store a blob, from memory or a file, and return its ref. Atomic and idempotent.
 
-        A blob that is already stored is repaired if it is damaged, and touched, so that gc spares it.
+        A blob that is already stored is repaired if damaged, and touched, so that gc keeps it.
         """
 
     @abstractmethod

@@ -18,7 +18,7 @@ from tasks.store.base import StoreError
 
 HEARTBEAT = 10.0  # seconds between two rewrites
 LEASE_TIMEOUT = 40.0  # seconds without a rewrite after which the holder counts as dead
-POLL = 2.0  # seconds between two looks of a process that waits
+POLL = 2.0  # seconds between two polls of a process that waits
 
 
 class NoConditionalWrites(Exception):
@@ -65,7 +65,7 @@ def hold_lease(document: LeaseDocument, on_wait: Callable[[], None]) -> Iterator
     except NoConditionalWrites:
         yield
         return
-    # From here the next heartbeat is the retry, and what is left of a lease expires.
+    # No retries from here on: the next heartbeat is the retry, and a lease left behind expires.
     document = document.without_retries()
     done = threading.Event()
     heartbeat = threading.Thread(
@@ -108,7 +108,7 @@ def _send_heartbeats(document: LeaseDocument, me: bytes, done: threading.Event) 
         try:
             found = document.read()
             if found is None or not found.content.startswith(me):
-                return  # this machine paused and counted as dead: both finish, with one result
+                return  # replaced while this machine was paused: both finish, with the same result
             document.replace(me + b" %d" % beats, found.tag)
         except (StoreError, NoConditionalWrites):
             continue

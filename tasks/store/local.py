@@ -21,7 +21,7 @@ class LocalStore(Store):
     """Files in one folder, which is created by the first write."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises StoreError if the path begins with ~ and the name of no user."""
+        """Raises StoreError if the path begins with ~ and an unknown user's name."""
         try:
             self.folder = folder.expanduser().absolute()
         except RuntimeError:

@@ -18,7 +18,7 @@ MAX_PAUSE = 15.0  # seconds between two attempts
 
 
 class Retries(Protocol):
-    """What sends requests, and repeats them for `retry_for` seconds."""
+    """An object that sends requests, and repeats them for `retry_for` seconds."""
 
     @property
     def retry_for(self) -> float: ...

@@ -1,1 +1,1 @@
-"""Images, networks and training as pure functions: no Prefect and no storage in this room."""
+"""Images, networks and training as pure functions: without Prefect and without the store."""

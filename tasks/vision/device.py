@@ -1,4 +1,4 @@
-"""The device of this machine, found without importing TensorFlow; its output silenced."""
+"""Find this machine's device without importing TensorFlow, and silence TensorFlow's output."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class BadInput(ValueError):
-    """A user's input can't be used; the message is one line: what was given, what is expected, how to mend.
+    """A user's input can't be used; the message is one line: given, expected, how to fix it.
 
     The command line prints it and exits with status 2; a task that raises it is never retried.
     """

@@ -123,7 +123,7 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray], note: Any) -> bytes:
-    """Return a safetensors file of `arrays`, its bytes a function of arrays and note alone."""
+    """Return a safetensors file of `arrays`, whose bytes depend on arrays and note alone."""
     # np.ascontiguousarray would turn a scalar, such as Adam's step count, into a vector.
     ordered = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
     return save(ordered, {NOTE: json.dumps(note, sort_keys=True)})

@@ -205,7 +205,7 @@ def main() -> None:
             updates.step(step / (given.epochs * steps), step / steps)
             step += 1
             if given.steps and step % given.steps == 0:
-                loss.item()  # a GPU is asked, and does it later
+                loss.item()  # waits for the GPU, which works asynchronously
                 took = seconds + time.monotonic() - clock
                 print(
                     json.dumps({"images_per_second": step * given.batch / took, "seconds": took}),

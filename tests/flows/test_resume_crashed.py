@@ -103,7 +103,7 @@ def test_run_that_crashes_a_fourth_time_fails(client: SyncPrefectClient) -> None
 def test_run_with_a_new_heartbeat_is_left_alone(
     beats: bool, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after an outage of the server, which takes runs whose heartbeats it missed for dead."""
+    """As after an outage of the server, which marks runs as crashed whose heartbeats it missed."""
     run = crashed(client, why="the heartbeat stopped; the worker may be dead")
 
     def wait(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Bytes as a disk, a network or a person may change them, for hypothesis."""
+"""Hypothesis strategy for bytes that a disk, a network or a person has changed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 @st.composite
 def mutations(draw: st.DrawFn, whole: bytes, head: int | None = None) -> bytes:
-    """`whole` after one to three faults: bits flipped, a part gone, doubled, or other bytes put in.
+    """`whole` after one to three faults: a bit flipped, a part removed, duplicated or replaced.
 
-    `head`: how many bytes at the beginning get half of the faults; there the structure stands.
+    `head`: length of the header, which gets at least half of the faults.
     """
     out = bytearray(whole)
     for _ in range(draw(st.integers(1, 3))):

@@ -186,7 +186,7 @@ def messages() -> set[str]:
 
 
 class Reader(HTMLParser):
-    """Collects what a reader or a screen reader meets, and checks that tags close in order."""
+    """Collects the text for readers and screen readers, and checks that tags close in order."""
 
     VOID = ("meta", "img", "br", "link", "wbr")
 

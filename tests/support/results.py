@@ -1,4 +1,4 @@
-"""Results, scores and summaries that say no more than they must."""
+"""Minimal results, scores and summaries."""
 
 from __future__ import annotations
 

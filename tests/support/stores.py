@@ -72,7 +72,7 @@ def finish_run(
 
 
 def make_old(store: Path, days: float, *keys: str) -> None:
-    """Files as if they had been written so many days ago; without keys, all of the store's."""
+    """Backdate files by this many days; without keys, all files of the store."""
     then = (datetime.now(UTC) - timedelta(days=days)).timestamp()
     paths = [store / key for key in keys] or [p for p in store.rglob("*") if p.is_file()]
     for path in paths:

@@ -1,4 +1,4 @@
-"""What comes from a store or a file is data: mutated real ones are refused in words, or are whole."""
+"""Files and stores are untrusted: mutated real ones are refused with a message or read intact."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tasks.store.base import Ref, StoreError, sha256_of
 from tasks.store.keys import PARTIAL
 
 CACHE = "RELEVO_BLOB_CACHE"
-MAX_IDLE = timedelta(days=14)  # as long as gc spares what no run needs
+MAX_IDLE = timedelta(days=14)  # as long as gc keeps what no run needs
 OWN = re.compile(r"([0-9a-f]{32}){1,2}|\.partial-[0-9a-f]{32}")  # other files stay
 
 

@@ -1,4 +1,4 @@
-"""boto3's errors as StoreError: one line each, of relevo's own words, since a server may send anything."""
+"""boto3's errors as StoreError: one line each, in relevo's words, as a server may send anything."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ NETWORK_ERRORS = (
     HTTPError,
 )
 TRANSIENT = {"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "OperationAborted"}
-# Codes that servers without conditional writes answer to one.
+# Codes with which servers that lack conditional writes respond to one.
 NO_CONDITIONS = {"NotImplemented", "InvalidArgument", "InvalidRequest"}
 KEYS = "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 REGION = "the bucket is in another region; correct AWS_DEFAULT_REGION"
 SIGN_IN = f"the sign-in is not valid or has expired; sign in again, or set {KEYS}"
 NO_URL = "AWS_ENDPOINT_URL_S3 is no URL; expected one such as https://host:9000"
 NOT_S3 = "it does not answer as an S3 service does; check AWS_ENDPOINT_URL_S3"
-# S3's error code, or the status of a response without one: what is wrong, and how to mend it.
+# S3's error code, or the status of a response without one: what is wrong, and how to fix it.
 REFUSALS = {
     "NoSuchBucket": "there is no such bucket; create it or correct --store",
     "InvalidAccessKeyId": f"the access key is not known there; check {KEYS}",

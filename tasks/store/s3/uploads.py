@@ -24,7 +24,7 @@ def abort_uploads(bucket: str, prefix: str, before: datetime, *, dry_run: bool) 
     Where the server refuses this, a warning is logged, since gc can do everything else.
 
     Returns:
-        The uploads and the size of their parts, named as partial files of a folder are.
+        The uploads as entries with the size of their parts, named like a folder's partial files.
     """
     aborted: list[Entry] = []
     try:

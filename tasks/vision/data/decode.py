@@ -54,7 +54,7 @@ def decode(data: bytes, image_size: int) -> np.ndarray:
     The pixels of an image that already has this size stay as they are.
 
     Raises:
-        UnreadableError: the file is no image, damaged or too large.
+        UnreadableError: the file is not an image, is damaged or is too large.
     """
     return np.array(decode_pil(data, image_size))
 
@@ -88,7 +88,7 @@ def _open(data: bytes, image_size: int) -> Image.Image:
     if width * height > MAX_PIXELS:  # the header alone has been read
         raise UnreadableError(f"{width} x {height} pixels, more than {MAX_PIXELS}")
     if min(width, height) >= 8 * image_size and isinstance(image, JpegImageFile):
-        # libjpeg scales while it decodes: far faster, and still 4 pixels for each one of the result.
+        # libjpeg scales while it decodes: far faster, and still 4 times the final size or more.
         image.draft(None, (4 * image_size, 4 * image_size))
     return image
 
@@ -106,7 +106,7 @@ def _plain_png(data: bytes) -> Image.Image | None:
         return None
     try:
         return Image.frombytes(mode, (width, height), data[41 : 41 + idat], "zip", (mode, 0))
-    except ValueError:  # damaged: Pillow's reader will say how
+    except ValueError:  # damaged: Pillow's reader will give the reason
         return None
 
 

@@ -67,7 +67,8 @@ class Decoders:
         crashes its worker process fails alone.
 
         Raises:
-            ChildProcessError: a worker was killed; what `files` raises. The workers have ended then.
+            ChildProcessError: a worker was killed. Errors that `files` raises are passed on. After
+                either, all workers have ended.
         """
         failed: dict[int, str] = {}
         chunks = _chunks(files, out.shape[1], failed)
@@ -130,7 +131,7 @@ def _chunks(
 
 def _decode_chunk(blobs: list[bytes], size: int) -> Decoded:
     reasons = {}
-    # One tall sheet: taking the pixels out of Pillow has a price per call.
+    # One tall image, since each copy of pixels out of Pillow has an overhead.
     sheet = Image.new("RGB", (size, size * len(blobs)))
     for index, data in enumerate(blobs):
         try:
@@ -154,8 +155,8 @@ _CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL}  #
 class _Worker:
     """A process that decodes chunks; called from one thread.
 
-    By hand: workers of loky and concurrent.futures hold both ends of their pipes, so that they were
-    still there 36 s after their caller's SIGKILL; these end with their pipe.
+    Written by hand: workers of loky and concurrent.futures hold both ends of their pipes, and were
+    still alive 36 s after their caller's SIGKILL; these end with their pipe.
     """
 
     def __init__(self) -> None:

@@ -51,7 +51,7 @@ def prefetch(items: Generator[T, None, None], depth: int) -> Iterator[Iterator[T
 
 
 class _End:
-    """Marks the end; with the exception that caused it, if one did."""
+    """Marks the end of the items, with the exception that caused it, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error

@@ -85,7 +85,7 @@ def fingerprint(source: Source) -> str:
 
         def digests(start: int) -> list[bytes]:
             part = [root + name for name in names[start : start + 256]]
-            # A file that can't be read counts as the reason.
+            # A file that can't be read is hashed as the reason why.
             files = (file for _, file in folder.read(part))
             return [
                 hashlib.sha256(file.encode() if isinstance(file, str) else file).digest()
@@ -113,7 +113,7 @@ def read_source(
 
     Args:
         splits: one or both of "train" and "test"; the other is not read.
-        max_unreadable: the share of a split's images that may be left out as they can't be decoded.
+        max_unreadable: share of a split's images that may be left out as undecodable.
         cifar10_archive: the published archive, already checked; by default it is downloaded to the
             user's cache folder.
         workers: how many decode at once, by default one per core; doesn't change the result.

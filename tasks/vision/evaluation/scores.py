@@ -1,4 +1,4 @@
-"""What a model's scores on the test split are, typed; they travel as JSON."""
+"""Types of a model's scores on labelled images; they are stored as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tasks.vision.recipe.schema import Strict
 
 
 class Bin(Strict):
-    """Test images whose winning probability is in one of 15 equal bins: means, and how many they are."""
+    """Images whose confidence is in one of 15 equal bins: mean confidence, accuracy and count."""
 
     confidence: float
     accuracy: float
@@ -17,7 +17,7 @@ class Metrics(Strict):
     """Scores as single numbers, or one number for each label; shares are from 0 to 1.
 
     Attributes:
-        accuracy_interval: 95 % (Wilson 1927). majority: of always answering the commonest label.
+        accuracy_interval: 95 % (Wilson 1927). majority: of always predicting the commonest label.
         roc_auc, pr_auc: of the first of two labels. ece: expected calibration error.
         brier: of the whole distribution, 0 best, 2 worst. accuracy_tta: averaged over augmented copies.
     """
@@ -37,7 +37,7 @@ class Metrics(Strict):
 
 
 class Scores(Strict):
-    """Everything that a model's answers to labelled images are summarised by.
+    """Summary of a model's predictions on labelled images.
 
     Attributes:
         confusion: counts, rows the true labels and columns the predicted ones.

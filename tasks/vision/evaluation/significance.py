@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 10_000
-SEED = 0  # of the resampling: the same runs compare alike every time
+SEED = 0  # of the resampling, so that a comparison is reproducible
 LEVEL = 0.05
 
 

@@ -4,8 +4,8 @@ The file is a sequence of TFRecords (length, CRC, bytes, CRC), each a protocol b
 tensorflow/core/util/event.proto, of which scalars need few fields.
 """
 
-# By hand: tensorboardX would save 60 lines, but be one more dependency for everybody, which imports boto3
-# and writes to a path where a store takes bytes; TensorBoard's own writer is there with an extra alone.
+# Written by hand: tensorboardX would save 60 lines, but be a dependency for everybody, import
+# boto3, and write to a path where a store takes bytes; TensorBoard's own writer needs its extra.
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Curve:
     """Validation accuracy (0 to 1) of one training over its training time, one point per epoch.
 
     Attributes:
-        seconds: since the start of the training, never falling.
+        seconds: since the start of the training, never decreasing.
     """
 
     label: str

@@ -1,8 +1,9 @@
 """Layers of the fast network: the results of Keras' own, by the fastest kernels of the device.
 
-They replace what a profile of a training step showed beside the convolutions: batch normalisation in
-many passes, an activation whose gradient takes as long as a convolution, on processors with a matrix
-unit (AMX) the kernel gradients of wide convolutions over small images, and on GPUs what `xla_ops` says.
+They replace what a profile of a training step showed to be slow besides the convolutions: batch
+normalisation in many passes, an activation whose gradient takes as long as a convolution, on
+processors with a matrix unit (AMX) the kernel gradients of wide convolutions over small images, and
+on GPUs what `xla_ops` names.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def _airbench(x: Any, widths: tuple[int, ...]) -> Any:
     layers = keras.layers
     whiten = layers.Conv2D(24, 2, padding="valid", name=WHITEN)
     x = whiten(x)
-    # `initialise` computes it from the images. Its bias stays zero too: normalisation leaves of the bias'
-    # gradient less than bfloat16's rounding error, and training on that noise diverges.
+    # `initialise` computes it from the images. Its bias stays zero too: after normalisation, its
+    # gradient is below bfloat16's rounding error, and training on that noise diverges.
     whiten.trainable = False
     x = layers.Activation(silu, name="act_whiten")(x)
     for block, width in enumerate(widths, 1):

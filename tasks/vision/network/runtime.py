@@ -29,10 +29,10 @@ def set_up(device: Device) -> None:
                 "start a fresh process, or let relevo be the first to use it"
             ) from error
         if device.kind == "cpu" and device.policy == "mixed_bfloat16":
-            # XLA logs a greeting with its first function: this one, or that of `gpu_compiles`.
+            # XLA logs a banner with its first function: this one, or that of `gpu_compiles`.
             silu_gradient(tf.zeros((1,), tf.bfloat16), tf.zeros((1,), tf.bfloat16))
         gpu_compiles()
-    # Five stages make five functions, which TensorFlow warns of as "traced too often".
+    # Five stages make five functions, and TensorFlow warns that they are "traced too often".
     tf.get_logger().setLevel(logging.ERROR)
     keras.config.set_dtype_policy(device.policy)
 
@@ -48,7 +48,7 @@ def _use(device: Device) -> None:
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         tf.config.experimental.enable_op_determinism()
-        # It believes that bfloat16 has no tensor cores, and transposes images to the slower layout.
+        # The optimizer takes bfloat16 to have no tensor cores, and picks the slower layout.
         tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
         # XLA compiles single layers: whole steps took 10 % longer on an H100, and on processors its
         # convolutions take twice as long as oneDNN's.

@@ -1,6 +1,6 @@
 """Normalisation and pooling for GPUs, each compiled by XLA into a kernel or two.
 
-They replace what a profile of training steps on an H100 showed beside the convolutions: cuDNN's
+They replace what a profile on an H100 showed to be slow besides the convolutions: cuDNN's
 deterministic gradient of max pooling, and a normalisation that transposes its images and back. A step
 of 2,000 images took 23 ms of the GPU's time with those, 11 with these.
 """

@@ -54,7 +54,7 @@ def draft(
         what = f"{' or '.join(classes)} (nothing is transferred)"
     else:
         found, others = _choose(survey, positive, second)
-        # Of three classes "this, that or another" are all; of two others, nothing would be left.
+        # No second stage by default if its targets would be all the classes, or leave no "another".
         two = second is not None or (len(classes) > 3 and len(others) > 1)
         schemes, rest = _schemes(found, second or others[0], two)
         what = f"{' or '.join(found)}, and all classes"

@@ -1,4 +1,4 @@
-"""Names in a recipe, which also appear in file names, tables and figures: valid ones, and mending."""
+"""Names in a recipe, also used in files, tables and figures: validate, quote and repair them."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tasks.vision.data import augment
 
-MAX_BYTES = 2**30  # beside the network and its activations, any GPU that trains has that much
+MAX_BYTES = 2**30  # any GPU used for training has that much beside the network and its activations
 
 BatchMaker = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None, int], Any]
 

@@ -34,8 +34,8 @@ from tasks.vision.training.state import (
 from tasks.vision.training.step import TrainStep
 
 SAVE_EVERY = 30.0  # seconds between checkpoints inside an epoch
-PREFETCHED = 2  # batches, else a GPU would wait for each
-MAX_LOSS = 1000.0  # nats an image; a random guess costs the logarithm of the number of labels
+PREFETCHED = 2  # batches made in advance, so that a GPU needn't wait for each
+MAX_LOSS = 1000.0  # nats per image; a random guess costs the logarithm of the number of labels
 MIN_STEPS = 10  # in an epoch, unless batches would become smaller than MIN_BATCH
 MIN_BATCH = 16
 
@@ -63,7 +63,7 @@ class Fit:
         self.resumed = False
         self._epoch, self._step = 1, 0
         self._loss, self._correct = 0.0, 0
-        # A phase starts from the best weights of the previous one, which stay the best until beaten.
+        # A phase starts from the best weights of the previous one, the best so far.
         self._best: Tensors = get_weights(model) if config.keep_best and before.history else {}
         self._train_step = TrainStep(model, optimizer, config.label_smoothing, config.prior_shift)
 
@@ -90,7 +90,7 @@ class Fit:
             checkpointer.wait()
             raise
         if checkpointer:
-            checkpointer.wait()  # else a late write may follow the removal of the others
+            checkpointer.wait()  # else a late write may come after the checkpoints are removed
         if self._best:
             set_weights(self.model, self._best)
 

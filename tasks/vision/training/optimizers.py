@@ -1,7 +1,7 @@
 """Optimizers: Nesterov SGD, with Muon for convolution kernels or without, and Adam; loss scaling.
 
-Each is made for a model's trainable variables, holds its state in `slots`, which checkpoints save, and
-is applied with the training's progress, from which the learning rate follows.
+Each is made for a model's trainable variables, and holds its state in `slots`, which checkpoints
+save. The learning-rate schedule is in `apply`: the rate follows from the training's progress.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class SgdMuon:
     def __init__(
         self, model: keras.Model, rate: float, muon: bool, head_is_trained: bool = False
     ) -> None:
-        # A trained head has large weights, and passes gradients as large down. Muon's steps have a fixed
-        # length whatever the gradient's; offsets would take too large ones and lose what was learned.
+        # A trained head has large weights, and passes large gradients down. Muon's steps don't grow
+        # with the gradient; those of offsets do, and would lose what was learnt.
         offsets = RATES["bias"] * (FINE_TUNING if head_is_trained else 1.0)
         self._updates: list[tuple[Any, Any, float, bool]] = []
         for layer in model.layers:
@@ -148,7 +148,7 @@ class LossScaling:
 
 
 def orthogonalise(kernel: tf.Tensor, steps: int = 3) -> tf.Tensor:
-    """The nearest matrix with all singular values near 1, of a (h, w, in, out) kernel.
+    """Return a (h, w, in, out) kernel with the singular values of its matrix moved close to 1.
 
     Newton-Schulz iteration with the quintic coefficients of Muon (Jordan et al. 2024).
     """

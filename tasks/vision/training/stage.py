@@ -57,7 +57,7 @@ def train_stage(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     checkpointer: Checkpointer | None = None,
 ) -> tuple[Card, Tensors]:
-    """Train one stage, or resume it, to its end.
+    """Train one stage to its end, or resume it.
 
     Args:
         train, validation: uint8 images (n, size, size, 3) with target indices.

@@ -31,7 +31,7 @@ class FitConfig:
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """Progress of a training.
 
     Attributes:
         phase: "head" or "all". epoch: 1-based, of `epochs`.

@@ -1,10 +1,10 @@
 """The compiled part of training: one step on a batch, and the scores of a model on another.
 
-A batch passes in micro-batches, of which a processor's caches hold more: operations that only pass over
-memory (activations, pooling, normalisation) are then faster. Gradients are summed over them; each is
-normalised by its own statistics, as in ghost batch normalisation (Hoffer et al., arXiv 1705.08741, sec. 4).
-Several devices take one micro-batch each at a time. A GPU takes several in one call, since starting its
-kernels costs most.
+A batch is processed in micro-batches, which fit better into a processor's caches: operations that
+are limited by memory (activations, pooling, normalisation) are then faster. Gradients are summed
+over them; each is normalised by its own statistics, as in ghost batch normalisation (Hoffer et al.,
+arXiv 1705.08741, sec. 4). Several devices take one micro-batch each at a time. A GPU takes several
+in one call, since starting its kernels costs most.
 """
 
 from __future__ import annotations
@@ -158,5 +158,5 @@ def _split(values: Any, parts: int) -> list[Any]:
 
 
 def _as_float32(inputs: Any) -> Any:
-    """Cached float16 features as float32: for float16, oneDNN complains on standard error."""
+    """Cached float16 features as float32: for float16, oneDNN prints messages on standard error."""
     return inputs.astype(np.float32) if inputs.dtype == np.float16 else inputs

@@ -46,7 +46,7 @@ def head_model(model: keras.Model, features: np.ndarray) -> keras.Model:
     """A model of the head alone, sharing its variables with `model`: features to logits.
 
     Sets the standardisation, where the model has one, from the training `features`, and the head
-    to zero: the first step then follows the gradient alone, and no random draw plays a part.
+    to zero: the first step then follows the gradient alone, without random numbers.
     """
     inputs = x = keras.Input((features.shape[1],))
     if _standardises(model):

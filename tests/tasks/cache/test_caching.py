@@ -77,7 +77,7 @@ CACHED = {
     "evaluate": lambda: evaluation(REF, REF),
     "prepare": lambda: preparation(Data(source="digits"), find_source("digits")),
 }
-# What a task asks of these decides nothing of its result, or stands in the key by itself.
+# What a task uses of these doesn't affect its result, or is in the key separately.
 BESIDE = {
     "train": {"tasks.vision.device"},
     "evaluate": set(),

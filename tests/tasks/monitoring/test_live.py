@@ -33,7 +33,7 @@ TASK = "train what no other test trains"  # artifacts of all tests lie on one se
 
 
 def at(share: float) -> Event:
-    """What a training tells after such a share of its steps."""
+    """The event of a training after this share of its steps."""
     progress = SimpleNamespace(
         phase="all",
         epoch=1,
@@ -59,7 +59,7 @@ def trains() -> list[Any]:
 
 
 def awaited(percent: float) -> float | None:
-    """What the newest shows once it shows that, or at last."""
+    """Wait until the newest artifact shows this percentage; None after 60 s."""
     end = time.monotonic() + 60
     while not (found := artifacts()[:1]) or found[0].data != percent:
         if time.monotonic() > end:
@@ -69,7 +69,7 @@ def awaited(percent: float) -> float | None:
 
 
 def artifacts() -> list[Artifact]:
-    """Those of this training, the newest first."""
+    """The progress artifacts of `TASK`, the newest first."""
     key = artifact_key("progress", TASK)
     body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"}
     with get_client(sync_client=True) as client:

@@ -1,4 +1,4 @@
-"""The report as people meet it: in Chromium, light and dark, on a phone and on a desk, in each language."""
+"""The report in Chromium: accessible, light and dark, on phone and desktop, in each language."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
     ),
 ]
 
-# Words that stand in two lines, in headings and in tables, where a narrow column may tear them.
+# Finds words in headings and tables that a narrow column breaks across two lines.
 TORN = """() => {
   const torn = [];
   for (const place of document.querySelectorAll("h1, h2, h3, th, td, caption, .facts li")) {

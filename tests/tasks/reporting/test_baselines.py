@@ -17,7 +17,7 @@ LABELS = ["a", "b", "c"]
 
 
 def answers(right: int, start: int = 0) -> Answers:
-    """Right about `right` images in a row, from `start` on."""
+    """Predictions that are correct for `right` consecutive images from `start` on."""
     correct = (start <= IMAGES) & (start + right > IMAGES)
     return Answers(IMAGES, np.zeros(len(IMAGES), int), np.eye(3)[np.where(correct, 0, 1)])
 
@@ -30,7 +30,7 @@ def content(given: Answers, start: str | None = None, balanced: float = 0.9) -> 
 
 
 def judged(mine: Answers, scratch: Answers, random: Answers, **balanced: float) -> StageVerdict:
-    """What the page says of a stage with these answers, beside its two controls."""
+    """The report's verdict on a stage with these predictions, compared with two controls."""
     controls = {
         "scratch": content(scratch, balanced=balanced.get("scratchs", 0.9)),
         "random": content(random),

@@ -1,4 +1,4 @@
-"""The report page: it says what the numbers say, stands alone, and escapes what it is given."""
+"""The report page: it agrees with the numbers, is self-contained, and escapes its input."""
 
 import re
 from base64 import b64encode

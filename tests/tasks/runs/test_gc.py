@@ -1,4 +1,4 @@
-"""Collecting garbage keeps all that a kept run needs and all that may be in use, and nothing else."""
+"""Garbage collection keeps what a remaining run needs or a job may use, and nothing else."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_write_makes_its_folder_again_if_it_is_removed_meanwhile(
 def test_what_a_running_job_may_use_stays(store: Path) -> None:
     runs = run_names(str(store))
     lineage = json.loads((store / "runs" / runs[-1] / "lineage.json").read_text())
-    # All that lies here is young: a run may have taken it from the cache a moment ago.
+    # All files are new: a job may have got them from the cache a moment ago.
     sweep = collect(str(store), keep_last=0)
     assert sweep.runs == runs
     assert lineage["models"]["baseline"]["uri"] in files(store)

@@ -56,7 +56,7 @@ def test_the_latest_run_is_the_one_that_began_last_whatever_its_name(tmp_path: P
     assert run_names(store) == ["zebra", usual, "a-first-try"]
     assert find_run(store, "latest").run == "a-first-try"
     assert collect(store, keep_last=1, dry_run=True).runs == ["zebra", usual]
-    # A copied store is written at another time; and a damaged summary says no time at all.
+    # Only a damaged summary, which has no start time, is sorted by its file's own time.
     (tmp_path / "runs" / "zebra" / "run.json").write_text("[" * 200_000)
     assert run_names(store) == [usual, "a-first-try", "zebra"]
 

@@ -1,4 +1,4 @@
-"""Verify names whatever byte of a store is not as it was written."""
+"""`verify` reports every file of a store in which a byte has changed."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_stray_files_of_any_name_stop_nothing(tmp_path: Path) -> None:
 
 
 def between(monkeypatch: pytest.MonkeyPatch, folder: str, happens: Callable[[], object]) -> None:
-    """Let something happen as soon as `folder` has been listed."""
+    """Call `happens` as soon as `folder` has been listed."""
     entries = LocalStore.entries
 
     def listed(store: LocalStore, prefix: str) -> Iterator[Entry]:
@@ -111,7 +111,7 @@ def test_what_is_removed_meanwhile_is_passed_over(
 ) -> None:
     home = mark(tmp_path)
     for folder in ("models", "cache", "checkpoints", "runs", "downloads"):
-        # Whatever a job or `gc` takes away, pointers first, while the store is looked through.
+        # All that a job or `gc` removes, pointers first, while `verify` walks the store.
         ref = home.put("model", b"some")
         keys = [keep(tmp_path, ref), "checkpoints/train-1.a", "downloads/x.json", ref.uri]
         home.write("checkpoints/train-1.a", b"")

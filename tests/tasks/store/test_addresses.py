@@ -1,4 +1,4 @@
-"""Addresses with a name and a password in them: neither is ever repeated to anybody."""
+"""Addresses that contain a name and a password: neither is ever printed."""
 
 from __future__ import annotations
 

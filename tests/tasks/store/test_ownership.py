@@ -1,4 +1,4 @@
-"""In a shared folder or bucket, relevo removes only what it has written, and starts no store among it."""
+"""relevo removes only its own files from a shared store, and starts none among files of others."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_other_peoples_files_in_a_folder_stay(tmp_path: Path) -> None:
         assert not {entry.key for entry in sweep.removed} & {*OTHERS}
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {*OTHERS, MARKER}
-    # An unsealed run.json and a report in a folder of its own are no run's.
+    # An unsealed run.json doesn't make a folder one of relevo's runs.
     assert {"models/resnet50-final.pt", "runs/exp1/metrics.csv"} <= {*sweep.foreign}
 
 
@@ -67,7 +67,7 @@ def test_other_peoples_objects_in_a_bucket_stay(bucket: str, s3: Any) -> None:
     store = open_store(f"s3://{bucket}/shared")
     mark_store(store)
     ours = store.put("model", b"a model that no run needs")
-    # Of relevo's own form even: an object without its mark is another program's.
+    # Even a key of relevo's form: an object without its mark is another program's.
     others = [*OTHERS, f"models/{HASH}.safetensors", f"cache/train-{HASH}.json", f"locks/t-{HASH}"]
     for key in others:
         s3.put_object(Bucket=bucket, Key=f"shared/{key}", Body=b"{}")

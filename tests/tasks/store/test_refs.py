@@ -78,7 +78,7 @@ JUNK: dict[str, st.SearchStrategy[Any]] = {
     "kind": st.text().filter(lambda kind: kind not in KINDS),
     "uri": st.sampled_from([*BAD_KEYS, "a" * 301, 3, None]),
     "sha256": st.one_of(
-        # The search does find texts that are a hash: sixty-four zeros.
+        # Hypothesis does generate valid hashes: sixty-four zeros.
         st.text(max_size=70).filter(lambda text: not re.fullmatch("[0-9a-f]{64}", text)),
         hashes.map(lambda text: text[1:] + "G"),
         st.none(),

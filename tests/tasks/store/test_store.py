@@ -171,7 +171,7 @@ def test_copy_of_nothing_is_missing_and_writes_nothing(store: Store) -> None:
 def test_touch_changes_the_age_alone(store: Store) -> None:
     ref = store.put("model", BYTES)
     before = store.entry(ref.uri)
-    time.sleep(1.1)  # S3 counts seconds
+    time.sleep(1.1)  # S3's timestamps are in whole seconds
     store.touch(ref.uri)
     assert store.entry(ref.uri).modified > before.modified
     assert store.fetch(ref).read_bytes() == BYTES

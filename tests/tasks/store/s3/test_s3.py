@@ -144,7 +144,7 @@ def test_a_fifth_of_the_requests_may_fail(bucket: str, relay: StartRelay) -> Non
     chance, failures = random.Random(20), dict[str, int]()
 
     def fault(name: str) -> Fault | None:
-        # Five failures of one request in a row would be bad luck that a test can't have.
+        # At most four failures of one request, so that no request can use up its retries by chance.
         if chance.random() >= 0.2 or failures.get(name, 0) == 4:
             return None
         failures[name] = failures.get(name, 0) + 1
@@ -176,7 +176,7 @@ def test_put_survives_a_lost_response_to_complete(bucket: str, relay: StartRelay
         if not (name.startswith("POST") and "uploadId=" in name):
             return None
         asked.append(name)
-        # moto takes a second "complete" as the first; MinIO knows the upload no more.
+        # moto accepts a second "complete"; to MinIO the upload no longer exists.
         return "truncate" if len(asked) == 1 else (404, "NoSuchUpload")
 
     relay(fault)

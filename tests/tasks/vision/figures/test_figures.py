@@ -1,4 +1,4 @@
-"""The figures: they decode, repeat to the byte, and tell right from wrong without colour."""
+"""The figures: they decode, are reproducible, and distinguish right from wrong without colour."""
 
 import re
 from io import BytesIO

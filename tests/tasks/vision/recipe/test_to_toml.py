@@ -1,4 +1,4 @@
-"""The recipe in a run folder says what ran, whatever its labels are called."""
+"""The recipe in a run folder parses to the one that ran, whatever its labels contain."""
 
 from __future__ import annotations
 
