@@ -134,7 +134,7 @@ def _check_server(url: str) -> None:
             if attempt == MAX_CONNECT_ATTEMPTS:
                 # An invalid URL is not quoted: the error may contain part of a password.
                 reason = error if isinstance(error, httpx.TransportError) else "that is no URL"
-                line = f"Prefect's server at {url} doesn't answer ({reason}); start it, mend "
+                line = f"Prefect's server at {url} doesn't answer ({reason}); start it, correct "
                 raise BadInput(
                     without_secrets(line) + "PREFECT_API_URL, or unset it to use a temporary server"
                 ) from None

@@ -35,9 +35,9 @@ def unseal(kind: type[T], content: bytes) -> T:
         del values["sha256"]
         document = kind.model_validate(values)
         if seal(document) != content:
-            raise ValueError("its hash is another")
+            raise ValueError("its hash does not match")
     except (ValidationError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"it has not the form of one ({type(error).__name__})") from None
+        raise ValueError(f"it does not have the expected form ({type(error).__name__})") from None
     except json.JSONDecodeError:
-        raise ValueError("it is no JSON") from None
+        raise ValueError("it is not JSON") from None
     return document

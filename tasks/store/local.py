@@ -153,10 +153,10 @@ class LocalStore(Store):
 
     def _unwritable(self, error: OSError) -> StoreError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        mend = "free space" if full else "make it a folder that you may write"
+        hint = "free space" if full else "make it a folder that you may write"
         return StoreError(
             f"store {self.uri} can't be written ({error.strerror or error}); "
-            f"{mend}, or give another --store"
+            f"{hint}, or give another --store"
         )
 
     def _unreadable(self, error: OSError) -> StoreError:

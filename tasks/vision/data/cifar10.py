@@ -127,8 +127,8 @@ def _batches(path: Path, prefix: str) -> dict[str, tuple[np.ndarray, np.ndarray,
         if not batches:
             raise ValueError(f"it has no {prefix}")
     except Exception as error:  # a bad pickle can raise anything
-        mend = "expected the archive as published: remove it"
-        raise BadInput(f"{path} isn't CIFAR-10 for Python ({error}); {mend}") from error
+        hint = "expected the archive as published: remove it"
+        raise BadInput(f"{path} isn't CIFAR-10 for Python ({error}); {hint}") from error
     return batches
 
 

@@ -62,10 +62,10 @@ def find_classes(container: Container, root: str, split: str) -> dict[str, list[
 
 
 def _no_split(container: Container, split: str, top: list[str], folders: list[str]) -> BadInput:
-    mend = suggest_rename(split, folders)
+    hint = suggest_rename(split, folders)
     return BadInput(
         f"{container.given} has no folder {split}; expected {LAYOUT}; found: {_listed(top)}"
-        f"{': ' if mend else ''}{mend}"
+        f"{': ' if hint else ''}{hint}"
     )
 
 
@@ -81,12 +81,12 @@ def check_same_classes(given: str, train: dict[str, list[str]], test: dict[str, 
     for a, some, b, others in (("test", test, "train", train), ("train", train, "test", test)):
         if extra := [label for label in some if label not in others]:
             close = difflib.get_close_matches(extra[0], others, n=1)
-            mend = (
+            hint = (
                 f"did you mean {printable(close[0])}?" if close else f"{b} has {_listed([*others])}"
             )
             raise BadInput(
                 f"{given} has classes in {a} that {b} lacks: {_listed(extra)}; expected the same in"
-                f" both: {mend}"
+                f" both: {hint}"
             )
 
 

@@ -78,7 +78,7 @@ def read_images(
                 f"{container.given}: {len(bad)} of {len(rows)} images in {split} can't be decoded:"
                 f" {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}; expected at most"
                 f" {max_unreadable:.2%} (a recipe's data.max_unreadable), and a good one in each"
-                " class: mend or remove them"
+                " class: repair or remove them"
             )
         if bad:  # close the gaps in small steps: one large step would need the memory twice
             for step in range(0, len(good), 1024):

@@ -60,8 +60,8 @@ def find_source(given: str) -> Source:
     if there:
         raise BadInput(f"data {given!r} is no folder and no archive; expected {kinds}")
     close = difflib.get_close_matches(path.name.lower(), near, n=1)
-    mend = f"did you mean {near[close[0]]!r}?" if close else "check the spelling"
-    raise BadInput(f"data {given!r} isn't there; expected {kinds}: {mend}")
+    hint = f"did you mean {near[close[0]]!r}?" if close else "check the spelling"
+    raise BadInput(f"data {given!r} isn't there; expected {kinds}: {hint}")
 
 
 def fingerprint(source: Source) -> str:

@@ -105,12 +105,12 @@ def _check_splits(contents: Container) -> None:
         below = {name for folder in folders for name in contents.children(folder)[0]}
         there = below if below & set(SPLITS) else there | below
     if missing := [split for split in SPLITS if split not in there]:
-        mends = [mend for split in missing if (mend := suggest_rename(split, sorted(there)))]
-        mend = "; ".join(mends) or (
+        hints = [hint for split in missing if (hint := suggest_rename(split, sorted(there)))]
+        hint = "; ".join(hints) or (
             "move about a fifth of each class's pictures into test/<class> and the others into train/<class>"
         )
         raise BadInput(
-            f"{contents.given} has no folder {' and no folder '.join(missing)}; expected {LAYOUT}: {mend}"
+            f"{contents.given} has no folder {' and no folder '.join(missing)}; expected {LAYOUT}: {hint}"
         )
 
 

@@ -46,6 +46,8 @@ def make_optimizer(
     optimizer: Optimizer
     if name == "adam":
         optimizer = Adam(model.trainable_variables, rate)
+    elif name not in {"muon", "sgd"}:
+        raise ValueError(f"no optimizer {name!r}; expected muon, sgd or adam")
     else:
         optimizer = SgdMuon(model, rate, muon=name == "muon", head_is_trained=head_is_trained)
     half = keras.config.dtype_policy().compute_dtype == "float16"
