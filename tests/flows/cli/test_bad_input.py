@@ -148,7 +148,7 @@ WORDS: dict[str, tuple[list[str], str]] = {
         "lr_scale = nan",
     ),
     "everything for validation": (["run", "--set", "data.validation=1.0"], "validation = 1.0"),
-    "a GPU that is not there": (["run", "--set", "require_gpu=true"], "TensorFlow sees CPU:0"),
+    "a GPU that is not there": (["run", "--set", "require_gpu=true"], "TensorFlow sees only CPU:0"),
     "a GPU that only workers need": (
         ["run", "--set", "require_gpu=true", "--dispatch", "workers"],
         "the server has no deployment train-stage/worker",
@@ -164,7 +164,7 @@ WORDS: dict[str, tuple[list[str], str]] = {
     ),
     "a table beside the pictures": (
         ["predict", "a/b", "tests", "--csv", "tests/seen.csv"],
-        "no run yet",
+        "no runs yet",
     ),
     "a table that is there": (["predict", "a/b", "tests", "--csv", "README.md"], "--force overw"),
     "what would clear a terminal": (
@@ -184,7 +184,7 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "a language without a name": (["run", "--lang", ""], "--lang is empty; leave the option out"),
     "a language without a report": (["run", "--lang", "fr"], "--lang"),
     "a misspelt command": (["runn"], "run"),
-    "no run yet": (["show", "yesterday"], "no run yet"),
+    "no run yet": (["show", "yesterday"], "no runs yet"),
     "no stage of a run": (["evaluate", "baseline", "--data", "digits"], "expected RUN/STAGE"),
     "a split that no data has": (
         ["evaluate", "a/b", "--data=digits", "--split=validation"],
@@ -194,7 +194,7 @@ WORDS: dict[str, tuple[list[str], str]] = {
         ["evaluate", "a/b", "--data=digits", "--split=train,test"],
         '"train,test" for --split. Choose from: "test", "train"',
     ),
-    "no model yet": (["evaluate", "latest/baseline", "--data", "digits"], "no run yet"),
+    "no model yet": (["evaluate", "latest/baseline", "--data", "digits"], "no runs yet"),
 }
 
 
