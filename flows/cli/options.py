@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import UNSET, CycloptsError, Parameter, Token, convert
 
 from tasks.vision.errors import BadInput
+from tasks.vision.recipe.toml import read_toml
 
+MAX_SETTING = 10_000  # characters
 WHOLE = re.compile(r"[+-]?[0-9]+")
 
 StoreOption = Annotated[
@@ -92,13 +93,15 @@ def _setting(given: str) -> tuple[str, Any]:
     path, equals, text = given.partition("=")
     if not equals or not path:
         raise BadInput(f"--set {given!r}: expected PATH=VALUE, e.g. stages.baseline.epochs=3")
+    if len(given) > MAX_SETTING:
+        raise BadInput(
+            f"--set {given[:60]}...: {len(given):,} characters, expected at most {MAX_SETTING:,}; "
+            "write it into a recipe"
+        )
     several = BadInput(f"--set {given!r} is more than one value; give each a --set of its own")
     try:
-        table = tomllib.loads(f"value = {text}")
-        if len(table) > 1:
-            raise several
-        return path, table["value"]
-    except tomllib.TOMLDecodeError as error:
+        table = read_toml(f"value = {text}")
+    except ValueError as error:
         if text.lstrip()[:1] in ("{", "[", '"', "'"):
             raise BadInput(
                 f"--set {given!r}: the value is not TOML ({error}); correct it"
@@ -106,3 +109,6 @@ def _setting(given: str) -> tuple[str, Any]:
         if len(text.splitlines()) > 1:
             raise several from None
         return path, text  # a bare word is a string
+    if len(table) > 1:
+        raise several
+    return path, table["value"]

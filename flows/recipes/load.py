@@ -11,6 +11,7 @@ from tasks.vision.data.archives import ARCHIVE_SUFFIXES
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.recipe.recipe import Recipe
+from tasks.vision.recipe.toml import MAX_BYTES
 
 
 def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe:
@@ -38,7 +39,11 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
         ) from None
     if is_file and not given.lower().endswith(ARCHIVE_SUFFIXES):
         try:
-            text, name = Path(given).read_text("utf-8"), Path(given).stem
+            with Path(given).open(encoding="utf-8") as file:
+                text, name = (
+                    file.read(MAX_BYTES + 1),
+                    Path(given).stem,
+                )  # `parse_recipe` refuses more
         except OSError as error:
             raise BadInput(
                 f"recipe {given!r} can't be read ({error.strerror or error}); expected a file that you "

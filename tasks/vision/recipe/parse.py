@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Data, LabelScheme, Network, ProgressiveResize, Stage
+from tasks.vision.recipe.toml import read_toml
 
 RENAMED_KEYS = {
     "rate": "lr_scale",
@@ -32,8 +32,8 @@ def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
         BadInput: not TOML, or a key or value that a recipe can't have.
     """
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        table = read_toml(text)
+    except ValueError as error:
         raise BadInput(f"recipe {name!r} is not TOML: {error}; correct it there") from None
     # Settings of defaults first, so that one for a stage overrides them.
     for path, value in sorted(

@@ -393,10 +393,10 @@ def test_unreadable_recipe_is_refused_with_the_reason(
     with pytest.raises(BadInput, match="give a UTF-8 TOML file"):
         load_recipe(str(path))
 
-    def refuse(*_: object) -> str:  # root can read everything
+    def refuse(*_: object, **__: object) -> str:  # root can read everything
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     expected = r"can't be read \(Permission denied\); expected .* change its permissions$"
     with pytest.raises(BadInput, match=expected):
         load_recipe(str(path))
