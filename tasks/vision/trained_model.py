@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Network, Pixels, Positive, Strict
+from tasks.vision.tensor_shapes import tensor_shapes
 
 Tensors = dict[str, np.ndarray]
 NOTE = "relevo"
@@ -110,11 +111,11 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
     try:
         note, tensors = unpack_arrays(content)
         card = Card.model_validate(note)
-        # The network is built before its weights are compared, so bound its widths by theirs: a
-        # forged card could ask for any amount of memory.
-        sizes = {size for value in tensors.values() for size in value.shape}
-        if not sizes.issuperset(card.architecture.network.widths):
-            raise ValueError("widths that no tensor has")
+        about = card.architecture
+        every_layer = about.features == "every layer"
+        shapes = tensor_shapes(about.network, about.image_size, about.outputs, every_layer)
+        if {name: value.shape for name, value in tensors.items()} != shapes:
+            raise ValueError("other tensors than the card's network has")
         return card, tensors
     except ValueError:  # pydantic's ValidationError is one
         raise BadInput(

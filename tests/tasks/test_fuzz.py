@@ -27,6 +27,7 @@ from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, read_source
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Network
+from tasks.vision.tensor_shapes import tensor_shapes
 from tasks.vision.trained_model import (
     Architecture,
     digest,
@@ -52,7 +53,10 @@ MODEL = (
         labels=["a", "b", "c"],
         classes=[["a"], ["b"], ["c"]],
     ),
-    {"conv/kernel": np.ones((3, 3, 4, 6), np.float32), "head/kernel": np.ones((6, 3), np.float32)},
+    {
+        name: np.ones(shape, np.float32)
+        for name, shape in tensor_shapes(Network(widths=(4, 6)), 16, 3, False).items()
+    },
 )
 PACKED = pack(*MODEL)
 HEADER = 8 + int.from_bytes(PACKED[:8], "little")

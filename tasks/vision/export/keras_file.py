@@ -19,9 +19,10 @@ import keras
 from tasks.vision.device import Device
 from tasks.vision.export.files import output_signature
 from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Pooling, silu
-from tasks.vision.network.networks import FEATURE_PREFIX, GRID, HEAD, STANDARDISE, build_model
+from tasks.vision.network.networks import FEATURE_PREFIX, HEAD, STANDARDISE, build_model
 from tasks.vision.network.runtime import set_up
 from tasks.vision.network.weights import set_weights
+from tasks.vision.tensor_shapes import GRID
 from tasks.vision.trained_model import Card, Tensors
 
 FLOAT = "float32"

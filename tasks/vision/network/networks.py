@@ -15,12 +15,12 @@ import numpy as np
 from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Pooling, silu
 from tasks.vision.recipe.schema import Network
+from tasks.vision.tensor_shapes import GRID
 from tasks.vision.trained_model import Architecture
 
 HEAD = "head"
 WHITEN = "whiten"
 FEATURE_PREFIX = "act_"
-GRID = 3
 STANDARDISE = "standardise"
 PREDICT_BATCH = 1000
 
