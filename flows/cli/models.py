@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from flows.cli.options import Flag, JsonOption, StoreOption
+from flows.cli.output_files import write_output
 from tasks.io.locations import store_address
 from tasks.vision.data.image_files import looks_like_image
 from tasks.vision.errors import BadInput
@@ -117,9 +118,9 @@ def predict(
             f"none of {len(predictions):,} files could be read as an image; give .png or .jpg files"
         )
     if csv is not None:
-        _write("--csv", csv, as_csv(read).encode("utf-8", "surrogateescape"))
+        write_output("--csv", csv, as_csv(read).encode("utf-8", "surrogateescape"))
     if sample and grid:
-        _write("--grid", grid, sample.grid(list(read[0].probabilities), model))
+        write_output("--grid", grid, sample.grid(list(read[0].probabilities), model))
     if as_json:
         print(json.dumps(predictions_json(predictions)))
         return 0
@@ -182,12 +183,3 @@ def _check_target(option: str, path: Path, images: list[str], *, force: bool) ->
             )
     if path.is_file() and not force:
         raise BadInput(f"{option} {path} exists; --force overwrites it")
-
-
-def _write(option: str, path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise BadInput(
-            f"{option} {path} can't be written ({error.strerror}); name another file"
-        ) from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.options import Flag, JsonOption
+from flows.cli.output_files import write_output
 from tasks.io.locations import local_data
 from tasks.vision.errors import BadInput
 
@@ -62,7 +63,7 @@ def new_recipe(
     found = survey(source.path)
     text = draft(found, folder, positive or (), second)
     recipe = parse_recipe(text, file.stem, {})
-    _write(file, text)
+    write_output("--output", file, text.encode())
     if as_json:
         about = {
             "recipe": str(file),
@@ -138,16 +139,3 @@ def _stem(given: str) -> str:
     name = given.rpartition("/")[2] if "://" in given else Path(given).resolve().name
     suffix = next((each for each in ARCHIVE_SUFFIXES if name.lower().endswith(each)), "")
     return name[: len(name) - len(suffix)] or "photos"
-
-
-def _write(file: Path, text: str) -> None:
-    """Write the file atomically."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(text, "utf-8")
-        partial.replace(file)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise BadInput(
-            f"{file} can't be written ({error.strerror}); name another: -o FILE"
-        ) from None
