@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tasks.store.addresses import without_secrets
+from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, Store
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
@@ -43,6 +43,7 @@ def local_data(given: str) -> str:
         BadInput: nothing is stored at that address, or its scheme is not s3.
         StoreError: the bucket is out of reach.
     """
+    check_scheme(given, "data")
     if "://" not in given:
         return given
     if not given.startswith("s3://"):

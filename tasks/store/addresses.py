@@ -21,6 +21,25 @@ def without_secrets(text: str) -> str:
     return re.sub(r"//\S*@", "//", text)
 
 
+def check_scheme(address: str, what: str) -> None:
+    """Refuse an address that has lost a part of its ://, which would be the name of a folder.
+
+    Args:
+        what: the address is of, "store" or "data", for the message.
+
+    Raises:
+        StoreError: s3:/bucket, S3://bucket, s3//bucket, file:/folder and the like.
+    """
+    known = re.match(r"(s3|gs|az|file|https?)(:/*|//)", address, re.I)
+    found = known or re.match(r"([a-z][a-z0-9+.-]+)(:/+)", address, re.I)
+    if found and not (found[2] == "://" and found[1].islower()):
+        shown = without_secrets(address)
+        meant = f"s3://{shown[found.end() :]}" if found[1].lower() == "s3" else "s3://bucket/prefix"
+        raise StoreError(
+            f"{what} {shown!r}: did you mean {meant!r}? A folder of that name is './{shown}'"
+        )
+
+
 def bucket_and_key(address: str, what: str) -> tuple[str, str]:
     """Split s3://bucket/key; the key may be empty and is not checked.
 

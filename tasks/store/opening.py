@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.store.addresses import without_secrets
+from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Store, StoreError
 
 
@@ -19,6 +19,7 @@ def open_store(uri: str | Path, *, retry_for: float = 0.0) -> Store:
         StoreError: another scheme, or a malformed address.
     """
     address = str(uri)
+    check_scheme(address, "store")
     if address.startswith("s3://"):
         from tasks.store.s3.store import S3Store
 

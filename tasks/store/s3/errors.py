@@ -81,6 +81,7 @@ def translate_errors(uri: str, url: Callable[[], str], key: str) -> Iterator[Non
         url: returns the endpoint's URL.
     """
     try:
+        _check_endpoint(uri, url())
         yield
     except boto.ClientError as error:
         raise _service_error(error, uri, url(), key) from None
@@ -90,6 +91,17 @@ def translate_errors(uri: str, url: Callable[[], str], key: str) -> Iterator[Non
     except (boto.BotoCoreError, ResponseParserError) as error:
         words = next(words for kind, words in CLIENT_ERRORS if isinstance(error, kind))
         raise StoreError(f"store {uri}: {words} ({type(error).__name__})") from None
+
+
+def _check_endpoint(uri: str, url: str) -> None:
+    """Refuse an endpoint that names the bucket, which boto3 would add to it once more."""
+    bucket, parts = urlsplit(uri).netloc, urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    if parts.path.rstrip("/").rpartition("/")[2] == bucket or host.startswith(f"{bucket}.s3"):
+        raise StoreError(
+            f"store {uri}: AWS_ENDPOINT_URL_S3 ends in the bucket {bucket!r} or begins with it; "
+            "expected the server's address alone, such as https://host:9000"
+        )
 
 
 def _service_error(error: boto.ClientError, uri: str, url: str, key: str) -> StoreError:
