@@ -32,7 +32,7 @@ def check_scheme(address: str, what: str) -> None:
     """
     known = re.match(r"(s3|gs|az|file|https?)(:/*|//)", address, re.I)
     found = known or re.match(r"([a-z][a-z0-9+.-]+)(:/+)", address, re.I)
-    if found and not (found[2] == "://" and found[1].islower()):
+    if found and not (found[2].startswith("://") and found[1].islower()):
         shown = without_secrets(address)
         meant = f"s3://{shown[found.end() :]}" if found[1].lower() == "s3" else "s3://bucket/prefix"
         raise StoreError(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from support.command import Relevo
 from support.results import REF, bare_summary
 
-from flows.cli import prefect_server
+from flows.cli import prefect_address
 from flows.recipes.load import load_recipe
 from tasks.io.locations import local_data
 from tasks.monitoring import mlflow
@@ -44,6 +46,46 @@ def test_store_error_names_the_address_without_secrets(store: str) -> None:
     assert "TOPSECRET" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("s3:/bucket/p", "s3://bucket/p"),
+        ("s3:bucket/p", "s3://bucket/p"),
+        ("s3//bucket/p", "s3://bucket/p"),
+        ("S3://bucket/p", "s3://bucket/p"),
+        ("file:/folder", "s3://bucket/prefix"),
+        ("gs:/bucket", "s3://bucket/prefix"),
+    ],
+)
+def test_address_that_lost_a_part_of_its_scheme_is_no_folder(given: str, meant: str) -> None:
+    for resolve, what in ((open_store, "store"), (local_data, "data")):
+        with pytest.raises(StoreError, match=f"^{what} '{given}': did you mean '{meant}'"):
+            resolve(given)
+
+
+@pytest.mark.parametrize(
+    "given", ["s3", "./s3:/b", "C:/photos", "a//b", "run:2", "s3-copy", "file:///f", "/s3:/b"]
+)
+def test_names_of_folders_are_no_address(given: str) -> None:
+    path = given.removeprefix("file://")
+    assert open_store(given).uri == str(Path(path).absolute())
+    if path == given:
+        assert local_data(given) == given
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9/my-bucket", "http://my-bucket.s3.x:9/"])
+def test_endpoint_with_the_bucket_in_it_is_named(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    for request in (
+        lambda: open_store("s3://my-bucket/p").check(),
+        lambda: local_data("s3://my-bucket/photos"),
+    ):
+        with pytest.raises(StoreError, match="AWS_ENDPOINT_URL_S3 ends in the bucket 'my-bucket'"):
+            request()
+
+
 @pytest.mark.parametrize("bucket", [f"{SECRET}bucket", "Bucket", "10.0.0.1", "b" * 64, ""])
 def test_local_data_refuses_a_malformed_bucket_without_a_request(bucket: str) -> None:
     with pytest.raises(StoreError, match=r"^data 's3://.*: expected s3://bucket/") as refused:
@@ -62,9 +104,12 @@ def test_local_data_refuses_other_schemes_without_secrets(scheme: str) -> None:
 def test_check_server_names_the_address_without_secrets(
     secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefect_server, "MAX_CONNECT_ATTEMPTS", 1)
-    with pytest.raises(BadInput, match="doesn't answer") as refused:
-        prefect_server._check_server(f"http://{secret}127.0.0.1:9/api")
+    monkeypatch.setattr(prefect_address, "MAX_CONNECT_ATTEMPTS", 1)
+    with (
+        temporary_settings({PREFECT_API_URL: f"http://{secret}127.0.0.1:9/api"}),
+        pytest.raises(BadInput, match="doesn't answer") as refused,
+    ):
+        prefect_address.check_server(get_current_settings())
     assert "TOPSECRET" not in str(refused.value)
     assert "127.0.0.1:9/api" in str(refused.value)
 
