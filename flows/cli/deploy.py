@@ -34,6 +34,7 @@ POOLS = {
     "relevo-cpu": "data, reports, and flows that dispatch stages",
     "relevo-gpu": "one training per GPU",
 }
+LAUNCHER = Path(__file__).parents[1] / "launcher.py"  # runs Prefect where it finds our modules
 WEBHOOK = "relevo-notify"
 TAG = "relevo"  # marks this project's deployments
 
@@ -108,7 +109,7 @@ def _apply_pool(client: SyncPrefectClient, name: str, about: str, limit: int | N
 
 def _prefect_deploy(path: Path) -> None:
     """Run `prefect deploy`, since Prefect offers no function that deploys a whole prefect.yaml."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    command = [sys.executable, "-P", str(LAUNCHER), "prefect", "--no-prompt", "deploy", "--all"]
     done = subprocess.run(
         [*command, "--prefect-file", str(path)],
         capture_output=True,

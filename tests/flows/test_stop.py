@@ -82,7 +82,7 @@ def hook(event, arguments):
         {action}
 
 sys.addaudithook(hook)
-from flows.__main__ import main
+from flows.launcher import main
 main()
 """
 

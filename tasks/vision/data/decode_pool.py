@@ -163,7 +163,7 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
-        path = [*map(str, sys.path), str(Path(__file__).parents[3])]
+        path = [str(Path(__file__).parents[3]), *map(str, sys.path)]  # ours before other `tasks`
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START, json.dumps(path)],
             stdin=subprocess.PIPE,

@@ -20,8 +20,8 @@ _TOKENS = re.compile(
 )
 
 
-def read_toml(text: str) -> dict[str, Any]:
-    """Parse a TOML document.
+def read_toml(text: str) -> Any:
+    """Parse a TOML document into a table.
 
     Raises:
         ValueError: it is not TOML, or larger or deeper than a recipe may be; in one line.
