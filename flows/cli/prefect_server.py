@@ -5,8 +5,11 @@ A server that PREFECT_API_URL or a Prefect profile names is used as it is.
 
 from __future__ import annotations
 
+import atexit
+import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,10 +17,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
+from flows.cli.prefect_address import check_server, origin_of
+from flows.cli.proxies import check_proxies
 from tasks.store.addresses import without_secrets
 from tasks.vision.device import quiet_output
 from tasks.vision.errors import BadInput
+
+if TYPE_CHECKING:
+    from prefect.settings import Settings
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -26,15 +35,17 @@ QUIET = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
-MAX_CONNECT_ATTEMPTS = 3
+PORTS = 5  # that are tried, since another process may take one first
 
 # The server exits when its standard input closes: with its parent, even if that is killed.
 _SERVE = """\
-import os, signal, sys, threading, time
+import json, os, signal, sys, threading, time
+sys.path[:] = json.loads(sys.argv[2])
 import uvicorn
 
 def exit_with_parent():
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(5)
     os._exit(0)
@@ -60,8 +71,8 @@ def quiet_prefect(
         starting: called before a temporary server starts, which takes seconds.
 
     Raises:
-        BadInput: the configured server doesn't answer; none is configured and `own_server` is false;
-            or Prefect's home is not writable.
+        BadInput: the configured server doesn't answer, is none of Prefect's, or refuses the key; none is
+            configured and `own_server` is false; the temporary server can't start.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -70,6 +81,7 @@ def quiet_prefect(
     if own_server and "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("DO_NOT_TRACK", "1")  # else Prefect prints a notice of its telemetry
         starting()
+    check_proxies(os.environ.get("PREFECT_API_URL"))
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
@@ -78,37 +90,102 @@ def quiet_prefect(
             raise BadInput(
                 "there is no Prefect server; set PREFECT_API_URL to its http://host:4200/api"
             )
+        if not settings.server.ephemeral.enabled:
+            raise BadInput(
+                "no Prefect server is configured, and PREFECT_SERVER_ALLOW_EPHEMERAL_MODE is false in "
+                f"{origin_of('PREFECT_SERVER_ALLOW_EPHEMERAL_MODE')}; set PREFECT_API_URL, or allow it"
+            )
         _check_home(settings.home)
         _start_server()
     else:
-        _check_server(settings.api.url)
+        check_proxies(settings.api.url)
+        check_server(settings)
     logging.getLogger("prefect").propagate = False
     yield
 
 
 def _start_server() -> None:
     from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import get_current_settings
 
     class OwnSession(SubprocessASGIServer):
         """Prefect's temporary server in a session of its own, so that Ctrl-C stops the run first.
 
-        Overrides a private method of Prefect: tests/flows/cli/test_prefect_server.py.
+        It notices when the server ends during its start. Relies on private parts of Prefect:
+        tests/flows/cli/test_prefect_server.py.
         """
 
-        def _run_uvicorn_command(self) -> subprocess.Popen[bytes]:
-            from prefect.settings import get_current_settings
+        def start(self, timeout: int | None = None) -> None:
+            if self.running:
+                return
+            settings = get_current_settings()
+            limit = timeout or settings.server.ephemeral.startup_timeout_seconds
+            end = time.monotonic() + limit
+            self.running = True
+            atexit.register(self.stop)
+            for _ in range(PORTS):
+                self.port = self.find_available_port()
+                with tempfile.TemporaryFile("w+") as errors:
+                    process = self.server_process = self._start_process(settings, errors)
+                    while process.poll() is None:
+                        if _is_healthy(self.api_url):
+                            return
+                        if time.monotonic() > end:
+                            raise BadInput(
+                                f"Prefect's temporary server didn't start within {limit} s; raise "
+                                "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or set PREFECT_API_URL"
+                            )
+                        time.sleep(0.1)
+                    errors.seek(0)
+                    output = errors.read()
+                if "address already in use" not in output:
+                    break
+            raise BadInput(_reason(output, settings))
 
-            ours = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
-            given = get_current_settings().to_environment_variables(exclude_unset=True)
+        def _start_process(self, settings: Settings, errors: IO[str]) -> subprocess.Popen[bytes]:
+            given = settings.to_environment_variables(exclude_unset=True)
+            ours = {
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                "PREFECT__SERVER_FINAL": "1",
+                "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",  # read by `_reason`, never shown
+                "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+            }
             return subprocess.Popen(
-                [sys.executable, "-P", "-c", _SERVE, str(self.port)],
+                [sys.executable, "-P", "-c", _SERVE, str(self.port), json.dumps(sys.path)],
                 stdin=subprocess.PIPE,
-                env={**os.environ, **ours, "PREFECT__SERVER_FINAL": "1", **given},
+                stderr=errors,
+                env={**os.environ, **given, **ours},
                 start_new_session=True,
             )
 
     with quiet_output():
         OwnSession().start()  # registers itself as the server of Prefect's clients
+
+
+def _is_healthy(url: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _reason(output: str, settings: Settings) -> str:
+    """Say in one line why the temporary server has ended, from what it wrote to standard error."""
+    lines = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", output, re.M)
+    line = lines[-1].rpartition("Error: ")[2] if lines else "it gave no reason"
+    line = line.removeprefix("(sqlite3.DatabaseError) ")
+    if not re.search("sqlalchemy|sqlite3|alembic", output):
+        return f"Prefect's temporary server ended as it started ({line})"
+    given = settings.server.database.connection_url
+    address = given.get_secret_value() if given else str(settings.home / "prefect.db")
+    address = address.removeprefix("sqlite+aiosqlite:///")
+    return without_secrets(
+        f"Prefect's database {address} can't be used ({line}): it is damaged or of another version of "
+        "Prefect; move it away, or set PREFECT_HOME to another folder"
+    )
 
 
 def _check_home(home: Path) -> None:
@@ -121,21 +198,3 @@ def _check_home(home: Path) -> None:
             f"Prefect's folder {home} can't be written ({error.strerror}); "
             "make it writable, or set PREFECT_HOME to another"
         ) from None
-
-
-def _check_server(url: str) -> None:
-    import httpx
-
-    for attempt in range(1, MAX_CONNECT_ATTEMPTS + 1):
-        try:
-            httpx.get(f"{url.rstrip('/')}/health", timeout=20)  # any response will do
-            return
-        except (httpx.TransportError, httpx.InvalidURL, ValueError) as error:
-            if attempt == MAX_CONNECT_ATTEMPTS:
-                # An invalid URL is not quoted: the error may contain part of a password.
-                reason = error if isinstance(error, httpx.TransportError) else "that is no URL"
-                line = f"Prefect's server at {url} doesn't answer ({reason}); start it, correct "
-                raise BadInput(
-                    without_secrets(line) + "PREFECT_API_URL, or unset it to use a temporary server"
-                ) from None
-        time.sleep(2)
