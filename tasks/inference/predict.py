@@ -18,6 +18,7 @@ from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages, batch_size
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
+from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.text import printable
 
 AHEAD_BYTES = 256 * 2**20  # of decoded images that wait for the network
@@ -100,19 +101,20 @@ class ImageSample:
 
     def grid(self, labels: Sequence[str], title: str) -> bytes:
         """Return a PNG of the images, each with its most probable label and the probability."""
-        from tasks.vision.figures.predictions import prediction_grid
-        from tasks.vision.figures.style import png
-
         chosen = evenly_spaced(len(self._images), self.most)
         images, rows = self._images, self._probabilities
-        figure = prediction_grid(
-            np.array([images[i] for i in chosen], np.uint8),
-            None,
-            np.array([rows[i] for i in chosen]),
-            labels,
-            f"{title}: {len(chosen):,} of {counted(self._seen, 'image')}",
-        )
-        return png(figure)
+        with matplotlib_defaults():
+            from tasks.vision.figures.predictions import prediction_grid
+            from tasks.vision.figures.style import png
+
+            figure = prediction_grid(
+                np.array([images[i] for i in chosen], np.uint8),
+                None,
+                np.array([rows[i] for i in chosen]),
+                labels,
+                f"{title}: {len(chosen):,} of {counted(self._seen, 'image')}",
+            )
+            return png(figure)
 
 
 def as_csv(predictions: Iterable[Prediction]) -> str:

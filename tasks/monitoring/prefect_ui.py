@@ -22,6 +22,7 @@ from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import RunSummary, StageSummary
 from tasks.store.base import Ref, Store
 from tasks.vision.evaluation.scores import Scores
+from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.trained_model import Card, best_epoch
 
 MAX_FAULTS = 50  # listed on a page
@@ -189,16 +190,17 @@ def inline(title: str, png: bytes) -> str:
     return f"![{plain}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
-def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> Iterator[str]:
-    """Yield a stage's learning curves and its confusion matrix as Markdown images."""
-    from tasks.vision.figures.curves import accuracy_curves, loss_curves
-    from tasks.vision.figures.predictions import confusion_matrix
-    from tasks.vision.figures.style import png
+def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> list[str]:
+    """Return a stage's learning curves and its confusion matrix as Markdown images."""
+    with matplotlib_defaults():
+        from tasks.vision.figures.curves import accuracy_curves, loss_curves
+        from tasks.vision.figures.predictions import confusion_matrix
+        from tasks.vision.figures.style import png
 
-    best = best_epoch(card.history)
-    for kind, figure in (
-        ("accuracy", accuracy_curves(card.history, f"{name}: accuracy", best)),
-        ("loss", loss_curves(card.history, f"{name}: loss", best)),
-        ("confusion", confusion_matrix(confusion, card.labels, f"{name}: confusion matrix")),
-    ):
-        yield inline(f"{name}, {kind}", png(figure))
+        history, best = card.history, best_epoch(card.history)
+        drawn = {
+            "accuracy": png(accuracy_curves(history, f"{name}: accuracy", best)),
+            "loss": png(loss_curves(history, f"{name}: loss", best)),
+            "confusion": png(confusion_matrix(confusion, card.labels, f"{name}: confusion matrix")),
+        }
+    return [inline(f"{name}, {kind}", content) for kind, content in drawn.items()]

@@ -12,6 +12,7 @@ from tasks.reporting.baselines import Stages, baselines_of
 from tasks.reporting.content import Baseline, ReportContent, StageContent
 from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.data.dataset import Dataset
+from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.figures.words import Words
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ MAX_IMAGES = 20  # in a grid
 def draw_figures(content: ReportContent, data: Dataset, words: Words) -> dict[str, bytes]:
     """Draw all figures of a report: PNG bytes by names such as `baseline/loss`."""
     labels = [label for stage in content.stages.values() for label in stage.labels]
-    warn_about_missing_glyphs([*data.classes, *labels])
-    figures = dict(draw_class_distribution(data, words))
-    for name, stage in content.stages.items():
-        figures.update(draw_stage(name, stage, data, words))
-    for name in content.comparisons:
-        figures.update(draw_comparison(name, content.stages, words))
+    with matplotlib_defaults():
+        warn_about_missing_glyphs([*data.classes, *labels])
+        figures = dict(draw_class_distribution(data, words))
+        for name, stage in content.stages.items():
+            figures.update(draw_stage(name, stage, data, words))
+        for name in content.comparisons:
+            figures.update(draw_comparison(name, content.stages, words))
     return figures
 
 

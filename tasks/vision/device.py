@@ -18,6 +18,9 @@ from pathlib import Path
 from tasks.vision.errors import BadInput
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# Read at any time, and no part of a cache key. XLA ends the process for a flag that it doesn't know.
+XLA = ("XLA_FLAGS", "TF_XLA_FLAGS")
+CUDA_FOLDER = "--xla_gpu_cuda_data_dir="  # of a GPU's compiler: the one flag that changes no result
 
 
 @dataclass(frozen=True)
@@ -69,20 +72,31 @@ def find_device() -> Device:
 
 @contextmanager
 def loading_tensorflow() -> Iterator[None]:
-    """Wrap TensorFlow's first import: no log lines, and oneDNN's kernels unless TF_ENABLE_ONEDNN_OPTS is set.
+    """Wrap the first import of TensorFlow and Keras: no log lines, and no settings of this machine.
 
-    By default TensorFlow uses them on processors with AVX512_VNNI alone, but they are nearly twice as fast
-    on others too. It reads the variable once, while it is imported; a default set here is removed again.
+    Keras computes with TensorFlow whatever KERAS_BACKEND or a keras.json says. oneDNN's kernels are used
+    unless TF_ENABLE_ONEDNN_OPTS is set: by default TensorFlow uses them on processors with AVX512_VNNI alone,
+    but they are nearly twice as fast on others too. These variables are read once, during the import, and
+    have their former values afterwards; XLA_FLAGS and TF_XLA_FLAGS are removed.
     """
-    default = ONEDNN not in os.environ
-    if default:
-        os.environ[ONEDNN] = "1"
+    for name in XLA:
+        flags = os.environ.pop(name, "").split()
+        if kept := [flag for flag in flags if flag.startswith(CUDA_FOLDER)]:
+            os.environ[name] = " ".join(kept)
+    before = {name: value for name, value in os.environ.items() if name.startswith("KERAS_")}
+    ours = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull}
+    if ONEDNN not in os.environ:
+        ours[ONEDNN] = "1"
+    for name in before:
+        del os.environ[name]
+    os.environ.update(ours)
     try:
         with quiet_output():
             yield
     finally:
-        if default:
-            del os.environ[ONEDNN]
+        for name in ours:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def require_gpu() -> None:

@@ -77,9 +77,10 @@ get_file(name, url, file_hash=digest, hash_algorithm="sha256", cache_dir=folder,
 def _download(folder: Path, name: str) -> Path:
     """Download and check the archive; raises `ConnectionError`, or `BadInput` for another hash."""
     done = subprocess.run(
-        [sys.executable, "-c", HELPER, URL, name, SHA256, str(folder)],
+        [sys.executable, "-P", "-c", HELPER, URL, name, SHA256, str(folder)],
         capture_output=True,
         text=True,
+        env={**os.environ, "KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull},
     )
     if done.returncode == 0:
         return folder / name

@@ -17,9 +17,18 @@ def set_up(device: Device) -> None:
     """Configure TensorFlow for `device`; once per process, before anything else uses it.
 
     Raises:
-        BadInput: the device is a GPU and TensorFlow sees none, or TensorFlow has computed with other
-            settings before.
+        BadInput: the device is a GPU and TensorFlow sees none, TensorFlow has computed with other settings
+            before, or Keras was imported with another backend.
     """
+    if (backend := keras.config.backend()) != "tensorflow":
+        raise BadInput(
+            f"Keras was imported in this process with the backend {backend!r}, expected tensorflow; "
+            "start a fresh process, or set KERAS_BACKEND=tensorflow"
+        )
+    # As Keras' own, whatever a keras.json says that was read before.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
     with quiet_output():
         try:
             _use(device)
