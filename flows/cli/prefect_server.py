@@ -81,10 +81,10 @@ def quiet_prefect(
     if own_server and "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("DO_NOT_TRACK", "1")  # else Prefect prints a notice of its telemetry
         starting()
-    check_proxies(os.environ.get("PREFECT_API_URL"))
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
+    check_proxies(settings.api.url)
     if settings.api.url is None:
         if not own_server:
             raise BadInput(
@@ -98,7 +98,6 @@ def quiet_prefect(
         _check_home(settings.home)
         _start_server()
     else:
-        check_proxies(settings.api.url)
         check_server(settings)
     logging.getLogger("prefect").propagate = False
     yield

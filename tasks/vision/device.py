@@ -83,8 +83,13 @@ def loading_tensorflow() -> Iterator[None]:
         flags = os.environ.pop(name, "").split()
         if kept := [flag for flag in flags if flag.startswith(CUDA_FOLDER)]:
             os.environ[name] = " ".join(kept)
-    before = {name: value for name, value in os.environ.items() if name.startswith("KERAS_")}
-    ours = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull}
+    # Keras imports matplotlib, which fails if a notebook's backend isn't installed.
+    before = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("KERAS_") or name == "MPLBACKEND"
+    }
+    ours = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull, "MPLBACKEND": "agg"}
     if ONEDNN not in os.environ:
         ours[ONEDNN] = "1"
     for name in before:

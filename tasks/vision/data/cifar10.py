@@ -80,7 +80,12 @@ def _download(folder: Path, name: str) -> Path:
         [sys.executable, "-P", "-c", HELPER, URL, name, SHA256, str(folder)],
         capture_output=True,
         text=True,
-        env={**os.environ, "KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull},
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "tensorflow",
+            "KERAS_HOME": os.devnull,
+            "MPLBACKEND": "agg",
+        },
     )
     if done.returncode == 0:
         return folder / name

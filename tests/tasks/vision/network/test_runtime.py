@@ -12,7 +12,7 @@ from support.command import ROOT
 
 COMPUTE = """
 import hashlib, os
-before = {k: v for k, v in os.environ.items() if k.startswith("KERAS_")}
+before = {k: v for k, v in os.environ.items() if k.startswith(("KERAS_", "MPL"))}
 from tasks.vision.device import Device, loading_tensorflow
 with loading_tensorflow():
     import numpy as np
@@ -21,7 +21,7 @@ with loading_tensorflow():
     from tasks.vision.network.runtime import set_up
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import Architecture
-assert before == {k: v for k, v in os.environ.items() if k.startswith("KERAS_")}
+assert before == {k: v for k, v in os.environ.items() if k.startswith(("KERAS_", "MPL"))}
 set_up(Device("cpu", "test", "float32"))
 about = Architecture(
     network=Network(widths=(4,)), image_size=16, outputs=2, mean=(0.5,) * 3, std=(0.2,) * 3
@@ -36,7 +36,9 @@ print(hashlib.sha256(model(images).numpy().tobytes() + compiled(images).numpy().
 
 def test_networks_depend_on_no_setting_of_keras_or_xla(tmp_path: Path) -> None:
     def compute(**env: str) -> str:
-        plain = {k: v for k, v in os.environ.items() if not k.startswith(("KERAS_", "XLA", "TF_XLA"))}
+        plain = {
+            k: v for k, v in os.environ.items() if not k.startswith(("KERAS_", "XLA", "TF_XLA"))
+        }
         done = subprocess.run(
             [sys.executable, "-c", COMPUTE],
             capture_output=True,
@@ -60,6 +62,7 @@ def test_networks_depend_on_no_setting_of_keras_or_xla(tmp_path: Path) -> None:
             KERAS_BACKEND=backend,
             KERAS_HOME=str(tmp_path),
             KERAS_MAX_EPOCHS="many",
+            MPLBACKEND="module://matplotlib_inline.backend_inline",
             XLA_FLAGS="--no_such_flag --xla_cpu_enable_fast_math=true",
             TF_XLA_FLAGS="--no_such_flag",
         )
