@@ -91,8 +91,9 @@ def run(
     opened = open_store(address)
     opened.check()
     check_store(opened)
-    display, event = ProgressDisplay(), Event("prefect", "starting")
-    with quiet_prefect(own_server=dispatch == "inline", starting=lambda: display(event)), display:
+    display = ProgressDisplay()
+    own = dispatch == "inline"
+    with quiet_prefect(own_server=own, say=lambda line: display(Event("prefect", line))), display:
         from flows.experiment import experiment
         from flows.parameters import recipe_parameters
         from tasks.progress import listening

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from flows.cli.prefect_address import check_server, origin_of
-from flows.cli.proxies import check_proxies
+from flows.cli.proxies import check_proxies, importing_prefect
 from tasks.store.addresses import without_secrets
 from tasks.vision.device import quiet_output
 from tasks.vision.errors import BadInput
@@ -60,7 +60,7 @@ uvicorn.run(
 
 @contextmanager
 def quiet_prefect(
-    *, own_server: bool = True, starting: Callable[[], None] = lambda: None
+    *, own_server: bool = True, say: Callable[[str], None] = lambda _: None
 ) -> Iterator[None]:
     """Import Prefect silently, and connect to its server or start a temporary one.
 
@@ -68,7 +68,8 @@ def quiet_prefect(
 
     Args:
         own_server: whether a temporary server will do.
-        starting: called before a temporary server starts, which takes seconds.
+        say: called with a line when a temporary server starts, which takes seconds, or when a file names
+            the server.
 
     Raises:
         BadInput: the configured server doesn't answer, is none of Prefect's, or refuses the key; none is
@@ -80,10 +81,11 @@ def quiet_prefect(
         del os.environ["PREFECT_API_URL"]  # Prefect reads an empty one as an address
     if own_server and "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("DO_NOT_TRACK", "1")  # else Prefect prints a notice of its telemetry
-        starting()
-    from prefect.settings import get_current_settings
+        say("starting")
+    with importing_prefect():
+        from prefect.settings import get_current_settings
 
-    settings = get_current_settings()
+        settings = get_current_settings()
     check_proxies(settings.api.url)
     if settings.api.url is None:
         if not own_server:
@@ -99,6 +101,9 @@ def quiet_prefect(
         _start_server()
     else:
         check_server(settings)
+        if "PREFECT_API_URL" not in os.environ:
+            origin = origin_of("PREFECT_API_URL")
+            say(without_secrets(f"using the server at {settings.api.url}, from {origin}"))
     logging.getLogger("prefect").propagate = False
     yield
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
@@ -11,6 +13,17 @@ from tasks.store.addresses import without_secrets
 from tasks.vision.errors import BadInput
 
 CERTIFICATES = "SSL_CERT_FILE"
+
+
+@contextmanager
+def importing_prefect() -> Iterator[None]:
+    """Hide unusable certificates from Prefect, which makes a client while it is imported."""
+    hidden = os.environ.pop(CERTIFICATES, "") if _certificates_fault() else ""
+    try:
+        yield
+    finally:
+        if hidden:
+            os.environ[CERTIFICATES] = hidden
 
 
 def check_proxies(url: str | None) -> None:

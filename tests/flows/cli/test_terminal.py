@@ -83,8 +83,8 @@ import os
 from flows.cli import prefect_server
 
 prefect_server._start_server = lambda: print("started")
-prefect_server._check_server = print
-with prefect_server.quiet_prefect(starting=lambda: print("starting")):
+prefect_server.check_server = lambda settings: print(settings.api.url)
+with prefect_server.quiet_prefect(say=print):
     print("DO_NOT_TRACK" in os.environ)
 """
 
@@ -101,6 +101,15 @@ def test_temporary_server_is_announced_without_telemetry(
     words = [sys.executable, "-c", STARTED]
     done = subprocess.run(words, cwd=ROOT, env=there, capture_output=True, text=True)
     assert done.stdout.split() == said, done.stderr
+
+
+def test_server_that_a_file_names_is_announced(prefect_home: Path, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PREFECT_API_URL=http://me:secret@x/api\n")
+    words = [sys.executable, "-c", STARTED]
+    env = environment(prefect_home)
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
+    line = f"using the server at http://x/api, from {tmp_path}/.env"
+    assert line in done.stdout.splitlines(), done.stderr
 
 
 STAGES = ["baseline", "ten_class_from_transfer", "a_name_that_is_as_long_as_forty_columns"]
