@@ -5,11 +5,13 @@ Paths, the store's address, hosts and names are not in a key: the same work has 
 
 from __future__ import annotations
 
-import ast
 import importlib.util
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
+from modulefinder import ModuleFinder
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from tasks.cache.records import Work
@@ -48,22 +50,35 @@ def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
         if spec is None or spec.origin is None:
             continue  # a function or class in `from module import name`
         found[name] = Path(spec.origin)
-        for node in ast.walk(ast.parse(found[name].read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                waiting += [node.module, *_submodules(node)]
+        for module, names in imports_of(found[name]):
+            waiting += [module, *_submodules(module, names)]
     return found
 
 
-def _submodules(node: ast.ImportFrom) -> list[str]:
-    """Return the modules among the names that `from package import name` imports."""
-    if (node.module or "").split(".")[0] not in PROJECT:
+def imports_of(path: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the modules that a file imports anywhere, each with the names in `from module import names`.
+
+    From compiled code: before CPython 3.11.8, `ast.parse` fails in several threads (python/cpython#106905).
+    """
+    finder = ModuleFinder()
+    waiting = [compile(path.read_bytes(), str(path), "exec", dont_inherit=True, optimize=0)]
+    while waiting:
+        code = waiting.pop()
+        waiting += [each for each in code.co_consts if isinstance(each, CodeType)]
+        for kind, found in finder.scan_opcodes(code):
+            if kind == "absolute_import":
+                names, module = found
+                yield module, names or ()
+
+
+def _submodules(package: str, names: tuple[str, ...]) -> list[str]:
+    """Return the modules among the names that `from package import names` imports."""
+    if not names or package.split(".")[0] not in PROJECT:
         return []  # find_spec would import a library's package
-    base = importlib.util.find_spec(node.module or "")
+    base = importlib.util.find_spec(package)
     if base is None or base.submodule_search_locations is None:
         return []
-    return [f"{node.module}.{alias.name}" for alias in node.names]
+    return [f"{package}.{name}" for name in names]
 
 
 def preparation(data: Data, source: Source) -> Work:

@@ -24,7 +24,7 @@ from support.stores import make_old, mark
 from flows.recipes.load import load_recipe
 from tasks.cache.cache import Cache, Hit, record_key
 from tasks.cache.cached_task import is_transient
-from tasks.cache.keys import evaluation, exporting, preparation, training
+from tasks.cache.keys import evaluation, exporting, imports_of, preparation, training
 from tasks.cache.plan import History
 from tasks.cache.records import Work, read_record
 from tasks.io.documents import as_json, seal
@@ -68,6 +68,60 @@ def test_the_source_that_a_stage_runs_is_in_its_key(tmp_path: Path) -> None:
     augment = tree / "tasks/vision/data/augment.py"  # reached through loop, not directly
     augment.write_text(augment.read_text().replace("size + 1", "size + 1 ") + "\nX = 1\n")
     assert code_digest_in(tree) != before
+
+
+KEYS_IN_THREADS = """
+import ast, gc, sys, threading, time
+from pathlib import Path
+from tasks.cache.keys import code_digests
+
+end = time.monotonic() + float(sys.argv[1])
+expected, failed = code_digests("tasks.vision.training.stage"), []
+
+def make():
+    while time.monotonic() < end:
+        try:
+            assert code_digests.__wrapped__("tasks.vision.training.stage") == expected
+        except BaseException as error:
+            failed.append(repr(error))
+
+def parse():
+    text = Path("tasks/cache/keys.py").read_text()
+    while time.monotonic() < end:
+        try:
+            ast.parse(text)
+        except SystemError:
+            pass
+
+gc.callbacks.append(lambda phase, info: time.sleep(0))  # lets another thread run
+gc.set_threshold(1)
+threads = [threading.Thread(target=work) for work in (make, make, make, parse)]
+[each.start() for each in threads]
+[each.join() for each in threads]
+print(failed[:3])
+"""
+
+
+def test_keys_are_made_while_other_threads_parse_under_garbage_collection() -> None:
+    """CPython before 3.11.8 fails then in `ast.parse` (python/cpython#106905)."""
+    command = [sys.executable, "-c", KEYS_IN_THREADS, "4"]
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_keys_follow_every_import_that_the_source_has() -> None:
+    """Also one inside a function, of several names, or under a condition, as its syntax tree shows."""
+    for path in sorted((ROOT / "tasks").rglob("*.py")):
+        tree = ast.walk(ast.parse(path.read_text("utf-8")))
+        written: set[tuple[str, str]] = set()
+        for node in tree:
+            if isinstance(node, ast.Import):
+                written |= {(alias.name, "") for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                written |= {(str(node.module), alias.name) for alias in node.names}
+        found = {(m, name) for m, names in imports_of(path) for name in names or ("",)}
+        assert found == written, path
 
 
 REF = Ref(kind="dataset", uri="datasets/x", sha256="0" * 64, size=1, digest="0" * 64)
