@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -22,7 +21,8 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
 from flows.parameters import StageInputs
-from flows.train_stage import RunContext, control_name
+from flows.train_stage import RunContext
+from flows.trainings import Outcomes, StageFailed, Training, trainings_of
 from tasks.progress import Event, emit
 from tasks.runs.stage_result import StageResult, load_result
 from tasks.store.base import Store, Unavailable
@@ -38,52 +38,39 @@ SENDER_GONE = "the run that dispatched it has ended"
 T = TypeVar("T")
 
 
-class StageFailed(RuntimeError):
-    """The flow run of a dispatched stage did not complete."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """A stage or one of its controls, and the stage that must be trained before it."""
-
-    stage: str
-    control: str | None = None
-    parent: str | None = None
-
-    @property
-    def title(self) -> str:
-        """Its name in logs and in Prefect's graph of a run."""
-        return control_name(self.stage, self.control) if self.control else self.stage
-
-
 def dispatch_stages(
     context: RunContext, stages: dict[str, Stage], parameters: dict[str, Any]
 ) -> dict[str, StageResult]:
     """Have workers train `stages` and their controls, and return the results in the order of `stages`.
 
-    When this run fails or is cancelled, the stages that are still running are cancelled.
+    A stage that fails stops only those that start from it. When this run fails before they all have ended, or
+    is cancelled, the stages that are still running are cancelled.
 
     Args:
         parameters: of `train-stage`, the same for all stages: recipe, settings, seed, store.
 
     Raises:
-        StageFailed: a stage failed.
+        StageFailed: stages failed, after all others have ended.
         Unavailable, TransportError, PrefectHTTPStatusError: the store or Prefect's server has been
             unavailable for `OUTAGE` seconds.
     """
-    waiting = _trainings(context, stages)
+    # The chain itself goes first: it takes longest, and nothing waits for a control.
+    waiting = sorted(
+        trainings_of(context.recipe, stages), key=lambda each: each.control is not None
+    )
     stored = open_store(context.store.uri)  # without retries: it is polled, each stage in turn
     running: dict[Training, DispatchedStage] = {}
-    done: dict[str, StageResult] = {}
+    outcomes = Outcomes()
     with get_client(sync_client=True) as client:
         attempt, outages = _attempt(client), OutageTolerance()
         try:
             while waiting or running:
-                for training in [each for each in waiting if each.parent in {None, *done}]:
+                waiting = [each for each in waiting if not outcomes.leave_out(each)]
+                for training in filter(outcomes.can_start, list(waiting)):
                     inputs = StageInputs(
                         control=training.control,
                         dataset=context.data,
-                        start=done[training.parent].model if training.parent else None,
+                        start=outcomes.start_of(training),
                     )
                     dispatch = partial(_dispatch, training, inputs, parameters, attempt)
                     if run := outages.call(dispatch):
@@ -91,9 +78,12 @@ def dispatch_stages(
                         running[training] = DispatchedStage(training.title, run)
                 time.sleep(POLL)
                 for training, stage in list(running.items()):
-                    result = outages.call(partial(stage.poll, client, stored))
-                    if result:
-                        done[training.title] = result
+                    try:
+                        if result := outages.call(partial(stage.poll, client, stored)):
+                            outcomes.add(training, result)
+                            del running[training]
+                    except StageFailed as error:
+                        outcomes.fail(training, error)
                         del running[training]
         except BaseException as error:
             with suppress(Exception):  # the first error is the one to report
@@ -104,23 +94,7 @@ def dispatch_stages(
                         with suppress(Exception):
                             stage.cancel(client)
             raise
-    results = {}
-    for name in stages:
-        controls = {
-            training.control: done[training.title]
-            for training in _trainings(context, stages)
-            if training.control and training.stage == name
-        }
-        results[name] = done[name].model_copy(update={"controls": controls})
-    return results
-
-
-def _trainings(context: RunContext, stages: dict[str, Stage]) -> list[Training]:
-    trainings = [Training(name, parent=stage.start) for name, stage in stages.items()]
-    for name, stage in stages.items():
-        controls = stage.controls_of(context.recipe.network(stage))
-        trainings += [Training(name, control=kind) for kind in controls]
-    return trainings
+    return outcomes.by_stage(context.recipe, stages)
 
 
 def _is_cancelled(client: SyncPrefectClient) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.dispatch import check_deployment, dispatch_stages
+from flows.open_server import warn_of_open_server
 from flows.parameters import (
     Address,
     Dispatch,
@@ -23,7 +25,8 @@ from flows.parameters import (
     Settings,
 )
 from flows.prepare_data import prepare_dataset
-from flows.train_stage import RunContext, control_name, run_stage
+from flows.train_stage import RunContext, run_training
+from flows.trainings import Outcomes, trainings_of
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions
 from tasks.io.locations import store_address
@@ -31,11 +34,11 @@ from tasks.monitoring.mlflow import track
 from tasks.monitoring.prefect_ui import show_run
 from tasks.report import report
 from tasks.reporting.report_input import ReportInput
-from tasks.runs.lookup import check_free, find_attempt
+from tasks.runs.listing import find_attempt, reserved
 from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of
 from tasks.runs.summary import RunSummary
-from tasks.store.base import Ref, Store
+from tasks.store.base import Ref, Store, StoreError
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
@@ -98,6 +101,7 @@ def experiment(
         refresh=refresh,
         lang=lang,
     )
+    warn_of_open_server()
     plan, home = request.recipe, open_store(request.store, retry_for=OUTAGE)
     # A run that crashed after it was published needs nothing more when it is resumed.
     if flow_run.run_count > 1 and (summary := find_attempt(request.store, flow_run.id)):
@@ -106,47 +110,53 @@ def experiment(
         check_deployment()
     elif plan.require_gpu:
         require_gpu()
-    if run:
-        check_free(request.store, run)
-
     check_store(home)
-    images, about = prepare_dataset(request, home)
-    context = RunContext(plan, images, about.classes, home, refresh)
-    chosen = plan.ordered(stages or [])
-    if dispatch == "inline":
-        results = run_inline(context, chosen)
-    else:
-        results = dispatch_stages(context, chosen, request.for_workers())
-    report = write_report(request, images, results, home)
-    finished = FinishedRun(
-        name=run or run_name(plan.name, started),
-        recipe=plan,
-        source=request.source,
-        dataset=images,
-        data=about,
-        results=results,
-        report=report,
-        started=started,
-        flow_run=flow_run.id,
-    )
-    summary = publish(finished, home)
-    show_run(summary, report, home)
-    track(summary, finished, home)
-    return summary
+    # Two runs of one name would overwrite each other's folder.
+    resumed = flow_run.run_count > 1
+    with reserved(home, run, wait=resumed) if run else nullcontext():
+        images, about = prepare_dataset(request, home)
+        context = RunContext(plan, images, about.classes, home, refresh)
+        chosen = plan.ordered(stages or [])
+        if dispatch == "inline":
+            results = run_inline(context, chosen)
+        else:
+            results = dispatch_stages(context, chosen, request.for_workers())
+        report = write_report(request, images, results, home)
+        finished = FinishedRun(
+            name=run or run_name(plan.name, started),
+            recipe=plan,
+            source=request.source,
+            dataset=images,
+            data=about,
+            results=results,
+            report=report,
+            started=started,
+            flow_run=flow_run.id,
+        )
+        summary = publish(finished, home)
+        show_run(summary, report, home)
+        track(summary, finished, home)
+        return summary
 
 
 def run_inline(context: RunContext, stages: dict[str, Stage]) -> dict[str, StageResult]:
-    """Train `stages` and their controls one after the other in this process."""
-    results: dict[str, StageResult] = {}
-    for name, stage in stages.items():
-        start = results[stage.start].model if stage.start else None
-        result = run_stage(context, name, stage, start)
-        controls = {
-            kind: run_stage(context, control_name(name, kind), control, None, exports=False)
-            for kind, control in stage.controls_of(context.recipe.network(stage)).items()
-        }
-        results[name] = result.model_copy(update={"controls": controls})
-    return results
+    """Train `stages` and their controls one after the other in this process.
+
+    Raises:
+        StageFailed, BadInput: stages failed, after all that do not start from them are trained.
+    """
+    outcomes = Outcomes()
+    for training in trainings_of(context.recipe, stages):
+        if outcomes.leave_out(training):
+            continue
+        stage, start = stages[training.stage], outcomes.start_of(training)
+        try:
+            outcomes.add(training, run_training(context, stage, training, start))
+        except StoreError:
+            raise  # all others need it, too
+        except Exception as error:
+            outcomes.fail(training, error)
+    return outcomes.by_stage(context.recipe, stages)
 
 
 def write_report(

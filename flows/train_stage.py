@@ -10,6 +10,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from flows.open_server import warn_of_open_server
 from flows.parameters import (
     Address,
     Epochs,
@@ -21,6 +22,7 @@ from flows.parameters import (
     StageInputs,
 )
 from flows.prepare_data import prepare_dataset
+from flows.trainings import Training, control_name, second_try
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import evaluation, exporting, training
 from tasks.evaluate import evaluate, load_scores
@@ -97,9 +99,16 @@ def run_stage(
     return result
 
 
-def control_name(stage: str, kind: str) -> str:
-    """Name of a stage's control in logs and in Prefect's graph of a run."""
-    return f"{stage}, {kind}"
+def run_training(
+    context: RunContext, stage: Stage, training: Training, start: Ref | None
+) -> StageResult:
+    """Train the stage, or the control of it that `training` names; try again once after an accident."""
+    if training.control:
+        stage = stage.controls_of(context.recipe.network(stage))[training.control]
+    work = partial(
+        run_stage, context, training.title, stage, start, exports=training.control is None
+    )
+    return second_try(f"train {training.title}", work)
 
 
 def _run_name() -> str:
@@ -145,6 +154,8 @@ def train_stage(
         settings=settings,
         refresh=refresh,
     )
+    if inputs is None:  # else the experiment has said so
+        warn_of_open_server()
     if request.recipe.require_gpu:
         require_gpu()
     order, home = request.recipe.ordered([stage]), open_store(request.store, retry_for=OUTAGE)
@@ -152,25 +163,16 @@ def train_stage(
     if inputs:
         classes = load_dataset(inputs.dataset, home).classes
         context = RunContext(request.recipe, inputs.dataset, classes, home, refresh)
-        result = _run_dispatched(context, stage, order[stage], inputs)
+        training = Training(stage, inputs.control)
+        result = run_training(context, order[stage], training, inputs.start)
     else:
         images, about = prepare_dataset(request, home)
         context = RunContext(request.recipe, images, about.classes, home, refresh)
         done: dict[str, StageResult] = {}
         for name, each in order.items():
             start = done[each.start].model if each.start else None
-            done[name] = run_stage(context, name, each, start)
+            done[name] = run_training(context, each, Training(name), start)
         result = done[stage]
     if flow_run.id:
         save_result(home, flow_run.id, result)
     return {"state": result.state, "model": result.model.model_dump(mode="json")}
-
-
-def _run_dispatched(
-    context: RunContext, name: str, stage: Stage, inputs: StageInputs
-) -> StageResult:
-    """Train the stage, or the control of it that `inputs` names."""
-    if inputs.control is None:
-        return run_stage(context, name, stage, inputs.start)
-    control = stage.controls_of(context.recipe.network(stage))[inputs.control]
-    return run_stage(context, control_name(name, inputs.control), control, None, exports=False)

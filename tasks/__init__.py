@@ -10,10 +10,11 @@ Exceptions of the whole project:
           Unavailable      transient: out of reach, worth a retry
           Missing          no such key
           Damaged          the bytes are not those that the ref names
+            Oversized      too large to be what it should be; it is not read
         NoConditionalWrites        the store has no conditional writes
         RuntimeError
           Diverged         the training's loss has exploded
-          StageFailed      a stage's own flow run did not complete
+          StageFailed      stages of a run failed, and it has finished the others
         ValueError
           BadInput         a user's input; one line, exit status 2, never retried
           UnreadableError  one image file; it is left out and named

@@ -29,6 +29,7 @@ from flows import dispatch
 from flows.parameters import StageInputs
 from flows.recipes.load import load_recipe
 from flows.train_stage import RunContext
+from flows.trainings import StageFailed, Training
 from tasks.progress import listening
 from tasks.runs.stage_result import StageResult, save_result
 from tasks.store.base import Ref, Unavailable
@@ -96,7 +97,7 @@ def test_dispatch_finds_its_stage_when_resumed_and_sends_it_again_when_retried(
 
 
 def send(client: SyncPrefectClient) -> FlowRun:
-    training = dispatch.Training("baseline")
+    training = Training("baseline")
     return dispatch._dispatch(training, StageInputs(dataset=DATA), {}, dispatch._attempt(client))
 
 
@@ -141,10 +142,13 @@ def test_outage_is_tolerated_for_a_while(what: str, monkeypatch: pytest.MonkeyPa
         outages.call(fail)
 
 
-def dispatch_two(store: Path, react: Callable[[str], None]) -> dict[str, StageResult]:
-    """Dispatch two independent stages; `react` gets each line of the sender and acts as the workers."""
+def dispatch_some(store: Path, react: Callable[[str], None], *names: str) -> dict[str, StageResult]:
+    """Dispatch stages without controls; `react` gets each line of the sender and acts as the workers."""
     recipe = load_recipe("digits")
-    stages = {name: recipe.stages[name] for name in ("baseline", "ten_class")}
+    stages = {
+        name: recipe.stages[name].model_copy(update={"controls": False})
+        for name in names or ("baseline", "ten_class")
+    }
     with listening(lambda event: react(f"{event.task}: {event.message}")):
         return dispatch.dispatch_stages(RunContext(recipe, DATA, [], open_store(store)), stages, {})
 
@@ -169,7 +173,7 @@ def test_results_are_in_the_recipes_order_whichever_stage_ends_first(
             save_result(open_store(tmp_path), str(run), bare_result(start=stage))
             client.set_flow_run_state(run, Completed(), force=True)
 
-    done = dispatch_two(tmp_path, react)
+    done = dispatch_some(tmp_path, react)
     assert said[-1] == "train baseline: completed"
     assert said.index("train ten_class: completed") < len(said) - 1
     assert {stage: result.start for stage, result in done.items()} == {
@@ -182,13 +186,13 @@ def test_results_are_in_the_recipes_order_whichever_stage_ends_first(
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
-        (Failed(message="out of memory"), "stage ten_class failed: out of memory"),
-        (Cancelled(), "stage ten_class cancelled: no reason given"),
-        (Completed(), "stage ten_class: its worker stored no result in "),
+        (Failed(message="out of memory"), "stage baseline failed: out of memory"),
+        (Cancelled(), "stage baseline cancelled: no reason given"),
+        (Completed(), "stage baseline: its worker stored no result in "),
     ],
     ids=["failed", "cancelled", "no result"],
 )
-def test_failed_stage_cancels_the_others(
+def test_failed_stage_stops_only_those_that_start_from_it(
     end: State,
     reason: str,
     client: SyncPrefectClient,
@@ -197,14 +201,33 @@ def test_failed_stage_cancels_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dispatch, "POLL", 0.0)
+    said: list[str] = []
 
     def react(line: str) -> None:
-        if line == "train ten_class: sent to the workers":
+        said.append(line)
+        if line == "train baseline: sent to the workers":
+            client.set_flow_run_state(run_of(client, sender_run, "baseline"), end, force=True)
+        if line.startswith("train baseline: failed: "):
             run = run_of(client, sender_run, "ten_class")
-            client.set_flow_run_state(run, end, force=True)
+            save_result(open_store(tmp_path), str(run), bare_result())
+            client.set_flow_run_state(run, Completed(), force=True)
 
-    with pytest.raises(dispatch.StageFailed, match=reason):
-        dispatch_two(tmp_path, react)
+    with pytest.raises(StageFailed, match=reason) as caught:
+        dispatch_some(tmp_path, react, "baseline", "transfer", "ten_class")
+    assert "; not trained, since they start from it: transfer; " in str(caught.value)
+    assert said[-1] == "train ten_class: completed"
+    assert not [line for line in said if line.startswith("train transfer: ")]
+
+
+def test_a_sender_that_fails_cancels_its_stages(
+    client: SyncPrefectClient, sender_run: FlowRun, tmp_path: Path
+) -> None:
+    def react(line: str) -> None:
+        if line == "train ten_class: sent to the workers":
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        dispatch_some(tmp_path, react)
     state = client.read_flow_run(run_of(client, sender_run, "baseline")).state
     assert state
     assert state.is_cancelling() or state.is_cancelled()
@@ -231,7 +254,7 @@ def test_signal_leaves_stages_running_unless_the_sender_is_cancelled(
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        dispatch_two(tmp_path, react)
+        dispatch_some(tmp_path, react)
     for stage in ("baseline", "ten_class"):
         state = client.read_flow_run(run_of(client, sender_run, stage)).state
         assert state

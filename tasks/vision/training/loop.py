@@ -24,6 +24,7 @@ from tasks.vision.training.gpu_batches import BatchMaker, batch_maker
 from tasks.vision.training.optimizers import Optimizer
 from tasks.vision.training.state import (
     Checkpointer,
+    Diverged,
     FitConfig,
     PreviousPhases,
     Progress,
@@ -38,10 +39,6 @@ PREFETCHED = 2  # batches made in advance, so that a GPU needn't wait for each
 MAX_LOSS = 1000.0  # nats per image; a random guess costs the logarithm of the number of labels
 MIN_STEPS = 10  # in an epoch, unless batches would become smaller than MIN_BATCH
 MIN_BATCH = 16
-
-
-class Diverged(RuntimeError):
-    """The loss exploded; the message names the epoch, and the setting to change."""
 
 
 class Fit:

@@ -57,6 +57,10 @@ class PreviousPhases:
     resumed: bool = False
 
 
+class Diverged(RuntimeError):
+    """The loss exploded; the message names the epoch, and the setting to change."""
+
+
 class TrainingInterrupted(BaseException):
     """The training was asked to stop; its last snapshot resumes it with the same bits."""
 

@@ -21,9 +21,8 @@ from tasks.vision.network.runtime import set_up
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import best_epoch, digest
 from tasks.vision.training import step
-from tasks.vision.training.loop import Diverged
 from tasks.vision.training.stage import train_stage
-from tasks.vision.training.state import Progress, TrainingInterrupted
+from tasks.vision.training.state import Diverged, Progress, TrainingInterrupted
 from tasks.vision.training.transfer import recalibrate_batch_norm
 
 

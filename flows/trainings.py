@@ -1,0 +1,142 @@
+"""The trainings of a run: their order, and what the failure of one means for the others.
+
+A failed training stops only those that start from its model. Whatever else the run needs is finished, and so is
+cached when the run is started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from prefect.task_engine import TaskRunTimeoutError
+
+from tasks.progress import Event, emit
+from tasks.runs.stage_result import StageResult
+from tasks.store.base import Ref, StoreError
+from tasks.vision.errors import BadInput
+from tasks.vision.recipe.recipe import Recipe
+from tasks.vision.recipe.schema import Stage
+from tasks.vision.training.state import Diverged
+
+# A second try would end in the same way; the store has retries of its own.
+FINAL = (BadInput, StoreError, Diverged, TaskRunTimeoutError)
+T = TypeVar("T")
+
+
+class StageFailed(RuntimeError):
+    """Trainings failed; the message names them, with the reason."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A stage or one of its controls, and the stage that must be trained before it."""
+
+    stage: str
+    control: str | None = None
+    parent: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name in logs and in Prefect's graph of a run."""
+        return control_name(self.stage, self.control) if self.control else self.stage
+
+
+def control_name(stage: str, kind: str) -> str:
+    """Name of a stage's control in logs and in Prefect's graph of a run."""
+    return f"{stage}, {kind}"
+
+
+def trainings_of(recipe: Recipe, stages: dict[str, Stage]) -> list[Training]:
+    """Return the trainings of these stages in order, each stage before its controls."""
+    found = []
+    for name, stage in stages.items():
+        found.append(Training(name, parent=stage.start))
+        controls = stage.controls_of(recipe.network(stage))
+        found += [Training(name, control=kind) for kind in controls]
+    return found
+
+
+def second_try(title: str, work: Callable[[], T]) -> T:
+    """Return what `work` returns; if it fails by accident, try once more."""
+    try:
+        return work()
+    except FINAL:
+        raise
+    except Exception as error:
+        emit(Event(title, f"failed, is tried once more: {reason_of(error)}"))
+    return work()
+
+
+def reason_of(error: Exception) -> str:
+    """Return an error as one line, with its type unless relevo's own words say what is wrong."""
+    line = " ".join(str(error).split())
+    named = isinstance(error, (*FINAL, StageFailed)) and line
+    return line if named else f"{type(error).__name__}: {line}".removesuffix(": ")
+
+
+class Outcomes:
+    """What has become of a run's trainings: results and failures, by title."""
+
+    def __init__(self) -> None:
+        self._results: dict[str, StageResult] = {}
+        self._failures: dict[str, Exception] = {}
+        self._left_out: list[str] = []
+
+    def add(self, training: Training, result: StageResult) -> None:
+        """Note the result of a training."""
+        self._results[training.title] = result
+
+    def fail(self, training: Training, error: Exception) -> None:
+        """Note the failure of a training, and report it at once."""
+        self._failures[training.title] = error
+        emit(Event(f"train {training.title}", f"failed: {reason_of(error)}"))
+
+    def can_start(self, training: Training) -> bool:
+        """True if the training starts from scratch or its parent is trained."""
+        return training.parent is None or training.parent in self._results
+
+    def leave_out(self, training: Training) -> bool:
+        """True if the training can never start, since one that it depends on failed."""
+        without = training.parent in {*self._failures, *self._left_out}
+        if without:
+            self._left_out.append(training.title)
+        return without
+
+    def start_of(self, training: Training) -> Ref | None:
+        """Return the model that the training starts from; None for scratch."""
+        return self._results[training.parent].model if training.parent else None
+
+    def by_stage(self, recipe: Recipe, stages: dict[str, Stage]) -> dict[str, StageResult]:
+        """Return the stages' results with those of their controls, in the order of `stages`.
+
+        Raises:
+            StageFailed: a training failed; BadInput if each did by bad input.
+        """
+        if self._failures:
+            kind = (
+                BadInput if all(isinstance(e, BadInput) for e in self._failures.values()) else None
+            )
+            raise (kind or StageFailed)(self._summary()) from next(iter(self._failures.values()))
+        results = {}
+        for name in stages:
+            own = [each for each in trainings_of(recipe, {name: stages[name]}) if each.control]
+            controls = {each.control: self._results[each.title] for each in own}
+            results[name] = self._results[name].model_copy(update={"controls": controls})
+        return results
+
+    def _summary(self) -> str:
+        failed = [
+            reason_of(error)
+            if isinstance(error, StageFailed)
+            else f"stage {title}: {reason_of(error)}"
+            for title, error in self._failures.items()
+        ]
+        if self._left_out:
+            failed.append(f"not trained, since they start from it: {', '.join(self._left_out)}")
+        if self._results:
+            failed.append(
+                "what else was trained is cached; start the run again to go on from there"
+            )
+        return "; ".join(failed)
