@@ -22,7 +22,7 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
 
     Example: relevo runs
     """
-    from tasks.runs.lookup import all_runs
+    from tasks.runs.listing import all_runs
 
     address = store_address(store)
     found, damaged = all_runs(address)

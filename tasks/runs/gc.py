@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tasks.cache.cache import Cache
-from tasks.runs.lookup import has_summary, is_run, run_names
+from tasks.runs.listing import has_summary, is_run, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
 from tasks.store.base import Entry, Missing, Ref, Store
 from tasks.store.keys import BLOB_FOLDERS, FOLDERS, is_own

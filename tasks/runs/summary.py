@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    AwareDatetime,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from tasks.io.documents import unseal
 from tasks.progress import duration
 from tasks.runs.stage_result import StageResult, State
-from tasks.store.base import Missing, Ref, Sha256, Store, sha256_of
+from tasks.store.base import Missing, Oversized, Ref, Sha256, Store, sha256_of
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.scores import Metrics
 from tasks.vision.recipe.schema import Strict
 
+Seconds = Annotated[float, Field(ge=0, lt=1e10, allow_inf_nan=False)]
 UNFINISHED = "unfinished.json"  # in a run's folder until its summary is written
 
 
@@ -27,7 +34,7 @@ class StageSummary(Strict):
     """
 
     state: State
-    seconds: float
+    seconds: Seconds
     epochs: int
     images_per_second: float
     model_digest: str
@@ -54,11 +61,11 @@ class RunSummary(Strict):
     recipe: str
     store: str
     report: str
-    seconds: float
+    seconds: Seconds
     device: Literal["cpu", "gpu"]
     dataset: str
     stages: dict[str, StageSummary]
-    started: datetime
+    started: Annotated[AwareDatetime, Field(ge=datetime(2020, 1, 1, tzinfo=UTC))]
     seed: int
     lineage: Sha256
     flow_run: str | None = None
@@ -152,11 +159,11 @@ def read_summary(home: Store, name: str) -> RunSummary:
     """Read the summary of a run.
 
     Raises:
-        BadInput: it is missing or damaged.
+        Missing, BadInput: there is none, or it is damaged.
     """
     try:
         return unseal(RunSummary, home.read(f"runs/{name}/run.json"))
-    except (Missing, ValueError):
+    except ValueError:
         raise BadInput(
             f"run {name!r}: its run.json is damaged; remove the folder runs/{name}"
         ) from None
@@ -168,12 +175,12 @@ def read_lineage(home: Store, name: str) -> Lineage:
     Raises:
         BadInput: it is missing or damaged.
     """
-    summary = read_summary(home, name)
     try:
+        summary = read_summary(home, name)
         content = home.read(f"runs/{name}/lineage.json")
         if sha256_of(content)[0] == summary.lineage:
             return Lineage.model_validate_json(content)
-    except (Missing, ValidationError):
+    except (Missing, Oversized, ValidationError):
         pass
     raise BadInput(f"run {name!r}: its lineage.json is damaged; run its recipe again")
 

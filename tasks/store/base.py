@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.store.keys import Kind, blob_key, checked_key
 
+MAX_DOCUMENT = 64 << 20  # bytes; the largest holds the confusion matrix of a thousand classes
+MAX_ARRAYS = 8 << 30  # bytes of a file of arrays that is read into memory: a model, or a checkpoint
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -36,6 +38,13 @@ class Missing(StoreError):
 
 class Damaged(StoreError):
     """The bytes do not match the hash in the ref."""
+
+
+class Oversized(Damaged, ValueError):
+    """A file is larger than any of its kind, and is not read: ValueError, as for any malformed content."""
+
+    def __init__(self, key: str, size: int, most: int) -> None:
+        super().__init__(f"{key} has {size:,} bytes, expected {most:,} at most")
 
 
 class Ref(BaseModel):
@@ -87,7 +96,7 @@ class Store(ABC):
 
     def check(self) -> None:
         """Raise StoreError early if the store can't be used."""
-        next(self.keys("runs"), None)
+        self.exists()
 
     @abstractmethod
     def exists(self) -> bool:
@@ -117,8 +126,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def read(self, key: str) -> bytes:
-        """Content of a document. Raises Missing."""
+    def read(self, key: str, most: int = MAX_DOCUMENT) -> bytes:
+        """Content of a document of at most `most` bytes, since others may write into the store.
+
+        Raises:
+            Missing, Oversized: nothing is stored there, or more than that.
+        """
 
     @abstractmethod
     def write(self, key: str, content: bytes) -> None:
@@ -143,6 +156,10 @@ class Store(ABC):
     @abstractmethod
     def entries(self, prefix: str) -> Iterator[Entry]:
         """List everything below the folder `prefix`, sorted by key."""
+
+    @abstractmethod
+    def folders(self, prefix: str) -> list[str]:
+        """Sorted names of the folders directly below the folder `prefix`, without listing their files."""
 
     @abstractmethod
     def entry(self, key: str) -> Entry:

@@ -13,7 +13,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tasks.store.atomic import write_atomically
-from tasks.store.base import Damaged, Entry, Missing, Ref, Store, StoreError, ref_for, sha256_of
+from tasks.store.base import (
+    MAX_DOCUMENT,
+    Damaged,
+    Entry,
+    Missing,
+    Oversized,
+    Ref,
+    Store,
+    StoreError,
+    ref_for,
+    sha256_of,
+)
 from tasks.store.keys import FOLDERS, PARTIAL, Kind, checked_key, listed_key
 
 
@@ -60,9 +71,12 @@ class LocalStore(Store):
             raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
         return path
 
-    def read(self, key: str) -> bytes:
-        with self._reading(key):
-            return self._path(key).read_bytes()
+    def read(self, key: str, most: int = MAX_DOCUMENT) -> bytes:
+        with self._reading(key), self._path(key).open("rb") as file:
+            content = file.read(most + 1)
+            if len(content) > most:
+                raise Oversized(key, os.fstat(file.fileno()).st_size, most)
+            return content
 
     def write(self, key: str, content: bytes) -> None:
         self._write(key, content)
@@ -92,6 +106,16 @@ class LocalStore(Store):
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         yield from self._files(prefix, partial=False)
+
+    def folders(self, prefix: str) -> list[str]:
+        try:
+            return sorted(path.name for path in self._path(prefix).iterdir() if path.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            if self.folder.is_file():
+                raise self._no_folder() from None
+            return []
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def entry(self, key: str) -> Entry:
         try:

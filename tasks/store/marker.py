@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.store.base import Missing, Store, StoreError
+from tasks.store.base import Missing, Oversized, Store, StoreError
 from tasks.store.keys import FOLDERS, is_own
 
 MARKER = "relevo-store.json"
@@ -13,8 +13,8 @@ NAMED = 3  # foreign files named in the message before "and N more"
 def is_marked(store: Store) -> bool:
     """True if the store has relevo's marker, undamaged."""
     try:
-        return store.read(MARKER) == MARKER_CONTENT
-    except Missing:
+        return store.read(MARKER, most=4096) == MARKER_CONTENT
+    except (Missing, Oversized):
         return False
 
 

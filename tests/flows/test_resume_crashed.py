@@ -17,7 +17,7 @@ from support.command import Chain
 
 from flows.experiment import experiment
 from flows.resume_crashed import resume_crashed
-from tasks.runs.lookup import run_names
+from tasks.runs.listing import run_names
 from tasks.runs.summary import RunSummary
 
 

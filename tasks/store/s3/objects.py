@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.store.addresses import address_without_secrets, bucket_and_key
-from tasks.store.base import StoreError
+from tasks.store.base import MAX_DOCUMENT, Oversized, StoreError
 from tasks.store.keys import checked_key, listed_key
 from tasks.store.s3.client import MARK, client, retry_interrupted
 from tasks.store.s3.errors import translate_errors
@@ -57,11 +57,14 @@ class Objects:
         """S3's GetObject; the body is still to be read."""
         return dict(client().get_object(Bucket=self.bucket, Key=self.name(key)))
 
-    def read(self, key: str) -> tuple[bytes, str]:
-        """Content and ETag."""
+    def read(self, key: str, most: int = MAX_DOCUMENT) -> tuple[bytes, str]:
+        """Content and ETag. Raises Oversized if it has more bytes than `most`."""
 
         def request() -> tuple[bytes, str]:
             response = self.get(key)
+            if (size := int(response["ContentLength"])) > most:
+                response["Body"].close()
+                raise Oversized(key, size, most)
             return bytes(response["Body"].read()), str(response["ETag"])
 
         return retry_interrupted(request)

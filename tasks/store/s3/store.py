@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from botocore import exceptions as boto
 
-from tasks.store.base import Damaged, Entry, Missing, Ref, Store, ref_for
+from tasks.store.base import MAX_DOCUMENT, Damaged, Entry, Missing, Ref, Store, ref_for
 from tasks.store.keys import Kind, checked_key, stays_inside
 from tasks.store.lease import hold_lease
 from tasks.store.outages import retrying
@@ -73,9 +74,9 @@ class S3Store(Store):
         raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
 
     @retrying
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int = MAX_DOCUMENT) -> bytes:
         with self._objects.errors(key):
-            return self._objects.read(key)[0]
+            return self._objects.read(key, most)[0]
 
     @retrying
     def write(self, key: str, content: bytes) -> None:
@@ -142,10 +143,16 @@ class S3Store(Store):
         prefix = self._objects.prefix
         with self._objects.errors("runs"):
             found = client().list_objects_v2(Bucket=self._bucket, Prefix=prefix, Delimiter="/")
-        names = [item["Key"] for item in found.get("Contents", ())]
-        names += [item["Prefix"] for item in found.get("CommonPrefixes", ())]
-        relative = (name.removeprefix(prefix).rstrip("/") for name in names)
-        return sorted(name for name in relative if name)
+        return _names_below(prefix, found, files=True)
+
+    @retrying
+    def folders(self, prefix: str) -> list[str]:
+        below = f"{self._objects.name(prefix)}/"
+        with self._objects.errors(prefix):
+            pages = client().get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=self._bucket, Prefix=below, Delimiter="/")
+            names = {name for page in found for name in _names_below(below, page, files=False)}
+        return sorted(name for name in names if stays_inside(name))
 
     def unfinished(self) -> Iterator[Entry]:
         yield from self.entries("locks")
@@ -204,3 +211,11 @@ class S3Store(Store):
 
         with self._objects.errors(ref.uri):
             retry_interrupted(request)
+
+
+def _names_below(prefix: str, page: Any, *, files: bool) -> list[str]:
+    """Sorted names of the folders directly below `prefix`, and of the objects if `files`, in one page."""
+    names = [item["Prefix"] for item in page.get("CommonPrefixes", ())]
+    names += [item["Key"] for item in page.get("Contents", ()) if files]
+    relative = (name.removeprefix(prefix).rstrip("/") for name in names)
+    return sorted(name for name in relative if name)

@@ -14,7 +14,8 @@ from support.command import Chain, Relevo
 from support.stores import finish_run, keep, make_old, mark
 
 from tasks.runs.gc import age, collect
-from tasks.runs.lookup import find_model, run_names
+from tasks.runs.listing import run_names
+from tasks.runs.lookup import find_model
 from tasks.runs.verify import check_all
 from tasks.store.base import sha256_of
 from tasks.store.local import LocalStore

@@ -20,7 +20,8 @@ from flows.cli.runs import runs, show
 from flows.experiment import experiment
 from tasks.io.documents import seal
 from tasks.runs.gc import collect
-from tasks.runs.lookup import find_model, find_run, run_names
+from tasks.runs.listing import run_names
+from tasks.runs.lookup import find_model, find_run
 from tasks.runs.publish import run_name
 from tasks.vision.errors import BadInput
 from tasks.vision.trained_model import unpack
