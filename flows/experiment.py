@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from prefect import flow
@@ -29,6 +30,7 @@ from flows.train_stage import RunContext, run_training
 from flows.trainings import Outcomes, trainings_of
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions
+from tasks.io.load import report_files
 from tasks.io.locations import store_address
 from tasks.monitoring.mlflow import track
 from tasks.monitoring.prefect_ui import show_run
@@ -178,5 +180,13 @@ def write_report(
     )
     options = CacheOptions(refresh=request.refresh, minutes=60)
     work = reporting(content.ingredients())
-    written, _ = cached(report, work, store, "write report", Published.of, options)(content, store)
+    load = partial(load_report, store=store)
+    written, _ = cached(report, work, store, "write report", load, options)(content, store)
     return written.ref
+
+
+def load_report(ref: Ref, store: Store) -> Published:
+    """Return the report at `ref`. Raises ValueError if there is something else."""
+    for _ in report_files(ref, store):
+        pass
+    return Published.of(ref)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -34,7 +35,7 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
         work,
         store,
         "prepare data",
-        Published.of,
+        partial(load_prepared, store=store),
         CacheOptions(refresh=request.refresh, minutes=24 * 60),
     )
     named = [scheme for scheme in schemes if scheme]
@@ -44,6 +45,12 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
     for scheme in schemes:
         apply_scheme(scheme, about.classes)
     return prepared.ref, about
+
+
+def load_prepared(ref: Ref, store: Store) -> Published:
+    """Return the data set at `ref`. Raises BadInput if there is something else."""
+    load_dataset(ref, store)
+    return Published.of(ref)
 
 
 @flow(name="prepare-data", flow_run_name="prepare {recipe}", persist_result=False)

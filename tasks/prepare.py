@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
+from tasks.io.documents import read_ref
 from tasks.progress import Event, emit
-from tasks.store.base import Damaged, Missing, Ref, Store
+from tasks.store.base import Damaged, Missing, Store
 from tasks.store.marker import mark_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.prepare import prepare
@@ -73,7 +74,7 @@ def fetch_archive(home: Store, folder: Path) -> Path:
     """Return CIFAR-10's archive in the store; if missing, download it to `folder` and store it."""
     key = f"downloads/{cifar10.SHA256}.json"
     try:
-        ref = Ref.model_validate_json(home.read(key))
+        ref = read_ref(home.read(key))
         if ref.sha256 == cifar10.SHA256:
             archive = home.fetch(ref)
             for used in (ref.uri, key):  # protects them from gc

@@ -23,6 +23,7 @@ from flows.cli.deploy_files import (
     read_deployments,
 )
 from flows.cli.prefect_server import quiet_prefect
+from flows.open_server import open_server_warning
 from tasks.vision.errors import BadInput
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ POOLS = {
     "relevo-cpu": "data, reports, and flows that dispatch stages",
     "relevo-gpu": "one training per GPU",
 }
-LAUNCHER = Path(__file__).parents[1] / "launcher.py"  # runs Prefect where it finds our modules
+# Priorities of the queues of relevo-cpu; prefect.yaml says which flow goes where. Experiments mostly
+# wait for their stages: without a limit, one worker would begin all that are ordered at once.
+QUEUES = {"resume": 1, "experiments": 2}
 WEBHOOK = "relevo-notify"
 TAG = "relevo"  # marks this project's deployments
 
@@ -42,6 +45,7 @@ TAG = "relevo"  # marks this project's deployments
 def deploy(
     *,
     gpus: Annotated[int, Parameter(negative="")] = 1,
+    experiments: Annotated[int, Parameter(negative="")] = 4,
     notify: str | None = None,
     files: Path | None = None,
 ) -> int:
@@ -53,6 +57,9 @@ def deploy(
     ----------
     gpus
         How many stages may train at the same time, on all workers together.
+    experiments
+        How many experiments may run at the same time; others wait. Start workers of relevo-cpu with room
+        for two more, so that crashed runs are resumed and garbage is collected meanwhile.
     notify
         URL of a webhook that receives a line of JSON when a run fails, crashes or is late. Without it,
         notifications are switched off.
@@ -61,6 +68,8 @@ def deploy(
     """
     if gpus < 1:
         raise BadInput(f"--gpus {gpus}: expected 1 or more")
+    if experiments < 1:
+        raise BadInput(f"--experiments {experiments}: expected 1 or more")
     if notify and not notify.startswith(("http://", "https://")):
         raise BadInput(f"--notify {notify!r}: expected a URL, https://...")
     folder = find_folder(files)
@@ -70,10 +79,14 @@ def deploy(
     ]
     with quiet_prefect(own_server=False):
         from prefect.client.orchestration import get_client
+        from prefect.settings import get_current_settings
 
         with get_client(sync_client=True) as client:
             for pool, about in POOLS.items():
                 _apply_pool(client, pool, about, gpus if pool == "relevo-gpu" else None)
+            for queue, priority in QUEUES.items():
+                limit = experiments if queue == "experiments" else None
+                _apply_queue(client, queue, priority, limit)
             before = _schedules(_deployed(client, deployments))
             _prefect_deploy(folder / "prefect.yaml")
             _delete_unlisted_schedules(client, deployments)
@@ -91,6 +104,8 @@ def deploy(
         print(f"schedule removed: {name}, {schedule}")
     for name in removed:
         print(f"automation removed: {name}")
+    if warning := open_server_warning(get_current_settings().api.url):
+        print(f"relevo: {warning}", file=sys.stderr)
     if not notify:
         print("notifications are off; switch them on with --notify URL")
     return 0
@@ -105,6 +120,15 @@ def _apply_pool(client: SyncPrefectClient, name: str, about: str, limit: int | N
         client.create_work_pool(pool)
     except ObjectAlreadyExists:  # also when a starting worker has just created it
         client.update_work_pool(name, WorkPoolUpdate(description=about, concurrency_limit=limit))
+
+
+def _apply_queue(client: SyncPrefectClient, name: str, priority: int, limit: int | None) -> None:
+    from prefect.exceptions import ObjectAlreadyExists
+
+    with suppress(ObjectAlreadyExists):
+        client.create_work_queue(name, work_pool_name="relevo-cpu", priority=priority)
+    queue = client.read_work_queue_by_name(name, work_pool_name="relevo-cpu")
+    client.update_work_queue(queue.id, priority=priority, concurrency_limit=limit)
 
 
 def _prefect_deploy(path: Path) -> None:

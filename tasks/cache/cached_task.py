@@ -19,7 +19,7 @@ from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from tasks.cache.cache import NOT_CACHED, Cache, Hit
+from tasks.cache.cache import NOT_CACHED, Cache, Hit, Miss, record_key
 from tasks.cache.records import Work
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store, StoreError, Unavailable
@@ -38,7 +38,7 @@ R = TypeVar("R", bound=Result)
 
 
 class Published(BaseModel):
-    """A result that consists of its ref only."""
+    """A result that consists of its ref only; of a hit, no more than its kind is checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -146,12 +146,13 @@ def cached(
     def call(*args: P.args, **kwargs: P.kwargs) -> tuple[R, bool]:
         waiting = Event(name, "another process is computing this; waiting for its result")
         with cache.store.claim(work.key, lambda: emit(waiting)):
-            prefects._ref = None if options.refresh else _usable(cache, work)
+            cached = None if options.refresh else _usable(cache, work, load)
+            prefects._ref = cached.ref if cached else None
             state: State[R] = bound(*args, **kwargs, return_state=True)
-            if state.name == "Cached" and prefects._ref:
+            if state.name == "Cached" and cached:
                 on_cached()
                 emit(Event(name, "cached"))
-                return load(prefects._ref), True
+                return cached, True
             result: R = state.result()
             if _record(cache, work, result.ref):
                 on_cached()
@@ -160,12 +161,20 @@ def cached(
     return call
 
 
-def _usable(cache: Cache, work: Work) -> Ref | None:
-    """Return the ref of a hit; move a damaged record or result aside and report it."""
+def _usable(cache: Cache, work: Work, load: Callable[[Ref], R]) -> R | None:
+    """Return the result of a hit; move a damaged record or result aside and report it."""
     found = cache.lookup(work)
     if isinstance(found, Hit):
-        cache.touch(work)
-        return found.ref
+        try:
+            result = load(found.ref)
+            cache.touch(work)
+            return result
+        except Unavailable:
+            raise
+        except (StoreError, ValueError) as error:
+            # The record is forged: its result is whole, but of another kind.
+            reason = " ".join(str(error).split())[:200]
+            found = Miss(f"its result can't be used ({reason})", record_key(work))
     if found.damaged:
         aside = cache.store.set_aside(found.damaged)
         line = f"{found.damaged}: {found.reason}; moved to {aside}, computing again"

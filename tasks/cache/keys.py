@@ -6,6 +6,7 @@ Paths, the store's address, hosts and names are not in a key: the same work has 
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
@@ -18,7 +19,7 @@ from tasks.cache.records import Work
 from tasks.store.base import Ref, sha256_of
 from tasks.vision.data.sources import Source, fingerprint
 from tasks.vision.data.targets import Targets
-from tasks.vision.device import find_device
+from tasks.vision.device import ONEDNN, find_device
 from tasks.vision.recipe.schema import Data, Stage
 from tasks.vision.trained_model import Card
 
@@ -96,7 +97,6 @@ def preparation(data: Data, source: Source) -> Work:
 
 def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, seed: int) -> Work:
     """What determines a trained model."""
-    device = find_device()
     return Work(
         "train",
         {
@@ -108,8 +108,7 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
             "start": start.digest if start else None,
             "dataset": dataset.digest,
             "seed": seed,
-            "device": device.kind,
-            "policy": device.policy,
+            **_arithmetic(),
             "versions": versions(*NUMERIC),
             "code": code_digests("tasks.vision.training.stage", "tasks.vision.data.targets"),
         },
@@ -118,18 +117,28 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
 
 def evaluation(model: Ref, dataset: Ref) -> Work:
     """What determines a model's scores."""
-    device = find_device()
     return Work(
         "evaluate",
         {
             "model": model.sha256,
             "dataset": dataset.digest,
-            "device": device.kind,
-            "policy": device.policy,
-            "versions": versions(*NUMERIC, "scikit-learn"),
+            **_arithmetic(),
+            "versions": versions(*NUMERIC, "scikit-learn", "scipy"),
             "code": code_digests("tasks.vision.evaluation.score", "tasks.vision.data.dataset"),
         },
     )
+
+
+def _arithmetic() -> dict[str, str]:
+    """Return what sets the arithmetic of a device.
+
+    The number of cores and the instruction set change the last bits, too, but are left out, so that machines
+    share results; a model's card records them.
+    """
+    device = find_device()
+    plain = device.kind == "cpu" and os.environ.get(ONEDNN, "1").lower() in {"0", "false"}
+    policy = f"{device.policy}, without oneDNN" if plain else device.policy
+    return {"device": device.kind, "policy": policy}
 
 
 def exporting(model: Ref, card: Card) -> Work:

@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 from tasks.progress import Event, emit
-from tasks.store.base import Missing, Store, Unavailable
+from tasks.store.base import MAX_ARRAYS, Missing, Store, Unavailable
 from tasks.store.opening import open_store
+from tasks.vision.device import find_device
 from tasks.vision.trained_model import pack_arrays, unpack_arrays
 from tasks.vision.training.state import Snapshot
 
 SLOTS = ("a", "b")
+DEVICE = "device"  # in a snapshot's values: where it was computed
 HASH = hashlib.sha256().digest_size
 
 
@@ -81,7 +83,7 @@ class Checkpoints:
         self.wait()
         self._count += 1
         slot = f"{self._key}.{SLOTS[self._count % 2]}"
-        values = {**snapshot.values, "count": self._count}
+        values = {**snapshot.values, "count": self._count, DEVICE: str(find_device())}
         self._pending = self._writer.submit(self._write, slot, Snapshot(snapshot.arrays, values))
 
     def wait(self) -> None:
@@ -108,16 +110,15 @@ class Checkpoints:
     def _read(self, slot: str) -> Snapshot | None:
         key = f"{self._key}.{slot}"
         try:
-            content = self._store.read(key)
-        except Missing:
-            return None
-        try:
+            content = self._store.read(key, MAX_ARRAYS)
             if not is_whole(content):
                 raise ValueError("its hash differs")
             values, arrays = unpack_arrays(content[:-HASH])
             if not isinstance(values, dict) or not isinstance(values.get("count"), int):
                 raise ValueError("it has no count")
             return Snapshot(arrays, values)
+        except Missing:
+            return None
         except ValueError as error:
             emit(Event("checkpoint", f"skipped the damaged checkpoint {key} ({error})"))
             return None

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.store.base import sha256_of
+from tasks.store.base import Ref, sha256_of
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -41,3 +41,15 @@ def unseal(kind: type[T], content: bytes) -> T:
     except json.JSONDecodeError:
         raise ValueError("it is not JSON") from None
     return document
+
+
+def read_ref(content: bytes) -> Ref:
+    """The ref in a pointer, a document that holds nothing else.
+
+    Raises:
+        ValueError: other bytes than relevo writes.
+    """
+    ref = Ref.model_validate_json(content)
+    if ref.model_dump_json().encode() != content:
+        raise ValueError("it has another spelling")
+    return ref

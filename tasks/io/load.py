@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from tasks.store.base import Ref, Store
+from tasks.store.base import MAX_ARRAYS, Oversized, Ref, Store
 from tasks.vision.data.dataset import Dataset, open_dataset
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.trained_model import (
@@ -20,6 +22,9 @@ from tasks.vision.trained_model import (
     unpack,
     unpack_arrays,
 )
+
+REPORT_FILE = re.compile(r"report\.html|figures/[\w.-]+\.png", re.ASCII)
+MAX_REPORT = 1 << 30  # bytes of all its files
 
 
 def load_dataset(ref: Ref, store: Store) -> Dataset:
@@ -35,7 +40,14 @@ def publish_model(card: Card, tensors: Tensors, store: Store, made_from: tuple[R
 
 def load_model(ref: Ref, store: Store) -> tuple[Card, Tensors]:
     """Load a model's card and tensors."""
-    return unpack(store.fetch(ref).read_bytes(), ref.uri)
+    return unpack(_bytes_of(ref, store), ref.uri)
+
+
+def _bytes_of(ref: Ref, store: Store) -> bytes:
+    """Read a blob into memory, unless a forged ref names a huge one."""
+    if ref.size > MAX_ARRAYS:
+        raise Oversized(ref.uri, ref.size, MAX_ARRAYS)
+    return store.fetch(ref).read_bytes()
 
 
 class Answers(NamedTuple):
@@ -62,14 +74,25 @@ def load_evaluation(ref: Ref, store: Store) -> tuple[Scores, Answers]:
     Raises:
         ValueError: the file is not an evaluation.
     """
-    note, arrays = unpack_arrays(store.fetch(ref).read_bytes())
+    note, arrays = unpack_arrays(_bytes_of(ref, store))
     if arrays.keys() != set(Answers._fields):
         raise ValueError(f"no evaluation: it has {', '.join(sorted(arrays))}")
     return Scores.model_validate(note), Answers(**arrays)
 
 
 def report_files(ref: Ref, store: Store) -> Iterator[tuple[str, bytes]]:
-    """Yield relative path and content of a report's files: report.html and figures/*.png."""
-    with zipfile.ZipFile(store.fetch(ref)) as archive:
-        for name in archive.namelist():
-            yield name, archive.read(name)
+    """Yield relative path and content of a report's files: report.html and figures/*.png.
+
+    Raises:
+        ValueError: what the store has is no report.
+    """
+    try:
+        with zipfile.ZipFile(store.fetch(ref)) as archive:
+            files = archive.infolist()
+            known = all(REPORT_FILE.fullmatch(each.filename) for each in files)
+            if not known or sum(each.file_size for each in files) > MAX_REPORT:
+                raise ValueError("no report: it has other files, or too large ones")
+            for each in files:
+                yield each.filename, archive.read(each)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError) as error:
+        raise ValueError(f"no report: {error}") from None

@@ -17,7 +17,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.io.load import report_files
 from tasks.progress import counted
-from tasks.runs.lookup import last_runs
+from tasks.runs.listing import last_runs
+from tasks.runs.markdown import cell, code, plain
 from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import RunSummary, StageSummary
 from tasks.store.base import Ref, Store
@@ -42,15 +43,16 @@ def show_stage(name: str, result: StageResult, home: Store, figures: bool = True
     """Show a stage's test scores with 95 % intervals, its figures, and its model's address."""
     with warn_on_failure():
         where = home.address(result.model.uri)
-        about = f"Stage **{name}**, {result.state}; model `{where}`"
+        about = f"Stage **{plain(name)}**, {result.state}; model `{code(where)}`"
         table = _scores(result.scores)
         create_table_artifact(table, key=artifact_key("stage", name), description=about)
         if figures:
             # A long line scrolls in a block; in a paragraph it would overflow.
-            head = [f"# {name}", f"{result.state.capitalize()}; its model:", f"```\n{where}\n```"]
+            head = [f"# {plain(name)}", f"{result.state.capitalize()}; its model:"]
+            head += [f"```\n{code(where)}\n```"]
             drawn = stage_figures(name, result.card, result.scores.confusion)
             page = "\n\n".join([*head, *drawn])
-            about = f"Figures of stage **{name}**"
+            about = f"Figures of stage **{plain(name)}**"
             create_markdown_artifact(page, key=artifact_key("figures", name), description=about)
 
 
@@ -63,11 +65,11 @@ def show_run(summary: RunSummary, report: Ref, home: Store) -> None:
         create_table_artifact(
             [_row(stage, numbers) for stage, numbers in summary.stages.items()],
             key="relevo-stages",
-            description=f"Stages of the run {summary.run}",
+            description=f"Stages of the run {plain(summary.run)}",
         )
         lines = [*_page(summary), *_earlier(summary, home.uri), *_comparisons(report, home)]
         create_markdown_artifact(
-            "\n".join(lines) + "\n", key="relevo-run", description=f"The run {summary.run}"
+            "\n".join(lines) + "\n", key="relevo-run", description=f"The run {plain(summary.run)}"
         )
 
 
@@ -76,20 +78,22 @@ def show_predictions(
 ) -> None:
     """Show the number of images per label, the address of the table, and unreadable files."""
     lines = [
-        f"# {counted(sum(counts.values()), 'image')} classified by {model}",
+        f"# {counted(sum(counts.values()), 'image')} classified by {plain(model)}",
         "",
-        f"Table: `{table}`",
-        f"Examples: `{grid}`",
+        f"Table: `{code(table)}`",
+        f"Examples: `{code(grid)}`",
         "",
     ]
     lines += ["| label | images |", "|---|---:|"]
-    lines += [f"| {label} | {count:,} |" for label, count in sorted(counts.items())]
+    lines += [f"| {plain(label)} | {count:,} |" for label, count in sorted(counts.items())]
     if faults:
         lines += ["", f"{len(faults):,} could not be read:", ""]
-        lines += [f"- {fault}" for fault in faults[:MAX_FAULTS]]
+        lines += [f"- {plain(fault)}" for fault in faults[:MAX_FAULTS]]
     with warn_on_failure():
         create_markdown_artifact(
-            "\n".join(lines) + "\n", key="relevo-predictions", description=f"Predictions of {model}"
+            "\n".join(lines) + "\n",
+            key="relevo-predictions",
+            description=f"Predictions of {plain(model)}",
         )
 
 
@@ -116,12 +120,12 @@ def _scores(scores: Scores) -> list[dict[str, str]]:
     add("balanced accuracy", metrics.balanced_accuracy)
     for i, (label, row) in enumerate(zip(scores.labels, scores.confusion, strict=True)):
         if sum(row):
-            add(f"recall of {label}", metrics.recall[label], wilson(row[i], sum(row)))
+            add(f"recall of {cell(label)}", metrics.recall[label], wilson(row[i], sum(row)))
     for i, label in enumerate(scores.labels):
         guessed = [row[i] for row in scores.confusion]
         if sum(guessed):
             interval = wilson(guessed[i], sum(guessed))
-            add(f"precision of {label}", metrics.precision[label], interval)
+            add(f"precision of {cell(label)}", metrics.precision[label], interval)
     add("calibration error", metrics.ece)
     return rows
 
@@ -129,9 +133,9 @@ def _scores(scores: Scores) -> list[dict[str, str]]:
 def _row(name: str, stage: StageSummary) -> dict[str, str]:
     low, high = stage.metrics.accuracy_interval
     return {
-        "stage": name,
+        "stage": cell(name),
         "state": stage.state,
-        "starts from": stage.start or "scratch",
+        "starts from": cell(stage.start or "scratch"),
         "accuracy": f"{stage.metrics.accuracy:.4f} ({low:.4f} to {high:.4f})",
         "balanced": f"{stage.metrics.balanced_accuracy:.4f}",
         "seconds": f"{stage.seconds:.1f}",
@@ -142,10 +146,10 @@ def _page(summary: RunSummary) -> list[str]:
     kinds = summary.control_kinds
     columns = ["test accuracy", *(CONTROLS[kind] for kind in kinds), "seconds"]
     lines = [
-        f"# {summary.run}",
+        f"# {plain(summary.run)}",
         "",
-        f"Recipe **{summary.recipe}**, {summary.took}.",
-        f"Report: `{summary.report}`",
+        f"Recipe **{plain(summary.recipe)}**, {summary.took}.",
+        f"Report: `{code(summary.report)}`",
         "",
         f"| stage | state | {' | '.join(columns)} |",
         "|---|---|" + "---:|" * len(columns),
@@ -153,9 +157,13 @@ def _page(summary: RunSummary) -> list[str]:
     for name, stage in summary.stages.items():
         beside = [stage, *(stage.controls.get(kind) for kind in kinds)]
         scores = [f"{each.metrics.accuracy:.4f}" if each else "" for each in beside]
-        lines.append(f"| {' | '.join([name, stage.state, *scores, f'{stage.seconds:.1f}'])} |")
+        lines.append(
+            f"| {' | '.join([plain(name), stage.state, *scores, f'{stage.seconds:.1f}'])} |"
+        )
     lines += ["", "Models:", ""]
-    lines += [f"- {name}: `{stage.model}`" for name, stage in summary.stages.items()]
+    lines += [
+        f"- {plain(name)}: `{code(str(stage.model))}`" for name, stage in summary.stages.items()
+    ]
     return lines
 
 
@@ -164,12 +172,12 @@ def _earlier(summary: RunSummary, store: str) -> Iterator[str]:
     runs = [each for each in last_runs(store, 2 * RUNS) if each.recipe == summary.recipe]
     stages = list(summary.stages)
     yield from ("", "The last runs of this recipe, test accuracy:", "")
-    yield f"| run | {' | '.join(stages)} |"
+    yield f"| run | {' | '.join(map(plain, stages))} |"
     yield "|---|" + "---:|" * len(stages)
     for run in runs[-RUNS:]:
         found = (run.stages.get(stage) for stage in stages)
         scores = (f"{each.metrics.accuracy:.4f}" if each else "" for each in found)
-        yield f"| {run.run} | {' | '.join(scores)} |"
+        yield f"| {plain(run.run)} | {' | '.join(scores)} |"
 
 
 def _comparisons(report: Ref, home: Store) -> Iterator[str]:
@@ -186,8 +194,9 @@ def inline(title: str, png: bytes) -> str:
         small = picture.convert("RGB")
         small.thumbnail((WIDTH, 4 * WIDTH))
         small.quantize(COLOURS).save(buffer, "PNG", optimize=True)
-    plain = title.translate(str.maketrans("[]\n", "() "))
-    return f"![{plain}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+    return (
+        f"![{plain(title)}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+    )
 
 
 def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> list[str]:

@@ -6,13 +6,13 @@ its template.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from tasks.progress import counted, duration
+from tasks.runs.markdown import code, plain
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description
 from tasks.vision.evaluation.scores import Scores
@@ -62,7 +62,7 @@ class Label:
 def model_card(facts: Facts) -> str:
     """Return the card in Markdown, with the header that model hubs read."""
     card, labels = facts.card, _labels(facts)
-    *others, last = [f"**{_plain(label)}**" for label in card.labels]
+    *others, last = [f"**{plain(label)}**" for label in card.labels]
     blocks = "block" if card.frozen_blocks == 1 else f"{card.frozen_blocks} blocks"
     return (
         _environment()
@@ -91,7 +91,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(plain=_plain, code=_code, counted=counted, duration=duration)
+    environment.filters.update(plain=plain, code=code, counted=counted, duration=duration)
     environment.filters.update(number="{:,}".format, share="{:.4f}".format)
     return environment
 
@@ -106,13 +106,3 @@ def _labels(facts: Facts) -> list[Label]:
         training = min(training, facts.limits.get(name, training))
         rows.append(Label(name, classes, training, sum(confused)))
     return rows
-
-
-def _plain(text: str) -> str:
-    """Escape a name for Markdown; names come from folders."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    """Make a name fit for a Markdown code span in a table."""
-    return " ".join(text.split()).replace("`", "'").replace("|", "/")

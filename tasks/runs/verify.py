@@ -10,10 +10,21 @@ from functools import partial
 
 from tasks.cache.cache import Cache
 from tasks.io.checkpoints import is_whole
+from tasks.io.documents import read_ref, unseal
 from tasks.io.locations import existing_store
-from tasks.runs.lookup import is_run
+from tasks.runs.listing import is_run
+from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import UNFINISHED, read_lineage
-from tasks.store.base import Entry, Missing, Ref, Store, StoreError, Unavailable
+from tasks.store.base import (
+    MAX_ARRAYS,
+    Entry,
+    Missing,
+    Oversized,
+    Ref,
+    Store,
+    StoreError,
+    Unavailable,
+)
 from tasks.store.keys import BLOB_FOLDERS, is_own
 from tasks.store.marker import MARKER, is_marked
 from tasks.vision.errors import BadInput
@@ -30,7 +41,7 @@ class Checked:
 
 
 def check_all(store: str) -> Iterator[Checked]:
-    """Check every blob, cache record, checkpoint and run in the store, in this order.
+    """Check every blob, cache record, checkpoint, stage's result and run in the store, in this order.
 
     Safe while runs or `gc` work on the store: entries that vanish after they are listed are skipped.
     `damaged/` is not checked, nor are files that relevo has not written.
@@ -48,6 +59,8 @@ def check_all(store: str) -> Iterator[Checked]:
         yield from _if_there(home, entry.key, partial(_record, home, entry.key, sizes))
     for entry in _own(home, "checkpoints"):
         yield from _if_there(home, entry.key, partial(_checkpoint, home, entry.key))
+    for entry in _own(home, "outcomes"):
+        yield from _if_there(home, entry.key, partial(_outcome, home, entry.key))
     yield from _runs(home)
 
 
@@ -62,6 +75,8 @@ def _if_there(home: Store, key: str, fault_of: Callable[[], str | None]) -> Iter
             home.entry(key)
     except Missing:
         return
+    except Oversized as error:
+        fault = str(error)
     yield Checked(key, fault)
 
 
@@ -80,7 +95,7 @@ def _blob(home: Store, key: str, sizes: dict[str, int]) -> str | None:
 
 def _pointer(home: Store, key: str, sizes: dict[str, int]) -> str | None:
     try:
-        return _missing(home, Ref.model_validate_json(home.read(key)), sizes)
+        return _missing(home, read_ref(home.read(key)), sizes)
     except ValueError:
         return "it is not a ref; it will be written again"
 
@@ -93,8 +108,16 @@ def _record(home: Store, key: str, sizes: dict[str, int]) -> str | None:
     return _missing(home, record.ref, sizes)
 
 
+def _outcome(home: Store, key: str) -> str | None:
+    try:
+        unseal(StageResult, home.read(key))
+    except ValueError as error:
+        return f"{error}; the stage counts as failed"
+    return None
+
+
 def _checkpoint(home: Store, key: str) -> str | None:
-    return None if is_whole(home.read(key)) else "its hash differs; it will be skipped"
+    return None if is_whole(home.read(key, MAX_ARRAYS)) else "its hash differs; it will be skipped"
 
 
 def _missing(home: Store, ref: Ref, sizes: dict[str, int]) -> str | None:

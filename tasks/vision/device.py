@@ -18,9 +18,7 @@ from pathlib import Path
 from tasks.vision.errors import BadInput
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-# Read at any time, and no part of a cache key. XLA ends the process for a flag that it doesn't know.
-XLA = ("XLA_FLAGS", "TF_XLA_FLAGS")
-CUDA_FOLDER = "--xla_gpu_cuda_data_dir="  # of a GPU's compiler: the one flag that changes no result
+INSTRUCTION_SETS = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2", "avx")
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,16 @@ def find_device() -> Device:
         return Device("gpu", name, policy)
     cpu = _cpu_description()
     native = {"avx512_bf16", "amx_bf16"} & set(cpu.get("flags", "").split())
-    name = f"{cpu.get('model name') or platform.processor() or platform.machine()}, {cores()} cores"
+    model = cpu.get("model name") or platform.processor() or platform.machine()
+    # What the last bits of a result depend on, beside the policy.
+    name = ", ".join(filter(None, (model, _instruction_set(), f"{cores()} cores")))
     return Device("cpu", name, "mixed_bfloat16" if native else "float32")
+
+
+def _instruction_set() -> str:
+    """Name of the widest vector instructions that TensorFlow's kernels tell apart; "" if unknown."""
+    flags = _cpu_description().get("flags", "").split()
+    return next((each for each in INSTRUCTION_SETS if each in flags), "")
 
 
 @contextmanager

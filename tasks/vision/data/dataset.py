@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Strict
@@ -93,7 +92,10 @@ def open_dataset(path: Path) -> Dataset:
         }
         if not _is_consistent(description, arrays):
             raise ValueError("its parts don't fit each other")
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        *(OverflowError, RecursionError),
+    ):
         raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
     return Dataset(description, arrays)
 

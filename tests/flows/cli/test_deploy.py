@@ -90,6 +90,25 @@ def test_deploy_leaves_schedules_of_flows_with_another_name(
     assert "removed" not in done.out
 
 
+def test_experiments_wait_and_a_crashed_run_goes_first(relevo: Relevo, server: str) -> None:
+    done = relevo("deploy", "--experiments", "2", env={"PREFECT_API_URL": server})
+    assert done.status == 0, done.err
+    flows = {each["id"]: each["name"] for each in find(server, "flows")}
+    ids = {
+        f"{flows[each['flow_id']]}/{each['name']}": each["id"]
+        for each in find(server, "deployments")
+    }
+    ordered = ["experiment/on-demand"] * 6 + ["resume-crashed/automatic"]
+    for name in ordered:
+        body = {"state": {"type": "SCHEDULED"}, "enforce_parameter_schema": False}
+        url = f"{server}/deployments/{ids[name]}/create_flow_run"
+        httpx.post(url, json=body, timeout=60).raise_for_status()
+    url = f"{server}/work_pools/relevo-cpu/get_scheduled_flow_runs"
+    taken = httpx.post(url, json={}, timeout=60).json()
+    names = [flows[each["flow_run"]["flow_id"]] for each in taken]
+    assert names == ["resume-crashed", "experiment", "experiment"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [

@@ -34,6 +34,7 @@ from tasks.store.base import Ref, Unavailable, sha256_of
 from tasks.train import train
 from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import Targets
+from tasks.vision.device import find_device
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Data, Network, Stage
 from tasks.vision.trained_model import Architecture
@@ -153,6 +154,34 @@ def test_all_that_a_task_computes_with_is_in_its_key(task: str) -> None:
     code = CACHED[task]().ingredients["code"]
     assert (called | read) - BESIDE[task] <= set(code)
     assert not {name for name in code if not name.startswith("tasks.vision")}
+
+
+# What only validates, stores or opens files; tests hold their behaviour, whichever version.
+IDLE = {"pydantic", "safetensors"}
+PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
+
+
+@pytest.mark.parametrize("task", CACHED)
+def test_every_library_that_a_task_computes_with_is_in_its_key(task: str) -> None:
+    ingredients = CACHED[task]().ingredients
+    modules = [ROOT / f"{name.replace('.', '/')}.py" for name in ingredients["code"]]
+    used = {
+        module.split(".")[0] for path in modules if path.is_file() for module, _ in imports_of(path)
+    }
+    used -= {*sys.stdlib_module_names, "tasks"}
+    assert {PACKAGES.get(name, name) for name in used} - IDLE <= set(ingredients["versions"])
+
+
+def test_arithmetic_without_onednn_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {}
+    for setting in ("1", "0"):
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", setting)
+        keys[setting] = [CACHED[task]().key for task in ("train", "evaluate", "prepare")]
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    assert keys["1"] == [CACHED[task]().key for task in ("train", "evaluate", "prepare")]
+    if find_device().kind == "cpu":
+        same = [a == b for a, b in zip(keys["1"], keys["0"], strict=True)]
+        assert same == [False, False, True], "images are decoded without TensorFlow"
 
 
 def test_an_edit_to_the_training_loop_scores_and_exports_nothing_again() -> None:
