@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from os.path import expanduser, realpath
+from pathlib import Path
 
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, Store
@@ -10,6 +12,8 @@ from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 
 DEFAULT_STORE = "./artifacts"
+ALLOWED = "RELEVO_ALLOWED"  # folders and s3:// addresses, separated by spaces
+BUILT_IN = ("digits", "cifar10")
 
 
 def store_address(given: str | None) -> str:
@@ -18,7 +22,38 @@ def store_address(given: str | None) -> str:
     Raises:
         StoreError: a malformed address.
     """
-    return open_store(given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE).uri
+    address = open_store(given or os.environ.get("RELEVO_STORE") or DEFAULT_STORE).uri
+    if given:
+        check_allowed("store", address)
+    return address
+
+
+def check_allowed(what: str, address: str) -> None:
+    """Refuse an address that $RELEVO_ALLOWED doesn't list, if it is set.
+
+    A worker sets it, since parameters of a run otherwise name any path that it reads, and any bucket.
+
+    Raises:
+        BadInput: neither the address nor what it lies below is listed.
+    """
+    listed = os.environ.get(ALLOWED, "").split()
+    if listed and not any(_is_below(address, each) for each in (*listed, *_own_store())):
+        raise BadInput(
+            f"{what} {without_secrets(address)!r} is not allowed on this machine; give one below an address "
+            f"in its {ALLOWED}"
+        )
+
+
+def _own_store() -> list[str]:
+    own = os.environ.get("RELEVO_STORE")
+    return [own] if own else []
+
+
+def _is_below(address: str, allowed: str) -> bool:
+    if "://" in address or "://" in allowed:
+        plain = ".." not in address.split("/")
+        return plain and f"{address}/".startswith(f"{allowed.rstrip('/')}/")
+    return Path(realpath(expanduser(address))).is_relative_to(realpath(expanduser(allowed)))  # noqa: PTH111
 
 
 def existing_store(address: str) -> Store:
@@ -43,7 +78,8 @@ def local_data(given: str) -> str:
         BadInput: nothing is stored at that address, or its scheme is not s3.
         StoreError: the bucket is out of reach.
     """
-    check_scheme(given, "data")
+    if given not in BUILT_IN:
+        check_allowed("data", given)
     if "://" not in given:
         return given
     if not given.startswith("s3://"):

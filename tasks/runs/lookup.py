@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.io.load import load_model
+from tasks.io.locations import check_allowed
 from tasks.runs.listing import Runs, is_name, run_names
 from tasks.runs.summary import RunSummary, read_lineage
 from tasks.store.base import MAX_ARRAYS, Damaged, Missing
@@ -52,6 +53,8 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
             f"model {given!r} can't be a path ({error.strerror}); expected RUN/STAGE, e.g. "
             "latest/baseline, or a run's folder models/STAGE"
         ) from None
+    if here or given.startswith("s3://"):
+        check_allowed("model", given)
     if here:
         return unpack((folder / MODEL_FILE).read_bytes(), str(folder / MODEL_FILE))
     if given.startswith("s3://"):
