@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from tasks.cache.cached_task import cached_task
 from tasks.cache.records import Work
-from tasks.io.checkpoints import DEVICE, Checkpoints
+from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_dataset, load_model, publish_model
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.data.targets import apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
-from tasks.vision.text import printable
 from tasks.vision.trained_model import Card
 
 TRAINED = {"all": "all layers", "head": "a head", "head then all": "a head, then all layers"}
@@ -51,12 +50,8 @@ def train(
     emit(Event(name, f"{len(train):,} images train {TRAINED[stage.train]}"))
     checkpoints = Checkpoints(store, work.key)
     # Before signals are deferred, so that one still ends the wait for an unavailable store.
-    device = find_device()
-    if snapshot := checkpoints.load():
+    if checkpoints.load():
         emit(Event(name, "resuming from its last checkpoint"))
-        if (then := snapshot.values.get(DEVICE, str(device))) != str(device):
-            changed = f"its checkpoint is of another machine ({printable(str(then))}; now {device})"
-            emit(Event(name, f"{changed}, so the last bits may differ from an uninterrupted run's"))
     with checkpoints.deferring_signals():
         card, tensors = train_stage(
             stage,
@@ -65,7 +60,7 @@ def train(
             validation,
             prior_shift=shift,
             seed=seed,
-            device=device,
+            device=find_device(),
             parent=parent,
             on_progress=lambda progress: emit(Event(name, detail=progress)),
             checkpointer=checkpoints,

@@ -18,6 +18,7 @@ from tasks.progress import Event, emit
 from tasks.store.base import MAX_ARRAYS, Missing, Store, Unavailable
 from tasks.store.opening import open_store
 from tasks.vision.device import find_device
+from tasks.vision.text import printable
 from tasks.vision.trained_model import pack_arrays, unpack_arrays
 from tasks.vision.training.state import Snapshot
 
@@ -70,12 +71,17 @@ class Checkpoints:
         return self._signal is not None
 
     def load(self) -> Snapshot | None:
-        """The newest intact snapshot, or None; a damaged one is skipped and reported."""
+        """The newest intact snapshot, or None; reports a damaged one, and one of other hardware."""
         if self._loaded is None:
             found = [snapshot for slot in SLOTS if (snapshot := self._read(slot))]
             newest = max(found, key=lambda snapshot: snapshot.values["count"], default=None)
             self._count = newest.values["count"] if newest else 0
             self._loaded = (newest,)
+            here = str(find_device())
+            if newest and (there := newest.values.get(DEVICE, here)) != here:
+                about = f"the checkpoint is of another kind of machine ({printable(str(there))})"
+                line = f"{about}: the last bits may differ from those of an uninterrupted run"
+                emit(Event("checkpoint", line))
         return self._loaded[0]
 
     def save(self, snapshot: Snapshot) -> None:

@@ -134,7 +134,7 @@ CACHED = {
 }
 # What a task uses of these doesn't affect its result, or is in the key separately.
 BESIDE = {
-    "train": {"tasks.vision.device", "tasks.vision.text"},
+    "train": {"tasks.vision.device"},
     "evaluate": set(),
     # They refuse classes early.
     "prepare": {"tasks.vision.data.cifar10", "tasks.vision.data.targets"},
