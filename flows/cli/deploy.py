@@ -35,6 +35,7 @@ POOLS = {
     "relevo-cpu": "data, reports, and flows that dispatch stages",
     "relevo-gpu": "one training per GPU",
 }
+LAUNCHER = Path(__file__).parents[1] / "launcher.py"  # runs Prefect where it finds our modules
 # Priorities of the queues of relevo-cpu; prefect.yaml says which flow goes where. Experiments mostly
 # wait for their stages: without a limit, one worker would begin all that are ordered at once.
 QUEUES = {"resume": 1, "experiments": 2}

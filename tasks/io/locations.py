@@ -78,6 +78,7 @@ def local_data(given: str) -> str:
         BadInput: nothing is stored at that address, or its scheme is not s3.
         StoreError: the bucket is out of reach.
     """
+    check_scheme(given, "data")
     if given not in BUILT_IN:
         check_allowed("data", given)
     if "://" not in given:

@@ -18,6 +18,9 @@ from pathlib import Path
 from tasks.vision.errors import BadInput
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# Read at any time, and no part of a cache key. XLA ends the process for a flag that it doesn't know.
+XLA = ("XLA_FLAGS", "TF_XLA_FLAGS")
+CUDA_FOLDER = "--xla_gpu_cuda_data_dir="  # of a GPU's compiler: the one flag that changes no result
 INSTRUCTION_SETS = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2", "avx")
 
 
