@@ -19,6 +19,9 @@ from tasks.vision.data.labelled import ImageSet
 from tasks.vision.data.sources import find_source, read_source
 from tasks.vision.errors import BadInput
 
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(100)
+
 
 def png(seed: int, size: tuple[int, int] = (8, 8)) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)

@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
-from tasks.vision.data.image_files import MAX_FILE_BYTES, is_hidden, is_image, unsupported_format
+from tasks.vision.data.image_files import MAX_FILE_BYTES, is_hidden, is_image
 from tasks.vision.errors import BadInput
 from tasks.vision.text import check_utf8, not_utf8, printable
 
@@ -164,9 +164,6 @@ class Tar(Archive):
         offsets = [self._offsets[path] for path in paths]
         with refusing_damage(self.given), closing(self._stream()) as stream:
             for index in sorted(range(len(offsets)), key=offsets.__getitem__):
-                if fault := unsupported_format(paths[index]):
-                    yield index, fault
-                    continue
                 offset, size = offsets[index]
                 stream.seek(offset)
                 data = stream.read(size)
@@ -224,7 +221,7 @@ class Zip(Archive):
         order = sorted(range(len(infos)), key=lambda index: infos[index].header_offset)
         with refusing_damage(self.given), self._path.open("rb") as file:
             for index in order:
-                yield index, unsupported_format(paths[index]) or _zip_member(file, infos[index])
+                yield index, _zip_member(file, infos[index])
 
 
 def _zip_member(file: IO[bytes], info: zipfile.ZipInfo) -> bytes:

@@ -12,8 +12,11 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
+
+from tasks.vision.data.image_files import HEAD_BYTES, sniff
 
 MAX_PIXELS = 100_000_000
 
@@ -24,14 +27,17 @@ _PLAIN_MODES = {
 }
 
 # A fixed list: Pillow's own search includes formats that start other programs (EPS).
-_READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
-    (_PNG, PngImageFile),
-    (b"\xff\xd8\xff", JpegImageFile),
-    (b"RIFF", WebPImageFile),
-    (b"GIF8", GifImageFile),
-    (b"BM", BmpImageFile),
-    *((magic, TiffImageFile) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-)
+_READERS: dict[str, type[ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WebP": WebPImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffImageFile,
+    "PPM": PpmImageFile,
+}
+
+_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # tags of TIFF
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -80,10 +86,14 @@ def decode_pil(data: bytes, image_size: int) -> Image.Image:
 
 
 def _open(data: bytes, image_size: int) -> Image.Image:
-    reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
-    if reader is None:
-        raise UnreadableError(f"not an image ({len(data)} bytes)")
-    image = reader(io.BytesIO(data))
+    kind = sniff(data[:HEAD_BYTES])
+    if kind is None or kind.fault:
+        raise UnreadableError(kind.fault if kind else f"not an image ({len(data)} bytes)")
+    image = _READERS[kind.name](io.BytesIO(data))
+    if isinstance(image, TiffImageFile) and (
+        _DNG_VERSION in image.tag_v2 or image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1
+    ):  # DNG, NEF, ARW begin with a thumbnail
+        raise UnreadableError("a raw photo can't be read; convert it to JPEG")
     width, height = image.size
     if width * height > MAX_PIXELS:  # the header alone has been read
         raise UnreadableError(f"{width} x {height} pixels, more than {MAX_PIXELS}")

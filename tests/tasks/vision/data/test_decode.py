@@ -129,7 +129,7 @@ def huge_png(colour: int) -> bytes:
 
 
 UNREADABLE: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "not an image (0 bytes)"),
+    "empty": (b"", "an empty file, not an image"),
     "text": (b"This is no image.", "not an image (17 bytes)"),
     "cut PNG": (png(1, (40, 40))[:-2000], "damaged image"),
     "cut plain PNG": (png(1)[:-60], "damaged image"),
@@ -138,7 +138,10 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "huge RGB": (huge_png(2), "50000 x 50000 pixels"),
     "huge RGBA": (huge_png(6), "50000 x 50000 pixels"),
     "float": (encoded(Image.new("F", (8, 8), 0.5), "TIFF"), "32-bit"),
-    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "not an image"),
+    "PostScript": (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n",
+        "PostScript can't be read",
+    ),
 }
 
 

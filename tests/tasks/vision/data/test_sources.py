@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 from support.command import ROOT
 from support.images import (
+    HEIC,
     encoded,
     peak_memory,
     png,
@@ -164,7 +165,7 @@ def test_max_unreadable_applies_per_split(tmp_path: Path) -> None:
     files = {f"train/car/{index:03}.png": png(index) for index in range(100)}
     files |= {f"test/car/{index}.png": png(index) for index in range(4)}
     one = read(write_folder(tmp_path / "one", files | {"train/car/007.png": b""}))
-    assert one.unreadable == ["train/car/007.png: not an image (0 bytes)"]
+    assert one.unreadable == ["train/car/007.png: an empty file, not an image"]
     assert len(one.splits["train"].names) == 99
     path = write_folder(tmp_path / "test", files | {"test/car/2.png": b""})
     refused(lambda: read(path), "1 of 4 images in test", "test/car/2.png", "data.max_unreadable")
@@ -182,14 +183,14 @@ def test_class_of_unreadable_images_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["set", "set.zip", "set.tar.gz"])
 def test_photos_of_unsupported_formats_are_named(name: str, tmp_path: Path) -> None:
-    """By their names: of a raw photo, which begins as a TIFF, a thumbnail would be read."""
-    thumbnail = encoded(Image.new("RGB", (16, 12)), "TIFF")
-    photos = {"train/car/a.HEIC": b"photo", "train/car/b.nef": thumbnail}
+    """By their bytes; a raw photo begins with a TIFF of its thumbnail."""
+    thumbnail = encoded(Image.new("RGB", (16, 12)), "TIFF", tiffinfo={254: 1})
+    photos = {"train/car/a.HEIC": HEIC, "train/car/b.nef": thumbnail}
     path = write_any(tmp_path / name, small_set() | photos)
     found = read(path, max_unreadable=0.5)
     assert found.unreadable == [
         "train/car/a.HEIC: HEIC can't be read; convert it to JPEG",
-        "train/car/b.nef: NEF can't be read; convert it to JPEG",
+        "train/car/b.nef: a raw photo can't be read; convert it to JPEG",
     ]
     assert len(found.splits["train"].names) == 13
     refused(lambda: read(path), "2 of 15 images in train", "a.HEIC: HEIC", "convert it to JPEG")
