@@ -25,6 +25,11 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+def normalized(name: str) -> str:
+    """One form (NFC) of a name that looks the same in several, as macOS and Linux write é."""
+    return unicodedata.normalize("NFC", name)
+
+
 def is_utf8(name: str) -> bool:
     """True if the name's bytes are UTF-8."""
     try:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from tasks.vision.data.archives import Tar, Zip, refusing_damage
-from tasks.vision.data.image_files import is_hidden, read_file
+from tasks.vision.data.archives import refusing_damage
+from tasks.vision.data.image_files import (
+    HEAD_BYTES,
+    Kind,
+    is_hidden,
+    looks_like_image,
+    read_file,
+    sniff,
+)
+from tasks.vision.data.left_out import is_junk
+from tasks.vision.data.tar_files import Tar
+from tasks.vision.data.zip_files import Zip
 from tasks.vision.errors import BadInput
 from tasks.vision.text import check_utf8, is_utf8, printable
 
 
 class Container(Protocol):
-    """The files below one folder, or in one archive; paths are relative and use "/"."""
+    """Files of any origin that can be listed and read; paths are relative and use "/"."""
 
     given: str
 
@@ -32,7 +44,23 @@ class Container(Protocol):
         """Close open files."""
 
 
-def open_container(path: Path, *, strict: bool = True) -> Container:
+class Tree(Container, Protocol):
+    """The files below one folder, or in one archive.
+
+    Attributes:
+        note: why some of them may be missing; mostly empty.
+    """
+
+    note: str
+
+    def hidden_images(self, folder: str) -> dict[str, int]:
+        """How many images the hidden files and folders in a folder hold, without known junk."""
+
+    def kind(self, path: str) -> Kind | None:
+        """What a file that is not named like a readable image is by its first bytes."""
+
+
+def open_container(path: Path, *, strict: bool = True) -> Tree:
     """Open a folder or an archive; `BadInput` if it is damaged or unsafe.
 
     A folder that isn't `strict` also lists names that aren't UTF-8 and link loops; reading them gives
@@ -46,6 +74,8 @@ def open_container(path: Path, *, strict: bool = True) -> Container:
 
 class Folder:
     """A folder on disk; links are followed, since its owner may read their targets."""
+
+    note = ""
 
     def __init__(self, path: Path, *, strict: bool = True) -> None:
         self.given = printable(path)
@@ -70,6 +100,27 @@ class Folder:
                 " you may read: change its permissions"
             ) from error
         return folders, files
+
+    def hidden_images(self, folder: str) -> dict[str, int]:
+        found: Counter[str] = Counter()
+        path = Path(self._path, folder)
+        with suppress(OSError):
+            for name in (entry.name for entry in path.iterdir()):
+                if is_hidden(name) and not is_junk(name) and is_utf8(name):
+                    below = (path / name).is_dir() and not (path / name).is_symlink()
+                    names = _files_below(path / name) if below else [name]
+                    found[name] += sum(map(looks_like_image, names))
+        return {name: count for name, count in found.items() if count}
+
+    def kind(self, path: str) -> Kind | None:
+        try:
+            file = Path(self._path, path)
+            if not file.is_file():  # opening a pipe would block
+                return None
+            with file.open("rb", buffering=0) as opened:
+                return sniff(opened.read(HEAD_BYTES))
+        except OSError:
+            return None
 
     def _is_folder(self, entry: os.DirEntry[str], folder: str) -> bool:
         try:
@@ -102,6 +153,13 @@ class Folder:
 
     def close(self) -> None:
         pass
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """Names of the files in a folder and below, without those in folders of junk."""
+    for _, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_junk(name)]
+        yield from files
 
 
 def link_loop(path: str) -> BadInput:

@@ -3,93 +3,189 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from tasks.vision.data.containers import Container, link_loop
-from tasks.vision.data.image_files import looks_like_image, select_images
+from tasks.vision.data.containers import Tree, link_loop
+from tasks.vision.data.image_files import is_image, looks_like_image
+from tasks.vision.data.left_out import LeftOut, Tally, is_junk
+from tasks.vision.data.missing_split import LAYOUT, SPLITS, VALIDATION, listed, missing_split
 from tasks.vision.errors import BadInput
-from tasks.vision.text import printable
+from tasks.vision.text import normalized, printable
 
-SPLITS = ("train", "test")
-LAYOUT = "train/<class>/<image> and test/<class>/<image>"
+Classes = dict[str, list[str]]  # class -> paths of its images below the root; both sorted
 
 
-def find_root(container: Container, splits: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class Layout:
+    """The images of a data set by split and class, and what it leaves out.
+
+    Attributes:
+        root: folder of the container that holds the splits: "" for the top or, one level down, "name/".
+    """
+
+    root: str
+    splits: dict[str, Classes]
+    left_out: list[LeftOut]
+
+
+def find_layout(container: Tree, splits: Sequence[str]) -> Layout:
+    """Find the images of "train", "test" or both; `BadInput` for another layout."""
+    root = find_root(container, splits)
+    tally = Tally()
+    found = {split: find_classes(container, root, split, tally) for split in splits}
+    if len(found) == len(SPLITS):
+        check_same_classes(container.given, found["train"], found["test"])
+        _tally_outside(container, root, tally)
+    if container.note:
+        tally.add("what may have followed", container.note, container.given, 0)
+    return Layout(root, found, tally.most_common())
+
+
+def find_root(container: Tree, splits: Sequence[str]) -> str:
     """Folder that holds the splits: "" for the top or, one level down, "name/"."""
-    folders, files = container.children("")
+    folders, _ = container.children("")
     if set(SPLITS) & set(folders):
         return ""
     inner = [name for name in folders if set(SPLITS) & set(container.children(name)[0])]
-    if len(inner) > 1:
-        raise BadInput(
-            f"{container.given} holds several data sets: {_listed(inner)}; expected one: name it"
-        )
-    if not inner:
-        below = [each for name in folders for each in container.children(name)[0]]
-        raise _no_split(container, splits[0], folders + files, folders + below)
-    return f"{inner[0]}/"
-
-
-def find_classes(container: Container, root: str, split: str) -> dict[str, list[str]]:
-    """Image names by class of one split; classes and names are sorted."""
-    folders, files = container.children(root.rstrip("/"))
-    if split not in folders:
-        raise _no_split(container, split, folders + files, folders)
-    labels, files = container.children(root + split)
-    misplaced = [f"{split}/{name}" for name in filter(looks_like_image, files)]
-    if not labels and not misplaced:
-        raise BadInput(f"{container.given} has no class folders in {split}; expected {LAYOUT}")
-    classes = {}
-    for label in sorted(labels):
-        folder = f"{split}/{label}"
-        if container.is_link_loop(root + folder):
-            raise link_loop(f"{container.given}/{root}{folder}")
-        deeper, files = container.children(root + folder)
-        for name in deeper:
-            images = filter(looks_like_image, container.children(f"{root}{folder}/{name}")[1])
-            misplaced += [f"{folder}/{name}/{image}" for image in images]
-        classes[label] = select_images(files)
-        if not classes[label] and not misplaced:
-            raise BadInput(
-                f"{container.given} has no images in {printable(folder)}; expected some .png or .jpg:"
-                " fill or remove the folder"
-            )
-    if misplaced:
-        raise BadInput(
-            f"{container.given} has {printable(min(misplaced))}; expected {LAYOUT}: move it there"
-        )
-    return classes
-
-
-def _no_split(container: Container, split: str, top: list[str], folders: list[str]) -> BadInput:
-    hint = suggest_rename(split, folders)
-    return BadInput(
-        f"{container.given} has no folder {split}; expected {LAYOUT}; found: {_listed(top)}"
-        f"{': ' if hint else ''}{hint}"
+    if len(inner) == 1:
+        return f"{inner[0]}/"
+    with_classes = [name for name in inner if container.children(f"{name}/train")[0]]
+    if not with_classes:  # but perhaps class/train, or images/train beside labels/train
+        raise missing_split(container, "", splits)
+    raise BadInput(
+        f"{container.given} holds several data sets: {listed(inner)}; expected one: name it"
     )
 
 
-def suggest_rename(split: str, folders: list[str]) -> str:
-    """A hint if one of `folders` is named almost like the missing `split`; else ""."""
-    near = {name.lower(): name for name in folders if name not in SPLITS}
-    close = difflib.get_close_matches(split, near, n=1, cutoff=0.7)
-    return f"did you mean {split}? rename {printable(near[close[0]])}" if close else ""
+def find_classes(container: Tree, root: str, split: str, tally: Tally) -> Classes:
+    """Images by class of the folder `split` below the root, at any depth; names in Unicode's form C."""
+    if split and split not in container.children(root.rstrip("/"))[0]:
+        raise missing_split(container, root, [split])
+    top = f"{split}/" if split else ""
+    labels, files = container.children((root + top).rstrip("/"))
+    if stray := min(_images(container, root + top, files, Tally()), default=""):
+        raise BadInput(
+            f"{container.given} has {printable(top + stray)}; expected {LAYOUT}: move it there"
+        )
+    if not labels:
+        raise BadInput(f"{container.given} has no class folders in {split}; expected {LAYOUT}")
+    for name, count in container.hidden_images((root + top).rstrip("/")).items():
+        tally.add(
+            f"images in {top}{name}", "its name begins with a dot; rename it", top + name, count
+        )
+    classes: Classes = {}
+    for label in sorted(labels):
+        if is_junk(label):
+            continue
+        found = _class_images(container, root, f"{top}{label}", tally)
+        classes.setdefault(normalized(label), []).extend(f"{top}{label}/{name}" for name in found)
+    return {label: sorted(classes[label]) for label in sorted(classes)}
 
 
-def check_same_classes(given: str, train: dict[str, list[str]], test: dict[str, list[str]]) -> None:
+def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list[str]:
+    """Images in a class's folder and below it, relative to it."""
+    own = Tally()
+    found: list[str] = []
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        path = f"{root}{folder}/{below}".rstrip("/")
+        if container.is_link_loop(path):
+            raise link_loop(f"{container.given}/{path}")
+        folders, files = container.children(path)
+        names = _images(container, f"{path}/", files, own, len(root))
+        found += [below + name for name in _without_raw_copies(names)]
+        waiting += [f"{below}{name}/" for name in folders if not is_junk(name)]
+        for name, count in container.hidden_images(path).items():
+            hidden = f"{folder}/{below}{name}"
+            own.add("hidden images", "their names begin with a dot", hidden, count)
+    if not found:
+        seen = ", ".join(f"{each.kind} ({each.count:,})" for each in own.most_common(3))
+        raise BadInput(
+            f"{container.given} has no images in {printable(folder)}"
+            f"{', only ' if seen else ''}{seen}; expected some .png or .jpg: fill or remove the folder"
+        )
+    inner = {name.partition("/")[0] for name in found if "/" in name}
+    if len(inner) > 1 and all("/" in name for name in found):
+        raise BadInput(
+            f"{container.given} has no images in {printable(folder)} but in folders of it:"
+            f" {listed([*inner])}; expected {LAYOUT}: move these folders up if they are classes, else"
+            " their images"
+        )
+    tally.merge(own)
+    return found
+
+
+def _images(
+    container: Tree, folder: str, files: list[str], tally: Tally, skip: int = 0
+) -> list[str]:
+    """The images among the files of a folder, by their names or their first bytes; tally the others."""
+    found = []
+    for name in sorted(files):
+        if looks_like_image(name):
+            found.append(name)
+        elif not is_junk(name):
+            kind = container.kind(folder + name)
+            if kind and kind.picture:
+                found.append(name)
+            else:
+                _, dot, ending = name.rpartition(".")
+                what = f".{ending.lower()}" if dot else kind.name if kind else "no ending"
+                tally.add(what, "not an image", (folder + name)[skip:])
+    return found
+
+
+def _without_raw_copies(names: list[str]) -> list[str]:
+    """Leave out raw photos that have a readable copy beside them, as cameras write it."""
+    read = {name.rpartition(".")[0] for name in names if is_image(name)}
+    return [
+        name
+        for name in names
+        if is_image(name) or not looks_like_image(name) or name.rpartition(".")[0] not in read
+    ]
+
+
+def _tally_outside(container: Tree, root: str, tally: Tally) -> None:
+    """Count the images beside the splits and beside the folder that holds them."""
+    for level in ("", root) if root else ("",):
+        folders, files = container.children(level.rstrip("/"))
+        for name in filter(looks_like_image, files):
+            tally.add("images", "beside train and test", level + name)
+        for name, count in container.hidden_images(level.rstrip("/")).items():
+            tally.add(f"images in {name}", "its name begins with a dot", level + name, count)
+        for name in sorted(folders):
+            if is_junk(name) or (name in SPLITS if level == root else f"{name}/" == root):
+                continue
+            images = list(images_below(container, level + name))
+            if images:
+                reason = "beside train and test"
+                if name.lower() in VALIDATION:
+                    reason += ", whose share data.validation is held out; move them into train"
+                tally.add(f"images in {level}{name}", reason, min(images), len(images))
+
+
+def images_below(container: Tree, folder: str) -> Iterator[str]:
+    """Paths of the files in a folder and below it that are named like images."""
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        if container.is_link_loop(path):
+            continue
+        folders, files = container.children(path)
+        waiting += [f"{path}/{name}" for name in folders if not is_junk(name)]
+        yield from (f"{path}/{name}" for name in filter(looks_like_image, files))
+
+
+def check_same_classes(given: str, train: Classes, test: Classes) -> None:
     """Raise `BadInput` for classes that are in one split only."""
     for a, some, b, others in (("test", test, "train", train), ("train", train, "test", test)):
         if extra := [label for label in some if label not in others]:
             close = difflib.get_close_matches(extra[0], others, n=1)
-            hint = (
-                f"did you mean {printable(close[0])}?" if close else f"{b} has {_listed([*others])}"
+            mend = (
+                f"did you mean {printable(close[0])}?" if close else f"{b} has {listed([*others])}"
             )
             raise BadInput(
-                f"{given} has classes in {a} that {b} lacks: {_listed(extra)}; expected the same in"
-                f" both: {hint}"
+                f"{given} has classes in {a} that {b} lacks: {listed(extra)}; expected the same in"
+                f" both: {mend}"
             )
-
-
-def _listed(names: list[str]) -> str:
-    some = ", ".join(printable(name) for name in sorted(names)[:10])
-    return f"{some} and {len(names) - 10} more" if len(names) > 10 else some or "nothing"

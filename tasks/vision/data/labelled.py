@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.vision.data.containers import Container
+from tasks.vision.data.containers import Tree
 from tasks.vision.data.decode_pool import decode_all
-from tasks.vision.data.image_folder import SPLITS, check_same_classes, find_classes, find_root
+from tasks.vision.data.image_folder import find_layout
+from tasks.vision.data.left_out import LeftOut
+from tasks.vision.data.missing_split import SPLITS
 from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
 
@@ -25,26 +27,20 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Classes, splits by name ("train", "test"), and a line for each file that can't be decoded."""
+    """Classes, and splits by name ("train", "test").
+
+    Attributes:
+        unreadable: a line for each image that can't be decoded. left_out: files that are not read.
+    """
 
     classes: list[str]
     splits: dict[str, Split]
     unreadable: list[str]
-
-
-def list_images(
-    container: Container, splits: Sequence[str]
-) -> tuple[str, dict[str, dict[str, list[str]]]]:
-    """Folder that holds the splits ("" or "name/"), and file names by split and class."""
-    root = find_root(container, splits)
-    found = {split: find_classes(container, root, split) for split in splits}
-    if len(found) == 2:
-        check_same_classes(container.given, found["train"], found["test"])
-    return root, found
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 def read_images(
-    container: Container,
+    container: Tree,
     image_size: int,
     splits: Sequence[str],
     *,
@@ -53,15 +49,11 @@ def read_images(
     accept: Callable[[list[str]], None],
 ) -> ImageSet:
     """Decode all images of the splits; arguments and errors as for `sources.read_source`."""
-    root, found = list_images(container, splits)
+    layout = find_layout(container, splits)
+    found, root = layout.splits, layout.root
     classes = list(found[min(found, key=SPLITS.index)])
     accept(classes)
-    names = [
-        f"{split}/{label}/{name}"
-        for split, files in found.items()
-        for label in files
-        for name in files[label]
-    ]
+    names = [name for files in found.values() for label in files for name in files[label]]
     # One array for all: both splits are decoded in one pass over the archive.
     images = np.empty((len(names), image_size, image_size, 3), np.uint8)
     failed = decode_all(container.read([root + name for name in names]), images, workers)
@@ -86,4 +78,4 @@ def read_images(
                 images[start + step : start + step + len(some)] = images[some]
         read[split] = Split(images[start : start + len(good)], labels, [names[row] for row in good])
         start = rows.stop
-    return ImageSet(classes, read, list(unreadable.values()))
+    return ImageSet(classes, read, list(unreadable.values()), layout.left_out)

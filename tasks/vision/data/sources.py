@@ -22,9 +22,10 @@ from PIL import Image
 from tasks.vision.data import cifar10
 from tasks.vision.data.archives import ARCHIVE_SUFFIXES
 from tasks.vision.data.containers import open_container
-from tasks.vision.data.image_files import file_digest, select_images
-from tasks.vision.data.image_folder import LAYOUT, SPLITS, find_root
-from tasks.vision.data.labelled import ImageSet, Split, list_images, read_images
+from tasks.vision.data.image_files import file_digest
+from tasks.vision.data.image_folder import find_layout
+from tasks.vision.data.labelled import ImageSet, Split, read_images
+from tasks.vision.data.missing_split import LAYOUT, SPLITS
 from tasks.vision.errors import BadInput
 
 DIGITS = tuple("0123456789")
@@ -75,17 +76,17 @@ def fingerprint(source: Source) -> str:
     if source.kind == "archive":
         return file_digest(source.path)
     with closing(open_container(source.path)) as folder, ThreadPoolExecutor() as pool:
-        root = find_root(folder, SPLITS)
+        layout = find_layout(folder, SPLITS)
         names = sorted(
-            f"{split}/{label}/{name}"
-            for split in set(SPLITS) & set(folder.children(root)[0])
-            for label in folder.children(root + split)[0]
-            for name in select_images(folder.children(f"{root}{split}/{label}")[1])
+            name
+            for classes in layout.splits.values()
+            for found in classes.values()
+            for name in found
         )
 
         def digests(start: int) -> list[bytes]:
-            part = [root + name for name in names[start : start + 256]]
-            # A file that can't be read is hashed as the reason why.
+            part = [layout.root + name for name in names[start : start + 256]]
+            # A file that can't be read counts as the reason.
             files = (file for _, file in folder.read(part))
             return [
                 hashlib.sha256(file.encode() if isinstance(file, str) else file).digest()
@@ -154,7 +155,7 @@ def classes_in(source: Source) -> list[str]:
         return list(DIGITS if source.kind == "digits" else cifar10.CLASSES)
     assert source.path is not None
     with closing(open_container(source.path)) as container:
-        return list(list_images(container, SPLITS)[1]["train"])
+        return list(find_layout(container, SPLITS).splits["train"])
 
 
 def _digits(image_size: int, splits: Sequence[str]) -> ImageSet:

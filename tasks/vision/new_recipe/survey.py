@@ -11,16 +11,11 @@ from statistics import median
 
 from PIL import Image
 
-from tasks.vision.data.containers import Container, open_container
+from tasks.vision.data.containers import Tree, open_container
 from tasks.vision.data.image_files import is_image
-from tasks.vision.data.image_folder import (
-    LAYOUT,
-    SPLITS,
-    check_same_classes,
-    find_classes,
-    find_root,
-    suggest_rename,
-)
+from tasks.vision.data.image_folder import Classes, find_layout
+from tasks.vision.data.left_out import LeftOut
+from tasks.vision.data.missing_split import SPLITS
 from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
 
@@ -32,6 +27,7 @@ FORMATS = (
     "GIF",
     "BMP",
     "TIFF",
+    "PPM",
 )  # no others: Pillow starts programs for some
 SMALL_CLASS = 20  # training pictures of a class; with fewer, a person is warned
 
@@ -44,12 +40,14 @@ class Survey:
         train, test: class -> number of pictures.
         side: median of the shorter sides, in pixels; pictures are cropped to squares.
         unread: suffix -> number of photos of a format that can't be read; train and test leave them out.
+        left_out: files that are no images, and what is beside train and test.
     """
 
     train: dict[str, int]
     test: dict[str, int]
     side: int
     unread: dict[str, int] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 def survey(path: Path) -> Survey:
@@ -59,17 +57,10 @@ def survey(path: Path) -> Survey:
         BadInput: it is not laid out as train/CLASS and test/CLASS, or holds no picture.
     """
     with closing(open_container(path)) as contents:
-        _check_splits(contents)
-        root = find_root(contents, SPLITS)
-        train, test = (find_classes(contents, root, split) for split in SPLITS)
-        check_same_classes(contents.given, train, test)
-        every = [name for split in (train, test) for files in split.values() for name in files]
-        unread = Counter(PurePosixPath(name).suffix.lower() for name in every if not is_image(name))
-        train, test = (
-            _readable(contents, name, split)
-            for name, split in zip(SPLITS, (train, test), strict=True)
-        )
-        names = [f"{root}train/{label}/{name}" for label in train for name in train[label]]
+        layout = find_layout(contents, SPLITS)
+        unread: Counter[str] = Counter()
+        train, test = (_readable(contents, layout.root, layout.splits[s], unread) for s in SPLITS)
+        names = [layout.root + name for label in train for name in train[label]]
         some = names[:: max(1, len(names) // SAMPLE)]
         sides = [side for _, file in contents.read(some) if (side := _shorter_side(file))]
         if not sides:
@@ -77,41 +68,31 @@ def survey(path: Path) -> Survey:
                 f"{contents.given}: none of {len(some)} files looked at is a picture; "
                 "expected .png, .jpg or such"
             )
-    return Survey(_counts(train), _counts(test), int(median(sides)), dict(unread))
+    return Survey(_counts(train), _counts(test), int(median(sides)), dict(unread), layout.left_out)
 
 
-def _readable(
-    contents: Container, split: str, classes: dict[str, list[str]]
-) -> dict[str, list[str]]:
-    """Leave the photos of formats that can't be read out of a split's classes."""
-    readable = {label: list(filter(is_image, names)) for label, names in classes.items()}
-    if empty := [label for label, names in readable.items() if not names]:
-        folder = f"{split}/{empty[0]}"
-        raise BadInput(
-            f"{contents.given} has no picture that can be read in {printable(folder)}, only such as "
-            f"{printable(classes[empty[0]][0])}; expected .png, .jpg or such: convert them to JPEG"
-        )
+def _readable(contents: Tree, root: str, classes: Classes, unread: Counter[str]) -> Classes:
+    """Leave the photos of formats that can't be read out of a split's classes, and count them."""
+    readable: Classes = {}
+    for label, names in classes.items():
+        readable[label] = []
+        for name in names:
+            kind = None if is_image(name) else contents.kind(root + name)
+            if is_image(name) or (kind and not kind.fault):
+                readable[label].append(name)
+            else:
+                unread[PurePosixPath(name).suffix.lower()] += 1
+        if not readable[label]:
+            folder, _, first = names[0].rpartition("/")
+            raise BadInput(
+                f"{contents.given} has no picture that can be read in {printable(folder)}, only such"
+                f" as {printable(first)}; expected .png, .jpg or such: convert them to JPEG"
+            )
     return readable
 
 
 def _counts(files: dict[str, list[str]]) -> dict[str, int]:
     return {label: len(names) for label, names in files.items()}
-
-
-def _check_splits(contents: Container) -> None:
-    folders, _ = contents.children("")
-    there = set(folders)
-    if not there & set(SPLITS):
-        below = {name for folder in folders for name in contents.children(folder)[0]}
-        there = below if below & set(SPLITS) else there | below
-    if missing := [split for split in SPLITS if split not in there]:
-        hints = [hint for split in missing if (hint := suggest_rename(split, sorted(there)))]
-        hint = "; ".join(hints) or (
-            "move about a fifth of each class's pictures into test/<class> and the others into train/<class>"
-        )
-        raise BadInput(
-            f"{contents.given} has no folder {' and no folder '.join(missing)}; expected {LAYOUT}: {hint}"
-        )
 
 
 def _shorter_side(file: bytes | str) -> int | None:

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.images import png, read, refused, same, small_set, write_any, write_folder
+from PIL import Image
+from support.images import (
+    encoded,
+    png,
+    read,
+    refused,
+    same,
+    small_set,
+    write_any,
+    write_folder,
+)
 
 
 def test_parent_of_a_data_set_is_accepted(tmp_path: Path) -> None:
@@ -20,15 +30,15 @@ def test_parent_of_a_data_set_is_accepted(tmp_path: Path) -> None:
 LAYOUT_FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], list[str]]] = {
     "no train": (
         lambda files: {f"Train{name[5:]}": data for name, data in files.items() if "train" in name},
-        ["no folder train", "found: Train: did you mean train? rename Train"],
+        ["no folder train", "found: Train/: did you mean train? rename Train"],
     ),
     "capitals one folder down": (
         lambda files: {f"set/{name[0].upper()}{name[1:]}": data for name, data in files.items()},
-        ["no folder train", "found: set: did you mean train? rename Train"],
+        ["no folder train", "found: set/: did you mean train? rename Train"],
     ),
     "a test by another name": (
         lambda files: {name.replace("test/", "TESTING/"): data for name, data in files.items()},
-        ["no folder test", "found: TESTING, train: did you mean test? rename TESTING"],
+        ["no folder test", "found: TESTING/, train/: did you mean test? rename TESTING"],
     ),
     "nothing at all": (lambda _: {"notes.txt": b""}, ["no folder train", "found: notes.txt"]),
     "no test": (
@@ -48,9 +58,16 @@ LAYOUT_FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], l
         lambda files: files | {"train/1.png": png(1)},
         ["train/1.png", "move it"],
     ),
-    "images too deep": (
-        lambda files: files | {"train/car/red/1.png": png(1)},
-        ["train/car/red/1.png", "move it"],
+    "classes in groups": (
+        lambda files: {name.replace("/", "/vehicles/", 1): files[name] for name in files},
+        [
+            "no images in train/vehicles but in folders of it: car, zebra crossing; expected",
+            "move these folders up if they are classes",
+        ],
+    ),
+    "a class of other files": (
+        lambda files: files | {"train/dog/1.tga": bytes(300), "train/dog/notes.txt": b"."},
+        ["no images in train/dog, only .tga (1), .txt (1); expected"],
     ),
     "misspelt class in test": (
         lambda files: files | {"test/carr/1.png": png(1)},
@@ -73,3 +90,191 @@ def test_wrong_layout_is_refused(fault: str, name: str, tmp_path: Path) -> None:
     change, expected = LAYOUT_FAULTS[fault]
     path = write_any(tmp_path / name, change(small_set()))
     refused(lambda: read(path), str(path), *expected)
+
+
+def left_out(path: Path) -> list[str]:
+    return [str(each) for each in read(path, max_unreadable=0.5).left_out]
+
+
+@pytest.mark.parametrize("name", ["set", "set.zip", "set.tar.gz"])
+def test_images_are_found_by_their_content(name: str, tmp_path: Path) -> None:
+    """Half of them have other endings, or none; what is no image is counted by kind and named."""
+    jpeg, ppm = (encoded(Image.new("RGB", (8, 8), "red"), kind) for kind in ("JPEG", "PPM"))
+    images = {
+        "a.jfif": jpeg,
+        "b.jpe": jpeg,
+        "c": jpeg,
+        "d.ppm": ppm,
+        "e.PNG": png(1),
+        "f.MPO": jpeg,
+    }
+    others = {"notes.txt": b".", "t.tga": bytes(300), "u.TGA": bytes(300), "LICENSE": b"Free."}
+    files = {f"train/car/{key}": data for key, data in {**images, **others}.items()}
+    found = read(write_any(tmp_path / name, small_set() | files))
+    names = [each for each in found.splits["train"].names if each.startswith("train/car/")]
+    assert len(names) == 7 + len(images)
+    assert {f"train/car/{key}" for key in images} <= set(names)
+    assert found.unreadable == []
+    assert sorted(map(str, found.left_out)) == [
+        ".tga (2): not an image, such as train/car/t.tga",
+        ".txt (1): not an image, such as train/car/notes.txt",
+        "no ending (1): not an image, such as train/car/LICENSE",
+    ]
+
+
+@pytest.mark.parametrize("name", ["set", "set.zip", "set.tar"])
+def test_an_image_of_an_unsupported_format_is_unreadable_by_any_name(
+    name: str, tmp_path: Path
+) -> None:
+    path = write_any(
+        tmp_path / name, small_set() | {"train/car/a.jp2": b"\0\0\0\x0cjP  \r\n\x87\n"}
+    )
+    assert read(path, max_unreadable=0.5).unreadable == [
+        "train/car/a.jp2: JPEG 2000 can't be read; convert it to JPEG"
+    ]
+    refused(lambda: read(path), "1 of 14 images in train", "JPEG 2000 can't be read")
+
+
+@pytest.mark.parametrize("name", ["set", "set.zip"])
+def test_deeper_images_belong_to_their_class(name: str, tmp_path: Path) -> None:
+    deep = {"train/car/red/fast/1.png": png(1), "train/car/2.png": png(2)}
+    only = {"test/car/images/1.png": png(3)}
+    found = read(
+        write_any(
+            tmp_path / name, {"train/bus/1.png": png(4), "test/bus/1.png": png(5), **deep, **only}
+        )
+    )
+    assert found.classes == ["bus", "car"]
+    assert found.splits["train"].names == [
+        "train/bus/1.png",
+        "train/car/2.png",
+        "train/car/red/fast/1.png",
+    ]
+    assert found.splits["test"].names == ["test/bus/1.png", "test/car/images/1.png"]
+    assert found.left_out == []
+
+
+@pytest.mark.parametrize("name", ["set", "set.zip", "set.tar"])
+@pytest.mark.parametrize("top", ["", "photos/"])
+def test_what_lies_beside_the_splits_and_what_is_hidden_is_named(
+    name: str, top: str, tmp_path: Path
+) -> None:
+    files = small_set() | {
+        "valid/car/1.png": png(1),
+        "valid/car/2.png": png(2),
+        "raw/1.png": png(3),
+        "cover.jpg": png(3),
+        "train/.22LR/1.png": png(4),
+        "train/car/.IMG.png": png(4),
+        ".old/train/car/1.png": png(4),
+        "notes/a.txt": b"no images here",
+        "train/car/._1.png": b"junk",
+        "train/.ipynb_checkpoints/1.png": png(4),
+        "__MACOSX/train/car/1.png": b"junk",
+        "@eaDir/car/1.png": b"junk",
+        "train/car/Thumbs.db": b"junk",
+    }
+    beside = {"another set/x.png": png(5)} if top else {}
+    path = write_any(tmp_path / name, {top + key: data for key, data in files.items()} | beside)
+    assert sorted(left_out(path)) == sorted(
+        [
+            f"images in {top}valid (2): beside train and test, whose share data.validation is held out;"
+            f" move them into train, such as {top}valid/car/1.png",
+            f"images in {top}raw (1): beside train and test, such as {top}raw/1.png",
+            f"images (1): beside train and test, such as {top}cover.jpg",
+            "images in train/.22LR (1): its name begins with a dot; rename it, such as train/.22LR",
+            "hidden images (1): their names begin with a dot, such as train/car/.IMG.png",
+            f"images in .old (1): its name begins with a dot, such as {top}.old",
+            *(
+                ["images in another set (1): beside train and test, such as another set/x.png"]
+                if top
+                else []
+            ),
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", ["set", "set.zip"])
+def test_one_name_in_two_unicode_forms_is_one_class(name: str, tmp_path: Path) -> None:
+    """As macOS writes é, and as Linux does."""
+    files = {
+        "train/caf\u00e9/1.png": png(1),
+        "train/cafe\u0301/2.png": png(2),
+        "test/cafe\u0301/1.png": png(3),
+        "train/bar/1.png": png(4),
+        "test/bar/1.png": png(5),
+    }
+    found = read(write_any(tmp_path / name, files))
+    assert found.classes == ["bar", "caf\u00e9"]
+    assert [len(split.names) for split in found.splits.values()] == [3, 2]
+
+
+LAYOUTS: dict[str, tuple[str, str]] = {
+    "one folder per class": (
+        "cat/1.png dog/1.png",
+        "cat, dog look like classes: move about a fifth",
+    ),
+    "val in place of test": (
+        "train/a/1.png val/a/1.png",
+        "rename val to test",
+    ),
+    "no test": (
+        "train/a/1.png",
+        "move about a fifth of each class's pictures from train/<class>",
+    ),
+    "sets": (
+        "training_set/a/1.png test_set/a/1.png",
+        "mean train? rename training_set; did you mean test? rename test_set",
+    ),
+    "numbered": (
+        "01_train/a/1.png 02_test/a/1.png",
+        "did you mean train? rename 01_train",
+    ),
+    "too deep": (
+        "my/data/set/train/a/1.png my/data/set/test/a/1.png",
+        "the splits are in my/data/set: give that folder",
+    ),
+    "turned around": (
+        "cat/train/1.png cat/test/1.png dog/train/1.png",
+        "train/cat in place of cat/train",
+    ),
+    "a table": (
+        "labels.csv images/1.png",
+        "no table is read, such as labels.csv: sort the images into a folder",
+    ),
+    "flat": (
+        "1.png 2.png",
+        "sort the images into a folder for each class",
+    ),
+    "boxes": (
+        "images/train/1.png labels/train/1.txt",
+        "images with boxes",
+    ),
+    "packed": (
+        "train.zip test.zip",
+        "unpack test.zip",
+    ),
+    "records": (
+        "data.parquet",
+        "data.parquet holds no image files",
+    ),
+    "groups": (
+        "animals/cat/1.png animals/dog/1.png",
+        "move folders of images, such as animals/cat, to train",
+    ),
+    "nothing": (
+        "a.md",
+        "no images are there",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["set", "set.tar"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_missing_split_is_answered_by_what_was_found(
+    layout: str, name: str, tmp_path: Path
+) -> None:
+    files, expected = LAYOUTS[layout]
+    path = write_any(tmp_path / name, {file: png(1) for file in files.split()})
+    message = refused(lambda: read(path), str(path), "no folder t", expected)
+    assert message.count("fifth") == expected.count("fifth")

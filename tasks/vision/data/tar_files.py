@@ -1,0 +1,63 @@
+"""Tar files, plain or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO
+
+from tasks.vision.data.archives import Archive, refusing_damage
+from tasks.vision.data.image_files import HEAD_BYTES, Kind, is_image, sniff
+from tasks.vision.data.tar_members import members
+
+
+class Tar(Archive):
+    """A tar file, plain or gzipped: listed in one pass, read in another, in the file's own order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._offsets: dict[str, tuple[int, int]] = {}
+        self._kinds: dict[str, Kind | None] = {}  # of files that are not named like images
+        with self._stream() as stream:
+            for member in members(stream):
+                if member.kind == "cut":
+                    self.note = "it has no end mark, as if it were cut"
+                    continue
+                if member.kind == "other":
+                    raise self.bad_member(member.name, "a link or device", "plain files")
+                clean = self.add(member.name, member.size, folder=member.kind == "folder")
+                if clean is None:
+                    continue
+                self._offsets[clean] = member.data, member.size
+                if not is_image(clean):
+                    self._kinds[clean] = sniff(stream.read(min(member.size, HEAD_BYTES)))
+
+    @contextmanager
+    def _stream(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
+        with self._path.open("rb") as file:
+            gzipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if not gzipped:
+                yield file
+                return
+            with closing(gzip.GzipFile(fileobj=file)) as unpacked:
+                yield unpacked
+
+    def kind(self, path: str) -> Kind | None:
+        return self._kinds[path]
+
+    def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
+        offsets = [self._offsets[path] for path in paths]
+        with refusing_damage(self.given), self._stream() as stream:
+            for index in sorted(range(len(offsets)), key=offsets.__getitem__):
+                if fault := self._too_large.get(paths[index]):
+                    yield index, fault
+                    continue
+                offset, size = offsets[index]
+                stream.seek(offset)
+                data = stream.read(size)
+                if len(data) != size:
+                    raise EOFError(f"{paths[index]!r} ends early")
+                yield index, data
