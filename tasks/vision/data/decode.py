@@ -1,43 +1,20 @@
-"""Decode one image file to a square RGB uint8 array."""
+"""Decode one image file to a square RGB uint8 array: the only place where files become pixels.
+
+It and the modules that it imports need nothing but Pillow and NumPy: exports carry a copy of them.
+"""
 
 from __future__ import annotations
 
-import io
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base as ExifTag
-from PIL.GifImagePlugin import GifImageFile
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from tasks.vision.data.image_files import HEAD_BYTES, sniff
-
-MAX_PIXELS = 100_000_000
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PLAIN_MODES = {
-    b"IHDR\x08\x00\0\0\0IDAT": "L",
-    b"IHDR\x08\x02\0\0\0IDAT": "RGB",
-}
-
-# A fixed list: Pillow's own search includes formats that start other programs (EPS).
-_READERS: dict[str, type[ImageFile]] = {
-    "PNG": PngImageFile,
-    "JPEG": JpegImageFile,
-    "WebP": WebPImageFile,
-    "GIF": GifImageFile,
-    "BMP": BmpImageFile,
-    "TIFF": TiffImageFile,
-    "PPM": PpmImageFile,
-}
-
-_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # tags of TIFF
+from tasks.vision.data.colours import depth_of, eight_bits, flatten, srgb_transform
+from tasks.vision.data.limits import UnreadableError
+from tasks.vision.data.pixels import Pixels, low_bytes, read_pixels
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,19 +27,32 @@ _UPRIGHT = {
 }
 
 
-class UnreadableError(ValueError):
-    """A file is not an image that can be decoded; the message is the reason, in one line."""
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture.
+
+    Attributes:
+        image: RGB. odd: what is odd about the file, or "".
+        depth: how many bits its largest sample has, of 16; 0 for 8-bit pictures and where the file says it.
+    """
+
+    image: Image.Image
+    odd: str = ""
+    depth: int = 0
 
 
-def decode(data: bytes, image_size: int) -> np.ndarray:
-    """Decode to (image_size, image_size, 3) uint8 RGB: upright, on white, cropped to the centre square.
+def decode(data: bytes, image_size: int, bits: int = 16) -> np.ndarray:
+    """Decode to (image_size, image_size, 3) uint8 RGB: upright, sRGB, on white, the centre square.
 
-    The pixels of an image that already has this size stay as they are.
+    The pixels of an 8-bit image that already has this size stay as they are.
+
+    Args:
+        bits: how many bits 16-bit samples use, where the file doesn't say.
 
     Raises:
         UnreadableError: the file is not an image, is damaged or is too large.
     """
-    return np.array(decode_pil(data, image_size))
+    return np.array(decode_picture(data, image_size, bits).image)
 
 
 def fit(image: Image.Image, image_size: int) -> Image.Image:
@@ -72,68 +62,52 @@ def fit(image: Image.Image, image_size: int) -> Image.Image:
     return ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
 
 
-def decode_pil(data: bytes, image_size: int) -> Image.Image:
-    """As `decode`, as a Pillow image."""
-    try:
-        source = _plain_png(data) or _open(data, image_size)
-        source.load()
-        return fit(_upright(_rgb(source), source), image_size)
-    except (UnreadableError, MemoryError):
-        raise
-    except Exception as error:  # on damaged bytes Pillow's readers raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableError(f"damaged image ({reason})") from error
+def decode_picture(data: bytes, image_size: int, bits: int = 16) -> Decoded:
+    """As `decode`, as a Pillow image with what is odd about it."""
+    with ExitStack() as turn:
+        pixels = read_pixels(data, image_size, turn)
+        try:
+            return _convert(data, pixels, image_size, bits)
+        except (UnreadableError, MemoryError):
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UnreadableError(f"damaged image ({reason})") from error
 
 
-def _open(data: bytes, image_size: int) -> Image.Image:
-    kind = sniff(data[:HEAD_BYTES])
-    if kind is None or kind.fault:
-        raise UnreadableError(kind.fault if kind else f"not an image ({len(data)} bytes)")
-    image = _READERS[kind.name](io.BytesIO(data))
-    if isinstance(image, TiffImageFile) and (
-        _DNG_VERSION in image.tag_v2 or image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1
-    ):  # DNG, NEF, ARW begin with a thumbnail
-        raise UnreadableError("a raw photo can't be read; convert it to JPEG")
-    width, height = image.size
-    if width * height > MAX_PIXELS:  # the header alone has been read
-        raise UnreadableError(f"{width} x {height} pixels, more than {MAX_PIXELS}")
-    if min(width, height) >= 8 * image_size and isinstance(image, JpegImageFile):
-        # libjpeg scales while it decodes: far faster, and still 4 times the final size or more.
-        image.draft(None, (4 * image_size, 4 * image_size))
-    return image
-
-
-def _plain_png(data: bytes) -> Image.Image | None:
-    """Read an 8-bit PNG of three chunks (IHDR, IDAT, IEND); None for all others.
-
-    Pillow's own reader spends a third of a small image's time on its chunks.
-    """
-    mode = _PLAIN_MODES.get(data[12:16] + data[24:29] + data[37:41])
-    if mode is None or not data.startswith(_PNG):
-        return None
-    width, height, idat = (int.from_bytes(data[at : at + 4]) for at in (16, 20, 33))
-    if not 0 < width * height <= MAX_PIXELS or data[45 + idat : 53 + idat] != b"\0\0\0\0IEND":
-        return None
-    try:
-        return Image.frombytes(mode, (width, height), data[41 : 41 + idat], "zip", (mode, 0))
-    except ValueError:  # damaged: Pillow's reader will give the reason
-        return None
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16"):
-        # Pillow would clip at 255, to white.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
+def _convert(data: bytes, pixels: Pixels, image_size: int, bits: int) -> Decoded:
+    source, image, odd, depth = pixels.image, pixels.image, pixels.odd, 0
+    if source.mode in ("I", "F"):
         raise UnreadableError("32-bit samples, whose white is unknown")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        return white
-    return image.convert("RGB")
+    if pixels.deep:
+        image, depth = _eight_bits(data, pixels, bits)
+    transform = srgb_transform(source)
+    if not (transform and image.mode == "CMYK"):
+        image, hidden = flatten(image)
+        odd = odd or hidden
+    image = fit(_upright(image, source), image_size)
+    if transform:  # after scaling, of few pixels
+        image = transform.apply(image.convert(transform.input_mode))
+    return Decoded(image, odd, depth)
+
+
+def _eight_bits(data: bytes, pixels: Pixels, bits: int) -> tuple[Image.Image, int]:
+    """Return 16-bit samples as 8-bit ones, and the depth of the largest (0 if it is given)."""
+    image, bits = pixels.image, pixels.bits or bits
+    if image.mode.startswith("I;16"):
+        samples = np.asarray(image)
+        depth = 0 if pixels.bits else depth_of(int(samples.max()))
+        return Image.fromarray(eight_bits(samples, bits)), depth
+    upper = np.asarray(image)  # Pillow reads the upper bytes of colours
+    colours = upper[..., :3] if image.mode == "RGBA" else upper
+    depth = 0 if pixels.bits else depth_of(int(colours.max()) << 8 | 255)
+    if bits == 16:
+        return image, depth
+    samples = colours.astype(np.uint16) << 8 | np.asarray(low_bytes(data))[..., :3]
+    scaled = Image.fromarray(eight_bits(samples, bits))
+    if image.mode == "RGBA":
+        scaled.putalpha(image.getchannel("A"))
+    return scaled, depth
 
 
 def _upright(image: Image.Image, source: Image.Image) -> Image.Image:

@@ -18,13 +18,15 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from PIL import Image
 
-from tasks.vision.data.decode import UnreadableError, decode_pil
+from tasks.vision.data.decode import decode_picture
+from tasks.vision.data.limits import UnreadableError
 
 PROCESSES_FROM = 2_000  # images; below this, starting processes costs more than it saves
 
@@ -32,14 +34,40 @@ CHUNK_IMAGES = 256
 CHUNK_BYTES = 8 * 2**20  # of files or of pixels: what one worker holds at a time
 
 Files = Iterable[tuple[int, bytes | str]]  # row, and the file's bytes or why there are none
-Decoded = tuple[bytes, dict[int, str]]  # pixels of a chunk, {index: why it is left black}
-Decode = Callable[[list[bytes], int], Decoded]
+Remark = tuple[str, str, int]  # why it is left black, what is odd about it, depth of its samples
+Chunk = tuple[bytes, dict[int, Remark]]  # pixels, {index: what is to be said about it}
+Decode = Callable[[list[bytes], int, int], Chunk]
 
 
-def decode_all(files: Files, out: np.ndarray, workers: int | None = None) -> dict[int, str]:
+@dataclass(frozen=True)
+class Findings:
+    """What decoding has found, by row.
+
+    Attributes:
+        failed: why a file can't be decoded. odd: what is odd about one that was decoded.
+        depths: how many bits the largest of its 16-bit samples has.
+    """
+
+    failed: dict[int, str] = field(default_factory=dict)
+    odd: dict[int, str] = field(default_factory=dict)
+    depths: dict[int, int] = field(default_factory=dict)
+
+    def add(self, row: int, fault: str, odd: str, depth: int) -> None:
+        """Enter what isn't empty."""
+        if fault:
+            self.failed[row] = fault
+        if odd:
+            self.odd[row] = odd
+        if depth:
+            self.depths[row] = depth
+
+
+def decode_all(
+    files: Files, out: np.ndarray, workers: int | None = None, bits: int = 16
+) -> Findings:
     """Decode files into one array: `Decoders.decode` with workers for this call alone."""
     with Decoders(len(out), workers) as decoders:
-        return decoders.decode(files, out)
+        return decoders.decode(files, out, bits)
 
 
 class Decoders:
@@ -60,8 +88,8 @@ class Decoders:
             self._workers = [_Worker() for _ in range(workers)]
             self._decoders = [worker.decode for worker in self._workers]
 
-    def decode(self, files: Files, out: np.ndarray) -> dict[int, str]:
-        """Decode files into the rows of `out` (N, size, size, 3) uint8; returns {row: why it failed}.
+    def decode(self, files: Files, out: np.ndarray, bits: int = 16) -> Findings:
+        """Decode files into the rows of `out` (N, size, size, 3) uint8; `bits` as for `decode.decode`.
 
         Files may come in any order; they are read by one thread at a time, a few MiB ahead. A file that
         crashes its worker process fails alone.
@@ -70,8 +98,8 @@ class Decoders:
             ChildProcessError: a worker was killed. Errors that `files` raises are passed on. After
                 either, all workers have ended.
         """
-        failed: dict[int, str] = {}
-        chunks = _chunks(files, out.shape[1], failed)
+        found = Findings()
+        chunks = _chunks(files, out.shape[1], found.failed)
         turn = threading.Lock()
         stop = threading.Event()
 
@@ -82,9 +110,10 @@ class Decoders:
                 if chunk is None:
                     return
                 rows, blobs = chunk
-                pixels, reasons = decode_chunk(blobs, out.shape[1])
+                pixels, remarks = decode_chunk(blobs, out.shape[1], bits)
                 out[rows] = np.frombuffer(pixels, np.uint8).reshape(-1, *out.shape[1:])
-                failed.update({rows[index]: reason for index, reason in reasons.items()})
+                for index, (fault, odd, depth) in remarks.items():
+                    found.add(rows[index], fault, odd, depth)
 
         with ThreadPoolExecutor(len(self._decoders), "decode") as pool:
             try:
@@ -94,7 +123,7 @@ class Decoders:
                 stop.set()
                 self.close()  # frees the threads that wait for an answer
                 raise
-        return failed
+        return found
 
     def close(self) -> None:
         """Kill the workers."""
@@ -129,16 +158,20 @@ def _chunks(
         yield rows, blobs
 
 
-def _decode_chunk(blobs: list[bytes], size: int) -> Decoded:
-    reasons = {}
-    # One tall image, since each copy of pixels out of Pillow has an overhead.
+def _decode_chunk(blobs: list[bytes], size: int, bits: int) -> Chunk:
+    remarks: dict[int, Remark] = {}
+    # One tall sheet: taking the pixels out of Pillow has a price per call.
     sheet = Image.new("RGB", (size, size * len(blobs)))
     for index, data in enumerate(blobs):
         try:
-            sheet.paste(decode_pil(data, size), (0, size * index))
+            decoded = decode_picture(data, size, bits)
         except UnreadableError as error:
-            reasons[index] = str(error)
-    return sheet.tobytes(), reasons
+            remarks[index] = str(error), "", 0
+            continue
+        sheet.paste(decoded.image, (0, size * index))
+        if decoded.odd or decoded.depth:
+            remarks[index] = "", decoded.odd, decoded.depth
+    return sheet.tobytes(), remarks
 
 
 # Ctrl-C reaches the whole process group; the caller decides what it means.
@@ -171,13 +204,13 @@ class _Worker:
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
 
-    def decode(self, blobs: list[bytes], size: int) -> Decoded:
+    def decode(self, blobs: list[bytes], size: int, bits: int) -> Chunk:
         """As `_decode_chunk`. After a crash, halves are tried until the file that causes it is alone."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         # marshal: plain values only, and the same interpreter at both ends.
         try:
-            marshal.dump((blobs, size), self._process.stdin)
+            marshal.dump((blobs, size, bits), self._process.stdin)
             self._process.stdin.flush()
             return marshal.load(self._process.stdout)  # nosec B302
         except (BrokenPipeError, EOFError, ValueError):  # it died, or was closed by another thread
@@ -189,11 +222,11 @@ class _Worker:
             )
         self._start()
         if len(blobs) == 1:
-            return bytes(3 * size**2), {0: "damaged image (it crashes the decoder)"}
+            return bytes(3 * size**2), {0: ("damaged image (it crashes the decoder)", "", 0)}
         half = len(blobs) // 2
-        first, reasons = self.decode(blobs[:half], size)
-        second, more = self.decode(blobs[half:], size)
-        return first + second, reasons | {half + index: more[index] for index in more}
+        first, remarks = self.decode(blobs[:half], size, bits)
+        second, more = self.decode(blobs[half:], size, bits)
+        return first + second, remarks | {half + index: more[index] for index in more}
 
     def close(self) -> None:
         """Kill the process and close its pipes."""

@@ -56,7 +56,7 @@ def read_images(
     names = [name for files in found.values() for label in files for name in files[label]]
     # One array for all: both splits are decoded in one pass over the archive.
     images = np.empty((len(names), image_size, image_size, 3), np.uint8)
-    failed = decode_all(container.read([root + name for name in names]), images, workers)
+    failed = decode_all(container.read([root + name for name in names]), images, workers).failed
     unreadable = {row: f"{printable(names[row])}: {failed[row]}" for row in sorted(failed)}
     read, start = {}, 0
     for split, files in found.items():

@@ -56,12 +56,12 @@ class UnlabelledImages:
     def __len__(self) -> int:
         return len(self._found)
 
-    def batches(self, image_size: int) -> Generator[ImageBatch, None, None]:
-        """Decode to squares of `image_size` pixels, in batches of `batch_size`."""
+    def batches(self, image_size: int, bits: int = 16) -> Generator[ImageBatch, None, None]:
+        """Decode to squares of `image_size` pixels, in batches of `batch_size`; `bits` as for `decode`."""
         most = batch_size(image_size)
         with Decoders(len(self)) as decoders:
             for start in range(0, len(self), most):
-                yield _batch(decoders, self._found[start : start + most], image_size)
+                yield _batch(decoders, self._found[start : start + most], image_size, bits)
 
     def close(self) -> None:
         """Close open archives."""
@@ -91,9 +91,9 @@ def batch_size(image_size: int) -> int:
     return min(BATCH, max(1, BATCH_BYTES // (3 * image_size**2)))
 
 
-def _batch(decoders: Decoders, found: list[_Found], image_size: int) -> ImageBatch:
+def _batch(decoders: Decoders, found: list[_Found], image_size: int, bits: int) -> ImageBatch:
     images = np.empty((len(found), image_size, image_size, 3), np.uint8)
-    failed = decoders.decode(_files(found), images)
+    failed = decoders.decode(_files(found), images, bits).failed
     good = [row for row in range(len(found)) if row not in failed]
     unreadable = {found[row].title: failed[row] for row in sorted(failed)}
     return ImageBatch(

@@ -11,6 +11,7 @@ from support.images import AVIF, HEIC, encoded, write_folder
 
 from tasks.vision.data import decode
 from tasks.vision.data.image_files import HEAD_BYTES, read_file, sniff
+from tasks.vision.data.limits import UnreadableError
 from tasks.vision.data.unlabelled import UnlabelledImages
 
 READABLE = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO"]
@@ -62,7 +63,7 @@ def test_what_is_no_readable_picture_is_named(case: str, tmp_path: Path) -> None
     assert found
     assert found.picture is picture
     assert fault in found.fault
-    with pytest.raises(decode.UnreadableError, match="^" + fault[:9]):
+    with pytest.raises(UnreadableError, match="^" + fault[:9]):
         decode.decode(data, 8)
     (tmp_path / "1.jpg").write_bytes(data)
     assert read_file(str(tmp_path / "1.jpg")) == found.fault
