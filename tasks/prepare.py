@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
-from tasks.io.documents import read_ref
-from tasks.progress import Event, emit
-from tasks.store.base import Damaged, Missing, Store
+from tasks.progress import Event, counted, emit
+from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.store.marker import mark_store
 from tasks.vision.data import cifar10
+from tasks.vision.data.dataset import Description
 from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, fingerprint, read_source
 from tasks.vision.data.targets import apply_scheme
@@ -40,6 +40,11 @@ def prepare_images(
     source = find_source(given)
 
     def accept(classes: list[str]) -> None:
+        if len(classes) < 2:
+            raise BadInput(
+                f"{printable(given)} has one class, {classes[0]!r}; expected two or more: add a folder"
+                " train/CLASS and test/CLASS for another"
+            )
         for scheme in schemes:
             apply_scheme(scheme, classes)
 
@@ -58,16 +63,30 @@ def prepare_images(
                 f"{printable(given)} changed while it was read; wait until nothing writes there, then "
                 "start the run again"
             )
-        for line in found.unreadable:
-            emit(Event("prepare data", f"left out {line}"))
         train, test = (len(found.splits[name].labels) for name in ("train", "test"))
         about = f"{train:,} training images, {test:,} test images, of {len(found.classes)} classes"
         emit(Event("prepare data", about))
         path = Path(folder) / "dataset"
-        prepare(found, data.image_size, data.validation, path)
+        _tell_of(prepare(found, data.image_size, data.validation, path))
         mark_store(store)
         ref = store.put("dataset", path, ".safetensors")
     return Published(ref=ref)
+
+
+def _tell_of(about: Description) -> None:
+    """Emit a line for each image or kind of file that is left out, and for images to look at."""
+    lines = [f"left out {each}" for each in (*about.unreadable.first, *about.left_out)]
+    if more := about.unreadable.count - len(about.unreadable.first):
+        lines.append(f"left out {more:,} more images that can't be decoded")
+    for what, pairs in (
+        ("in both train and test", about.duplicates),
+        ("the same pixels with different labels", about.contradictions),
+    ):
+        if pairs.count:
+            a, b = pairs.first[0]
+            lines.append(f"{what}: {counted(pairs.count, 'image')}, such as {a} = {b}")
+    for line in lines:
+        emit(Event("prepare data", printable(line)))
 
 
 def fetch_archive(home: Store, folder: Path) -> Path:

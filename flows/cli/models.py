@@ -38,7 +38,7 @@ def evaluate(
     model
         RUN/STAGE, e.g. latest/transfer, or a path to runs/RUN/models/STAGE.
     data
-        digits, cifar10, or a folder or archive with test/CLASS/NAME.png.
+        digits, cifar10, or a folder or archive with test/CLASS/NAME.png or CLASS/NAME.png.
     split
         Which split to score; scores on a model's own training images are too high.
     """
@@ -53,6 +53,14 @@ def evaluate(
             "--split test scores images it has never seen",
             file=sys.stderr,
         )
+    if summary["scored"] != split:
+        place = "its folders as classes" if summary["scored"] == "." else summary["scored"]
+        print(printable(f"there is no folder {split}; scored {place}"), file=sys.stderr)
+    lines = [*summary["unreadable"], *summary["left_out"]]
+    for line in lines[:MAX_ROWS]:
+        print(printable(f"left out {line}"), file=sys.stderr)
+    if len(lines) > MAX_ROWS:
+        print(f"and {len(lines) - MAX_ROWS:,} more; --json lists them", file=sys.stderr)
     if as_json:
         print(json.dumps(summary))
         return 0

@@ -69,6 +69,7 @@ def new_recipe(
             "recipe": str(file),
             "pictures": {"train": found.train, "test": found.test},
             "unread": found.unread,
+            "left_out": [each.model_dump() for each in found.left_out],
             "image_size": recipe.data.image_size,
             "stages": list(recipe.stages),
             "command": _command(file),
@@ -101,6 +102,8 @@ def _print_warnings(found: Survey) -> None:
     from tasks.vision.new_recipe.survey import small_classes
     from tasks.vision.text import printable
 
+    for each in found.left_out:
+        print(f"left out {each}", file=sys.stderr)
     if found.unread:
         counted = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(found.unread.items()))
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -55,8 +56,8 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
             ) from None
     elif there:
         raise BadInput(
-            f"recipe {given!r} is not a TOML file; give your images as --data: "
-            f"relevo run RECIPE --data {given}"
+            f"recipe {given!r} is not a TOML file; expected {', '.join(builtin)}, or the path of a .toml"
+            f" file: write one for your images by {shlex.join(['relevo', 'new-recipe', given])}"
         )
     else:
         raise BadInput(

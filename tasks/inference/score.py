@@ -13,12 +13,21 @@ from tasks.vision.trained_model import Card, Tensors
 def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[str, Any]:
     """Score a model on a split of a source, with images resized to the model's input size.
 
+    Without a test split, validation images or one folder per class are scored: "scored" names the folder.
+
     Raises:
         BadInput: the source can't be read, lacks the split, or has classes that the model doesn't know.
     """
     source = find_source(local_data(given))
-    found = read_source(source, card.architecture.image_size, splits=(split,))
+    found = read_source(
+        source, card.architecture.image_size, splits=(split,), max_unreadable=None, instead=True
+    )
     part = found.splits[split]
     positions, truth = match(card, found.classes, part.labels, foreign=True)
     scores, _ = score(card, tensors, part.images[positions], truth)
-    return {**scores.model_dump(mode="json"), "unreadable": found.unreadable}
+    return {
+        **scores.model_dump(mode="json"),
+        "unreadable": found.unreadable,
+        "left_out": list(map(str, found.left_out)),
+        "scored": found.instead or split,
+    }

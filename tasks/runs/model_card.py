@@ -76,7 +76,7 @@ def model_card(facts: Facts) -> str:
             labels_file=LABELS,
             metrics=facts.scores.metrics,
             confused=facts.scores.confused[:3],
-            duplicates=len(facts.data.duplicates),
+            duplicates=facts.data.duplicates.count,
             frozen_blocks=f" but the first {blocks}" if card.frozen_blocks else "",
         )
     )

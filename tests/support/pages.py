@@ -16,7 +16,8 @@ from tasks.io.load import Answers
 from tasks.reporting.baselines import baselines_of
 from tasks.reporting.content import Comparison, DatasetContent, ReportContent, StageContent
 from tasks.reporting.html import TEMPLATE, environment
-from tasks.vision.data.dataset import Description
+from tasks.vision.data.dataset import Description, Listed
+from tasks.vision.data.left_out import LeftOut
 from tasks.vision.evaluation.scores import Metrics, Scores
 from tasks.vision.figures.style import new_figure, png
 from tasks.vision.figures.words import ENGLISH
@@ -124,8 +125,12 @@ def report(word: Callable[[str], str] = str) -> ReportContent:
         image_size=32,
         classes=ten,
         counts={"train": [4500] * 10, "validation": [500] * 10, "test": [1000] * 10},
-        duplicates=[duplicate] * 23,
-        unreadable=[word("train/broken.png"), word("train/empty.png")],
+        duplicates=Listed.of([duplicate] * 23),
+        contradictions=Listed.of([(word("train/a/1.png"), word("train/b/1.png"))]),
+        unreadable=Listed.of([word("train/broken.png"), word("train/empty.png")]),
+        left_out=(
+            LeftOut(reason="no_image", kind=word(".tga"), count=3, example=word("train/a/1.tga")),
+        ),
     )
     return ReportContent(
         title=word("cifar10"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from support.images import png, write_folder, write_zip
 
 from tasks.cache.cached_task import Published
 from tasks.prepare import fetch_archive, prepare_images
+from tasks.progress import listening
 from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.dataset import open_dataset
@@ -61,20 +64,175 @@ def test_images_in_train_and_test_are_named(tmp_path: Path) -> None:
     about = prepare(
         ImageSet(["x", "y"], {"train": train, "test": test}, []), 16, 0.2, tmp_path / "file"
     )
-    assert sorted(about.duplicates) == [("train/3", "test/a"), ("train/4", "test/b")]
+    assert about.duplicates.first == (("train/3", "test/a"), ("train/4", "test/b"))
+    assert about.contradictions.count == 0
 
 
-def test_a_class_of_one_image_can_not_be_split(tmp_path: Path) -> None:
-    images = np.zeros((5, 16, 16, 3), np.uint8)
-    split = Split(images, np.array([0, 0, 0, 0, 1], np.int32), list("abcde"))
-    with pytest.raises(BadInput, match="'rare' has one training image"):
-        prepare(
-            ImageSet(["common", "rare"], {"train": split, "test": split}, []),
-            16,
+def noise(*counts: int) -> ImageSet:
+    """As many images of each class, in train and in test."""
+    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 16, 16, 3), np.uint8)
+    split = Split(images, labels, [str(row) for row in range(len(labels))])
+    return ImageSet([f"c{i}" for i in range(len(counts))], {"train": split, "test": split}, [])
+
+
+@pytest.mark.parametrize(
+    ("counts", "validation", "message"),
+    [
+        (
+            (4, 1),
             0.4,
-            tmp_path / "f",
-        )
+            "class 'c1' has one training image; expected two or more, .+ remove the class",
+        ),
+        (
+            (2,) * 20,
+            0.1,
+            "is 4; expected one or more of each class, .+ to 0.5 at least and 0.5 at most",
+        ),
+        ((30, 30), 0.99, "set data.validation to 0.04 at least and 0.97 at most"),
+    ],
+)
+def test_too_few_images_to_hold_some_out_are_refused(
+    counts: tuple[int, ...], validation: float, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        prepare(noise(*counts), 16, validation, tmp_path / "f")
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize(
+    ("counts", "validation"), [((40, 2), 0.1), ((2, 2, 60), 0.1), ((2, 30), 0.9), ((2, 2), 0.5)]
+)
+def test_each_class_is_in_train_and_in_validation(
+    counts: tuple[int, ...], validation: float, tmp_path: Path
+) -> None:
+    """A stage of two rare classes alone would have nothing to choose its epochs by."""
+    about = prepare(noise(*counts), 16, validation, tmp_path / "f")
+    assert min(about.counts["train"] + about.counts["validation"]) >= 1
+    data = open_dataset(tmp_path / "f")
+    rows = [data.part(split).images.tobytes() for split in ("train", "validation")]
+    assert sum(map(len, rows)) == sum(counts) * 16 * 16 * 3
+
+
+def test_a_data_set_of_twins_alone_can_be_opened_again(tmp_path: Path) -> None:
+    """Its lists of names would be longer than a header may be."""
+    images = np.zeros((60_000, 16, 16, 3), np.uint8)
+    labels = np.arange(60_000, dtype=np.int32) % 2
+    names = [
+        f"train/a rather long name of a class of images/{'x' * 100}{i}.png" for i in range(60_000)
+    ]
+    split = Split(images, labels, names)
+    lines = [f"{name}: an empty file" for name in names]
+    about = prepare(
+        ImageSet(["a", "b"], {"train": split, "test": split}, lines), 16, 0.1, tmp_path / "f"
+    )
+    assert about.duplicates.count == len(names)
+    assert about.contradictions.count == len(names)
+    assert about.unreadable.count == len(names)
+    assert open_dataset(tmp_path / "f").description == about
+    assert about.duplicates.first[0] == (names[0], names[0])
+
+
+def test_names_of_classes_that_no_header_holds_are_refused(tmp_path: Path) -> None:
+    found = noise(*(2,) * 10)
+    vast = ImageSet([f"{i}{'x' * 2_000_000}" for i in range(10)], found.splits, [])
+    with pytest.raises(BadInput, match=r"the names of 10 classes take .+ shorten them"):
+        prepare(vast, 16, 0.5, tmp_path / "f")
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
+def with_header(path: Path, text: str) -> Path:
+    """The file with another header, of the same data."""
+    data = path.read_bytes()
+    rest = data[8 + int.from_bytes(data[:8], "little") :]
+    path.write_bytes(len(text).to_bytes(8, "little") + text.encode() + rest)
+    return path
+
+
+FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a list": lambda header: [header],
+    "a number": lambda header: 1,
+    "no note": lambda header: {**header, "__metadata__": None},
+    "a note that is a list": lambda header: {**header, "__metadata__": ["relevo"]},
+    "an entry that is a number": lambda header: {**header, "train_images": 1},
+    "a shape that overflows": lambda header: shaped(header, [2**62, 16, 16, 3]),
+    "a shape that overflows to nothing": lambda header: shaped(header, [2**32, 2**32, 1, 1]),
+    "a negative shape": lambda header: shaped(header, [-1, 16, 16, 3]),
+    "a shape of a fraction": lambda header: shaped(header, [1.5, 16, 16, 3]),
+    "offsets past the end": lambda header: {
+        **header,
+        "train_names": {"dtype": "U8", "shape": [8], "data_offsets": [2**40, 2**40 + 8]},
+    },
+    "offsets that overflow": lambda header: {
+        **header,
+        "train_names": {"dtype": "U8", "shape": [8], "data_offsets": [10**400, 10**400 + 8]},
+    },
+    "an unknown type": lambda header: {
+        **header,
+        "train_names": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]},
+    },
+    "fewer images than labels": lambda header: shaped(header, [1, 16, 16, 3]),
+    "no labels": lambda header: {k: v for k, v in header.items() if k != "train_labels"},
+}
+
+
+def shaped(header: dict[str, Any], shape: list[Any]) -> dict[str, Any]:
+    return {**header, "train_images": {**header["train_images"], "shape": shape}}
+
+
+@pytest.mark.parametrize("case", [*FORGED, "nested deep", "nested deep in the note"])
+def test_forged_header_is_refused_in_a_line(case: str, tmp_path: Path) -> None:
+    prepare(noise(20, 20), 16, 0.1, tmp_path / "f")
+    header = header_of(tmp_path / "f")
+    open_dataset(with_header(tmp_path / "f", json.dumps(header)))
+    deep = "[" * 100_000 + "]" * 100_000
+    if case == "nested deep":
+        text = deep
+    elif case in FORGED:
+        text = json.dumps(FORGED[case](header))
+    else:
+        text = json.dumps({**header, "__metadata__": {"relevo": deep}})
+    with pytest.raises(BadInput, match="is not a prepared data set; prepare it again"):
+        open_dataset(with_header(tmp_path / "f", text))
+
+
+def test_a_data_set_of_one_class_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    files = {f"{split}/cat/{i}.png": b"never read" for split in ("train", "test") for i in range(9)}
+    path, store = write_folder(tmp_path / "one", files), open_store(tmp_path / "store")
+    digest = fingerprint(find_source(str(path)))
+    with pytest.raises(BadInput, match="has one class, 'cat'; expected two or more"):
+        prepare_images.fn(str(path), Data(source="x", image_size=16), [], digest, store)
+
+
+def test_what_is_left_out_is_emitted_and_stored(tmp_path: Path) -> None:
+    files = {
+        f"{split}/{label}/{i}.png": png(100 * j + i)
+        for j, (split, label) in enumerate((s, c) for s in ("train", "test") for c in "ab")
+        for i in range(9)
+    }
+    files |= {"train/a/x.png": files["train/b/1.png"], "test/a/y.png": files["train/a/1.png"]}
+    files |= {"train/a/1.tga": bytes(300), "valid/a/1.png": png(1), "train/b/z.png": b""}
+    path, store = write_folder(tmp_path / "set", files), open_store(tmp_path / "store")
+    digest = fingerprint(find_source(str(path)))
+    data = Data(source=str(path), image_size=16, max_unreadable=0.1, validation=0.2)
+    seen: list[str] = []
+    with listening(lambda event: seen.append(str(event.message))):
+        ref = prepare_images.fn(str(path), data, [], digest, store).ref
+    assert seen[1:] == [
+        "19 training images, 19 test images, of 2 classes",
+        "left out train/b/z.png: an empty file, not an image",
+        "left out files that are no images: .tga (1), such as train/a/1.tga",
+        "left out images beside train and test (validation is held out of train; move them there):"
+        " valid/ (1), such as valid/a/1.png",
+        "in both train and test: 1 image, such as train/a/1.png = test/a/y.png",
+        "the same pixels with different labels: 1 image, such as train/a/x.png = train/b/1.png",
+    ]
+    about = open_dataset(store.fetch(ref)).description
+    assert [each.kind for each in about.left_out] == [".tga", "valid/"]
 
 
 @pytest.mark.parametrize("write", [write_folder, write_zip], ids=["folder", "archive"])

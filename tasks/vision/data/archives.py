@@ -44,7 +44,7 @@ _DAMAGE = (
 class Archive:
     """The folder tree of an archive, built from members that have passed every check."""
 
-    note = ""
+    cut = False
 
     def __init__(self, path: Path) -> None:
         self.given = printable(path)

@@ -48,10 +48,10 @@ class Tree(Container, Protocol):
     """The files below one folder, or in one archive.
 
     Attributes:
-        note: why some of them may be missing; mostly empty.
+        cut: an archive without its end mark, so that some may be missing.
     """
 
-    note: str
+    cut: bool
 
     def hidden_images(self, folder: str) -> dict[str, int]:
         """How many images the hidden files and folders in a folder hold, without known junk."""
@@ -75,7 +75,7 @@ def open_container(path: Path, *, strict: bool = True) -> Tree:
 class Folder:
     """A folder on disk; links are followed, since its owner may read their targets."""
 
-    note = ""
+    cut = False
 
     def __init__(self, path: Path, *, strict: bool = True) -> None:
         self.given = printable(path)

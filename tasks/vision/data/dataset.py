@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
+from pydantic import BaseModel
 
+from tasks.vision.data.left_out import LeftOut
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Strict
 
+T = TypeVar("T")
+
+MAX_HEADER = 2**24  # bytes of a data set's header
+MAX_LISTED = 200  # names in each list of a description
+
+
+class Listed(Strict, Generic[T]):
+    """How many there are, and the first of them."""
+
+    count: int = 0
+    first: tuple[T, ...] = ()
+
+    @classmethod
+    def of(cls, found: list[T]) -> Listed[T]:
+        """Count all and list some, since a header that grows with the data could not be read again."""
+        return cls(count=len(found), first=tuple(found[:MAX_LISTED]))
+
 
 class Description(Strict):
-    """A data set's metadata."""
+    """A data set's metadata.
+
+    Attributes:
+        duplicates: images in both train and test, by their names in each.
+        contradictions: images of the same pixels with different labels, in train and test.
+        unreadable: a line for each image that can't be decoded. left_out: files that are not read.
+    """
 
     image_size: int
     classes: list[str]
     counts: dict[str, list[int]]
-    duplicates: list[tuple[str, str]]
-    unreadable: list[str]
+    duplicates: Listed[tuple[str, str]] = Listed()
+    contradictions: Listed[tuple[str, str]] = Listed()
+    unreadable: Listed[str] = Listed()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +97,14 @@ class Dataset:
 DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64}
 
 
+class _Entry(BaseModel):
+    """Where an array is in the file, as safetensors writes it."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
 def open_dataset(path: Path) -> Dataset:
     """Memory-map a file that `prepare` wrote.
 
@@ -77,27 +114,28 @@ def open_dataset(path: Path) -> Dataset:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, 1 << 24)))
+            header = json.loads(file.read(min(length, MAX_HEADER)))
         description = Description.model_validate_json(header.pop("__metadata__")["relevo"])
         # By hand: safetensors' own reader copies arrays into memory.
-        arrays: dict[str, np.ndarray] = {
-            name: np.memmap(
-                path,
-                dtype=DTYPES[entry["dtype"]],
-                mode="r",
-                offset=8 + length + entry["data_offsets"][0],
-                shape=tuple(entry["shape"]),
-            )
-            for name, entry in header.items()
-        }
+        arrays = {name: _mapped(path, 8 + length, entry) for name, entry in header.items()}
         if not _is_consistent(description, arrays):
             raise ValueError("its parts don't fit each other")
-    except (
-        *(OSError, ValueError, KeyError, TypeError, AttributeError),
-        *(OverflowError, RecursionError),
-    ):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
     return Dataset(description, arrays)
+
+
+def _mapped(path: Path, start: int, entry: object) -> np.ndarray:
+    """Map one array of the file whose data begins at byte `start`; ValueError if it isn't there."""
+    about = _Entry.model_validate(entry)
+    first, end = about.data_offsets
+    dtype = np.dtype(DTYPES[about.dtype])
+    size = math.prod(about.shape) * dtype.itemsize
+    if min(first, *about.shape) < 0 or end - first != size or start + end > path.stat().st_size:
+        raise ValueError("an array reaches out of the file")
+    if not size:  # which can't be mapped
+        return np.empty(about.shape, dtype)
+    return np.memmap(path, dtype=dtype, mode="r", offset=start + first, shape=tuple(about.shape))
 
 
 def _is_consistent(about: Description, arrays: dict[str, np.ndarray]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tasks.vision.data.containers import Tree, link_loop
 from tasks.vision.data.image_files import is_image, looks_like_image
-from tasks.vision.data.left_out import LeftOut, Tally, is_junk
+from tasks.vision.data.left_out import LeftOut, Reason, Tally, is_junk
 from tasks.vision.data.missing_split import LAYOUT, SPLITS, VALIDATION, listed, missing_split
 from tasks.vision.errors import BadInput
 from tasks.vision.text import normalized, printable
@@ -22,24 +22,44 @@ class Layout:
 
     Attributes:
         root: folder of the container that holds the splits: "" for the top or, one level down, "name/".
+        instead: the folder that was found in place of a split, "." for the top.
     """
 
     root: str
     splits: dict[str, Classes]
     left_out: list[LeftOut]
+    instead: str = ""
 
 
-def find_layout(container: Tree, splits: Sequence[str]) -> Layout:
-    """Find the images of "train", "test" or both; `BadInput` for another layout."""
-    root = find_root(container, splits)
+def find_layout(container: Tree, splits: Sequence[str], *, instead: bool = False) -> Layout:
+    """Find the images of "train", "test" or both; `BadInput` for another layout.
+
+    Args:
+        instead: with "test" alone, take validation images or one folder per class where it is missing.
+    """
     tally = Tally()
+    if instead and (place := _instead_of(container, splits[0])) is not None:
+        classes = find_classes(container, "", place, tally)
+        return Layout("", {splits[0]: classes}, tally.most_common(), place or ".")
+    root = find_root(container, splits)
     found = {split: find_classes(container, root, split, tally) for split in splits}
     if len(found) == len(SPLITS):
         check_same_classes(container.given, found["train"], found["test"])
         _tally_outside(container, root, tally)
-    if container.note:
-        tally.add("what may have followed", container.note, container.given, 0)
+    if container.cut:
+        tally.add("cut", "*", container.given, 0)
     return Layout(root, found, tally.most_common())
+
+
+def _instead_of(container: Tree, split: str) -> str | None:
+    """The folder to take in place of a missing test split: of validation images, or the top itself."""
+    folders, _ = container.children("")
+    inner = {each for name in folders for each in container.children(name)[0]}
+    if split != "test" or split in folders or split in inner:
+        return None
+    if near := [name for name in folders if name.lower() in VALIDATION]:
+        return near[0] if len(near) == 1 else None
+    return None if set(SPLITS) & {*folders, *inner} else ""
 
 
 def find_root(container: Tree, splits: Sequence[str]) -> str:
@@ -63,17 +83,18 @@ def find_classes(container: Tree, root: str, split: str, tally: Tally) -> Classe
     if split and split not in container.children(root.rstrip("/"))[0]:
         raise missing_split(container, root, [split])
     top = f"{split}/" if split else ""
+    expected = LAYOUT if split in SPLITS else f"{top}<class>/<image>"
     labels, files = container.children((root + top).rstrip("/"))
     if stray := min(_images(container, root + top, files, Tally()), default=""):
         raise BadInput(
-            f"{container.given} has {printable(top + stray)}; expected {LAYOUT}: move it there"
+            f"{container.given} has {printable(top + stray)}; expected {expected}: move it there"
         )
     if not labels:
-        raise BadInput(f"{container.given} has no class folders in {split}; expected {LAYOUT}")
-    for name, count in container.hidden_images((root + top).rstrip("/")).items():
-        tally.add(
-            f"images in {top}{name}", "its name begins with a dot; rename it", top + name, count
+        raise BadInput(
+            f"{container.given} has no class folders in {split or 'it'}; expected {expected}"
         )
+    for name, count in container.hidden_images((root + top).rstrip("/")).items():
+        tally.add("hidden", top + name, top + name, count)
     classes: Classes = {}
     for label in sorted(labels):
         if is_junk(label):
@@ -98,8 +119,7 @@ def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list
         found += [below + name for name in _without_raw_copies(names)]
         waiting += [f"{below}{name}/" for name in folders if not is_junk(name)]
         for name, count in container.hidden_images(path).items():
-            hidden = f"{folder}/{below}{name}"
-            own.add("hidden images", "their names begin with a dot", hidden, count)
+            own.add("hidden", f"{folder}/", f"{folder}/{below}{name}", count)
     if not found:
         seen = ", ".join(f"{each.kind} ({each.count:,})" for each in own.most_common(3))
         raise BadInput(
@@ -131,8 +151,8 @@ def _images(
                 found.append(name)
             else:
                 _, dot, ending = name.rpartition(".")
-                what = f".{ending.lower()}" if dot else kind.name if kind else "no ending"
-                tally.add(what, "not an image", (folder + name)[skip:])
+                what = f".{ending.lower()}" if dot else "*"
+                tally.add("no_image", what, (folder + name)[skip:])
     return found
 
 
@@ -151,18 +171,16 @@ def _tally_outside(container: Tree, root: str, tally: Tally) -> None:
     for level in ("", root) if root else ("",):
         folders, files = container.children(level.rstrip("/"))
         for name in filter(looks_like_image, files):
-            tally.add("images", "beside train and test", level + name)
+            tally.add("beside", level or "/", level + name)
         for name, count in container.hidden_images(level.rstrip("/")).items():
-            tally.add(f"images in {name}", "its name begins with a dot", level + name, count)
+            tally.add("hidden", level + name, level + name, count)
         for name in sorted(folders):
             if is_junk(name) or (name in SPLITS if level == root else f"{name}/" == root):
                 continue
             images = list(images_below(container, level + name))
             if images:
-                reason = "beside train and test"
-                if name.lower() in VALIDATION:
-                    reason += ", whose share data.validation is held out; move them into train"
-                tally.add(f"images in {level}{name}", reason, min(images), len(images))
+                reason: Reason = "validation" if name.lower() in VALIDATION else "beside"
+                tally.add(reason, f"{level}{name}/", min(images), len(images))
 
 
 def images_below(container: Tree, folder: str) -> Iterator[str]:

@@ -31,12 +31,14 @@ class ImageSet:
 
     Attributes:
         unreadable: a line for each image that can't be decoded. left_out: files that are not read.
+        instead: the folder that was read in place of a missing split.
     """
 
     classes: list[str]
     splits: dict[str, Split]
     unreadable: list[str]
     left_out: list[LeftOut] = field(default_factory=list)
+    instead: str = ""
 
 
 def read_images(
@@ -44,14 +46,15 @@ def read_images(
     image_size: int,
     splits: Sequence[str],
     *,
-    max_unreadable: float,
+    max_unreadable: float | None,
     workers: int | None,
+    instead: bool,
     accept: Callable[[list[str]], None],
 ) -> ImageSet:
     """Decode all images of the splits; arguments and errors as for `sources.read_source`."""
-    layout = find_layout(container, splits)
+    layout = find_layout(container, splits, instead=instead)
     found, root = layout.splits, layout.root
-    classes = list(found[min(found, key=SPLITS.index)])
+    classes = list(found[splits[0] if len(splits) == 1 else SPLITS[0]])
     accept(classes)
     names = [name for files in found.values() for label in files for name in files[label]]
     # One array for all: both splits are decoded in one pass over the archive.
@@ -65,12 +68,21 @@ def read_images(
         bad = [unreadable[row] for row in rows if row in failed]
         good = np.array([row for row in rows if row not in failed], np.int64)
         labels = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[good - start]
-        if len(bad) / len(rows) > max_unreadable or len(set(labels.tolist())) < len(sizes):
+        if max_unreadable is None:
+            limit, fits = "one that can be", len(good) > 0
+        else:
+            limit = (
+                f"at most {max_unreadable:.2%} (a recipe's data.max_unreadable), and a good one in"
+                " each class"
+            )
+            fits = len(bad) / len(rows) <= max_unreadable and len(set(labels.tolist())) == len(
+                sizes
+            )
+        if not fits:
             raise BadInput(
-                f"{container.given}: {len(bad)} of {len(rows)} images in {split} can't be decoded:"
-                f" {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}; expected at most"
-                f" {max_unreadable:.2%} (a recipe's data.max_unreadable), and a good one in each"
-                " class: repair or remove them"
+                f"{container.given}: {len(bad)} of {len(rows)} images in {split or 'it'} can't be"
+                f" decoded: {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}; expected {limit}: mend"
+                " or remove them"
             )
         if bad:  # close the gaps in small steps: one large step would need the memory twice
             for step in range(0, len(good), 1024):
@@ -78,4 +90,4 @@ def read_images(
                 images[start + step : start + step + len(some)] = images[some]
         read[split] = Split(images[start : start + len(good)], labels, [names[row] for row in good])
         start = rows.stop
-    return ImageSet(classes, read, list(unreadable.values()), layout.left_out)
+    return ImageSet(classes, read, list(unreadable.values()), layout.left_out, layout.instead)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
+from typing import Literal
 
 from tasks.vision.recipe.schema import Strict
 from tasks.vision.text import printable
@@ -21,31 +22,43 @@ def is_junk(name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in _JUNK)
 
 
-class LeftOut(Strict):
-    """Files that are left out for one reason: what they are, how many, why, and the first of them."""
+Reason = Literal["no_image", "beside", "validation", "hidden", "cut"]
+REASONS: dict[Reason, str] = {
+    "no_image": "files that are no images",
+    "beside": "images beside train and test",
+    "validation": "images beside train and test (validation is held out of train; move them there)",
+    "hidden": "images hidden by a dot at the beginning of a name (rename it)",
+    "cut": "what may have followed, since the archive has no end mark",
+}
 
+
+class LeftOut(Strict):
+    """Files that are left out for one reason.
+
+    Attributes:
+        kind: their ending ("*" for none), or the folder that they are in. example: the first of them.
+    """
+
+    reason: Reason
     kind: str
     count: int
-    reason: str
     example: str
 
     def __str__(self) -> str:
-        if not self.count:
-            return f"{self.kind}: {self.reason}"
-        return f"{self.kind} ({self.count:,}): {self.reason}, such as {self.example}"
+        return f"{REASONS[self.reason]}: {self.kind} ({self.count:,}), such as {self.example}"
 
 
 class Tally:
     """Counts what is left out, by kind and reason."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._examples: dict[tuple[str, str], str] = {}
+        self._counts: Counter[tuple[Reason, str]] = Counter()
+        self._examples: dict[tuple[Reason, str], str] = {}
 
-    def add(self, kind: str, reason: str, example: str, count: int = 1) -> None:
+    def add(self, reason: Reason, kind: str, example: str, count: int = 1) -> None:
         """Count files of a kind; the first example stays."""
-        self._counts[kind, reason] += count
-        self._examples.setdefault((kind, reason), printable(example))
+        self._counts[reason, kind] += count
+        self._examples.setdefault((reason, kind), printable(example))
 
     def merge(self, other: Tally) -> None:
         """Add what another one has counted."""
@@ -57,10 +70,10 @@ class Tally:
         ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
         return [
             LeftOut(
+                reason=reason,
                 kind=printable(kind),
                 count=count,
-                reason=reason,
-                example=self._examples[kind, reason],
+                example=self._examples[reason, kind],
             )
-            for (kind, reason), count in ordered[:most]
+            for (reason, kind), count in ordered[:most]
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from tasks.vision.data.dataset import Description
+from tasks.vision.data.dataset import MAX_HEADER, Description, Listed
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.errors import BadInput
 
@@ -27,29 +28,11 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
     Raises:
         BadInput: a class has too few images for both, or the file can't be written.
     """
-    from sklearn.model_selection import train_test_split  # slow to import, and only needed here
-
     train, test = found.splits["train"], found.splits["test"]
-    counts = np.bincount(train.labels, minlength=len(found.classes))
-    scarce = [name for name, count in zip(found.classes, counts, strict=True) if count < 2]
-    if scarce or round(len(train.labels) * validation) < len(found.classes):
-        what = (
-            f"class {scarce[0]!r} has one training image"
-            if scarce
-            else f"{len(train.labels)} training images"
-        )
-        raise BadInput(
-            f"{what}: too few to hold out a share of {validation} for validation; "
-            "add images or raise data.validation"
-        )
-    everything = np.arange(len(train.labels))
-    held_back = np.sort(
-        train_test_split(
-            everything, test_size=validation, stratify=train.labels, random_state=SPLIT_SEED
-        )[1]
-    )
+    held_back = _hold_back(train.labels, found.classes, validation)
     remaining = np.delete(train.labels, held_back)
     per_class = {"train": remaining, "validation": train.labels[held_back], "test": test.labels}
+    duplicates, contradictions = find_twins(train, test)
     description = Description(
         image_size=image_size,
         classes=found.classes,
@@ -57,8 +40,10 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
             split: np.bincount(labels, minlength=len(found.classes)).tolist()
             for split, labels in per_class.items()
         },
-        duplicates=duplicates(train, test),
-        unreadable=found.unreadable,
+        duplicates=Listed.of(duplicates),
+        contradictions=Listed.of(contradictions),
+        unreadable=Listed.of(found.unreadable),
+        left_out=tuple(found.left_out),
     )
     arrays = {
         "train_images": train.images,
@@ -76,20 +61,73 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
             f"the data set can't be written to {path.parent} ({error}); free space there, or set "
             "TMPDIR to another folder"
         ) from None
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > MAX_HEADER:  # `open_dataset` would refuse it
+        raise BadInput(
+            f"the names of {len(found.classes)} classes take {header} bytes; expected at most"
+            f" {MAX_HEADER}: shorten them"
+        )
     return description
+
+
+def _hold_back(labels: np.ndarray, classes: list[str], validation: float) -> np.ndarray:
+    """Sorted rows of the validation images, at least one of each class; `BadInput` if that can't be."""
+    from sklearn.model_selection import train_test_split  # slow to import, and only needed here
+
+    counts = np.bincount(labels, minlength=len(classes))
+    if counts.min() < 2:
+        raise BadInput(
+            f"class {classes[int(counts.argmin())]!r} has one training image; expected two or more, one"
+            " of them to choose epochs by: add images of it, or remove the class from train and test"
+        )
+    held, least = round(len(labels) * validation), len(classes)
+    if not least <= held <= len(labels) - least:
+        bounds = (
+            math.ceil(100 * each / len(labels)) / 100 for each in (least, len(labels) - least)
+        )
+        low, high = bounds
+        raise BadInput(
+            f"{len(labels)} training images of {least} classes: a share of {validation} for validation"
+            f" is {held}; expected one or more of each class, and as many left: set data.validation"
+            f" to {low:g} at least and {high:g} at most, or add images"
+        )
+    rows = train_test_split(
+        np.arange(len(labels)), test_size=validation, stratify=labels, random_state=SPLIT_SEED
+    )
+    train, held_back = (np.sort(each) for each in rows)
+    # Of a class of few images, chance may have left none on one side.
+    missing = np.setdiff1d(labels, labels[held_back])
+    lent = [train[labels[train] == label][-1] for label in missing]
+    missing = np.setdiff1d(labels, labels[train])
+    returned = [held_back[labels[held_back] == label][0] for label in missing]
+    return np.sort(np.concatenate([np.setdiff1d(held_back, returned), lent])).astype(np.int64)
 
 
 def _as_bytes(names: list[str]) -> np.ndarray:
     return np.frombuffer(json.dumps(names).encode(), np.uint8)
 
 
-def duplicates(a: Split, b: Split) -> list[tuple[str, str]]:
-    """(first name in a, name in b) of every image in b with the same pixels as an image in a."""
-    first: dict[bytes, str] = {}
-    for key, name in zip(_keys(a.images), a.names, strict=True):
-        first.setdefault(key, name)
-    pairs = zip(_keys(b.images), b.names, strict=True)
-    return [(first[key], name) for key, name in pairs if key in first]
+Pairs = list[tuple[str, str]]
+
+
+def find_twins(train: Split, test: Split) -> tuple[Pairs, Pairs]:
+    """Find images with the same pixels: those in both splits, and those with different labels.
+
+    Returns:
+        (first name in train, name in test) of the ones, (first name, other name) of the others.
+    """
+    duplicates: Pairs = []
+    contradictions: Pairs = []
+    first: dict[bytes, tuple[int, Split, int]] = {}
+    for tested, split in enumerate((train, test)):
+        for row, key in enumerate(_keys(split.images)):
+            of_test, there, twin = first.setdefault(key, (tested, split, row))
+            if tested and not of_test:
+                duplicates.append((there.names[twin], split.names[row]))
+            if there.labels[twin] != split.labels[row]:
+                contradictions.append((there.names[twin], split.names[row]))
+    return duplicates, contradictions
 
 
 def _keys(images: np.ndarray) -> Iterator[bytes]:

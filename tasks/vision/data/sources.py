@@ -105,19 +105,22 @@ def read_source(
     image_size: int,
     *,
     splits: Sequence[str] = SPLITS,
-    max_unreadable: float = 0.01,
+    max_unreadable: float | None = 0.01,
     cifar10_archive: Path | None = None,
     workers: int | None = None,
+    instead: bool = False,
     accept: Callable[[list[str]], None] = lambda classes: None,
 ) -> ImageSet:
     """Read splits as arrays of images, `image_size` pixels a side.
 
     Args:
         splits: one or both of "train" and "test"; the other is not read.
-        max_unreadable: share of a split's images that may be left out as undecodable.
+        max_unreadable: the share of a split's images that may be left out as they can't be decoded;
+            with None any number, as long as one can be.
         cifar10_archive: the published archive, already checked; by default it is downloaded to the
             user's cache folder.
         workers: how many decode at once, by default one per core; doesn't change the result.
+        instead: of a single split; where it is missing, read what `find_layout` finds in its place.
         accept: called with the classes before anything is downloaded or decoded; may raise.
 
     Raises:
@@ -145,6 +148,7 @@ def read_source(
             splits,
             max_unreadable=max_unreadable,
             workers=workers,
+            instead=instead,
             accept=accept,
         )
 

@@ -23,7 +23,7 @@ class Tar(Archive):
         with self._stream() as stream:
             for member in members(stream):
                 if member.kind == "cut":
-                    self.note = "it has no end mark, as if it were cut"
+                    self.cut = True
                     continue
                 if member.kind == "other":
                     raise self.bad_member(member.name, "a link or device", "plain files")

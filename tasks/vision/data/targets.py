@@ -10,6 +10,7 @@ from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.schema import LabelScheme
+from tasks.vision.text import normalized
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,14 @@ def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
     """
     if scheme is None:
         return Targets(list(classes), [[name] for name in classes], len(classes) == 2, {})
-    for target, group in scheme.targets.items():
+    groups = [[normalized(name) for name in group] for group in scheme.targets.values()]
+    for target, group in zip(scheme.targets, groups, strict=True):
         for name in group:
             if name not in classes:
                 raise BadInput(
                     f"label scheme: class {name!r} of target {target!r}{nearest(name, classes)}; "
                     "change the recipe's labels, or --data"
                 )
-    groups = [list(group) for group in scheme.targets.values()]
     if scheme.rest:
         named = {name for group in groups for name in group}
         rest = [name for name in classes if name not in named]

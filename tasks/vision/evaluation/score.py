@@ -7,6 +7,7 @@ import numpy as np
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.scores import Scores
+from tasks.vision.text import normalized
 from tasks.vision.trained_model import Card, Tensors
 
 
@@ -21,8 +22,9 @@ def match(
     Raises:
         BadInput: the data are `foreign` (not the model's own), and have a class that it does not know.
     """
-    index = {name: i for i, group in enumerate(card.classes) for name in group}
-    index |= {label: i for i, label in enumerate(card.labels) if label not in index}
+    index = {normalized(name): i for i, group in enumerate(card.classes) for name in group}
+    labels_only = {normalized(label): i for i, label in enumerate(card.labels)}
+    index = labels_only | index
     unknown = [name for name in classes if name not in index]
     if unknown and foreign:
         raise BadInput(

@@ -250,7 +250,18 @@ def test_evaluate_refuses_unknown_classes(relevo: Relevo, server: str, tmp_path:
     done = relevo(*words, "--split", "train", env=env)
     assert done.out.startswith("40 images, ")
     assert "the model's own training images, if it was trained on this data" in done.err
-    assert "own" not in relevo(*words, env=env).err
+    assert relevo(*words, env=env).err == ""
+    apart = {name.partition("/")[2]: png for name, png in photos().items() if "test" in name}
+    apart |= {"cat/broken.png": b"", "dog/notes.txt": b"", "dog/deep/1.png": apart["dog/0.png"]}
+    done = relevo(
+        "evaluate", "latest/baseline", "--data", str(write_folder(tmp_path / "a", apart)), env=env
+    )
+    assert done.out.startswith(f"{len(apart) - 2} images, ")
+    assert done.err.splitlines() == [
+        "there is no folder test; scored its folders as classes",
+        "left out cat/broken.png: an empty file, not an image",
+        "left out files that are no images: .txt (1), such as dog/notes.txt",
+    ]
     assert files_in(store) == before
 
 

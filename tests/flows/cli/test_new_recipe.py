@@ -168,12 +168,12 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
     "capitals": (
         {f"{split}/{label}/1.png": png(1) for split in ("Train", "Test") for label in "ab"},
         [],
-        "<image>: did you mean train? rename Train; did you mean test? rename Test\n",
+        "Test/, Train/: did you mean train? rename Train; did you mean test? rename Test\n",
     ),
     "no test": (
         {"train/a/1.png": png(1)},
         [],
-        "move about a fifth of each class's pictures into test",
+        "move about a fifth of each class's pictures from train/<class> into test/<class>",
     ),
     "one class": ({"train/a/1.png": png(1), "test/a/1.png": png(1)}, [], "one class"),
     "too few": (
@@ -261,6 +261,21 @@ def test_survey_counts_photos_of_unsupported_formats_apart(relevo: Relevo, tmp_p
     done = relevo("new-recipe", "photos", "--force", "--json", cwd=tmp_path).json
     assert done["unread"] == {".cr2": 1, ".heic": 2}
     assert done["pictures"]["train"] == {"a": 9, "b": 9}
+
+
+def test_survey_names_what_is_left_out_and_reads_by_content(relevo: Relevo, tmp_path: Path) -> None:
+    more = {"train/a/jpeg.HEIC": png(7), "train/b/no ending": png(8), "train/a/deep/1.png": png(9)}
+    other = {"train/a/1.tga": bytes(300), "val/a/1.png": png(1), "train/.22LR/1.png": png(2)}
+    write_folder(tmp_path / "photos", small(**more, **other))
+    printed = relevo("new-recipe", "photos", cwd=tmp_path)
+    assert "21 training and 18 test pictures" in printed.out
+    assert printed.err.splitlines()[:-1] == [
+        "left out images beside train and test (validation is held out of train; move them there): val/"
+        " (1), such as val/a/1.png",
+        "left out images hidden by a dot at the beginning of a name (rename it): train/.22LR (1), such as"
+        " train/.22LR",
+        "left out files that are no images: .tga (1), such as train/a/1.tga",
+    ]
 
 
 def test_draft_escapes_a_line_break_of_a_class_in_its_comment() -> None:

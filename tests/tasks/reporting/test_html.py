@@ -7,6 +7,7 @@ from html import unescape
 from itertools import pairwise
 from json import dumps as toml  # a JSON string is a TOML string
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.pages import (
@@ -23,6 +24,7 @@ from support.pages import (
 )
 
 from tasks.reporting import html as page
+from tasks.vision.data.dataset import Listed
 from tasks.vision.errors import BadInput
 from tasks.vision.figures import numbers
 from tasks.vision.recipe.schema import Network
@@ -91,6 +93,9 @@ def test_headings_go_down_one_step_at_a_time_and_tables_have_captions() -> None:
         "23 images are in both train and test. A model may have memorized them. The first "
         "20: train/1.png = test/2.png",
         "2 files could not be read as images and were skipped: train/broken.png train/empty.png",
+        "One image has the same pixels as another one with a different label. A model can't be right about"
+        " both. train/a/1.png = train/b/1.png",
+        "files that are no images: .tga (3), such as train/a/1.tga",
         "all 45,000 5,000 10,000",
         "Accuracy .980 on 5,000 test images; always predicting the most frequent class would reach .500.",
         "The best epoch on the validation images was 1; the model has the weights of epoch 2.",
@@ -109,14 +114,16 @@ def test_the_page_says(sentence: str) -> None:
 def test_an_answer_needs_no_control_and_a_run_no_transfer() -> None:
     baseline, transfer = DATA.stages["baseline"], DATA.stages["transfer"]
     alone = {"baseline": baseline, "transfer": replace(transfer, controls={})}
-    nothing: dict[str, list] = {"duplicates": [], "unreadable": []}
-    clean = DATA.dataset.description.model_copy(update=nothing)
+    none: dict[str, Any] = dict.fromkeys(("duplicates", "contradictions", "unreadable"), Listed())
+    clean = DATA.dataset.description.model_copy(update={**none, "left_out": ()})
     dataset = replace(DATA.dataset, description=clean)
     data = replace(DATA, stages=alone, comparisons=comparisons(alone), dataset=dataset)
     text = plain(page.render(data, {}))
     assert "transfer: ? unknown, since nothing was trained from scratch" in text
     assert "No image is in both train and test." in text
     assert "All files could be read." in text
+    assert "two labels" not in text
+    assert "Left out" not in text
     data = replace(data, stages={"baseline": baseline}, comparisons={})
     assert "No stage of this run starts from another" in plain(page.render(data, {}))
 

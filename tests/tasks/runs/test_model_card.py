@@ -12,7 +12,7 @@ from support.results import bare_scores
 
 from tasks.runs.model_card import Facts, model_card
 from tasks.store.base import Ref
-from tasks.vision.data.dataset import Description
+from tasks.vision.data.dataset import Description, Listed
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import Architecture
 
@@ -25,8 +25,8 @@ def facts(**card: Any) -> Facts:
         classes=["a", "b"],
         counts={"train": [1, 1], "validation": [1, 1], "test": [1, 0]},
         image_size=32,
-        unreadable=["train/a/1.png: damaged"],
-        duplicates=[("a", "b")],
+        unreadable=Listed.of(["train/a/1.png: damaged"]),
+        duplicates=Listed.of([("a", "b")]),
     )
     return Facts(
         stage="s",

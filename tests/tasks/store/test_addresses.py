@@ -123,7 +123,7 @@ def test_what_mlflow_says_is_told_without_secrets(monkeypatch: pytest.MonkeyPatc
         recipe=load_recipe("digits"),
         source="digits",
         dataset=REF,
-        data=Description(image_size=8, classes=[], counts={}, duplicates=[], unreadable=[]),
+        data=Description(image_size=8, classes=[], counts={}),
         results={},
         report=REF,
         started=datetime.now(UTC),

@@ -115,10 +115,10 @@ def test_images_are_found_by_their_content(name: str, tmp_path: Path) -> None:
     assert len(names) == 7 + len(images)
     assert {f"train/car/{key}" for key in images} <= set(names)
     assert found.unreadable == []
-    assert sorted(map(str, found.left_out)) == [
-        ".tga (2): not an image, such as train/car/t.tga",
-        ".txt (1): not an image, such as train/car/notes.txt",
-        "no ending (1): not an image, such as train/car/LICENSE",
+    assert list(map(str, found.left_out)) == [
+        "files that are no images: .tga (2), such as train/car/t.tga",
+        "files that are no images: * (1), such as train/car/LICENSE",
+        "files that are no images: .txt (1), such as train/car/notes.txt",
     ]
 
 
@@ -174,22 +174,20 @@ def test_what_lies_beside_the_splits_and_what_is_hidden_is_named(
         "@eaDir/car/1.png": b"junk",
         "train/car/Thumbs.db": b"junk",
     }
-    beside = {"another set/x.png": png(5)} if top else {}
-    path = write_any(tmp_path / name, {top + key: data for key, data in files.items()} | beside)
+    other = {"another set/x.png": png(5)} if top else {}
+    path = write_any(tmp_path / name, {top + key: data for key, data in files.items()} | other)
+    hidden = "images hidden by a dot at the beginning of a name (rename it): "
+    beside = "images beside train and test"
     assert sorted(left_out(path)) == sorted(
         [
-            f"images in {top}valid (2): beside train and test, whose share data.validation is held out;"
-            f" move them into train, such as {top}valid/car/1.png",
-            f"images in {top}raw (1): beside train and test, such as {top}raw/1.png",
-            f"images (1): beside train and test, such as {top}cover.jpg",
-            "images in train/.22LR (1): its name begins with a dot; rename it, such as train/.22LR",
-            "hidden images (1): their names begin with a dot, such as train/car/.IMG.png",
-            f"images in .old (1): its name begins with a dot, such as {top}.old",
-            *(
-                ["images in another set (1): beside train and test, such as another set/x.png"]
-                if top
-                else []
-            ),
+            f"{beside} (validation is held out of train; move them there): {top}valid/ (2), such as"
+            f" {top}valid/car/1.png",
+            f"{beside}: {top}raw/ (1), such as {top}raw/1.png",
+            f"{beside}: {top or '/'} (1), such as {top}cover.jpg",
+            f"{hidden}train/.22LR (1), such as train/.22LR",
+            f"{hidden}train/car/ (1), such as train/car/.IMG.png",
+            f"{hidden}{top}.old (1), such as {top}.old",
+            *([f"{beside}: another set/ (1), such as another set/x.png"] if top else []),
         ]
     )
 

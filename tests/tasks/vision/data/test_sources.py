@@ -30,7 +30,7 @@ from support.images import (
 
 from tasks.vision.data import cifar10
 from tasks.vision.data.labelled import Split
-from tasks.vision.data.prepare import duplicates
+from tasks.vision.data.prepare import find_twins
 from tasks.vision.data.sources import Source, find_source, fingerprint, read_source
 
 # Naming a source
@@ -124,6 +124,40 @@ def test_read_source_reads_only_the_given_splits(tmp_path: Path) -> None:
     refused(lambda: read(path, splits=("validation",)), "validation", "train, test")
     refused(lambda: read(path, splits=()), "train, test")
     refused(lambda: read(path, 0, splits=("test",)), "image size 0")
+
+
+@pytest.mark.parametrize("name", ["set", "set.zip"])
+@pytest.mark.parametrize(
+    ("folder", "place"),
+    [("test/", ""), ("val/", "val"), ("Validation/", "Validation"), ("", "."), ("my/test/", "")],
+)
+def test_without_a_test_split_what_is_there_is_read(
+    folder: str, place: str, name: str, tmp_path: Path
+) -> None:
+    files = {f"{folder}{label}/{i}.png": png(i) for label in "ab" for i in range(20)}
+    files |= {f"{folder}a/broken.png": b"", f"{folder}c/notes.png": b".", f"{folder}a/x.txt": b""}
+    if place not in ("", "."):
+        files |= {"train/a/1.png": png(1)}
+    options = {"splits": ("test",), "max_unreadable": None}
+    path = write_any(tmp_path / name, files)
+    found = read(path, instead=True, **options)
+    assert found.classes == ["a", "b", "c"]
+    assert found.instead == place
+    assert len(found.splits["test"].names) == 40
+    assert len(found.unreadable) == 2
+    assert [each.kind for each in found.left_out] == [".txt"]
+    if place:
+        refused(lambda: read(path, **options), "no folder t")
+
+
+def test_images_without_classes_can_not_be_scored(tmp_path: Path) -> None:
+    options = {"splits": ("test",), "max_unreadable": None, "instead": True}
+    flat = write_folder(tmp_path / "flat", {"1.png": png(1)})
+    refused(lambda: read(flat, **options), "has 1.png; expected <class>/<image>")
+    nothing = write_folder(tmp_path / "nothing", {"readme.md": b""})
+    refused(lambda: read(nothing, **options), "no class folders in it; expected <class>/<image>")
+    broken = write_folder(tmp_path / "broken", {"a/1.png": b"", "a/2.png": b""})
+    refused(lambda: read(broken, **options), "2 of 2 images in test", "expected one that can be")
 
 
 # Files that can't be read
@@ -247,14 +281,25 @@ def test_duplicates_are_found_and_named(tmp_path: Path) -> None:
     files["test/car/other encoding.bmp"] = encoded(twin, "BMP")
     found = read(write_folder(tmp_path / "set", files))
     train, test = found.splits["train"], found.splits["test"]
-    assert duplicates(train, test) == [
+    duplicates, contradictions = find_twins(train, test)
+    assert duplicates == [
         ("train/car/0é again.png", "test/car/copy.png"),
         ("train/zebra crossing/0é.png", "test/car/other encoding.bmp"),
     ]
-    everything = duplicates(test, test)
-    assert everything == [(name, name) for name in test.names]
+    assert contradictions == [("train/zebra crossing/0é.png", "test/car/other encoding.bmp")]
     none = Split(test.images[:0], test.labels[:0], [])
-    assert duplicates(none, test) == []
+    assert find_twins(none, test) == find_twins(test, none) == ([], [])
+    assert find_twins(test, test)[0] == [(name, name) for name in test.names]
+
+
+def test_one_image_with_two_labels_is_named(tmp_path: Path) -> None:
+    files = small_set()
+    files["train/car/z.png"] = files["train/zebra crossing/0é.png"]
+    found = read(write_folder(tmp_path / "set", files))
+    assert find_twins(*found.splits.values()) == (
+        [],
+        [("train/car/z.png", "train/zebra crossing/0é.png")],
+    )
 
 
 def fingerprint_of(path: Path) -> str:
