@@ -107,7 +107,7 @@ LONG = "x" * 300  # more than a file system's name may have
 # Case: arguments, and a part of the message.
 WORDS: dict[str, tuple[list[str], str]] = {
     "a misspelt recipe": (["run", "digit"], "did you mean 'digits'?"),
-    "a folder as recipe": (["run", "tests"], "relevo run RECIPE --data tests"),
+    "a folder as recipe": (["run", "tests"], "relevo new-recipe tests"),
     "a setting without effect": (["run", "--set=stages.transfer.head_epochs=3"], "has no effect"),
     "a store below a file": (["run", "--store", "README.md/store"], "can't be written"),
     "a store with too long a name": (["run", "--store", f"/tmp/{LONG}"], "can't be written"),

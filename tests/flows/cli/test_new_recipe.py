@@ -188,7 +188,7 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
     ),
     "photos that nothing reads": (
         {
-            f"{s}/{c}/1.{'heic' if c == 'b' else 'png'}": png(1)
+            f"{s}/{c}/1.{'heic' if c == 'b' else 'png'}": b"photo" if c == "b" else png(1)
             for s in ("train", "test")
             for c in "ab"
         },
@@ -270,11 +270,11 @@ def test_survey_names_what_is_left_out_and_reads_by_content(relevo: Relevo, tmp_
     printed = relevo("new-recipe", "photos", cwd=tmp_path)
     assert "21 training and 18 test pictures" in printed.out
     assert printed.err.splitlines()[:-1] == [
-        "left out images beside train and test (validation is held out of train; move them there): val/"
-        " (1), such as val/a/1.png",
         "left out images hidden by a dot at the beginning of a name (rename it): train/.22LR (1), such as"
         " train/.22LR",
         "left out files that are no images: .tga (1), such as train/a/1.tga",
+        "left out images beside train and test (validation is held out of train; move them there): val/"
+        " (1), such as val/a/1.png",
     ]
 
 
