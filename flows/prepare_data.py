@@ -11,14 +11,13 @@ from flows.parameters import Address, OwnRecipe, RecipeChoice, RunRequest
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import preparation
 from tasks.io.load import load_dataset
-from tasks.io.locations import local_data, store_address
+from tasks.io.locations import find_data, store_address
 from tasks.prepare import prepare_images
 from tasks.store.base import Ref, Store
 from tasks.store.marker import check_store, mark_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.vision.data.dataset import Description
-from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import apply_scheme
 
 
@@ -27,8 +26,8 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
 
     Checks every label scheme against the classes before anything is trained.
     """
-    recipe, source = request.recipe, local_data(request.source)
-    work = preparation(recipe.data, find_source(source))
+    recipe = request.recipe
+    work = preparation(recipe.data, find_data(request.source))
     schemes = [recipe.scheme(stage) for stage in recipe.stages.values()]
     call = cached(
         prepare_images,
@@ -39,8 +38,8 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
         CacheOptions(refresh=request.refresh, minutes=24 * 60),
     )
     named = [scheme for scheme in schemes if scheme]
-    prepared, _ = call(source, recipe.data, named, work.ingredients["source"], store)
-    mark_store(store)  # repairs a damaged marker, even if the data set is cached
+    prepared, _ = call(request.source, recipe.data, named, work.ingredients["source"], store)
+    mark_store(store)  # a damaged marker is mended, also where the data set is cached
     about = load_dataset(prepared.ref, store).description
     for scheme in schemes:
         apply_scheme(scheme, about.classes)

@@ -6,13 +6,14 @@ import tempfile
 from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
+from tasks.io.locations import find_data
 from tasks.progress import Event, counted, emit
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.store.marker import mark_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.dataset import Description
 from tasks.vision.data.prepare import prepare
-from tasks.vision.data.sources import find_source, fingerprint, read_source
+from tasks.vision.data.sources import fingerprint, read_source
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Data, LabelScheme
@@ -37,7 +38,7 @@ def prepare_images(
         BadInput: the images can't be used, or have changed since the key was computed.
     """
     emit(Event("prepare data", f"reading {given}"))
-    source = find_source(given)
+    source = find_data(given)
 
     def accept(classes: list[str]) -> None:
         if len(classes) < 2:

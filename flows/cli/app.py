@@ -33,7 +33,7 @@ from flows.cli.progress_bar import ProgressDisplay
 from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
 from flows.cli.tables import Output, print_run
-from tasks.io.locations import local_data, store_address
+from tasks.io.locations import find_data, store_address
 from tasks.progress import Event, duration
 from tasks.store.addresses import without_secrets
 from tasks.store.base import StoreError
@@ -169,11 +169,10 @@ def _check(
 ) -> Recipe:
     """Load the recipe and check the arguments before Prefect is imported and its server started."""
     from flows.recipes.load import load_recipe
-    from tasks.vision.data.sources import find_source
 
     loaded = load_recipe(recipe, settings)
     loaded.ordered(stages or [])
-    find_source(local_data(data or loaded.data.source))
+    find_data(data or loaded.data.source)
     return loaded
 
 

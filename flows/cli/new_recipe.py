@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.options import Flag, JsonOption
-from flows.cli.output_files import write_output
-from tasks.io.locations import local_data
+from tasks.io.locations import find_data
 from tasks.vision.errors import BadInput
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ def new_recipe(
     force
         Overwrite that file.
     """
-    from tasks.vision.data.sources import find_source
     from tasks.vision.new_recipe.draft import draft
     from tasks.vision.new_recipe.survey import survey
     from tasks.vision.recipe.parse import parse_recipe
@@ -57,10 +55,10 @@ def new_recipe(
             "--positive: no class is named; expected one or more, as in --positive cherry"
         )
     _check_names(folder, file, force)
-    source = find_source(local_data(folder))
+    source = find_data(folder)
     if source.path is None:
         raise BadInput(f"{folder!r} has a recipe of its own: relevo run {folder}")
-    found = survey(source.path)
+    found = survey(source.path, source.given)
     text = draft(found, folder, positive or (), second)
     recipe = parse_recipe(text, file.stem, {})
     write_output("--output", file, text.encode())

@@ -14,10 +14,10 @@ from tasks.cache.cache import NOT_CACHED, Cache, Hit
 from tasks.cache.keys import preparation, training
 from tasks.cache.records import Record, Work
 from tasks.io.load import load_dataset, load_model
-from tasks.io.locations import local_data
+from tasks.io.locations import find_data
 from tasks.store.base import Damaged, Missing, Ref
 from tasks.store.opening import open_store
-from tasks.vision.data.sources import classes_in, find_source
+from tasks.vision.data.sources import classes_in
 from tasks.vision.data.targets import Targets, apply_scheme
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Network, Stage
@@ -54,7 +54,7 @@ def plan_steps(
         BadInput: the data can't be used. StoreError: the store is unavailable.
     """
     history, chosen = History(store), recipe.ordered(stages)
-    source = find_source(local_data(data or recipe.data.source))
+    source = find_data(data or recipe.data.source)
     work = preparation(recipe.data, source)
     images, why = history.lookup(work)
     known = load_dataset(images, history.store) if images else None

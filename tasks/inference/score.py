@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.io.locations import local_data
-from tasks.vision.data.sources import find_source, read_source
+from tasks.io.locations import find_data
+from tasks.vision.data.sources import read_source
 from tasks.vision.evaluation.score import match, score
 from tasks.vision.trained_model import Card, Tensors
 
@@ -18,9 +18,12 @@ def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[s
     Raises:
         BadInput: the source can't be read, lacks the split, or has classes that the model doesn't know.
     """
-    source = find_source(local_data(given))
     found = read_source(
-        source, card.architecture.image_size, splits=(split,), max_unreadable=None, instead=True
+        find_data(given, (split,), instead=True),
+        card.architecture.image_size,
+        splits=(split,),
+        max_unreadable=None,
+        instead=True,
     )
     part = found.splits[split]
     positions, truth = match(card, found.classes, part.labels, foreign=True)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from os.path import expanduser, realpath
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, Store
 from tasks.store.opening import open_store
+from tasks.vision.data.archives import ARCHIVE_SUFFIXES
+from tasks.vision.data.image_folder import find_layout
+from tasks.vision.data.listing import ListedFiles
+from tasks.vision.data.missing_split import LAYOUT, SPLITS
+from tasks.vision.data.sources import Source, find_source
 from tasks.vision.errors import BadInput
 
 DEFAULT_STORE = "./artifacts"
@@ -71,8 +76,36 @@ def existing_store(address: str) -> Store:
     return home
 
 
-def local_data(given: str) -> str:
+def find_data(given: str, splits: Sequence[str] = SPLITS, *, instead: bool = False) -> Source:
+    """Resolve a --data value to labelled images; s3:// is downloaded, if its names are laid out for it.
+
+    Args:
+        splits, instead: as for `find_layout`, which sees the names alone.
+
+    Raises:
+        BadInput: it names no source. StoreError: the bucket is out of reach.
+    """
+    if "://" not in given:
+        return find_source(given)
+    address = without_secrets(given)
+
+    def accept(paths: list[str]) -> None:
+        if paths != [""]:
+            find_layout(ListedFiles(address, paths), splits, instead=instead)
+        elif not given.lower().endswith(ARCHIVE_SUFFIXES):
+            raise BadInput(
+                f"data {address!r} is no folder and no archive; expected {', '.join(ARCHIVE_SUFFIXES)}"
+                f" or {LAYOUT}"
+            )
+
+    return replace(find_source(local_data(given, accept)), given=address)
+
+
+def local_data(given: str, accept: Callable[[list[str]], None] | None = None) -> str:
     """Resolve a --data value to what this machine can read; s3:// is downloaded into the cache folder.
+
+    Args:
+        accept: called with the paths below a prefix, or [""] for an object, before the download; may raise.
 
     Raises:
         BadInput: nothing is stored at that address, or its scheme is not s3.
@@ -90,7 +123,7 @@ def local_data(given: str) -> str:
     from tasks.store.s3.download import download_images
 
     try:
-        return str(download_images(given))
+        return str(download_images(given, accept))
     except Missing as error:
         raise BadInput(
             f"data {given!r}: {error}; expected an archive, or a folder with train/ and test/"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,8 +33,11 @@ class _Object:
     etag: str
 
 
-def download_images(address: str) -> Path:
+def download_images(address: str, accept: Callable[[list[str]], None] | None = None) -> Path:
     """Path of the local copy of `s3://bucket/key`: a file for an object, a folder for a prefix.
+
+    Args:
+        accept: called with the paths below a prefix, or [""] for an object, before the download; may raise.
 
     Raises:
         Missing: there is no such object or prefix. StoreError: a malformed address, an outage, or an
@@ -46,6 +49,8 @@ def download_images(address: str) -> Path:
         found = _single(bucket, key) or list(_below(bucket, key))
         if not found:
             raise Missing(f"there is nothing at s3://{bucket}/{key}")
+        if accept:
+            accept([each.path for each in found])
         versions = "\0".join(f"{each.path}\0{each.etag}\0{each.size}" for each in found)
         digest = hashlib.sha256(f"{address}\0{versions}".encode()).hexdigest()
         name = PurePosixPath(key).name or bucket

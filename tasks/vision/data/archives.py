@@ -23,7 +23,7 @@ from tasks.vision.data.image_files import (
 )
 from tasks.vision.data.left_out import is_junk
 from tasks.vision.errors import BadInput
-from tasks.vision.text import check_utf8, not_utf8, printable
+from tasks.vision.text import check_utf8, not_utf8
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -46,8 +46,8 @@ class Archive:
 
     cut = False
 
-    def __init__(self, path: Path) -> None:
-        self.given = printable(path)
+    def __init__(self, path: Path, given: str) -> None:
+        self.given = given
         self._path = path
         self._tree: dict[str, tuple[set[str], set[str]]] = {"": (set(), set())}
         self._hidden: dict[str, Counter[str]] = {}

@@ -26,8 +26,8 @@ from tasks.vision.errors import BadInput
 from tasks.vision.text import check_utf8, is_utf8, printable
 
 
-class Container(Protocol):
-    """Files of any origin that can be listed and read; paths are relative and use "/"."""
+class Listing(Protocol):
+    """The names of files in folders; paths are relative and use "/"."""
 
     given: str
 
@@ -37,6 +37,10 @@ class Container(Protocol):
     def is_link_loop(self, path: str) -> bool:
         """True if a folder that `children` names is a link to itself or to a folder above it."""
 
+
+class Container(Listing, Protocol):
+    """Files of any origin that can be listed and read."""
+
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         """Yield each file's index in `paths` with its bytes, or why it can't be read; in any order."""
 
@@ -44,8 +48,8 @@ class Container(Protocol):
         """Close open files."""
 
 
-class Tree(Container, Protocol):
-    """The files below one folder, or in one archive.
+class Tree(Listing, Protocol):
+    """The files below one folder, or in one archive, and what they seem to be.
 
     Attributes:
         cut: an archive without its end mark, so that some may be missing.
@@ -60,16 +64,24 @@ class Tree(Container, Protocol):
         """What a file that is not named like a readable image is by its first bytes."""
 
 
-def open_container(path: Path, *, strict: bool = True) -> Tree:
+class ImageTree(Tree, Container, Protocol):
+    """A tree whose files can be read."""
+
+
+def open_container(path: Path, given: str = "", *, strict: bool = True) -> ImageTree:
     """Open a folder or an archive; `BadInput` if it is damaged or unsafe.
 
     A folder that isn't `strict` also lists names that aren't UTF-8 and link loops; reading them gives
     the reason why they can't be read.
+
+    Args:
+        given: its name in messages, such as the address that it was downloaded from; by default the path.
     """
+    given = printable(given or path)
     if path.is_dir():
-        return Folder(path, strict=strict)
-    with refusing_damage(printable(path)):
-        return Zip(path) if path.name.lower().endswith(".zip") else Tar(path)
+        return Folder(path, given, strict=strict)
+    with refusing_damage(given):
+        return Zip(path, given) if path.name.lower().endswith(".zip") else Tar(path, given)
 
 
 class Folder:
@@ -77,8 +89,8 @@ class Folder:
 
     cut = False
 
-    def __init__(self, path: Path, *, strict: bool = True) -> None:
-        self.given = printable(path)
+    def __init__(self, path: Path, given: str, *, strict: bool = True) -> None:
+        self.given = given
         self._path = os.fspath(path)
         self._strict = strict
         self._loops: set[str] = set()
@@ -92,11 +104,11 @@ class Folder:
                 for entry in entries:
                     if not is_hidden(entry.name):
                         if self._strict:
-                            check_utf8(printable(path), entry.name)
+                            check_utf8(self._named(folder), entry.name)
                         (folders if self._is_folder(entry, folder) else files).append(entry.name)
         except OSError as error:
             raise BadInput(
-                f"{printable(path)} can't be listed ({error.strerror or error}); expected a folder that"
+                f"{self._named(folder)} can't be listed ({error.strerror or error}); expected a folder that"
                 " you may read: change its permissions"
             ) from error
         return folders, files
@@ -122,15 +134,19 @@ class Folder:
         except OSError:
             return None
 
+    def _named(self, path: str) -> str:
+        return printable(f"{self.given}/{path}".rstrip("/"))
+
     def _is_folder(self, entry: os.DirEntry[str], folder: str) -> bool:
         try:
             return entry.is_dir()
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
+            path = f"{folder}/{entry.name}" if folder else entry.name
             if self._strict:
-                raise link_loop(entry.path) from error
-            self._loops.add(f"{folder}/{entry.name}" if folder else entry.name)
+                raise link_loop(self._named(path)) from error
+            self._loops.add(path)
             return True
 
     def is_link_loop(self, path: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.vision.data.containers import Tree
+from tasks.vision.data.containers import ImageTree
 from tasks.vision.data.decode_pool import decode_all
 from tasks.vision.data.image_folder import find_layout
 from tasks.vision.data.left_out import LeftOut
@@ -42,7 +42,7 @@ class ImageSet:
 
 
 def read_images(
-    container: Tree,
+    container: ImageTree,
     image_size: int,
     splits: Sequence[str],
     *,

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +33,16 @@ DIGITS = tuple("0123456789")
 
 @dataclass(frozen=True)
 class Source:
-    """A resolved `--data` value; kind is digits, cifar10, folder or archive."""
+    """A resolved `--data` value; kind is digits, cifar10, folder or archive.
+
+    Attributes:
+        given: the address that it was downloaded from, for messages.
+    """
 
     name: str
     kind: str
     path: Path | None
+    given: str = field(default="", compare=False)
 
 
 def find_source(given: str) -> Source:
@@ -75,7 +80,7 @@ def fingerprint(source: Source) -> str:
     assert source.path is not None
     if source.kind == "archive":
         return file_digest(source.path)
-    with closing(open_container(source.path)) as folder, ThreadPoolExecutor() as pool:
+    with closing(open_container(source.path, source.given)) as folder, ThreadPoolExecutor() as pool:
         layout = find_layout(folder, SPLITS)
         names = sorted(
             name
@@ -141,7 +146,7 @@ def read_source(
         read = {split: Split(*cifar10.read_split(archive, split, image_size)) for split in splits}
         return ImageSet(list(cifar10.CLASSES), read, [])
     assert source.path is not None
-    with closing(open_container(source.path)) as container:
+    with closing(open_container(source.path, source.given)) as container:
         return read_images(
             container,
             image_size,
@@ -158,7 +163,7 @@ def classes_in(source: Source) -> list[str]:
     if source.kind in ("digits", "cifar10"):
         return list(DIGITS if source.kind == "digits" else cifar10.CLASSES)
     assert source.path is not None
-    with closing(open_container(source.path)) as container:
+    with closing(open_container(source.path, source.given)) as container:
         return list(find_layout(container, SPLITS).splits["train"])
 
 

@@ -16,8 +16,8 @@ from tasks.vision.data.tar_members import members
 class Tar(Archive):
     """A tar file, plain or gzipped: listed in one pass, read in another, in the file's own order."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, given: str) -> None:
+        super().__init__(path, given)
         self._offsets: dict[str, tuple[int, int]] = {}
         self._kinds: dict[str, Kind | None] = {}  # of files that are not named like images
         with self._stream() as stream:

@@ -19,8 +19,8 @@ from tasks.vision.data.image_files import HEAD_BYTES, Kind, sniff
 class Zip(Archive):
     """A zip file, read by random access."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, given: str) -> None:
+        super().__init__(path, given)
         self._infos: dict[str, zipfile.ZipInfo] = {}
         # Names without the UTF-8 flag are often UTF-8 too; their code page can't be guessed.
         with zipfile.ZipFile(path, metadata_encoding="utf-8") as file:

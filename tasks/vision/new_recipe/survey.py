@@ -11,7 +11,7 @@ from statistics import median
 
 from PIL import Image
 
-from tasks.vision.data.containers import Tree, open_container
+from tasks.vision.data.containers import ImageTree, open_container
 from tasks.vision.data.image_files import is_image
 from tasks.vision.data.image_folder import Classes, find_layout
 from tasks.vision.data.left_out import LeftOut
@@ -50,13 +50,13 @@ class Survey:
     left_out: list[LeftOut] = field(default_factory=list)
 
 
-def survey(path: Path) -> Survey:
+def survey(path: Path, given: str = "") -> Survey:
     """Count the pictures in a folder or archive, and read the sizes of some from their headers.
 
     Raises:
         BadInput: it is not laid out as train/CLASS and test/CLASS, or holds no picture.
     """
-    with closing(open_container(path)) as contents:
+    with closing(open_container(path, given)) as contents:
         layout = find_layout(contents, SPLITS)
         unread: Counter[str] = Counter()
         train, test = (_readable(contents, layout.root, layout.splits[s], unread) for s in SPLITS)
@@ -71,7 +71,7 @@ def survey(path: Path) -> Survey:
     return Survey(_counts(train), _counts(test), int(median(sides)), dict(unread), layout.left_out)
 
 
-def _readable(contents: Tree, root: str, classes: Classes, unread: Counter[str]) -> Classes:
+def _readable(contents: ImageTree, root: str, classes: Classes, unread: Counter[str]) -> Classes:
     """Leave the photos of formats that can't be read out of a split's classes, and count them."""
     readable: Classes = {}
     for label, names in classes.items():

@@ -11,7 +11,7 @@ import pytest
 from support.buckets import StartRelay
 from support.images import png, small_set, write_folder, write_zip
 
-from tasks.io.locations import local_data, store_address
+from tasks.io.locations import find_data, local_data, store_address
 from tasks.store.base import StoreError
 from tasks.vision.data.sources import find_source, fingerprint, read_source
 from tasks.vision.errors import BadInput
@@ -95,6 +95,50 @@ def test_local_data_errors_are_one_line(bucket: str, s3: Any) -> None:
     s3.put_object(Bucket=bucket, Key="bad/../../x.png", Body=b"z")
     with pytest.raises(StoreError, match="rename it"):
         local_data(f"s3://{bucket}/bad")
+
+
+@pytest.mark.parametrize(
+    ("files", "key", "expected"),
+    [
+        ({"cat/1.png": png(1), "dog/1.png": png(2)}, "pets", "cat, dog look like classes"),
+        ({"train/a/1.png": png(1), "val/a/1.png": png(2)}, "pets", "rename val to test"),
+        (
+            {"train/a/1.png": png(1), "test/b/1.png": png(2)},
+            "pets/",
+            "classes in test that train lacks",
+        ),
+        ({"film.mp4": b"long"}, "pets/film.mp4", "is no folder and no archive"),
+    ],
+)
+def test_a_layout_that_can_not_be_trained_is_refused_after_the_listing(
+    files: dict[str, bytes],
+    key: str,
+    expected: str,
+    bucket: str,
+    s3: Any,
+    relay: StartRelay,
+    tmp_path: Path,
+) -> None:
+    upload(s3, bucket, files, "pets/")
+    watch = relay()
+    with pytest.raises(BadInput, match=expected) as caught:
+        find_data(f"s3://{bucket}/{key}")
+    assert f"s3://{bucket}/{key}" in str(caught.value)
+    assert not [name for name in watch.requests if name.startswith("GET") and ".png" in name]
+    assert not (tmp_path / "data").exists()
+
+
+def test_faults_of_images_in_a_bucket_name_its_address(
+    bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    broken = {**small_set(), "train/car/1.png": b"", "train/car/2.png": b""}
+    upload(s3, bucket, {**broken, "train/car/1.png": b"no image", "x.zip": b"PK no zip"}, "pets/")
+    address = f"s3://{bucket}/pets"
+    for each, expected in ((address, "can't be decoded"), (f"{address}/x.zip", "can't be read")):
+        with pytest.raises(BadInput, match=expected) as caught:
+            read_source(find_data(each), 8)
+        assert str(caught.value).startswith(each)
+        assert str(tmp_path) not in str(caught.value)
 
 
 def test_store_address_is_given_or_from_the_environment_or_a_folder_here(

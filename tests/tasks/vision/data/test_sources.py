@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def test_without_a_test_split_what_is_there_is_read(
     files |= {f"{folder}a/broken.png": b"", f"{folder}c/notes.png": b".", f"{folder}a/x.txt": b""}
     if place not in ("", "."):
         files |= {"train/a/1.png": png(1)}
-    options = {"splits": ("test",), "max_unreadable": None}
+    options: dict[str, Any] = {"splits": ("test",), "max_unreadable": None}
     path = write_any(tmp_path / name, files)
     found = read(path, instead=True, **options)
     assert found.classes == ["a", "b", "c"]
@@ -151,7 +152,7 @@ def test_without_a_test_split_what_is_there_is_read(
 
 
 def test_images_without_classes_can_not_be_scored(tmp_path: Path) -> None:
-    options = {"splits": ("test",), "max_unreadable": None, "instead": True}
+    options: dict[str, Any] = {"splits": ("test",), "max_unreadable": None, "instead": True}
     flat = write_folder(tmp_path / "flat", {"1.png": png(1)})
     refused(lambda: read(flat, **options), "has 1.png; expected <class>/<image>")
     nothing = write_folder(tmp_path / "nothing", {"readme.md": b""})
