@@ -6,7 +6,7 @@ It and the modules that it imports need nothing but Pillow and NumPy: exports ca
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -14,7 +14,7 @@ from PIL.ExifTags import Base as ExifTag
 
 from tasks.vision.data.colours import depth_of, eight_bits, flatten, srgb_transform
 from tasks.vision.data.limits import UnreadableError
-from tasks.vision.data.pixels import Pixels, low_bytes, read_pixels
+from tasks.vision.data.pixels import Pixels, low_bytes, plain_png, read_pixels
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,8 +27,7 @@ _UPRIGHT = {
 }
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A decoded picture.
 
     Attributes:
@@ -64,6 +63,8 @@ def fit(image: Image.Image, image_size: int) -> Image.Image:
 
 def decode_picture(data: bytes, image_size: int, bits: int = 16) -> Decoded:
     """As `decode`, as a Pillow image with what is odd about it."""
+    if plain := plain_png(data):
+        return Decoded(fit(plain if plain.mode == "RGB" else plain.convert("RGB"), image_size))
     with ExitStack() as turn:
         pixels = read_pixels(data, image_size, turn)
         try:

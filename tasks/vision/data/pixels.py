@@ -9,7 +9,7 @@ import io
 import threading
 import zlib
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -48,8 +48,7 @@ _PLAIN_MODES = {
 _PNG_METADATA = (b"acTL", b"fcTL", b"fdAT", b"eXIf", b"sBIT")  # beside what pixels depend on
 
 
-@dataclass(frozen=True)
-class Pixels:
+class Pixels(NamedTuple):
     """A picture's first frame, loaded.
 
     Attributes:
@@ -64,6 +63,23 @@ class Pixels:
     bits: int = 0
 
 
+def plain_png(data: bytes) -> Image.Image | None:
+    """Read an 8-bit PNG of three chunks (IHDR, IDAT, IEND); None for all others.
+
+    Pillow's own reader spends a third of a small image's time on its chunks.
+    """
+    mode = _PLAIN_MODES.get(data[12:16] + data[24:29] + data[37:41])
+    if mode is None or not data.startswith(_PNG):
+        return None
+    width, height, idat = (int.from_bytes(data[at : at + 4]) for at in (16, 20, 33))
+    if not 0 < width * height <= FREE_PIXELS or data[45 + idat : 53 + idat] != b"\0\0\0\0IEND":
+        return None
+    try:
+        return Image.frombytes(mode, (width, height), data[41 : 41 + idat], "zip", (mode, 0))
+    except ValueError:  # damaged: Pillow's reader will say how
+        return None
+
+
 def read_pixels(data: bytes, image_size: int, turn: ExitStack) -> Pixels:
     """Read a picture. Large JPEGs are scaled down, to at least `image_size` pixels a side.
 
@@ -73,8 +89,6 @@ def read_pixels(data: bytes, image_size: int, turn: ExitStack) -> Pixels:
     Raises:
         UnreadableError: the file is no image, damaged or too large.
     """
-    if plain := _plain_png(data):
-        return Pixels(plain)
     kind = sniff(data[:HEAD_BYTES])
     if kind is None or kind.fault:
         raise UnreadableError(kind.fault if kind else f"not an image ({len(data)} bytes)")
@@ -182,20 +196,3 @@ def _without_metadata(data: bytes) -> tuple[bytes, bytes | None]:
             profile = zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES)
         at = end
     return b"".join(kept), profile
-
-
-def _plain_png(data: bytes) -> Image.Image | None:
-    """Read an 8-bit PNG of three chunks (IHDR, IDAT, IEND); None for all others.
-
-    Pillow's own reader spends a third of a small image's time on its chunks.
-    """
-    mode = _PLAIN_MODES.get(data[12:16] + data[24:29] + data[37:41])
-    if mode is None or not data.startswith(_PNG):
-        return None
-    width, height, idat = (int.from_bytes(data[at : at + 4]) for at in (16, 20, 33))
-    if not 0 < width * height <= FREE_PIXELS or data[45 + idat : 53 + idat] != b"\0\0\0\0IEND":
-        return None
-    try:
-        return Image.frombytes(mode, (width, height), data[41 : 41 + idat], "zip", (mode, 0))
-    except ValueError:  # damaged: Pillow's reader will say how
-        return None
