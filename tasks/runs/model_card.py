@@ -17,6 +17,7 @@ from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.export.files import LABELS
+from tasks.vision.export.reader import READER
 from tasks.vision.trained_model import Card
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
@@ -74,6 +75,7 @@ def model_card(facts: Facts) -> str:
             labels=labels,
             rare=[label for label in labels if label.tested < FEW],
             labels_file=LABELS,
+            reader_file=READER,
             metrics=facts.scores.metrics,
             confused=facts.scores.confused[:3],
             duplicates=facts.data.duplicates.count,

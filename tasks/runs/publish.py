@@ -17,6 +17,7 @@ from tasks.store.base import Ref, Store, sha256_of
 from tasks.vision.data.dataset import Description
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.export.files import KERAS_FILE, LABELS, MODEL_FILE, labels_json
+from tasks.vision.export.reader import READER, reader
 from tasks.vision.export.tensorboard import event_file
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.to_toml import as_toml
@@ -75,6 +76,7 @@ def publish(run: FinishedRun, home: Store) -> RunSummary:
         if result.exported:
             copy(f"models/{stage}/{KERAS_FILE}", result.exported)
         write(f"models/{stage}/{LABELS}", labels_json(result.card))
+        write(f"models/{stage}/{READER}", reader())
         write(f"models/{stage}/README.md", model_card(_facts(run, stage)).encode())
         write(*_tensorboard(run, stage))
     lineage = as_json(trace(run.results, run.dataset, run.report, files).model_dump(mode="json"))

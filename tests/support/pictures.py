@@ -163,3 +163,62 @@ def see_through(alpha: int | None = None) -> Image.Image:
     ramp = Image.linear_gradient("L").resize(image.size)
     image.putalpha(ramp if alpha is None else Image.new("L", image.size, alpha))
     return image
+
+
+def every_kind() -> dict[str, bytes]:
+    """Sixty kinds of pictures, all readable, by a name with a fitting suffix."""
+    rgb, grey = photo(9), photo(10).convert("L")
+    key = {"transparency": 0}
+    palette = photo(11).quantize(16)
+    frames = [photo(seed) for seed in (12, 13)]
+    made: dict[str, bytes] = {
+        f"{kind.lower()}-turned-{turn}.{kind.lower()}": turned(kind, turn)
+        for kind in ("PNG", "JPEG", "WEBP", "TIFF")
+        for turn in (2, 3, 6, 8)
+    }
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"):
+        made[f"plain.{kind.lower()}"] = encoded(rgb, kind)
+        made[f"grey.{kind.lower()}"] = encoded(grey, kind)
+    for name, primaries in (("p3", DISPLAY_P3), ("adobe", ADOBE_RGB), ("srgb", SRGB)):
+        for kind in ("PNG", "JPEG", "TIFF"):
+            icc = profile(primaries)
+            made[f"{name}.{kind.lower()}"] = encoded(rgb, kind, icc_profile=icc)
+    jpeg, png = encoded(rgb, "JPEG", progressive=True), encoded(rgb, "PNG")
+    samples = np.asarray(see_through().convert("RGB"))
+    infrared = np.concatenate([samples, np.asarray(grey)[..., None]], 2)
+    return made | {
+        "large.jpg": encoded(photo(14, (700, 500)), "JPEG"),
+        "animated.gif": encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]),
+        "animated.webp": encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]),
+        "animated.png": encoded(frames[0], "PNG", save_all=True, append_images=frames[1:]),
+        "pages.tiff": encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:]),
+        "camera.mpo": encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]),
+        "alpha.png": encoded(see_through(), "PNG"),
+        "alpha.webp": encoded(see_through(), "WEBP", lossless=True),
+        "alpha.tiff": encoded(see_through(), "TIFF"),
+        "hidden.png": encoded(see_through(0), "PNG"),
+        "grey-alpha.png": encoded(see_through().convert("LA"), "PNG"),
+        "palette.png": encoded(palette, "PNG"),
+        "palette-alpha.png": encoded(palette, "PNG", **key),
+        "palette.gif": encoded(palette, "GIF", **key),
+        "key.png": encoded(grey, "PNG", transparency=int(np.asarray(grey)[0, 0])),
+        "bit.png": encoded(grey.convert("1"), "PNG"),
+        "fax.tiff": encoded(grey.convert("1"), "TIFF", compression="group4"),
+        "inks.jpg": encoded(rgb.convert("CMYK"), "JPEG"),
+        "inks.tiff": encoded(rgb.convert("CMYK"), "TIFF"),
+        "grey-profile.jpg": encoded(grey, "JPEG", icc_profile=grey_profile(1.8)),
+        "deep-grey.png": png16(deep(16, 1)),
+        "deep-grey-alpha.png": png16(deep(16, 2)),
+        "deep.png": png16(deep(16, 3)),
+        "deep-alpha.png": png16(deep(16, 4)),
+        "deep.tiff": tiff(deep(16, 3), 2),
+        "deep-planes.tiff": tiff(deep(16, 3), 2, planes=True),
+        "deep-packed.tiff": tiff(deep(16, 3), 2, big=True, packed=True),
+        "negative.tiff": tiff(deep(16, 1), 0, big=True),
+        "infrared.tiff": tiff(infrared, 2),
+        "infrared-planes.tiff": tiff(infrared, 2, {338: [0]}, planes=True),
+        "no-end.jpg": jpeg[:-2],
+        "text.png": with_chunks(png, chunk(b"tEXt", b"Comment\0 wrong", intact=False)),
+        "IMG_0001.HEIC": jpeg,
+        "no-suffix": png,
+    }

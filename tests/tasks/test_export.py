@@ -133,6 +133,7 @@ def test_a_file_holds_stock_layers_and_its_labels(chain: Chain) -> None:
         modules = set(re.findall(r'"module": "([^"]+)"', config))
         assert all(name.split(".")[0] == "keras" for name in modules), modules
         assert not re.search(r"Lambda|bfloat16|float16|tasks\.", config)
+        assert not re.search(r"input_axes|renorm|quantization_config", config), "Keras 3.8 fails"
         beside = json.loads((folder / "labels.json").read_text("utf-8"))
         assert about["labels"] == beside["labels"] == card.labels
         assert beside["classes"] == dict(zip(card.labels, card.classes, strict=True))

@@ -18,7 +18,7 @@ def output_signature(card: Card) -> dict[str, Any]:
     return {
         "labels": card.labels,
         "classes": dict(zip(card.labels, card.classes, strict=True)),
-        "input": f"RGB images ({size}, {size}, 3), values 0 to 255",
+        "input": f"RGB images ({size}, {size}, 3), values 0 to 255, as read_image.py reads them",
         "output": "the probability of each label",
     }
 

@@ -14,6 +14,7 @@ import numpy as np
 from tasks.vision.device import find_device, loading_tensorflow, quiet_output
 from tasks.vision.errors import BadInput
 from tasks.vision.export.files import LABELS, labels_json
+from tasks.vision.export.reader import READER, reader
 from tasks.vision.trained_model import Card, Tensors
 
 Format = Literal["keras", "saved-model", "tflite", "onnx"]
@@ -33,7 +34,7 @@ def check_format(kind: Format) -> None:
 
 
 def write_format(card: Card, tensors: Tensors, kind: Format, folder: Path) -> None:
-    """Write the model and `labels.json` into an empty `folder`.
+    """Write the model, `labels.json` and `read_image.py` into an empty `folder`.
 
     keras: `model.keras`. saved-model: the folder itself is TensorFlow's SavedModel. tflite:
     `model.tflite`, for LiteRT. onnx: `model.onnx`. All take float32 images (n, size, size, 3) of values
@@ -52,6 +53,7 @@ def write_format(card: Card, tensors: Tensors, kind: Format, folder: Path) -> No
         with quiet_output():  # converters log from C++
             _WRITERS[kind](model, folder, labels_json(card))
     (folder / LABELS).write_bytes(labels_json(card))
+    (folder / READER).write_bytes(reader())
 
 
 def _saved_model(model: Any, folder: Path, labels: bytes) -> None:

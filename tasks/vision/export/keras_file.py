@@ -26,6 +26,11 @@ from tasks.vision.tensor_shapes import GRID
 from tasks.vision.trained_model import Card, Tensors
 
 FLOAT = "float32"
+# Newer than Keras 3.8, which refuses them; all have their defaults.
+NEW_SETTINGS = {
+    *("input_axes", "output_axes", "quantization_config"),
+    *("renorm", "renorm_clipping", "renorm_momentum"),
+}
 STOCK = {Convolution: keras.layers.Conv2D, Pooling: keras.layers.MaxPooling2D}
 
 
@@ -111,9 +116,18 @@ def _reproducible(path: Path, signature: dict[str, Any]) -> bytes:
                 metadata = {"keras_version": json.loads(content)["keras_version"], **signature}
                 content = json.dumps(metadata, indent=1).encode()
             elif name == "config.json":
-                content = _renumber(content)
+                content = _renumber(_for_older_keras(content))
             rewritten.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
+
+
+def _for_older_keras(config: bytes) -> bytes:
+    """Leave out settings that older versions of Keras don't know."""
+
+    def known(settings: dict[str, object]) -> dict[str, object]:
+        return {key: value for key, value in settings.items() if key not in NEW_SETTINGS}
+
+    return json.dumps(json.loads(config, object_hook=known)).encode()
 
 
 def _renumber(config: bytes) -> bytes:
