@@ -79,6 +79,11 @@ def _tell_of(about: Description) -> None:
     lines = [f"left out {each}" for each in (*about.unreadable.first, *about.left_out)]
     if more := about.unreadable.count - len(about.unreadable.first):
         lines.append(f"left out {more:,} more images that can't be decoded")
+    lines += [f"read {each}" for each in about.odd.first]
+    if more := about.odd.count - len(about.odd.first):
+        lines.append(f"read {more:,} more images that are odd")
+    if about.bits < 16:
+        lines.append(f"16-bit images use {about.bits} bits; they are scaled by that")
     for what, pairs in (
         ("in both train and test", about.duplicates),
         ("the same pixels with different labels", about.contradictions),

@@ -62,7 +62,7 @@ def predict_images(
     # `UnlabelledImages` refuses bad input before TensorFlow is imported.
     with (
         UnlabelledImages([local_data(each) for each in given]) as images,
-        prefetch(images.batches(size), depth) as batches,
+        prefetch(images.batches(size, card.bits), depth) as batches,
     ):
         with loading_tensorflow():
             from tasks.vision.network.predictor import Predictor

@@ -23,6 +23,7 @@ def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[s
         card.architecture.image_size,
         splits=(split,),
         max_unreadable=None,
+        bits=card.bits,
         instead=True,
     )
     part = found.splits[split]

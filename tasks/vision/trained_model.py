@@ -44,6 +44,7 @@ class Card(Strict):
         description="for each label, the data's classes that it stands for"
     )
     train: str
+    bits: int = Field(16, ge=8, le=16, description="used by 16-bit samples of its images")
     frozen_blocks: int = 0
     perturb: float = Field(
         0.0, description="share of random weights mixed into the transferred kernels"

@@ -127,6 +127,8 @@ def report(word: Callable[[str], str] = str) -> ReportContent:
         counts={"train": [4500] * 10, "validation": [500] * 10, "test": [1000] * 10},
         duplicates=Listed.of([duplicate] * 23),
         contradictions=Listed.of([(word("train/a/1.png"), word("train/b/1.png"))]),
+        odd=Listed.of([word("train/cut.jpg"), word("train/clear.png")]),
+        bits=12,
         unreadable=Listed.of([word("train/broken.png"), word("train/empty.png")]),
         left_out=(
             LeftOut(reason="no_image", kind=word(".tga"), count=3, example=word("train/a/1.tga")),

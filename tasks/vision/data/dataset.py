@@ -40,6 +40,8 @@ class Description(Strict):
         duplicates: images in both train and test, by their names in each.
         contradictions: images of the same pixels with different labels, in train and test.
         unreadable: a line for each image that can't be decoded. left_out: files that are not read.
+        odd: a line for each image that was decoded and may not be what was meant.
+        bits: how many bits 16-bit samples use, unless their file says it.
     """
 
     image_size: int
@@ -49,6 +51,8 @@ class Description(Strict):
     contradictions: Listed[tuple[str, str]] = Listed()
     unreadable: Listed[str] = Listed()
     left_out: tuple[LeftOut, ...] = ()
+    odd: Listed[str] = Listed()
+    bits: int = 16
 
 
 @dataclass(frozen=True)

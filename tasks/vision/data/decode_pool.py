@@ -13,8 +13,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from PIL import Image
 
-from tasks.vision.data.decode import decode_picture
-from tasks.vision.data.limits import UnreadableError
+from tasks.vision.data.decode_worker import Chunk, decode_chunk
 
 PROCESSES_FROM = 2_000  # images; below this, starting processes costs more than it saves
 
@@ -34,8 +32,6 @@ CHUNK_IMAGES = 256
 CHUNK_BYTES = 8 * 2**20  # of files or of pixels: what one worker holds at a time
 
 Files = Iterable[tuple[int, bytes | str]]  # row, and the file's bytes or why there are none
-Remark = tuple[str, str, int]  # why it is left black, what is odd about it, depth of its samples
-Chunk = tuple[bytes, dict[int, Remark]]  # pixels, {index: what is to be said about it}
 Decode = Callable[[list[bytes], int, int], Chunk]
 
 
@@ -83,9 +79,11 @@ class Decoders:
             linux = sys.platform == "linux"
             workers = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
         self._workers: list[_Worker] = []
-        self._decoders: list[Decode] = [_decode_chunk] * max(1, workers)
+        self._decoders: list[Decode] = [decode_chunk] * max(1, workers)
         if images >= PROCESSES_FROM and workers > 1 and sys.executable:
-            self._workers = [_Worker() for _ in range(workers)]
+            self._folder = tempfile.TemporaryDirectory(prefix="relevo-")
+            lock = str(Path(self._folder.name) / "large")
+            self._workers = [_Worker(lock) for _ in range(workers)]
             self._decoders = [worker.decode for worker in self._workers]
 
     def decode(self, files: Files, out: np.ndarray, bits: int = 16) -> Findings:
@@ -110,8 +108,8 @@ class Decoders:
                 if chunk is None:
                     return
                 rows, blobs = chunk
-                pixels, remarks = decode_chunk(blobs, out.shape[1], bits)
-                out[rows] = np.frombuffer(pixels, np.uint8).reshape(-1, *out.shape[1:])
+                sheet, remarks = decode_chunk(blobs, out.shape[1], bits)
+                out[rows] = np.frombuffer(sheet, np.uint8).reshape(-1, *out.shape[1:])
                 for index, (fault, odd, depth) in remarks.items():
                     found.add(rows[index], fault, odd, depth)
 
@@ -129,6 +127,8 @@ class Decoders:
         """Kill the workers."""
         for worker in self._workers:
             worker.close()
+        if self._workers:
+            self._folder.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -158,29 +158,13 @@ def _chunks(
         yield rows, blobs
 
 
-def _decode_chunk(blobs: list[bytes], size: int, bits: int) -> Chunk:
-    remarks: dict[int, Remark] = {}
-    # One tall sheet: taking the pixels out of Pillow has a price per call.
-    sheet = Image.new("RGB", (size, size * len(blobs)))
-    for index, data in enumerate(blobs):
-        try:
-            decoded = decode_picture(data, size, bits)
-        except UnreadableError as error:
-            remarks[index] = str(error), "", 0
-            continue
-        sheet.paste(decoded.image, (0, size * index))
-        if decoded.odd or decoded.depth:
-            remarks[index] = "", decoded.odd, decoded.depth
-    return sheet.tobytes(), remarks
-
-
 # Ctrl-C reaches the whole process group; the caller decides what it means.
 _START = """\
 import json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = json.loads(sys.argv[1])
-from tasks.vision.data.decode_pool import serve
-serve()
+from tasks.vision.data.decode_worker import serve
+serve(sys.argv[2])
 """
 _CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL}  # not of memory
 
@@ -192,20 +176,21 @@ class _Worker:
     still alive 36 s after their caller's SIGKILL; these end with their pipe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lock: str) -> None:
+        self._lock = lock
         self._start()
 
     def _start(self) -> None:
         path = [str(Path(__file__).parents[3]), *map(str, sys.path)]  # ours before other `tasks`
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, json.dumps(path)],
+            [sys.executable, "-P", "-c", _START, json.dumps(path), self._lock],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
 
     def decode(self, blobs: list[bytes], size: int, bits: int) -> Chunk:
-        """As `_decode_chunk`. After a crash, halves are tried until the file that causes it is alone."""
+        """As `decode_chunk`. After a crash, halves are tried until the file that causes it is alone."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         # marshal: plain values only, and the same interpreter at both ends.
@@ -233,16 +218,3 @@ class _Worker:
         self._process.kill()
         with suppress(BrokenPipeError), self._process:  # what wasn't sent yet is dropped
             pass
-
-
-def serve() -> None:
-    """Run a worker: decode chunks from standard input to standard output until input ends."""
-    warnings.simplefilter("ignore")
-    requests, replies = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # a stray print must not land among the pixels
-    with suppress(BrokenPipeError, EOFError):  # the caller has ended
-        while True:
-            chunk = marshal.load(requests)  # nosec B302
-            marshal.dump(_decode_chunk(*chunk), replies)
-            replies.flush()
-    os._exit(0)  # without a flush of what can't be sent

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tasks.vision.data.containers import ImageTree
-from tasks.vision.data.decode_pool import decode_all
+from tasks.vision.data.decode_pool import Findings, decode_all
 from tasks.vision.data.image_folder import find_layout
 from tasks.vision.data.left_out import LeftOut
 from tasks.vision.data.missing_split import SPLITS
@@ -31,6 +31,8 @@ class ImageSet:
 
     Attributes:
         unreadable: a line for each image that can't be decoded. left_out: files that are not read.
+        odd: a line for each image that was decoded and may not be what was meant.
+        bits: how many bits 16-bit samples use, unless their file says it.
         instead: the folder that was read in place of a missing split.
     """
 
@@ -39,6 +41,8 @@ class ImageSet:
     unreadable: list[str]
     left_out: list[LeftOut] = field(default_factory=list)
     instead: str = ""
+    odd: list[str] = field(default_factory=list)
+    bits: int = 16
 
 
 def read_images(
@@ -48,6 +52,7 @@ def read_images(
     *,
     max_unreadable: float | None,
     workers: int | None,
+    bits: int | None,
     instead: bool,
     accept: Callable[[list[str]], None],
 ) -> ImageSet:
@@ -59,7 +64,11 @@ def read_images(
     names = [name for files in found.values() for label in files for name in files[label]]
     # One array for all: both splits are decoded in one pass over the archive.
     images = np.empty((len(names), image_size, image_size, 3), np.uint8)
-    failed = decode_all(container.read([root + name for name in names]), images, workers).failed
+    training = sum(map(len, found[splits[0]].values()))
+    findings, bits = _decode(
+        container, [root + name for name in names], images, workers, bits, training
+    )
+    failed = findings.failed
     unreadable = {row: f"{printable(names[row])}: {failed[row]}" for row in sorted(failed)}
     read, start = {}, 0
     for split, files in found.items():
@@ -90,4 +99,31 @@ def read_images(
                 images[start + step : start + step + len(some)] = images[some]
         read[split] = Split(images[start : start + len(good)], labels, [names[row] for row in good])
         start = rows.stop
-    return ImageSet(classes, read, list(unreadable.values()), layout.left_out, layout.instead)
+    odd = [f"{printable(names[row])}: {findings.odd[row]}" for row in sorted(findings.odd)]
+    return ImageSet(
+        classes, read, list(unreadable.values()), layout.left_out, layout.instead, odd, bits
+    )
+
+
+def _decode(
+    container: ImageTree,
+    names: list[str],
+    images: np.ndarray,
+    workers: int | None,
+    bits: int | None,
+    training: int,
+) -> tuple[Findings, int]:
+    """Decode all; without `bits`, 16-bit samples use as many as the largest of the first `training`.
+
+    Cameras and microscopes put 10, 12 or 14 bits into 16, which would be nearly black.
+    """
+    findings = decode_all(container.read(names), images, workers, bits or 16)
+    depths = findings.depths
+    if bits:
+        return findings, bits
+    bits = max((depths[row] for row in depths if row < training), default=16)
+    if bits < 16:
+        rows = sorted(depths)
+        deep = ((rows[at], file) for at, file in container.read([names[row] for row in rows]))
+        findings.failed.update(decode_all(deep, images, workers, bits).failed)
+    return findings, bits

@@ -44,6 +44,8 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
         contradictions=Listed.of(contradictions),
         unreadable=Listed.of(found.unreadable),
         left_out=tuple(found.left_out),
+        odd=Listed.of(found.odd),
+        bits=found.bits,
     )
     arrays = {
         "train_images": train.images,

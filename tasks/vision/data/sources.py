@@ -113,6 +113,7 @@ def read_source(
     max_unreadable: float | None = 0.01,
     cifar10_archive: Path | None = None,
     workers: int | None = None,
+    bits: int | None = None,
     instead: bool = False,
     accept: Callable[[list[str]], None] = lambda classes: None,
 ) -> ImageSet:
@@ -125,6 +126,7 @@ def read_source(
         cifar10_archive: the published archive, already checked; by default it is downloaded to the
             user's cache folder.
         workers: how many decode at once, by default one per core; doesn't change the result.
+        bits: how many bits 16-bit samples use; by default as many as the largest of the first split.
         instead: of a single split; where it is missing, read what `find_layout` finds in its place.
         accept: called with the classes before anything is downloaded or decoded; may raise.
 
@@ -153,6 +155,7 @@ def read_source(
             splits,
             max_unreadable=max_unreadable,
             workers=workers,
+            bits=bits,
             instead=instead,
             accept=accept,
         )

@@ -42,7 +42,7 @@ def decoders(caller: int | None = None) -> list[psutil.Process]:
     return [
         child
         for child in children
-        if any("tasks.vision.data.decode_pool" in w for w in cmdline(child))
+        if any("tasks.vision.data.decode_worker" in w for w in cmdline(child))
     ]
 
 
@@ -96,6 +96,41 @@ def test_file_that_crashes_its_worker_is_the_only_one_left_out(
     unreadable = [line for line in found.unreadable if line != crashed]
     assert same(ImageSet(found.classes, found.splits, unreadable), alone)
     assert not decoders()
+
+
+HUNGRY = """
+from PIL.GifImagePlugin import GifImageFile
+GifImageFile.load = lambda self: bytearray(3 * 2**30)
+"""
+
+
+def test_file_that_takes_too_much_memory_is_the_only_one_left_out(
+    large_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands for a native decoder that asks for any amount."""
+    alone = read(large_zip, workers=1, max_unreadable=0.1)
+    with zipfile.ZipFile(large_zip, "a") as archive:
+        archive.writestr("train/0/zz.png", encoded(Image.new("P", (8, 8)), "GIF"))
+    (tmp_path / "sitecustomize.py").write_text(HUNGRY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = read(large_zip, workers=2, max_unreadable=0.1)
+    hungry = "train/0/zz.png: takes more than 2048 MiB of memory"
+    assert hungry in found.unreadable
+    unreadable = [line for line in found.unreadable if line != hungry]
+    assert same(ImageSet(found.classes, found.splits, unreadable), alone)
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In workers and in threads, without waiting for themselves when a file is mended."""
+    large = encoded(Image.new("RGB", (7_000, 5_000), "red"), "PNG", compress_level=1)
+    broken = large[:33] + b"\0\0\0\0tEXtnone" + large[33:]
+    for many in (1, 10**9):
+        monkeypatch.setattr(decode_pool, "PROCESSES_FROM", many)
+        out = np.zeros((3, 8, 8, 3), np.uint8)
+        files: list[tuple[int, bytes | str]] = [(0, large), (1, broken), (2, large)]
+        found = decode_pool.decode_all(files, out, workers=2)
+        assert not found.failed
+        assert (out == (255, 0, 0)).all()
 
 
 def test_killed_worker_is_reported_and_all_workers_end(large_zip: Path) -> None:
