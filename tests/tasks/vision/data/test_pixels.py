@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
+import random
 import struct
 import time
 import zlib
@@ -20,6 +22,7 @@ from support.pictures import (
     SRGB,
     chunk,
     deep,
+    every_kind,
     grey_profile,
     photo,
     png16,
@@ -288,3 +291,19 @@ def test_ppm_of_every_kind_is_read() -> None:
     for mode in ("L", "1"):
         image = rgb.convert(mode)
         assert (pixels(encoded(image, "PPM")) == np.asarray(image.convert("RGB"))).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_mutated_picture_is_refused_or_read() -> None:
+    draw = random.Random(0)
+    for name, data in every_kind().items():
+        for _ in range(12):
+            mutated = bytearray(data)
+            for _ in range(draw.choice((1, 5))):
+                mutated[draw.randrange(min(len(data), draw.choice((64, 10**9))))] = draw.randrange(
+                    256
+                )
+            with contextlib.suppress(UnreadableError):
+                picture = decode_picture(bytes(mutated), 16, draw.choice((16, 12)))
+                assert picture.image.size == (16, 16), name
+                assert picture.image.mode == "RGB", name
