@@ -15,10 +15,11 @@ LABELS = "labels.json"  # beside a model in any format
 def output_signature(card: Card) -> dict[str, Any]:
     """Return the labels in the order of the outputs, the classes of each, and the input's form."""
     size = card.architecture.image_size
+    bits = f" with bits={card.bits}" if card.bits < 16 else ""
     return {
         "labels": card.labels,
         "classes": dict(zip(card.labels, card.classes, strict=True)),
-        "input": f"RGB images ({size}, {size}, 3), values 0 to 255, as read_image.py reads them",
+        "input": f"RGB images ({size}, {size}, 3), values 0 to 255, as read_image.py reads them{bits}",
         "output": "the probability of each label",
     }
 

@@ -13,6 +13,7 @@ from support.results import bare_scores
 from tasks.runs.model_card import Facts, model_card
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description, Listed
+from tasks.vision.export.files import labels_json
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import Architecture
 
@@ -87,3 +88,11 @@ def test_card_uses_singular_for_one() -> None:
     ):
         assert words in page
     assert "2 epochs on 3,000 images;" in model_card(facts(epochs=2, images=3000))
+
+
+def test_card_and_labels_say_how_16_bit_images_are_scaled() -> None:
+    plain, deep = facts(), facts(bits=12)
+    assert '"rb").read(), 32, bits=12)' in model_card(deep)
+    assert '"rb").read(), 32)' in model_card(plain)
+    assert b"read_image.py reads them with bits=12" in labels_json(deep.card)
+    assert b"bits" not in labels_json(plain.card)
