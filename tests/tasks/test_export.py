@@ -16,13 +16,17 @@ import pytest
 from PIL import Image
 from support.cards import bare_card
 from support.command import Chain, Relevo
+from support.images import encoded, write_folder
+from support.pictures import every_kind
 
 from tasks.io.load import load_dataset
 from tasks.runs.lookup import find_model
 from tasks.runs.summary import read_lineage
 from tasks.store.opening import open_store
+from tasks.vision.data.decode import decode
 from tasks.vision.device import Device
 from tasks.vision.errors import BadInput
+from tasks.vision.export.reader import READER, reader
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import Architecture, Card, Tensors
 
@@ -227,24 +231,53 @@ def test_the_card_says_what_a_user_must_know(chain: Chain) -> None:
         assert not re.search(r"None|nan|\{|Facts", page.split("## Use it")[0])
 
 
+# Runs the card's example as it stands, once for each of the pictures.
+AS_A_READER = """
+import pathlib, sys
+code = pathlib.Path("example.py").read_text()
+for picture in sorted(pathlib.Path("photos").iterdir()):
+    pathlib.Path("photo.png").write_bytes(picture.read_bytes())
+    print(picture.name, end="\\t")
+    exec(code, {})
+"""
+SOME = (
+    *("jpeg-turned-6.jpeg", "alpha.png", "deep-grey.png", "p3.jpeg", "infrared.tiff", "no-end.jpg"),
+    *("grey-alpha.png", "deep-planes.tiff", "IMG_0001.HEIC"),
+)
+
+
 def test_what_the_card_says_to_run_runs(
     chain: Chain, relevo: Relevo, scans: np.ndarray, tmp_path: Path
 ) -> None:
+    """For pictures of many kinds with the answers of `relevo predict`."""
     folder = shutil.copytree(folder_of(chain, "ten_class"), tmp_path / "model")
-    Image.fromarray(scans[0]).save(folder / "photo.png")
-    (folder / "photos").mkdir()
-    Image.fromarray(scans[0]).save(folder / "photos/one.png")
+    kinds = every_kind()
+    files = {name: kinds[name] for name in SOME} | {
+        "1.png": encoded(Image.fromarray(scans[0]), "PNG")
+    }
+    write_folder(folder / "photos", files)
     page = (folder / "README.md").read_text("utf-8")
     (command,) = re.findall(r"```sh\nrelevo (.*?)\n```", page)
     done = relevo(*command.split(), "--json", cwd=folder)
-    (row,) = done.json["predictions"]
+    rows = {Path(row["file"]).name: row["probabilities"] for row in done.json["predictions"]}
+    assert set(rows) == set(files)
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (folder / "example.py").write_text(code)
     python = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=True
+        [sys.executable, "-c", AS_A_READER],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "-1", "HOME": str(tmp_path)},
     )
-    probabilities = re.findall(r"'(\w+)': np\.float32\(([^)]+)\)", python.stdout)
-    assert {label for label, _ in probabilities} == set(row["probabilities"])
-    assert all(abs(float(p) - row["probabilities"][label]) < SAME for label, p in probabilities)
+    assert python.returncode == 0, python.stderr[-3000:]
+    lines = [line for line in python.stdout.splitlines() if "np.float32" in line]
+    names = re.findall(r"(?m)^([\w.-]+)\t", python.stdout)
+    assert names == sorted(files)
+    for name, line in zip(names, lines, strict=True):
+        probabilities = re.findall(r"'(\w+)': np\.float32\(([^)]+)\)", line)
+        assert {label for label, _ in probabilities} == set(rows[name])
+        assert all(abs(float(p) - rows[name][label]) < SAME for label, p in probabilities), name
 
 
 @pytest.mark.parametrize("kind", LOADERS)
@@ -254,6 +287,8 @@ def test_every_format_says_the_same(
     if kind == "onnx":
         pytest.importorskip("tf2onnx", reason="the extra [onnx] is not installed")
         pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
+    size = scans.shape[1]
+    pictures = np.stack([decode(data, size) for data in every_kind().values()])
     for stage in ("baseline", "transfer"):
         folder = tmp_path / stage
         words = [f"latest/{stage}", str(folder), "--format", kind, "--store", str(chain.store)]
@@ -261,8 +296,10 @@ def test_every_format_says_the_same(
         assert set(done.json["files"]) >= {"labels.json"}
         assert done.err == ""
         card, tensors = find_model(str(chain.store), f"latest/{stage}")
-        got = stranger(kind, folder, scans, tmp_path)
-        assert np.abs(got["seen"] - ours(card, tensors, scans)).max() < SAME
+        assert (folder / READER).read_bytes() == reader()
+        images = np.concatenate([scans[:40], pictures])
+        got = stranger(kind, folder, images, tmp_path)
+        assert np.abs(got["seen"] - ours(card, tensors, images)).max() < SAME
         assert json.loads((folder / "labels.json").read_text("utf-8"))["labels"] == card.labels
         if kind != "keras":  # in whose file another test looks
             assert got["labels"].tolist() == card.labels
