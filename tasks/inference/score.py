@@ -30,7 +30,8 @@ def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[s
     positions, truth = match(card, found.classes, part.labels, foreign=True)
     scores, _ = score(card, tensors, part.images[positions], truth)
     return {
-        **scores.model_dump(mode="json"),
+        **scores.model_dump(mode="json", exclude={"cells"}),
+        "confusion": scores.confusion,
         "unreadable": found.unreadable,
         "left_out": list(map(str, found.left_out)),
         "scored": found.instead or split,

@@ -18,7 +18,7 @@ from tasks.reporting.content import Comparison, DatasetContent, ReportContent, S
 from tasks.reporting.html import TEMPLATE, environment
 from tasks.vision.data.dataset import Description, Listed
 from tasks.vision.data.left_out import LeftOut
-from tasks.vision.evaluation.scores import Metrics, Scores
+from tasks.vision.evaluation.scores import Metrics, Scores, cells_of
 from tasks.vision.figures.style import new_figure, png
 from tasks.vision.figures.words import ENGLISH
 from tasks.vision.recipe.schema import Network
@@ -47,7 +47,7 @@ def scores(accuracy: float, labels: list[str]) -> Scores:
     )
     return Scores(
         labels=labels,
-        confusion=[[1] * len(labels)] * len(labels),
+        cells=cells_of([[1] * len(labels)] * len(labels)),
         confused=[(labels[0], labels[1], 57)],
         reliability=[],
         metrics=metrics,

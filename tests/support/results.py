@@ -36,10 +36,8 @@ def bare_metrics(labels: list[str], accuracy: float = 0.5) -> Metrics:
 
 def bare_scores(labels: list[str]) -> Scores:
     """Scores of one test image, which shows the first label."""
-    confusion = [[0] * len(labels) for _ in labels]
-    confusion[0][0] = 1
     metrics = bare_metrics(labels)
-    return Scores(labels=labels, confusion=confusion, confused=[], reliability=[], metrics=metrics)
+    return Scores(labels=labels, cells=((0, 0, 1),), confused=[], reliability=[], metrics=metrics)
 
 
 def bare_result(**values: Any) -> StageResult:

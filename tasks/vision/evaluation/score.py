@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
-from tasks.vision.evaluation.scores import Scores
+from tasks.vision.evaluation.scores import Scores, cells_of
 from tasks.vision.text import normalized
 from tasks.vision.trained_model import Card, Tensors
 
@@ -23,8 +23,8 @@ def match(
         BadInput: the data are `foreign` (not the model's own), and have a class that it does not know.
     """
     index = {normalized(name): i for i, group in enumerate(card.classes) for name in group}
-    labels_only = {normalized(label): i for i, label in enumerate(card.labels)}
-    index = labels_only | index
+    for i, label in enumerate(card.labels):
+        index.setdefault(normalized(label), i)
     unknown = [name for name in classes if name not in index]
     if unknown and foreign:
         raise BadInput(
@@ -51,7 +51,7 @@ def score(
     metrics["accuracy_tta"] = float((averaged.argmax(1) == truth).mean())
     summary = {
         "labels": card.labels,
-        "confusion": matrix,
+        "cells": cells_of(matrix),
         "confused": confused_pairs(matrix, card.labels),
         "reliability": reliability(truth, probabilities),
         "metrics": metrics,

@@ -97,3 +97,9 @@ def test_scheme_is_refused_with_a_message_or_applies(
         return
     assert len(set(applied.labels)) == len(applied.labels) >= 2
     assert all(applied.classes)
+
+
+def test_a_class_is_the_same_in_any_unicode_form() -> None:
+    scheme = LabelScheme(targets={"drink": ["cafe\u0301"]}, rest="other")
+    targets = apply_scheme(scheme, ["bar", "caf\u00e9"])
+    assert targets.classes == [["caf\u00e9"], ["bar"]]

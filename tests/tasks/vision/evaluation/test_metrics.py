@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.results import bare_scores
 
 from tasks.vision.evaluation import metrics
+from tasks.vision.evaluation.scores import cells_of
 
 
 def test_a_detector_that_always_says_no_is_seen_through() -> None:
@@ -59,3 +61,11 @@ def test_three_labels_have_no_roc_of_a_positive_class() -> None:
     scores = metrics.scores(np.array([0, 1, 2]), np.eye(3), ["a", "b", "c"])
     assert scores["roc_auc"] is None
     assert scores["accuracy"] == 1.0
+
+
+def test_the_cells_of_a_matrix_are_the_matrix() -> None:
+    """Of 1,000 labels they are some thousand numbers in place of a million, in each model's scores."""
+    matrix = [[3, 0, 1], [0, 0, 0], [2, 5, 0]]
+    cells = cells_of(matrix)
+    assert cells == ((0, 0, 3), (0, 2, 1), (2, 0, 2), (2, 1, 5))
+    assert bare_scores(["a", "b", "c"]).model_copy(update={"cells": cells}).confusion == matrix
