@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
+from tasks.io.documents import read_ref
 from tasks.io.locations import find_data
 from tasks.progress import Event, counted, emit
-from tasks.store.base import Damaged, Missing, Ref, Store
+from tasks.store.base import Damaged, Missing, Store
 from tasks.store.marker import mark_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.dataset import Description

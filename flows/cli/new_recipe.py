@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.options import Flag, JsonOption
+from flows.cli.output_files import write_output
 from tasks.io.locations import find_data
 from tasks.vision.errors import BadInput
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from os.path import expanduser, realpath
+from pathlib import Path
 
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, Store
