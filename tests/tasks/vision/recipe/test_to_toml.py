@@ -22,7 +22,7 @@ def labelled(target: str, classes: list[str]) -> Recipe:
     """A recipe whose scheme has this target."""
     found = load_recipe("digits")
     scheme = {"targets": {target: classes}, "rest": f"{target} not", "limits": {target: 5}}
-    tables = {**found.model_dump(mode="json"), "labels": {"car": scheme, "car_truck": scheme}}
+    tables = {**found.model_dump(mode="json"), "labels": {"one": scheme, "one_nine": scheme}}
     return Recipe.model_validate(tables)
 
 
