@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import threading
 import zlib
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +97,7 @@ def read_pixels(data: bytes, image_size: int, turn: ExitStack) -> Pixels:
     except (UnreadableError, MemoryError):
         raise
     except Exception as error:  # on damaged bytes Pillow's readers raise nearly anything
-        mended = _mend(kind.name, data, image_size, turn)
+        mended = _repaired(kind.name, data, image_size, turn)
         if mended is None:
             raise UnreadableError(_reason(error)) from error
         return mended
@@ -163,8 +163,8 @@ def low_bytes(data: bytes) -> Image.Image:
     return image
 
 
-def _mend(kind: str, data: bytes, image_size: int, turn: ExitStack) -> Pixels | None:
-    try:
+def _repaired(kind: str, data: bytes, image_size: int, turn: ExitStack) -> Pixels | None:
+    with suppress(Exception):  # the first error says more
         if kind == "PNG":
             bare, profile = _without_metadata(data)
             pixels = _read(kind, bare, image_size, turn)
@@ -177,8 +177,6 @@ def _mend(kind: str, data: bytes, image_size: int, turn: ExitStack) -> Pixels | 
             one, other = (_read(kind, start + end, image_size, turn) for end in ends)
             if one.image.tobytes() == other.image.tobytes():
                 return Pixels(one.image, "its end is missing")
-    except Exception:  # the first error says more
-        pass
     return None
 
 

@@ -30,14 +30,14 @@ def read_toml(text: str) -> Any:
         raise ValueError(f"{len(text):,} characters; expected at most {MAX_BYTES:,}")
     depth = dots = 0
     for found in _TOKENS.finditer(text):
-        token = found[0]
-        if token == ".":
+        mark = found[0]
+        if mark == ".":
             dots += 1
-        elif token in "[{":
+        elif mark in "[{":
             depth += 1
-        elif token in "]}":
+        elif mark in "]}":
             depth -= 1
-        if token in "[]{}=,\n":
+        if mark in "[]{}=,\n":
             dots = 0
         if max(depth, dots) > MAX_DEPTH:
             raise ValueError(f"nested deeper than the {MAX_DEPTH} levels that a recipe may have")
