@@ -26,7 +26,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 pytest_plugins = ["support.buckets"]
 
 # Files that take minutes, the longest first: one that starts last leaves the other processors idle.
+# `test_prefect_address` first, since the settings of a test server stay with its process.
 LONG = (
+    "test_prefect_address",
     *("test_chaos", "test_fleet", "test_run_s3", "test_accessible"),
     *("test_export", "test_stop", "test_run", "test_new_recipe"),
 )

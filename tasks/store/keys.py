@@ -28,7 +28,7 @@ _OWN = re.compile(
     | predictions/{_UUID}\.(csv|png)
     | runs/[^/]+/(run|lineage|unfinished)\.json
     | runs/[^/]+/(report\.html|recipe\.toml|environment\.txt|figures/[^/]+\.png)
-    | runs/[^/]+/models/[^/]+/(model\.safetensors|model\.keras|labels\.json|README\.md)
+    | runs/[^/]+/models/[^/]+/(model\.safetensors|model\.keras|labels\.json|read_image\.py|README\.md)
     | runs/[^/]+/tensorboard/[^/]+/events\.out\.tfevents\.\d+\.relevo
     | ({"|".join(FOLDERS)})/([^/]+/)*{re.escape(PARTIAL)}[0-9a-f]{{32}}
     """,

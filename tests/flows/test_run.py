@@ -92,7 +92,7 @@ def test_run_folder_has_report_figures_recipe_and_lineage(chain: Chain) -> None:
     for stage in STAGES:
         for kind in ("loss", "accuracy", "confusion", "reliability"):
             assert f"{stage}_{kind}.png" in figures
-    assert {"baseline_predictions_car.png", "baseline_predictions_other.png"} <= figures
+    assert {"baseline_predictions_one.png", "baseline_predictions_other.png"} <= figures
     page = (folder / "report.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") >= len(figures)
     assert not re.search(r"(?:src|href)=[\"']https?:", page)

@@ -157,7 +157,7 @@ def test_all_that_a_task_computes_with_is_in_its_key(task: str) -> None:
 
 
 # What only validates, stores or opens files; tests hold their behaviour, whichever version.
-IDLE = {"pydantic", "safetensors"}
+IDLE = {"filelock", "pydantic", "safetensors"}
 PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
 
 

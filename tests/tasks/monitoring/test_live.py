@@ -25,6 +25,7 @@ from tasks.monitoring.live import live_progress
 from tasks.monitoring.prefect_ui import artifact_key, show_run, show_stage
 from tasks.progress import Event, emit
 from tasks.runs.lookup import find_run
+from tasks.runs.markdown import plain
 from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import read_lineage
 from tasks.store.opening import open_store
@@ -163,7 +164,7 @@ def test_a_stage_and_its_run_leave_figures_that_need_no_server(server: str, chai
     shows_alone(str(chain.store), summary["run"], "ten_class")
     page = newest("relevo-run")["data"]
     assert "| stage | state | test accuracy | seconds |" in page
-    assert f"| ten_class | trained | {accuracy:.4f} |" in page
+    assert f"| {plain('ten_class')} | trained | {accuracy:.4f} |" in page
     assert len(page) < 500_000
 
 
