@@ -106,7 +106,8 @@ def experiment(
     warn_of_open_server()
     plan, home = request.recipe, open_store(request.store, retry_for=OUTAGE)
     # A run that crashed after it was published needs nothing more when it is resumed.
-    if flow_run.run_count > 1 and (summary := find_attempt(request.store, flow_run.id)):
+    resumed = flow_run.run_count > 1
+    if resumed and (summary := find_attempt(request.store, flow_run.id)):
         return summary
     if dispatch == "workers":
         check_deployment()
@@ -114,7 +115,6 @@ def experiment(
         require_gpu()
     check_store(home)
     # Two runs of one name would overwrite each other's folder.
-    resumed = flow_run.run_count > 1
     with reserved(home, run, wait=resumed) if run else nullcontext():
         images, about = prepare_dataset(request, home)
         context = RunContext(plan, images, about.classes, home, refresh)

@@ -1,4 +1,4 @@
-"""Warn of a Prefect server elsewhere without a password: whoever reaches it can run code on the workers."""
+"""Warn of a Prefect server elsewhere without a password: anyone who reaches it can run code on the workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def open_server_warning(url: str | None) -> str | None:
     with suppress(httpx.HTTPError, httpx.InvalidURL):
         if httpx.get(f"{url.rstrip('/')}/admin/version", timeout=TIMEOUT).status_code == 200:
             return (
-                f"Prefect's server at {without_secrets(url)} asks for no password, so whoever reaches "
+                f"Prefect's server at {without_secrets(url)} asks for no password, so anyone who reaches "
                 "it can run code on the workers; set PREFECT_SERVER_API_AUTH_STRING where it starts, and "
                 "PREFECT_API_AUTH_STRING everywhere else"
             )

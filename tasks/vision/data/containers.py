@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.vision.data.archives import refusing_damage
-from tasks.vision.data.image_files import (
-    HEAD_BYTES,
-    Kind,
-    is_hidden,
-    looks_like_image,
-    read_file,
-    sniff,
-)
+from tasks.vision.data.image_files import is_hidden, looks_like_image, read_file
+from tasks.vision.data.kinds import HEAD_BYTES, Kind, sniff
 from tasks.vision.data.left_out import is_junk
 from tasks.vision.data.tar_files import Tar
 from tasks.vision.data.zip_files import Zip

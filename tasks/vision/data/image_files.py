@@ -8,9 +8,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from tasks.vision.data.kinds import HEAD_BYTES as HEAD_BYTES
-from tasks.vision.data.kinds import Kind as Kind
-from tasks.vision.data.kinds import sniff as sniff
+from tasks.vision.data.kinds import HEAD_BYTES, sniff
 from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.vision.data.archives import Archive, refusing_damage
-from tasks.vision.data.image_files import HEAD_BYTES, Kind, sniff
+from tasks.vision.data.kinds import HEAD_BYTES, Kind, sniff
 
 
 class Zip(Archive):

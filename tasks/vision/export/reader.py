@@ -1,4 +1,4 @@
-"""One Python file that reads pictures as training did, for whoever uses a model without this project."""
+"""One Python file that reads pictures as training did, to use a model without this project."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from PIL import Image
 from support.images import AVIF, HEIC, encoded, write_folder
 
 from tasks.vision.data import decode
-from tasks.vision.data.image_files import HEAD_BYTES, read_file, sniff
+from tasks.vision.data.image_files import read_file
+from tasks.vision.data.kinds import HEAD_BYTES, sniff
 from tasks.vision.data.limits import UnreadableError
 from tasks.vision.data.unlabelled import UnlabelledImages
 

@@ -1,4 +1,4 @@
-"""Whoever uses a model without this project reads pictures of every kind to the same bits."""
+"""A model used without this project reads pictures of every kind to the same bits."""
 
 from __future__ import annotations
 
