@@ -87,7 +87,7 @@ def server(prefect_home: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def chain(relevo: Relevo, server: str, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """The small digits chain, run twice on a fresh store, the first time with a server of its own.
+    """The small digits chain, run three times on a fresh store, the first time with a server of its own.
 
     It is trained once per session; each process of pytest-xdist has a copy.
     """
@@ -99,13 +99,13 @@ def chain(relevo: Relevo, server: str, tmp_path_factory: pytest.TempPathFactory)
         if not said.exists():
             command = ["run", "digits", "--store", str(made), "--json", *SMALL]
             first = relevo(*command)
-            second = relevo(
-                *command, env={"PYTHONPROFILEIMPORTTIME": "1", "PREFECT_API_URL": server}
-            )
-            said.write_text(json.dumps([asdict(first), asdict(second)]))
+            env = {"PREFECT_API_URL": server}
+            second = relevo(*command, env={"PYTHONPROFILEIMPORTTIME": "1", **env})
+            spanish = relevo(*command, "--lang", "es", env=env)
+            said.write_text(json.dumps([asdict(each) for each in (first, second, spanish)]))
     shutil.copytree(made, own)
-    first, second = (
+    outcomes = (
         Outcome(each["status"], each["out"].replace(str(made), str(own)), each["err"])
         for each in json.loads(said.read_text())
     )
-    return Chain(own, first, second)
+    return Chain(own, *outcomes)

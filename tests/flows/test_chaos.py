@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.command import SMALL, Outcome, Relevo, started, wait_for_training
+from support.command import SMALL, WAITING, Chain, Outcome, Relevo, started, wait_for_training
 
 from tasks.runs.lookup import find_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
 
-KILLS = int(os.environ.get("RELEVO_KILLS", "3"))
+KILLS = int(os.environ.get("RELEVO_KILLS", "2"))
 FLIPS = int(os.environ.get("RELEVO_FLIPS", "4"))
 
-Run = Callable[[Path], Outcome]
+Run = Callable[..., Outcome]
 
-
-# Enough epochs for many kills to hit a training.
-LONG = ["--set=stages.baseline.epochs=40", "--set=stages.ten_class.epochs=60"]
+# Two trainings, of enough epochs for many kills to hit one.
+LONG = [
+    *("--stage=baseline", "--stage=ten_class"),
+    *("--set=stages.baseline.epochs=40", "--set=stages.ten_class.epochs=60"),
+]
 
 
 def words_on(store: Path, *more: str) -> list[str]:
@@ -41,17 +43,10 @@ def words_on(store: Path, *more: str) -> list[str]:
 def run(relevo: Relevo, server: str) -> Run:
     """The small digits chain on a store."""
 
-    def once(store: Path) -> Outcome:
-        return relevo(*words_on(store), env={"PREFECT_API_URL": server})
+    def once(store: Path, *more: str) -> Outcome:
+        return relevo(*words_on(store, *more), env={"PREFECT_API_URL": server})
 
     return once
-
-
-@pytest.fixture(scope="module")
-def undisturbed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A store after one run, and that run's digests."""
-    store = tmp_path_factory.mktemp("undisturbed") / "store"
-    return store, digests(run(store))
 
 
 def digests(outcome: Outcome) -> dict[str, Any]:
@@ -78,10 +73,7 @@ def kill_run(seconds: float | None, store: Path, prefect_home: Path, server: str
 
 
 def test_runs_killed_at_any_instant_end_with_the_same_bits(
-    relevo: Relevo,
-    prefect_home: Path,
-    server: str,
-    tmp_path: Path,
+    run: Run, relevo: Relevo, prefect_home: Path, server: str, tmp_path: Path
 ) -> None:
     """Kill runs on one store until a run finishes, then continue on the next store.
 
@@ -89,11 +81,8 @@ def test_runs_killed_at_any_instant_end_with_the_same_bits(
     a whole run takes here, so that many hit a training.
     """
 
-    def run(store: Path) -> Outcome:
-        return relevo(*words_on(store, *LONG), env={"PREFECT_API_URL": server})
-
     clock = time.monotonic()
-    expected = digests(run(tmp_path / "undisturbed"))
+    expected = digests(run(tmp_path / "undisturbed", *LONG))
     whole = time.monotonic() - clock
     draw, kills, hits, stores, resumed = random.Random(4), 0, 0, 0, 0
     while kills < KILLS:
@@ -107,7 +96,7 @@ def test_runs_killed_at_any_instant_end_with_the_same_bits(
             if store.exists():  # else the run was killed before it wrote anything
                 left = relevo("verify", "--store", str(store))
                 assert left.status == 0, f"kill {kills}: {left.err}"
-        last = run(store)
+        last = run(store, *LONG)
         assert digests(last) == expected
         stages = last.json["stages"].values()
         resumed += sum(find_model(str(store), stage["model"])[0].resumed for stage in stages)
@@ -124,9 +113,9 @@ def test_runs_killed_at_any_instant_end_with_the_same_bits(
 
 
 def test_flipped_byte_in_any_file_changes_no_result(
-    undisturbed: tuple[Path, dict[str, Any]], run: Run, relevo: Relevo, tmp_path: Path
+    chain: Chain, run: Run, relevo: Relevo, tmp_path: Path
 ) -> None:
-    whole, expected = undisturbed
+    whole, expected = chain.store, digests(chain.first)
     files = sorted(
         p.relative_to(whole) for p in whole.rglob("*") if p.is_file() and p.stat().st_size
     )
@@ -151,13 +140,15 @@ def test_flipped_byte_in_any_file_changes_no_result(
         shutil.rmtree(store)
 
 
-def test_eight_runs_at_once_train_each_stage_once(
-    undisturbed: tuple[Path, dict[str, Any]], run: Run, tmp_path: Path
-) -> None:
+def test_eight_runs_at_once_train_each_stage_once(chain: Chain, run: Run, tmp_path: Path) -> None:
+    stages = ["--stage=baseline", "--stage=ten_class"]
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(run, [tmp_path / "store"] * 8))
+        outcomes = list(pool.map(lambda _: run(tmp_path / "store", *stages), range(8)))
     assert [outcome.status for outcome in outcomes] == [0] * 8
-    assert all(digests(outcome) == undisturbed[1] for outcome in outcomes)
-    for name in undisturbed[1]:
+    expected = digests(chain.first)
+    for name in ("baseline", "ten_class"):
+        assert all(digests(outcome)[name] == expected[name] for outcome in outcomes)
         states = [outcome.json["stages"][name]["state"] for outcome in outcomes]
         assert sorted(states) == ["cached"] * 7 + ["trained"], json.dumps({name: states})
+    waited = [line for outcome in outcomes for line in outcome.err.splitlines() if WAITING in line]
+    assert any(line.startswith("train ") for line in waited), waited

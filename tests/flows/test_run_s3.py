@@ -57,6 +57,7 @@ def test_run_on_a_server_that_fails_a_fifth_of_requests_has_the_same_bits(
     fault, struck = seeded(0.2, seed=5, kinds=[*FAULTS, "stall"])
     watch = relay(fault)
     words = ["run", "digits", "--json", "--stage", "transfer", *SMALL]
+    words += ["--set=stages.transfer.controls=false"]
     env = settings(server, f"s3://{bucket}/x")
     first = relevo(*words, env=env)
     local = chain.first.json

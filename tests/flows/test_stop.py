@@ -17,24 +17,16 @@ from tasks.io.checkpoints import Checkpoints
 from tasks.store.opening import open_store
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_stopped_run_is_resumed_with_the_same_bits(
-    number: signal.Signals,
-    chain: Chain,
-    relevo: Relevo,
-    server: str,
-    prefect_home: Path,
-    tmp_path: Path,
-) -> None:
-    words = ["run", "digits", "--stage", "ten_class", "--store", str(tmp_path / "s"), *SMALL]
-    running = started(words, prefect_home, stderr=subprocess.PIPE, start_new_session=True)
+def stop_at(line: str, number: signal.Signals, words: list[str], home: Path, store: Path) -> None:
+    """Start a run with a server of its own, and stop it by a signal when it trains and has printed `line`."""
+    running = started(words, home, stderr=subprocess.PIPE, start_new_session=True)
     assert running.stderr is not None
-    for line in running.stderr:
-        if "all epoch 1/3" in line:
+    for each in running.stderr:
+        if line in each:
             break
     children = psutil.Process(running.pid).children(recursive=True)
     assert any("prefect.server" in word for child in children for word in child.cmdline())
-    wait_for_training(tmp_path / "s")
+    wait_for_training(store)
     if number == signal.SIGINT:
         os.killpg(running.pid, number)  # as a terminal sends it: to the whole process group
     else:
@@ -50,14 +42,24 @@ def test_stopped_run_is_resumed_with_the_same_bits(
         assert "Traceback" not in rest
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive, "the run's own server outlived it"
+
+
+def test_stopped_run_is_resumed_with_the_same_bits(
+    chain: Chain, relevo: Relevo, server: str, prefect_home: Path, tmp_path: Path
+) -> None:
+    """Stopped by SIGTERM, its resumption by Ctrl-C, and the next one killed."""
+    store = tmp_path / "s"
+    words = ["run", "digits", "--stage", "ten_class", "--store", str(store), *SMALL]
+    resumes = "resuming from its last checkpoint"
+    stop_at("all epoch 1/3", signal.SIGTERM, words, prefect_home, store)
+    stop_at(resumes, signal.SIGINT, words, prefect_home, store)
+    stop_at(resumes, signal.SIGKILL, words, prefect_home, store)
     done = relevo(*words, "--json", env={"PREFECT_API_URL": server})
     stage = done.json["stages"]["ten_class"]
     assert stage["state"] == "resumed"
-    assert "resuming from its last checkpoint" in done.err
+    assert resumes in done.err
     assert stage["model_digest"] == chain.first.json["stages"]["ten_class"]["model_digest"]
-    assert not list((tmp_path / "s" / "checkpoints").iterdir()), (
-        "a finished stage leaves no checkpoint"
-    )
+    assert not list((store / "checkpoints").iterdir()), "a finished stage leaves no checkpoint"
 
 
 def run_hooked(

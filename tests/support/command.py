@@ -25,6 +25,9 @@ SMALL = [
     "--set=stages.ten_class_from_transfer.epochs=2",
 ]
 
+# A line of a run that another process makes wait.
+WAITING = "another process is computing this; waiting for its result"
+
 
 @dataclass
 class Outcome:
@@ -81,8 +84,9 @@ def environment(prefect_home: Path) -> dict[str, str]:
 
 @dataclass
 class Chain:
-    """The small chain's store, and the output of its first two runs."""
+    """The small chain's store, and the output of its three runs, the third one with a Spanish report."""
 
     store: Path
     first: Outcome
     second: Outcome
+    spanish: Outcome

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from support.command import Chain, Relevo
 from support.images import encoded, write_folder
 from support.pictures import every_kind
 
+from tasks.inference.convert import export_model
 from tasks.io.load import load_dataset
 from tasks.runs.lookup import find_model
 from tasks.runs.summary import read_lineage
@@ -26,6 +28,7 @@ from tasks.store.opening import open_store
 from tasks.vision.data.decode import decode
 from tasks.vision.device import Device
 from tasks.vision.errors import BadInput
+from tasks.vision.export.formats import Format
 from tasks.vision.export.reader import READER, reader
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import Architecture, Card, Tensors
@@ -43,7 +46,8 @@ class Refuse:
             raise ImportError(name)
 
 sys.meta_path.insert(0, Refuse())
-folder, images = sys.argv[1], np.load(sys.argv[2])
+images = np.load(sys.argv[1])
+for folder in sys.argv[2:]:
 """
 LOADERS = {
     "keras": """
@@ -74,25 +78,23 @@ labels = '{"labels": %s}' % session.get_modelmeta().custom_metadata_map["labels"
 }
 KEEP = """
 inside = json.loads(labels)["labels"] if "labels" in globals() else None
-np.savez(sys.argv[3], seen=seen, labels=inside or [])
+np.savez(folder + "/seen.npz", seen=seen, labels=inside or [])
 """
 
 
-def stranger(kind: str, folder: Path, images: np.ndarray, work: Path) -> dict[str, Any]:
-    """Predictions of the model in `folder`, made without this project."""
+def stranger(kind: str, folders: list[Path], images: np.ndarray, work: Path) -> list[Any]:
+    """Predictions and labels of the models in `folders`, read without this project."""
     np.save(work / "images.npy", images)
+    code = STRANGER + textwrap.indent(LOADERS[kind] + KEEP, "    ")
     done = subprocess.run(
-        [
-            *(sys.executable, "-c", STRANGER + LOADERS[kind] + KEEP),
-            *(str(folder), str(work / "images.npy"), str(work / "seen.npz")),
-        ],
+        [sys.executable, "-c", code, str(work / "images.npy"), *map(str, folders)],
         capture_output=True,
         text=True,
         cwd=work,
         env={"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "-1", "HOME": str(work)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return dict(np.load(work / "seen.npz"))
+    return [np.load(folder / "seen.npz") for folder in folders]
 
 
 def ours(card: Card, tensors: Tensors, images: np.ndarray) -> np.ndarray:
@@ -113,16 +115,18 @@ def folder_of(chain: Chain, stage: str) -> Path:
     return Path(chain.first.json["stages"][stage]["model"])
 
 
-@pytest.mark.parametrize("stage", ["baseline", "transfer", "ten_class"])
 def test_plain_keras_opens_the_file_and_says_the_same(
-    stage: str, chain: Chain, scans: np.ndarray, tmp_path: Path
+    chain: Chain, scans: np.ndarray, tmp_path: Path
 ) -> None:
-    folder = folder_of(chain, stage)
-    card, tensors = find_model(str(chain.store), str(folder))
-    seen = stranger("keras", folder, scans, tmp_path)["seen"]
-    assert seen.shape == (len(scans), len(card.labels))
-    assert np.allclose(seen.sum(1), 1, atol=1e-5)
-    assert np.abs(seen - ours(card, tensors, scans)).max() < SAME
+    folders = [
+        shutil.copytree(folder_of(chain, stage), tmp_path / stage)
+        for stage in ("baseline", "transfer", "ten_class")
+    ]
+    for folder, got in zip(folders, stranger("keras", folders, scans, tmp_path), strict=True):
+        card, tensors = find_model(str(chain.store), str(folder))
+        assert got["seen"].shape == (len(scans), len(card.labels))
+        assert np.allclose(got["seen"].sum(1), 1, atol=1e-5)
+        assert np.abs(got["seen"] - ours(card, tensors, scans)).max() < SAME
 
 
 def test_a_file_holds_stock_layers_and_its_labels(chain: Chain) -> None:
@@ -282,23 +286,25 @@ def test_what_the_card_says_to_run_runs(
 
 @pytest.mark.parametrize("kind", LOADERS)
 def test_every_format_says_the_same(
-    kind: str, chain: Chain, relevo: Relevo, scans: np.ndarray, tmp_path: Path
+    kind: Format, chain: Chain, relevo: Relevo, scans: np.ndarray, tmp_path: Path
 ) -> None:
     if kind == "onnx":
         pytest.importorskip("tf2onnx", reason="the extra [onnx] is not installed")
         pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
     size = scans.shape[1]
     pictures = np.stack([decode(data, size) for data in every_kind().values()])
-    for stage in ("baseline", "transfer"):
-        folder = tmp_path / stage
-        words = [f"latest/{stage}", str(folder), "--format", kind, "--store", str(chain.store)]
-        done = relevo("export", *words, "--json")
-        assert set(done.json["files"]) >= {"labels.json"}
-        assert done.err == ""
-        card, tensors = find_model(str(chain.store), f"latest/{stage}")
+    images = np.concatenate([scans[:40], pictures])
+    stages, store = ("baseline", "transfer"), str(chain.store)
+    folders = [tmp_path / stage for stage in stages]
+    words = ["latest/baseline", str(folders[0]), "--format", kind, "--store", store]
+    done = relevo("export", *words, "--json")
+    assert set(done.json["files"]) >= {"labels.json"}
+    assert done.err == ""
+    export_model(store, "latest/transfer", folders[1], kind)
+    seen = stranger(kind, folders, images, tmp_path)
+    for stage, folder, got in zip(stages, folders, seen, strict=True):
+        card, tensors = find_model(store, f"latest/{stage}")
         assert (folder / READER).read_bytes() == reader()
-        images = np.concatenate([scans[:40], pictures])
-        got = stranger(kind, folder, images, tmp_path)
         assert np.abs(got["seen"] - ours(card, tensors, images)).max() < SAME
         assert json.loads((folder / "labels.json").read_text("utf-8"))["labels"] == card.labels
         if kind != "keras":  # in whose file another test looks

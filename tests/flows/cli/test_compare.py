@@ -21,7 +21,7 @@ def two(
     shutil.copytree(chain.store, store)
     words = ["run", "digits", "--store", store, "--json", *SMALL]
     server_here = {"PREFECT_API_URL": server}
-    stages = ["--stage", "transfer", "--stage", "ten_class"]
+    stages = ["--stage", "baseline", "--stage", "ten_class"]
     third = relevo(*words, *OTHER, *stages, env=server_here).json["run"]
     cut = ["--set=data.validation=0.2", "--stage", "baseline"]
     fourth = relevo(*words, *cut, env=server_here).json["run"]
