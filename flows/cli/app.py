@@ -206,10 +206,11 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 128+signal when stopped."""
     signal.signal(signal.SIGTERM, _terminate)
     warnings.simplefilter("ignore")
-    sys.exit(_status(sys.argv[1:]))
+    sys.exit(status_of(sys.argv[1:]))
 
 
-def _status(arguments: list[str]) -> int:
+def status_of(arguments: list[str]) -> int:
+    """Run one command and return its exit status; errors are printed in a line."""
     try:
         result = app(
             arguments,

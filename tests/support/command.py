@@ -48,6 +48,48 @@ class Outcome:
 
 Relevo = Callable[..., Outcome]
 
+# Runs many commands in one process, each with a store of its own.
+SEQUENCE = """
+import json, os, sys
+
+from flows.launcher import find_own_modules
+
+find_own_modules()
+from flows.cli.environment import set_up_process
+
+set_up_process()
+from flows.cli.app import status_of
+
+answer, outcomes, names = os.fdopen(os.dup(1), "w"), [], sys.argv[1:]
+for store, words in json.load(sys.stdin):
+    os.environ["RELEVO_STORE"] = store
+    for number, name in enumerate(names, 1):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    status = status_of(words)
+    sys.stdout.flush(), sys.stderr.flush()
+    outcomes.append((status, *(open(name).read() for name in names)))
+json.dump(outcomes, answer)
+answer.close()
+"""
+
+
+def in_one_process(
+    commands: dict[str, list[str]], folder: Path, home: Path, **env: str
+) -> dict[str, Outcome]:
+    """Outcomes of commands that are refused, each with the store `folder`/CASE; a start takes seconds."""
+    listed = [(str(folder / case / "store"), words) for case, words in commands.items()]
+    done = subprocess.run(
+        [sys.executable, "-c", SEQUENCE, str(folder / "out"), str(folder / "err")],
+        input=json.dumps(listed),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**environment(home), **env},
+    )
+    assert done.returncode == 0, done.stderr
+    outcomes = [Outcome(*each) for each in json.loads(done.stdout)]
+    return dict(zip(commands, outcomes, strict=True))
+
 
 def started(
     words: Sequence[str], prefect_home: Path, server: str | None = None, **options: Any

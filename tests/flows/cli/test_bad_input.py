@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.command import ROOT, SMALL, Relevo, environment
+from support.command import ROOT, SMALL, Outcome, Relevo, environment, in_one_process
 from support.images import png, write_folder, write_tar, write_zip
 
 pytestmark = pytest.mark.slow
@@ -198,27 +198,36 @@ WORDS: dict[str, tuple[list[str], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def refused(
+    prefect_home: Path, server: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Outcome]]:
+    """The outcomes of all cases, and the folder that holds their stores."""
+    folder = tmp_path_factory.mktemp("refused")
+    commands = {case: words for case, (words, _) in WORDS.items()}
+    for case, (make, _) in DATA.items():
+        (folder / case).mkdir()
+        recipe, data = folder / case / "mine.toml", make(folder / case / "data")
+        recipe.write_text(RECIPE)
+        commands[case] = ["run", str(recipe), "--data", str(data)]
+    env = {"PREFECT_API_URL": server, "CUDA_VISIBLE_DEVICES": "-1"}
+    return folder, in_one_process(commands, folder, prefect_home, **env)
+
+
 @pytest.mark.parametrize("case", [*DATA, *WORDS])
 def test_bad_input_gets_one_line_and_status_2(
-    case: str, relevo: Relevo, server: str, tmp_path: Path
+    case: str, refused: tuple[Path, dict[str, Outcome]]
 ) -> None:
     """One line on standard error, nothing on standard output, and no or an empty store."""
-    if case in DATA:
-        make, expected = DATA[case]
-        (tmp_path / "mine.toml").write_text(RECIPE)
-        words = ["run", str(tmp_path / "mine.toml"), "--data", str(make(tmp_path / "data"))]
-    else:
-        words, expected = WORDS[case]
-    store = tmp_path / "store"
-    env = {"PREFECT_API_URL": server, "RELEVO_STORE": str(store), "CUDA_VISIBLE_DEVICES": "-1"}
-    done = relevo(*words, env=env)
+    folder, outcomes = refused
+    done, (_, expected) = outcomes[case], {**DATA, **WORDS}[case]
     assert done.status == 2, done.err
     assert done.out == ""
     lines = [line for line in done.err.splitlines() if not line.startswith("prepare data:")]
     assert len(lines) == 1, done.err
     assert lines[0].startswith("relevo: ")
     assert expected in lines[0]
-    assert files_in(store) == {}
+    assert files_in(folder / case / "store") == {}
 
 
 def test_empty_server_address_counts_as_unset(relevo: Relevo) -> None:
