@@ -23,6 +23,8 @@ SMALL = [
     "--set=stages.baseline.epochs=3",
     "--set=stages.ten_class.epochs=3",
     "--set=stages.ten_class_from_transfer.epochs=2",
+    "--set=stages.ten_class_from_baseline.controls=false",  # transfer has controls
+    "--set=stages.ten_class_from_transfer.controls=false",
 ]
 
 # A line of a run that another process makes wait.
