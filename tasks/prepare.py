@@ -83,6 +83,9 @@ def _tell_of(about: Description) -> None:
     lines += [f"read {each}" for each in about.odd.first]
     if more := about.odd.count - len(about.odd.first):
         lines.append(f"read {more:,} more images that are odd")
+    if about.validation:
+        images = counted(sum(about.counts["validation"]), "validation image")
+        lines.append(f"{about.validation}/: {images}; data.validation is not used")
     if about.bits < 16:
         lines.append(f"16-bit images use {about.bits} bits; they are scaled by that")
     for what, pairs in (

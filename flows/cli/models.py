@@ -25,7 +25,7 @@ def evaluate(
     model: str,
     *,
     data: str,
-    split: Literal["test", "train"] = "test",
+    split: Literal["test", "valid", "train"] = "test",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -40,7 +40,8 @@ def evaluate(
     data
         digits, cifar10, or a folder or archive with test/CLASS/NAME.png or CLASS/NAME.png.
     split
-        Which split to score; scores on a model's own training images are too high.
+        Which split to score: valid is val/ or validation/ too. Scores on a model's own training images
+        are too high.
     """
     from tasks.inference.score import score_images
     from tasks.runs.lookup import find_model

@@ -66,7 +66,11 @@ def new_recipe(
     if as_json:
         about = {
             "recipe": str(file),
-            "pictures": {"train": found.train, "test": found.test},
+            "pictures": {
+                "train": found.train,
+                **({"validation": found.validation} if found.folder else {}),
+                "test": found.test,
+            },
             "unread": found.unread,
             "left_out": [each.model_dump() for each in found.left_out],
             "image_size": recipe.data.image_size,
@@ -101,6 +105,9 @@ def _print_warnings(found: Survey) -> None:
     from tasks.vision.new_recipe.survey import small_classes
     from tasks.vision.text import printable
 
+    if found.folder:
+        count = sum(found.validation.values())
+        print(f"{found.folder}/: its {count:,} pictures are the validation images", file=sys.stderr)
     for each in found.left_out:
         print(f"left out {each}", file=sys.stderr)
     if found.unread:

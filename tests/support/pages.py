@@ -129,6 +129,7 @@ def report(word: Callable[[str], str] = str) -> ReportContent:
         contradictions=Listed.of([(word("train/a/1.png"), word("train/b/1.png"))]),
         odd=Listed.of([word("train/cut.jpg"), word("train/clear.png")]),
         bits=12,
+        validation=word("valid"),
         unreadable=Listed.of([word("train/broken.png"), word("train/empty.png")]),
         left_out=(
             LeftOut(reason="no_image", kind=word(".tga"), count=3, example=word("train/a/1.tga")),

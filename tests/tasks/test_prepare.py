@@ -226,13 +226,50 @@ def test_what_is_left_out_is_emitted_and_stored(tmp_path: Path) -> None:
         "19 training images, 19 test images, of 2 classes",
         "left out train/b/z.png: an empty file, not an image",
         "left out files that are no images: .tga (1), such as train/a/1.tga",
-        "left out images beside train and test (validation is held out of train; move them there):"
-        " valid/ (1), such as valid/a/1.png",
+        "left out validation images of other classes than those of train (some of train are held out"
+        " instead): valid/ (1), such as valid/a/1.png",
         "in both train and test: 1 image, such as train/a/1.png = test/a/y.png",
         "the same pixels with different labels: 1 image, such as train/a/x.png = train/b/1.png",
     ]
     about = open_dataset(store.fetch(ref)).description
     assert [each.kind for each in about.left_out] == [".tga", "valid/"]
+
+
+def test_validation_images_of_the_datas_own_are_the_validation_split(tmp_path: Path) -> None:
+    """Whatever share of train a recipe asks for."""
+    files = {
+        f"{split}/{label}/{i}.png": png(100 * j + i)
+        for j, (split, label) in enumerate((s, c) for s in ("train", "valid", "test") for c in "ab")
+        for i in range({"train": 6, "valid": 3, "test": 4}[split])
+    }
+    path, store = write_folder(tmp_path / "set", files), open_store(tmp_path / "store")
+    digest = fingerprint(find_source(str(path)))
+    data = Data(source=str(path), image_size=16, validation=0.01)
+    seen: list[str] = []
+    with listening(lambda event: seen.append(str(event.message))):
+        ref = prepare_images.fn(str(path), data, [], digest, store).ref
+    assert seen[2:] == ["valid/: 6 validation images; data.validation is not used"]
+    prepared = open_dataset(store.fetch(ref))
+    about = prepared.description
+    assert about.counts == {"train": [6, 6], "validation": [3, 3], "test": [4, 4]}
+    assert about.validation == "valid"
+    for split in ("train", "test"):
+        part = prepared.part(split)
+        assert part.labels.tolist() == [0] * (len(part.labels) // 2) + [1] * (len(part.labels) // 2)
+    own = read_source(find_source(str(path)), 16, splits=("valid",)).splits["valid"]
+    assert np.array_equal(prepared.part("validation").images, own.images)
+    assert np.array_equal(prepared.part("validation").labels, own.labels)
+
+
+def test_validation_images_that_cannot_be_read_are_named_by_their_class(tmp_path: Path) -> None:
+    labels = [(split, label) for split in ("train", "val", "test") for label in "ab"]
+    files = {f"{s}/{c}/{i}.png": png(10 * n + i) for n, (s, c) in enumerate(labels) for i in (1, 2)}
+    files |= {"val/b/1.png": b"", "val/b/2.png": b""}
+    found = read_source(
+        find_source(str(write_folder(tmp_path / "x", files))), 8, max_unreadable=0.5
+    )
+    with pytest.raises(BadInput, match="class 'b' has no image in val that can be read"):
+        prepare(found, 8, 0.1, tmp_path / "dataset")
 
 
 @pytest.mark.parametrize("write", [write_folder, write_zip], ids=["folder", "archive"])

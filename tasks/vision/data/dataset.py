@@ -42,6 +42,7 @@ class Description(Strict):
         unreadable: a line for each image that can't be decoded. left_out: files that are not read.
         odd: a line for each image that was decoded and may not be what was meant.
         bits: how many bits 16-bit samples use, unless their file says it.
+        validation: the folder of the validation images; "" if they are a share of those in train.
     """
 
     image_size: int
@@ -53,6 +54,7 @@ class Description(Strict):
     left_out: tuple[LeftOut, ...] = ()
     odd: Listed[str] = Listed()
     bits: int = 16
+    validation: str = ""
 
 
 @dataclass(frozen=True)

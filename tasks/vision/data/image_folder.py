@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from tasks.vision.data.containers import Tree, link_loop
 from tasks.vision.data.image_files import is_image, looks_like_image
 from tasks.vision.data.left_out import LeftOut, Reason, Tally, is_junk
-from tasks.vision.data.missing_split import LAYOUT, SPLITS, VALIDATION, listed, missing_split
+from tasks.vision.data.missing_split import (
+    LAYOUT,
+    SPLITS,
+    VALID,
+    is_validation,
+    listed,
+    missing_split,
+)
 from tasks.vision.errors import BadInput
 from tasks.vision.text import normalized, printable
 
@@ -23,16 +30,18 @@ class Layout:
     Attributes:
         root: folder of the container that holds the splits: "" for the top or, one level down, "name/".
         instead: the folder that was found in place of a split, "." for the top.
+        validation: the folder beside train and test with validation images; they are among those of train.
     """
 
     root: str
     splits: dict[str, Classes]
     left_out: list[LeftOut]
     instead: str = ""
+    validation: str = ""
 
 
 def find_layout(container: Tree, splits: Sequence[str], *, instead: bool = False) -> Layout:
-    """Find the images of "train", "test" or both; `BadInput` for another layout.
+    """Find the images of "train", "test" or both, or of "valid"; `BadInput` for another layout.
 
     Args:
         instead: with "test" alone, take validation images or one folder per class where it is missing.
@@ -41,14 +50,25 @@ def find_layout(container: Tree, splits: Sequence[str], *, instead: bool = False
     if instead and (place := _instead_of(container, splits[0])) is not None:
         classes = find_classes(container, "", place, tally)
         return Layout("", {splits[0]: classes}, tally.most_common(), place or ".")
-    root = find_root(container, splits)
+    root, validation = find_root(container, splits), ""
+    beside = [name for name in container.children(root.rstrip("/"))[0] if is_validation(name)]
+    if splits == (VALID,) and len(beside) == 1:
+        return Layout(
+            root,
+            {VALID: find_classes(container, root, beside[0], tally)},
+            tally.most_common(),
+        )
     found = {split: find_classes(container, root, split, tally) for split in splits}
     if len(found) == len(SPLITS):
         check_same_classes(container.given, found["train"], found["test"])
-        _tally_outside(container, root, tally)
+        if len(beside) == 1 and _classes_in(container, root + beside[0]) == {*found["train"]}:
+            validation = beside[0]
+            for label, names in find_classes(container, root, validation, tally).items():
+                found["train"][label] += names
+        _tally_outside(container, root, (*SPLITS, validation), tally)
     if container.cut:
         tally.add("cut", "*", container.given, 0)
-    return Layout(root, found, tally.most_common())
+    return Layout(root, found, tally.most_common(), validation=validation)
 
 
 def _instead_of(container: Tree, split: str) -> str | None:
@@ -57,17 +77,21 @@ def _instead_of(container: Tree, split: str) -> str | None:
     inner = {each for name in folders for each in container.children(name)[0]}
     if split != "test" or split in folders or split in inner:
         return None
-    if near := [name for name in folders if name.lower() in VALIDATION]:
+    if near := [name for name in folders if is_validation(name)]:
         return near[0] if len(near) == 1 else None
     return None if set(SPLITS) & {*folders, *inner} else ""
 
 
 def find_root(container: Tree, splits: Sequence[str]) -> str:
     """Folder that holds the splits: "" for the top or, one level down, "name/"."""
+
+    def holds_splits(names: list[str]) -> bool:
+        return any(name in SPLITS or (VALID in splits and is_validation(name)) for name in names)
+
     folders, _ = container.children("")
-    if set(SPLITS) & set(folders):
+    if holds_splits(folders):
         return ""
-    inner = [name for name in folders if set(SPLITS) & set(container.children(name)[0])]
+    inner = [name for name in folders if holds_splits(container.children(name)[0])]
     if len(inner) == 1:
         return f"{inner[0]}/"
     with_classes = [name for name in inner if container.children(f"{name}/train")[0]]
@@ -84,24 +108,26 @@ def find_classes(container: Tree, root: str, split: str, tally: Tally) -> Classe
         raise missing_split(container, root, [split])
     top = f"{split}/" if split else ""
     expected = LAYOUT if split in SPLITS else f"{top}<class>/<image>"
-    labels, files = container.children((root + top).rstrip("/"))
+    folders, files = container.children((root + top).rstrip("/"))
     if stray := min(_images(container, root + top, files, Tally()), default=""):
         raise BadInput(
             f"{container.given} has {printable(top + stray)}; expected {expected}: move it there"
         )
-    if not labels:
+    if not folders:
         raise BadInput(
             f"{container.given} has no class folders in {split or 'it'}; expected {expected}"
         )
     for name, count in container.hidden_images((root + top).rstrip("/")).items():
         tally.add("hidden", top + name, top + name, count)
     classes: Classes = {}
-    for label in sorted(labels):
-        if is_junk(label):
-            continue
+    for label in sorted(name for name in folders if not is_junk(name)):
         found = _class_images(container, root, f"{top}{label}", tally)
         classes.setdefault(normalized(label), []).extend(f"{top}{label}/{name}" for name in found)
     return {label: sorted(classes[label]) for label in sorted(classes)}
+
+
+def _classes_in(container: Tree, folder: str) -> set[str]:
+    return {normalized(name) for name in container.children(folder)[0] if not is_junk(name)}
 
 
 def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list[str]:
@@ -166,8 +192,8 @@ def _without_raw_copies(names: list[str]) -> list[str]:
     ]
 
 
-def _tally_outside(container: Tree, root: str, tally: Tally) -> None:
-    """Count the images beside the splits and beside the folder that holds them."""
+def _tally_outside(container: Tree, root: str, used: Sequence[str], tally: Tally) -> None:
+    """Count the images beside the folders that are used and beside the one that holds them."""
     for level in ("", root) if root else ("",):
         folders, files = container.children(level.rstrip("/"))
         for name in filter(looks_like_image, files):
@@ -175,11 +201,11 @@ def _tally_outside(container: Tree, root: str, tally: Tally) -> None:
         for name, count in container.hidden_images(level.rstrip("/")).items():
             tally.add("hidden", level + name, level + name, count)
         for name in sorted(folders):
-            if is_junk(name) or (name in SPLITS if level == root else f"{name}/" == root):
+            if is_junk(name) or (name in used if level == root else f"{name}/" == root):
                 continue
             images = list(images_below(container, level + name))
             if images:
-                reason: Reason = "validation" if name.lower() in VALIDATION else "beside"
+                reason: Reason = "validation" if is_validation(name) else "beside"
                 tally.add(reason, f"{level}{name}/", min(images), len(images))
 
 

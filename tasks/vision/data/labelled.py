@@ -34,6 +34,7 @@ class ImageSet:
         odd: a line for each image that was decoded and may not be what was meant.
         bits: how many bits 16-bit samples use, unless their file says it.
         instead: the folder that was read in place of a missing split.
+        validation: the folder of those images of train that are for validation; "" if any may be.
     """
 
     classes: list[str]
@@ -43,6 +44,7 @@ class ImageSet:
     instead: str = ""
     odd: list[str] = field(default_factory=list)
     bits: int = 16
+    validation: str = ""
 
 
 def read_images(
@@ -101,7 +103,14 @@ def read_images(
         start = rows.stop
     odd = [f"{printable(names[row])}: {findings.odd[row]}" for row in sorted(findings.odd)]
     return ImageSet(
-        classes, read, list(unreadable.values()), layout.left_out, layout.instead, odd, bits
+        classes,
+        read,
+        list(unreadable.values()),
+        layout.left_out,
+        layout.instead,
+        odd,
+        bits,
+        layout.validation,
     )
 
 

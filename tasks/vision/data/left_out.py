@@ -26,7 +26,7 @@ Reason = Literal["no_image", "beside", "validation", "hidden", "cut"]
 REASONS: dict[Reason, str] = {
     "no_image": "files that are no images",
     "beside": "images beside train and test",
-    "validation": "images beside train and test (validation is held out of train; move them there)",
+    "validation": "validation images of other classes than those of train (some of train are held out instead)",
     "hidden": "images hidden by a dot at the beginning of a name (rename it)",
     "cut": "what may have followed, since the archive has no end mark",
 }

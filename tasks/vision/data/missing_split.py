@@ -11,7 +11,8 @@ from tasks.vision.text import printable
 
 SPLITS = ("train", "test")
 LAYOUT = "train/<class>/<image> and test/<class>/<image>"
-VALIDATION = ("val", "valid", "validation", "dev", "eval")
+VALID = "valid"  # stands for each of:
+_VALIDATION = ("val", VALID, "validation", "dev", "eval")
 
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".txt")
 _RECORDS = (
@@ -28,6 +29,11 @@ _RECORDS = (
 )
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _DEEPEST = 4  # folders down that are searched for the splits
+
+
+def is_validation(name: str) -> bool:
+    """True for the usual names of a folder of validation images."""
+    return name.lower() in _VALIDATION
 
 
 def missing_split(container: Tree, root: str, splits: Sequence[str]) -> BadInput:
@@ -60,7 +66,7 @@ def _mend(
     if deep := _deeper(container, root):
         return f"the splits are in {printable(deep)}: give that folder, or pack it alone"
     if "train" in folders and missing == ["test"]:
-        if near := [name for name in folders if name.lower() in VALIDATION]:
+        if near := [name for name in folders if is_validation(name)]:
             return (
                 f"rename {printable(near[0])} to test; validation images are held out of train by"
                 " themselves"

@@ -23,13 +23,17 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
     """Hold out validation images, look for duplicates, and write everything to the file `path`.
 
     Args:
-        validation: share of each class's training images to hold out for choosing epochs and settings.
+        validation: share of each class's training images to hold out for choosing epochs and settings;
+            unused if the data has validation images of its own.
 
     Raises:
         BadInput: a class has too few images for both, or the file can't be written.
     """
     train, test = found.splits["train"], found.splits["test"]
-    held_back = _hold_back(train.labels, found.classes, validation)
+    if found.validation:
+        held_back = _own_validation(train, found.classes, found.validation)
+    else:
+        held_back = _hold_back(train.labels, found.classes, validation)
     remaining = np.delete(train.labels, held_back)
     per_class = {"train": remaining, "validation": train.labels[held_back], "test": test.labels}
     duplicates, contradictions = find_twins(train, test)
@@ -46,6 +50,7 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
         left_out=tuple(found.left_out),
         odd=Listed.of(found.odd),
         bits=found.bits,
+        validation=found.validation,
     )
     arrays = {
         "train_images": train.images,
@@ -71,6 +76,18 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
             f" {MAX_HEADER}: shorten them"
         )
     return description
+
+
+def _own_validation(train: Split, classes: list[str], folder: str) -> np.ndarray:
+    """Sorted rows of the images in a folder; `BadInput` unless it and the rest have some of each class."""
+    held_back = np.array([name.startswith(f"{folder}/") for name in train.names])
+    for where, labels in (("train", train.labels[~held_back]), (folder, train.labels[held_back])):
+        if missing := {*range(len(classes))} - {*labels.tolist()}:
+            raise BadInput(
+                f"class {classes[min(missing)]!r} has no image in {where} that can be read; expected one"
+                " or more: add some"
+            )
+    return np.flatnonzero(held_back)
 
 
 def _hold_back(labels: np.ndarray, classes: list[str], validation: float) -> np.ndarray:

@@ -25,7 +25,7 @@ from tasks.vision.data.containers import open_container
 from tasks.vision.data.image_files import file_digest
 from tasks.vision.data.image_folder import find_layout
 from tasks.vision.data.labelled import ImageSet, Split, read_images
-from tasks.vision.data.missing_split import LAYOUT, SPLITS
+from tasks.vision.data.missing_split import LAYOUT, SPLITS, VALID
 from tasks.vision.errors import BadInput
 
 DIGITS = tuple("0123456789")
@@ -120,7 +120,7 @@ def read_source(
     """Read splits as arrays of images, `image_size` pixels a side.
 
     Args:
-        splits: one or both of "train" and "test"; the other is not read.
+        splits: one or both of "train" and "test", or ("valid",) alone; others are not read.
         max_unreadable: the share of a split's images that may be left out as they can't be decoded;
             with None any number, as long as one can be.
         cifar10_archive: the published archive, already checked; by default it is downloaded to the
@@ -137,8 +137,12 @@ def read_source(
     """
     if image_size < 1:
         raise BadInput(f"image size {image_size}; expected 1 pixel or more")
-    if not splits or set(splits) - set(SPLITS):
-        raise BadInput(f"splits {list(splits)}; expected one or both of {', '.join(SPLITS)}")
+    if not splits or (set(splits) - set(SPLITS) and splits != (VALID,)):
+        raise BadInput(
+            f"splits {list(splits)}; expected one or both of {', '.join(SPLITS)}, or {VALID}"
+        )
+    if source.kind in ("digits", "cifar10") and VALID in splits:
+        raise BadInput(f"{source.kind} has no split {VALID}; expected {' or '.join(SPLITS)}")
     if source.kind == "digits":
         accept(list(DIGITS))
         return _digits(image_size, splits)

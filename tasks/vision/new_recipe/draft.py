@@ -61,8 +61,11 @@ def draft(
     total, tests = sum(survey.train.values()), sum(survey.test.values())
     counts = ", ".join(f"{printable(name)} {count}" for name, count in survey.train.items())
     summary = f"{total} training and {tests} test pictures of {len(classes)} classes: {counts}"
+    held_out = 0 if survey.validation else ceil(total * _validation(total))
     return _render(
         summary=wrap(summary, WIDTH),
+        folder=survey.folder,
+        own=sum(survey.validation.values()),
         description=f"Own pictures: {what}",
         source=source,
         schemes=schemes,
@@ -72,8 +75,8 @@ def draft(
         shift=_image_size(survey) // 16,
         widths=_widths(survey),
         validation=_validation(total),
-        batch_size=_batch_size(total),
-        steps=_steps(total),
+        batch_size=_batch_size(total - held_out),
+        steps=max(1, (total - held_out) // _batch_size(total - held_out)),
         epochs=_epochs(total),
     )
 
@@ -86,7 +89,8 @@ def _check_counts(survey: Survey, given: str) -> None:
             "add a folder train/CLASS and test/CLASS for another"
         )
     poor = min(survey.train, key=lambda name: survey.train[name])
-    if survey.train[poor] < 2 or round(total * _validation(total)) < classes:
+    share = not survey.validation and round(total * _validation(total)) < classes
+    if survey.train[poor] < 2 or share:
         raise BadInput(
             f"{given}: class {poor!r} has {survey.train[poor]} in train, all classes together "
             f"{total}; expected 5 or more pictures of each: add some"
@@ -156,13 +160,9 @@ def _validation(total: int) -> float:
     return 0.2 if total < 2000 else 0.1
 
 
-def _batch_size(total: int) -> int:
-    return max(8, min(1000, round(total * (1 - _validation(total)) / 15)))
-
-
-def _steps(total: int) -> int:
-    """Number of full batches per epoch, of the images that validation leaves."""
-    return max(1, (total - ceil(total * _validation(total))) // _batch_size(total))
+def _batch_size(trained: int) -> int:
+    """For so many images that validation leaves."""
+    return max(8, min(1000, round(trained / 15)))
 
 
 def _render(**values: Any) -> str:

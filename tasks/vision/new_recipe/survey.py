@@ -34,13 +34,14 @@ SMALL_CLASS = 20  # training pictures of a class; with fewer, a person is warned
 
 @dataclass(frozen=True)
 class Survey:
-    """Number of pictures by class in train and test, and how large they are.
+    """Number of pictures by class in each split, and how large they are.
 
     Attributes:
-        train, test: class -> number of pictures.
+        train, test, validation: class -> number of pictures; validation is empty if none are set apart.
         side: median of the shorter sides, in pixels; pictures are cropped to squares.
         unread: suffix -> number of photos of a format that can't be read; train and test leave them out.
         left_out: files that are no images, and what is beside train and test.
+        folder: of the validation pictures, or "".
     """
 
     train: dict[str, int]
@@ -48,6 +49,8 @@ class Survey:
     side: int
     unread: dict[str, int] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
+    validation: dict[str, int] = field(default_factory=dict)
+    folder: str = ""
 
 
 def survey(path: Path, given: str = "") -> Survey:
@@ -68,7 +71,24 @@ def survey(path: Path, given: str = "") -> Survey:
                 f"{contents.given}: none of {len(some)} files looked at is a picture; "
                 "expected .png, .jpg or such"
             )
-    return Survey(_counts(train), _counts(test), int(median(sides)), dict(unread), layout.left_out)
+    folder = layout.validation
+    validation = _counts(_inside(folder, train)) if folder else {}
+    return Survey(
+        {label: len(names) - validation.get(label, 0) for label, names in train.items()},
+        _counts(test),
+        int(median(sides)),
+        dict(unread),
+        layout.left_out,
+        validation,
+        folder,
+    )
+
+
+def _inside(folder: str, classes: Classes) -> Classes:
+    return {
+        label: [name for name in names if name.startswith(f"{folder}/")]
+        for label, names in classes.items()
+    }
 
 
 def _readable(contents: ImageTree, root: str, classes: Classes, unread: Counter[str]) -> Classes:

@@ -188,11 +188,11 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "no stage of a run": (["evaluate", "baseline", "--data", "digits"], "expected RUN/STAGE"),
     "a split that no data has": (
         ["evaluate", "a/b", "--data=digits", "--split=validation"],
-        '"validation" for --split. Choose from: "test", "train"',
+        '"validation" for --split. Choose from: "test", "valid", "train"',
     ),
     "two splits": (
         ["evaluate", "a/b", "--data=digits", "--split=train,test"],
-        '"train,test" for --split. Choose from: "test", "train"',
+        '"train,test" for --split. Choose from: "test", "valid", "train"',
     ),
     "no model yet": (["evaluate", "latest/baseline", "--data", "digits"], "no runs yet"),
 }
@@ -260,6 +260,10 @@ def test_evaluate_refuses_unknown_classes(relevo: Relevo, server: str, tmp_path:
     assert done.out.startswith("40 images, ")
     assert "the model's own training images, if it was trained on this data" in done.err
     assert relevo(*words, env=env).err == ""
+    own = {name.replace("test/", "val/"): png for name, png in photos().items() if "test" in name}
+    write_folder(data, own)
+    done = relevo(*words, "--split", "valid", env=env)
+    assert (done.out.partition(",")[0], done.err) == (f"{len(own)} images", "")
     apart = {name.partition("/")[2]: png for name, png in photos().items() if "test" in name}
     apart |= {"cat/broken.png": b"", "dog/notes.txt": b"", "dog/deep/1.png": apart["dog/0.png"]}
     done = relevo(

@@ -273,9 +273,25 @@ def test_survey_names_what_is_left_out_and_reads_by_content(relevo: Relevo, tmp_
         "left out images hidden by a dot at the beginning of a name (rename it): train/.22LR (1), such as"
         " train/.22LR",
         "left out files that are no images: .tga (1), such as train/a/1.tga",
-        "left out images beside train and test (validation is held out of train; move them there): val/"
-        " (1), such as val/a/1.png",
+        "left out validation images of other classes than those of train (some of train are held out"
+        " instead): val/ (1), such as val/a/1.png",
     ]
+
+
+def test_own_validation_pictures_are_counted_apart_and_need_no_share(
+    relevo: Relevo, tmp_path: Path
+) -> None:
+    own = {f"valid/{label}/{i}.png": png(60 + i) for label in "ab" for i in range(4)}
+    write_folder(tmp_path / "photos", small(**own))
+    printed = relevo("new-recipe", "photos", cwd=tmp_path)
+    assert "18 training and 18 test pictures" in printed.out
+    assert printed.err.startswith("valid/: its 8 pictures are the validation images\n")
+    text = (tmp_path / "photos.toml").read_text()
+    assert "\n# The 8 pictures in valid are held out for choosing" in text
+    assert "\nvalidation =" not in text
+    parse_recipe(text, "photos", {})
+    done = relevo("new-recipe", "photos", "--force", "--json", cwd=tmp_path).json
+    assert done["pictures"]["validation"] == {"a": 4, "b": 4}
 
 
 def test_draft_escapes_a_line_break_of_a_class_in_its_comment() -> None:

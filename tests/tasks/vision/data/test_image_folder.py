@@ -18,6 +18,8 @@ from support.images import (
     write_folder,
 )
 
+from tasks.vision.data.sources import find_source, fingerprint
+
 
 def test_parent_of_a_data_set_is_accepted(tmp_path: Path) -> None:
     plain = read(write_folder(tmp_path / "high" / "set", small_set()))
@@ -180,8 +182,8 @@ def test_what_lies_beside_the_splits_and_what_is_hidden_is_named(
     beside = "images beside train and test"
     assert sorted(left_out(path)) == sorted(
         [
-            f"{beside} (validation is held out of train; move them there): {top}valid/ (2), such as"
-            f" {top}valid/car/1.png",
+            "validation images of other classes than those of train (some of train are held out instead):"
+            f" {top}valid/ (2), such as {top}valid/car/1.png",
             f"{beside}: {top}raw/ (1), such as {top}raw/1.png",
             f"{beside}: {top or '/'} (1), such as {top}cover.jpg",
             f"{hidden}train/.22LR (1), such as train/.22LR",
@@ -189,6 +191,51 @@ def test_what_lies_beside_the_splits_and_what_is_hidden_is_named(
             f"{hidden}{top}.old (1), such as {top}.old",
             *([f"{beside}: another set/ (1), such as another set/x.png"] if top else []),
         ]
+    )
+
+
+@pytest.mark.parametrize("name", ["set", "set.zip", "high.tar"])
+@pytest.mark.parametrize("folder", ["val", "valid", "Validation"])
+def test_a_validation_folder_of_the_same_classes_is_used(
+    name: str, folder: str, tmp_path: Path
+) -> None:
+    own = {f"{folder}/{c}/{i}.png": png(50 + i) for c in ("car", "zebra crossing") for i in (1, 2)}
+    top = "set/" if name == "high.tar" else ""
+    files = {top + key: data for key, data in (small_set() | own).items()}
+    path = write_any(tmp_path / name, files)
+    found = read(path)
+    assert (found.validation, found.left_out) == (folder, [])
+    names = found.splits["train"].names
+    assert {each for each in names if not each.startswith("train/")} == {*own}
+    assert len(names) == 13 + 4
+    by_label = [names[row] for row in range(len(names)) if found.splits["train"].labels[row] == 1]
+    assert all("/zebra crossing/" in each for each in by_label)
+    alone = read(path, splits=("valid",))
+    assert sorted(alone.splits["valid"].names) == sorted(own)
+    source = find_source(str(path))
+    before = fingerprint(source)
+    key = top + min(own)
+    write_any(path, {**files, key: png(99)})
+    assert fingerprint(source) != before
+
+
+@pytest.mark.parametrize(
+    "more",
+    [["val/car/1.png"], ["val/car/1.png", "val/zebra/1.png"], ["val/1.png"]],
+)
+def test_a_validation_folder_of_other_classes_is_named(more: list[str], tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "set", small_set() | {key: png(9) for key in more})
+    found = read(path)
+    assert found.validation == ""
+    assert [(each.reason, each.kind) for each in found.left_out] == [("validation", "val/")]
+
+
+def test_validation_images_alone_are_read_where_nothing_else_is(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "set", {"val/a/1.png": png(1), "val/b/1.png": png(2)})
+    assert read(path, splits=("valid",)).classes == ["a", "b"]
+    refused(
+        lambda: read(write_folder(tmp_path / "x", small_set()), splits=("valid",)),
+        "no folder valid",
     )
 
 
