@@ -14,6 +14,7 @@ from tasks.io.locations import store_address
 from tasks.monitoring.prefect_ui import show_predictions
 from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
+from tasks.vision.data.left_out import LeftOut
 
 
 @flow(name="predict", flow_run_name="predict {pictures}", persist_result=False)
@@ -34,7 +35,8 @@ def predict(
     """
     home = store_address(store)
     sample = ImageSample()
-    predictions = list(predict_images(home, model, [pictures], sample))
+    left_out: list[LeftOut] = []
+    predictions = list(predict_images(home, model, [pictures], sample, left_out.extend))
     read = [each for each in predictions if not each.fault]
     mark_store(opened := open_store(home))
     labels = list(read[0].probabilities) if read else []
@@ -47,4 +49,10 @@ def predict(
         counts[each.label] = counts.get(each.label, 0) + 1
     faults = [each.fault for each in predictions if each.fault]
     show_predictions(model, table, grid, counts, faults)
-    return {"table": table, "grid": grid, "counts": counts, "unreadable": faults}
+    return {
+        "table": table,
+        "grid": grid,
+        "counts": counts,
+        "unreadable": faults,
+        "left_out": list(map(str, left_out)),
+    }

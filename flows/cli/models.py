@@ -14,11 +14,13 @@ from flows.cli.options import Flag, JsonOption, StoreOption
 from flows.cli.output_files import write_output
 from tasks.io.locations import store_address
 from tasks.vision.data.image_files import looks_like_image
+from tasks.vision.data.left_out import LeftOut
 from tasks.vision.errors import BadInput
 from tasks.vision.export.formats import Format
 from tasks.vision.text import printable
 
 MAX_ROWS = 20  # on standard output, where --csv writes them all
+MAX_KINDS = 5  # of files that are left out, where --json lists them all
 
 
 def evaluate(
@@ -117,11 +119,15 @@ def predict(
     from tasks.inference.predict import ImageSample, as_csv, predict_images, predictions_json
 
     sample = ImageSample() if grid else None
-    predictions = list(predict_images(store_address(store), model, images, sample))
+    left_out: list[LeftOut] = []
+    predictions = list(predict_images(store_address(store), model, images, sample, left_out.extend))
     read = [each for each in predictions if not each.fault]
     for each in predictions:
         if each.fault:
             print(printable(f"left out {each.fault}"), file=sys.stderr)
+    if left_out:
+        more = f"; and {len(left_out) - MAX_KINDS:,} more kinds" if left_out[MAX_KINDS:] else ""
+        print(f"left out {'; '.join(map(str, left_out[:MAX_KINDS]))}{more}", file=sys.stderr)
     if not read:
         raise BadInput(
             f"none of {len(predictions):,} files could be read as an image; give .png or .jpg files"
@@ -131,7 +137,7 @@ def predict(
     if sample and grid:
         write_output("--grid", grid, sample.grid(list(read[0].probabilities), model))
     if as_json:
-        print(json.dumps(predictions_json(predictions)))
+        print(json.dumps(predictions_json(predictions, left_out)))
         return 0
     listed = read if csv is None else read[:MAX_ROWS]
     for each in listed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from tasks.io.locations import local_data
 from tasks.progress import counted
 from tasks.runs.lookup import find_model
 from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.left_out import LeftOut
 from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages, batch_size
 from tasks.vision.device import find_device, loading_tensorflow
@@ -44,12 +45,19 @@ class Prediction:
 
 
 def predict_images(
-    store: str, model: str, given: Sequence[str], sample: ImageSample | None = None
+    store: str,
+    model: str,
+    given: Sequence[str],
+    sample: ImageSample | None = None,
+    leave_out: Callable[[list[LeftOut]], None] = lambda left_out: None,
 ) -> Iterator[Prediction]:
     """Predict all images in the files, folders and archives `given`; yield unreadable ones too.
 
     Images are decoded while TensorFlow is imported and while the network runs. All readable images are
     offered to `sample`.
+
+    Args:
+        leave_out: called with the kinds of files that are not looked at.
 
     Raises:
         BadInput: there is no such model, or nothing under one of the addresses.
@@ -64,6 +72,7 @@ def predict_images(
         UnlabelledImages([local_data(each) for each in given]) as images,
         prefetch(images.batches(size, card.bits), depth) as batches,
     ):
+        leave_out(images.left_out)
         with loading_tensorflow():
             from tasks.vision.network.predictor import Predictor
 
@@ -131,11 +140,14 @@ def as_csv(predictions: Iterable[Prediction]) -> str:
     return text.getvalue()
 
 
-def predictions_json(predictions: Sequence[Prediction]) -> dict[str, Any]:
+def predictions_json(
+    predictions: Sequence[Prediction], left_out: Sequence[LeftOut]
+) -> dict[str, Any]:
     """Return the JSON object of `relevo predict --json`."""
     read = [each for each in predictions if not each.fault]
     return {
         "labels": list(read[0].probabilities) if read else [],
         "predictions": [each.row() for each in read],
         "unreadable": [each.fault for each in predictions if each.fault],
+        "left_out": list(map(str, left_out)),
     }

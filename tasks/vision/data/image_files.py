@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.vision.data.kinds import HEAD_BYTES, sniff
@@ -25,17 +24,6 @@ def is_image(name: str) -> bool:
 def looks_like_image(name: str) -> bool:
     """True if the name ends as an image's, of a supported format or not."""
     return name.lower().endswith((*IMAGE_SUFFIXES, *UNSUPPORTED_SUFFIXES))
-
-
-def select_images(names: Iterable[str]) -> list[str]:
-    """Select the images in one folder, sorted; raw photos only if no readable copy is beside them.
-
-    >>> select_images(["b.JPG", "b.NEF", "a.heic", "notes.txt"])
-    ['a.heic', 'b.JPG']
-    """
-    found = sorted(filter(looks_like_image, names))
-    read = {name.rpartition(".")[0] for name in found if is_image(name)}
-    return [name for name in found if is_image(name) or name.rpartition(".")[0] not in read]
 
 
 def is_hidden(name: str) -> bool:

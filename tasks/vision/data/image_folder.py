@@ -109,7 +109,7 @@ def find_classes(container: Tree, root: str, split: str, tally: Tally) -> Classe
     top = f"{split}/" if split else ""
     expected = LAYOUT if split in SPLITS else f"{top}<class>/<image>"
     folders, files = container.children((root + top).rstrip("/"))
-    if stray := min(_images(container, root + top, files, Tally()), default=""):
+    if stray := min(select_images(container, root + top, files, Tally()), default=""):
         raise BadInput(
             f"{container.given} has {printable(top + stray)}; expected {expected}: move it there"
         )
@@ -141,8 +141,8 @@ def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list
         if container.is_link_loop(path):
             raise link_loop(f"{container.given}/{path}")
         folders, files = container.children(path)
-        names = _images(container, f"{path}/", files, own, len(root))
-        found += [below + name for name in _without_raw_copies(names)]
+        names = select_images(container, f"{path}/", files, own, len(root))
+        found += [below + name for name in names]
         waiting += [f"{below}{name}/" for name in folders if not is_junk(name)]
         for name, count in container.hidden_images(path).items():
             own.add("hidden", f"{folder}/", f"{folder}/{below}{name}", count)
@@ -163,10 +163,16 @@ def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list
     return found
 
 
-def _images(
+def select_images(
     container: Tree, folder: str, files: list[str], tally: Tally, skip: int = 0
 ) -> list[str]:
-    """The images among the files of a folder, by their names or their first bytes; tally the others."""
+    """The images among the files of a folder, by their names or their first bytes; tally the others.
+
+    Raw photos are left out where a readable copy is beside them, as cameras write it.
+
+    Args:
+        folder: with a slash at its end; "" is the top. skip: letters of it that examples leave out.
+    """
     found = []
     for name in sorted(files):
         if looks_like_image(name):
@@ -179,15 +185,10 @@ def _images(
                 _, dot, ending = name.rpartition(".")
                 what = f".{ending.lower()}" if dot else "*"
                 tally.add("no_image", what, (folder + name)[skip:])
-    return found
-
-
-def _without_raw_copies(names: list[str]) -> list[str]:
-    """Leave out raw photos that have a readable copy beside them, as cameras write it."""
-    read = {name.rpartition(".")[0] for name in names if is_image(name)}
+    read = {name.rpartition(".")[0] for name in found if is_image(name)}
     return [
         name
-        for name in names
+        for name in found
         if is_image(name) or not looks_like_image(name) or name.rpartition(".")[0] not in read
     ]
 

@@ -13,9 +13,11 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from tasks.vision.data.archives import ARCHIVE_SUFFIXES
-from tasks.vision.data.containers import Container, open_container
+from tasks.vision.data.containers import ImageTree, open_container
 from tasks.vision.data.decode_pool import Decoders
-from tasks.vision.data.image_files import read_file, select_images
+from tasks.vision.data.image_files import read_file
+from tasks.vision.data.image_folder import select_images
+from tasks.vision.data.left_out import Tally, is_junk
 from tasks.vision.errors import BadInput
 from tasks.vision.text import is_utf8, printable
 
@@ -35,23 +37,28 @@ class ImageBatch:
 class UnlabelledImages:
     """All images in `given`, in the order of the arguments, sorted in each; a context manager.
 
+    Attributes:
+        left_out: files that are no images, and hidden ones.
+
     Raises:
         BadInput: a path doesn't exist or holds no image; before anything is decoded.
     """
 
     def __init__(self, given: Sequence[str]) -> None:
         self._found: list[_Found] = []
+        tally = Tally()
         with ExitStack() as stack:
             for path in map(_find, given):
                 container = _open(path)
                 stack.callback(container.close)
-                names = list(_names(container))
+                names = [""] if isinstance(container, _File) else [*_names(container, tally)]
                 if not names:
                     raise BadInput(
                         f"{printable(path)} holds no image; expected .png, .jpg or another format"
                     )
                 self._found += [_Found(path, container, name) for name in names]
             self._open = stack.pop_all()
+        self.left_out = tally.most_common()
 
     def __len__(self) -> int:
         return len(self._found)
@@ -78,7 +85,7 @@ class _Found(NamedTuple):
     """One image: the given path, the container behind it, and the image's name in it."""
 
     given: Path
-    container: Container
+    container: ImageTree | _File
     name: str
 
     @property
@@ -124,38 +131,32 @@ def _find(given: str) -> Path:
     )
 
 
-def _open(path: Path) -> Container:
+def _open(path: Path) -> ImageTree | _File:
     archive = path.name.lower().endswith(ARCHIVE_SUFFIXES)
     return open_container(path, strict=False) if archive or path.is_dir() else _File(path)
 
 
-def _names(container: Container, folder: str = "") -> Iterator[str]:
-    if isinstance(container, _File):
-        yield ""
-        return
-    folders, files = container.children(folder)
-    for name in select_images(files):
-        yield f"{folder}/{name}" if folder else name
-    for name in sorted(folders):
-        path = f"{folder}/{name}" if folder else name
+def _names(container: ImageTree, tally: Tally, folder: str = "") -> Iterator[str]:
+    """Paths of the images in a folder ("" is the top, others end in a slash) and below it."""
+    folders, files = container.children(folder.rstrip("/"))
+    for name in select_images(container, folder, files, tally):
+        yield folder + name
+    for name, count in container.hidden_images(folder.rstrip("/")).items():
+        tally.add("hidden", folder or "/", folder + name, count)
+    for name in sorted(name for name in folders if not is_junk(name)):
+        path = folder + name
         if is_utf8(name) and not container.is_link_loop(path):
-            yield from _names(container, path)
+            yield from _names(container, tally, f"{path}/")
         else:
             yield path  # reading it gives the reason
 
 
 class _File:
-    """A single image as a container."""
+    """A single image, named ""."""
 
     def __init__(self, path: Path) -> None:
         self.given = printable(path)
         self._path = path
-
-    def children(self, folder: str) -> tuple[list[str], list[str]]:
-        return [], [""]
-
-    def is_link_loop(self, path: str) -> bool:
-        return False
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         for index in range(len(paths)):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.command import Chain, Relevo
-from support.images import encoded, write_folder, write_zip
+from support.images import encoded, png, write_folder, write_zip
 
 from tasks.io.load import load_evaluation
 from tasks.runs.summary import read_lineage
@@ -101,6 +101,22 @@ def test_predict_agrees_for_archive_folder_and_file(
     assert len(rows) == 2 * n + 1
     for a, b in ((rows[0], rows[n]), (rows[n - 1], rows[2 * n - 1]), (rows[n - 1], rows[-1])):
         assert np.allclose(list(a.values()), list(b.values()), atol=1e-5)
+
+
+def test_predict_names_what_it_leaves_out_in_one_line(
+    chain: Chain, relevo: Relevo, tmp_path: Path
+) -> None:
+    others = {f"{name}.{name}": b"text" for name in ("a", "b", "c", "d", "e", "f")}
+    folder = write_folder(tmp_path / "pictures", {"a.png": png(1), "a2.a": b"text", **others})
+    words = ["predict", "latest/ten_class", str(folder), "--store", str(chain.store), "--json"]
+    done = relevo(*words)
+    assert done.err.splitlines() == [
+        "left out files that are no images: .a (2), such as a.a; "
+        + "; ".join(f"files that are no images: .{x} (1), such as {x}.{x}" for x in "bcde")
+        + "; and 1 more kinds"
+    ]
+    assert len(done.json["left_out"]) == 6
+    assert (len(done.json["predictions"]), done.json["unreadable"]) == (1, [])
 
 
 def test_predict_draws_grid(

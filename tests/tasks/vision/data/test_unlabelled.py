@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +100,33 @@ def test_photos_of_unsupported_formats_are_left_out_and_named(tmp_path: Path) ->
         str(folder / "a.heic"): "HEIC can't be read; convert it to JPEG",
         str(archive / "only.avif"): "AVIF can't be read; convert it to JPEG",
     }
+
+
+@pytest.mark.parametrize("write", [write_folder, write_zip])
+def test_files_are_images_by_their_content_and_others_are_counted_by_kind(
+    write: Callable[[Path, dict[str, bytes]], Path], tmp_path: Path
+) -> None:
+    files = {
+        "b/a.jfif": png(1),
+        "b/no ending": png(2),
+        "c.png": png(3),
+        "x.cr2": b"II",
+        "x.png": png(4),
+    }
+    others = {"notes.txt": b".", "b/more.TXT": b".", "b/film.avi": bytes(300), "b/.img.png": png(5)}
+    junk = {"@eaDir/c.png": png(6), "Thumbs.db": b"."}
+    path = write(tmp_path / "set.zip", files | others | junk)
+    with UnlabelledImages(
+        [str(path), str(write_folder(tmp_path / "d", {"1.png": png(1)}))]
+    ) as found:
+        (batch,) = found.batches(8)
+    names = ["c.png", "x.png", "b/a.jfif", "b/no ending"]
+    assert batch.names == [*(str(path / name) for name in names), str(tmp_path / "d/1.png")]
+    assert list(map(str, found.left_out)) == [
+        "files that are no images: .txt (2), such as notes.txt",
+        "images hidden by a dot at the beginning of a name (rename it): b/ (1), such as b/.img.png",
+        "files that are no images: .avi (1), such as b/film.avi",
+    ]
 
 
 def test_batch_size_shrinks_for_large_images() -> None:
