@@ -22,8 +22,7 @@ class Zip(Archive):
     def __init__(self, path: Path, given: str) -> None:
         super().__init__(path, given)
         self._infos: dict[str, zipfile.ZipInfo] = {}
-        # Names without the UTF-8 flag are often UTF-8 too; their code page can't be guessed.
-        with zipfile.ZipFile(path, metadata_encoding="utf-8") as file:
+        with _open(path) as file:
             infos = file.infolist()
             # Old programs on Windows wrote a backslash for "/", against the format; none mixes the two.
             backslashed = not any("/" in info.filename for info in infos)
@@ -60,6 +59,17 @@ class Zip(Archive):
             for index in order:
                 too_large = self._too_large.get(paths[index])
                 yield index, too_large or _zip_member(file, infos[index])
+
+
+def _open(path: Path) -> zipfile.ZipFile:
+    """Names without the UTF-8 flag are often UTF-8 too; in an archive where one isn't, all are cp437.
+
+    Their code page can't be guessed, but cp437 has a letter for each byte, so that no two names become one.
+    """
+    try:
+        return zipfile.ZipFile(path, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return zipfile.ZipFile(path)
 
 
 def _packed(file: IO[bytes], info: zipfile.ZipInfo, most: int) -> bytes:

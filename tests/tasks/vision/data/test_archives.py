@@ -89,9 +89,10 @@ def zip_with_wrong_bytes(path: Path) -> Path:
     return zip_edited(path, edit)
 
 
-def zip_with_latin1_name(path: Path) -> Path:
-    write_zip(path, small_set() | {"train/car/xx.png": png(1)})
-    path.write_bytes(path.read_bytes().replace(b"car/xx.png", b"car/x\xe9.png"))
+def zip_with_false_flag(path: Path) -> Path:
+    """Names that are flagged as UTF-8 and aren't."""
+    write_zip(path, small_set())
+    path.write_bytes(path.read_bytes().replace("é.png".encode(), b"\xff\xfe.png"))
     return path
 
 
@@ -186,7 +187,7 @@ ARCHIVE_FAULTS: dict[str, tuple[str, Callable[[Path], Path], list[str]]] = {
         ["'train/car/link.png'", "link or device"],
     ),
     "zip, encrypted": ("a.zip", zip_encrypted, ["'train/car/0é.png'", "encrypted"]),
-    "zip, not UTF-8": ("a.zip", zip_with_latin1_name, ["x\\xe9.png", "UTF-8"]),
+    "zip, not UTF-8": ("a.zip", zip_with_false_flag, ["0\\xff\\xfe.png", "UTF-8"]),
     "zip, twice": (
         "a.zip",
         lambda path: add_to_zip(path, zipfile.ZipInfo("./train/car/0é.png"), png(9)),
@@ -352,6 +353,54 @@ def test_tar_without_an_end_mark_is_read_and_that_is_named(tmp_path: Path) -> No
         f"what may have followed, since the archive has no end mark: * (0), such as {tmp_path}/a.tar"
     ]
     assert same(found, whole)
+
+
+@pytest.mark.parametrize(
+    ("code", "a", "b"),
+    [
+        ("cp1252", "café", "cafè"),
+        ("shift_jis", "車", "表"),
+        ("cp437", "für", "fär"),
+        ("utf-8", "é", "è"),
+    ],
+)
+def test_a_zip_of_any_code_page_is_read_with_its_classes_apart(
+    code: str, a: str, b: str, tmp_path: Path
+) -> None:
+    """As programs on Windows write it: names in the system's code page, without a flag."""
+    labels = {"XAX": a, "XBX": b}
+    files = {
+        f"{split}/{label}/{i}{label}.png": png(100 * n + i)
+        for n, (split, label) in enumerate((s, x) for s in ("train", "test") for x in labels)
+        for i in range(3)
+    }
+    names = {key: value.encode(code) for key, value in labels.items()}
+    size = len(next(iter(names.values())))
+    assert {len(each) for each in names.values()} == {size}
+    padded = {
+        name.replace("XAX", "A" * size).replace("XBX", "B" * size): data
+        for name, data in files.items()
+    }
+    path = write_zip(tmp_path / "a.zip", padded)
+    data = path.read_bytes()
+    for label, letter in (("XAX", b"A"), ("XBX", b"B")):
+        old, new = letter * size, names[label]
+        for around in (
+            (b"n/", b"/"),
+            (b"t/", b"/"),
+            *((str(i).encode(), b".png") for i in range(3)),
+        ):
+            data = data.replace(around[0] + old + around[1], around[0] + new + around[1])
+    path.write_bytes(data)
+    found = read(path)
+    expected = "utf-8" if code == "utf-8" else "cp437"
+    assert found.classes == sorted(each.decode(expected) for each in names.values())
+    assert [len(split.names) for split in found.splits.values()] == [6, 6]
+    plain = read(write_folder(tmp_path / "plain", files))
+    by_name = [found.classes.index(names[each].decode(expected)) for each in plain.classes]
+    for split in ("train", "test"):
+        order = sorted(range(6), key=lambda row: (by_name[plain.splits[split].labels[row]], row))
+        assert (plain.splits[split].images[order] == found.splits[split].images).all()
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
