@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from tasks.store.base import Missing, Store, sha256_of
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 
+READERS = 8  # at once
 STAMP = re.compile(r"\d{8}-\d{6}-\d{3}(?=-)")
 
 
@@ -21,6 +23,12 @@ class Runs:
     def __init__(self, home: Store) -> None:
         self._home = home
         self._read: dict[str, RunSummary | BadInput | None] = {}
+
+    def read_all(self) -> None:
+        """Read the summaries of all runs at once, several at a time, before they are asked for."""
+        with ThreadPoolExecutor(READERS) as pool:
+            for _ in pool.map(self._looked_up, self._folders):  # raises what a read has raised
+                pass
 
     def newest_first(self) -> Iterator[str]:
         """Yield the names of finished runs; those after the one that is wanted are not looked at."""
@@ -72,12 +80,15 @@ class Runs:
 
 def run_names(store: str) -> list[str]:
     """Return the names of finished runs, sorted by start, the newest last."""
-    return [*Runs(open_store(store)).newest_first()][::-1]
+    runs = Runs(open_store(store))
+    runs.read_all()
+    return [*runs.newest_first()][::-1]
 
 
 def all_runs(store: str) -> tuple[list[RunSummary], list[str]]:
     """Return the summaries of all finished runs, the newest last, and a fault per damaged run."""
     runs = Runs(open_store(store))
+    runs.read_all()
     found, damaged = [], []
     for name in [*runs.newest_first()][::-1]:
         try:

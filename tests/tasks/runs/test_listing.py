@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from support.stores import finish_run
 from flows.cli.runs import runs, show
 from tasks.runs.listing import Runs, all_runs, last_runs, reserved, run_names
 from tasks.runs.publish import run_name
+from tasks.store.base import Unavailable
+from tasks.store.local import LocalStore
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 
@@ -82,6 +86,38 @@ def test_runs_are_listed_once_in_the_order_of_their_start(folder: Path) -> None:
     assert [each.started for each in found] == [NOON + timedelta(minutes=n) for n in range(30)]
     assert damaged == []
     assert [each.run for each in last_runs(str(folder), 4)] == names[-4:]
+
+
+class SlowStore(LocalStore):
+    """A folder whose reads take a while, as a bucket's do, and may fail; counts those under way."""
+
+    broken = ""
+    under_way = most = 0
+
+    def read(self, key: str, *limit: int) -> bytes:
+        with counting:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+        time.sleep(0.05)
+        with counting:
+            self.under_way -= 1
+        if self.broken and self.broken in key:
+            raise Unavailable(f"{key} is out of reach")
+        return super().read(key, *limit)
+
+
+counting = threading.Lock()
+
+
+def test_summaries_are_read_several_at_a_time(folder: Path) -> None:
+    store = SlowStore(folder)
+    runs = Runs(store)
+    runs.read_all()
+    assert store.most == 8
+    assert [*runs.newest_first()] == [*Runs(LocalStore(folder)).newest_first()]
+    store.broken = "mine-10"
+    with pytest.raises(Unavailable, match=r"mine-10/run\.json is out of reach"):
+        Runs(store).read_all()
 
 
 def test_folders_are_named_without_their_files(backend: Backend) -> None:
