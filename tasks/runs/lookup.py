@@ -55,10 +55,8 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         ) from None
     if here or given.startswith("s3://"):
         check_allowed("model", given)
-    if here:
-        return unpack((folder / MODEL_FILE).read_bytes(), str(folder / MODEL_FILE))
-    if given.startswith("s3://"):
-        return unpack(open_store(given).read(MODEL_FILE, MAX_ARRAYS), given)
+        name = str(folder / MODEL_FILE) if here else given
+        return unpack(open_store(given).read(MODEL_FILE, MAX_ARRAYS), name)
     if other := next((name for name in EXPORTED if (folder / name).is_file()), None):
         raise BadInput(
             f"model {given!r}: {other} is for other programs, and {MODEL_FILE} isn't beside it; "

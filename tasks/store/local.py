@@ -73,10 +73,9 @@ class LocalStore(Store):
 
     def read(self, key: str, most: int = MAX_DOCUMENT) -> bytes:
         with self._reading(key), self._path(key).open("rb") as file:
-            content = file.read(most + 1)
-            if len(content) > most:
-                raise Oversized(key, os.fstat(file.fileno()).st_size, most)
-            return content
+            if (size := os.fstat(file.fileno()).st_size) > most:  # before any of it is in memory
+                raise Oversized(key, size, most)
+            return file.read(most)
 
     def write(self, key: str, content: bytes) -> None:
         self._write(key, content)

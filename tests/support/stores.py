@@ -49,14 +49,19 @@ def keep(store: Path, ref: Ref, task: str = "train", **ingredients: Any) -> str:
 
 
 def finish_run(
-    store: Path, name: str, started: datetime | None = None, models: dict[str, Ref] | None = None
+    store: Path,
+    name: str,
+    started: datetime | None = None,
+    models: dict[str, Ref] | None = None,
+    more: dict[str, bytes] | None = None,
 ) -> Path:
-    """A run folder with a summary, lineage and one page; returns the folder."""
+    """A run folder with a summary, lineage, one page and more files; returns the folder."""
     home = mark(store)
-    page = b"<html></html>"
-    home.write(f"runs/{name}/report.html", page)
+    files = {"report.html": b"<html></html>", **(more or {})}
+    for path, content in files.items():
+        home.write(f"runs/{name}/{path}", content)
     lineage = Lineage(
-        files={"report.html": sha256_of(page)[0]},
+        files={path: sha256_of(content)[0] for path, content in files.items()},
         dataset=REF,
         report=REF,
         models=models or {},

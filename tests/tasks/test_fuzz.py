@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.cards import bare_card
+from support.cards import small_model
 from support.command import Relevo
 from support.images import read, small_set, write_any
 from support.mutations import mutations
@@ -27,9 +27,7 @@ from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, read_source
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Network
-from tasks.vision.tensor_shapes import tensor_shapes
 from tasks.vision.trained_model import (
-    Architecture,
     digest,
     pack,
     pack_arrays,
@@ -41,23 +39,7 @@ from tasks.vision.training.state import Snapshot
 fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-MODEL = (
-    bare_card(
-        Architecture(
-            network=Network(widths=(4, 6)),
-            image_size=16,
-            outputs=3,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.2, 0.2, 0.2),
-        ),
-        labels=["a", "b", "c"],
-        classes=[["a"], ["b"], ["c"]],
-    ),
-    {
-        name: np.ones(shape, np.float32)
-        for name, shape in tensor_shapes(Network(widths=(4, 6)), 16, 3, False).items()
-    },
-)
+MODEL = small_model()
 PACKED = pack(*MODEL)
 HEADER = 8 + int.from_bytes(PACKED[:8], "little")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from botocore import exceptions as boto
@@ -10,8 +10,13 @@ from botocore import exceptions as boto
 from tasks.store.base import Missing
 from tasks.store.lease import NoConditionalWrites, Version
 from tasks.store.outages import retrying
+from tasks.store.s3.client import retry_interrupted
 from tasks.store.s3.errors import NO_CONDITIONS, code_of, status_of
 from tasks.store.s3.objects import Objects
+
+MAX_LEASE = (
+    100  # bytes that are read: more than a holder writes; whatever follows is somebody else's
+)
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,13 @@ class S3LeaseDocument:
     @retrying
     def read(self) -> Version | None:
         with suppress(Missing), self.objects.errors(self.key):
-            content, etag = self.objects.read(self.key)
-            return Version(etag, content)
+            return retry_interrupted(self._read)
         return None
+
+    def _read(self) -> Version:
+        response = self.objects.get(self.key)
+        with closing(response["Body"]) as body:
+            return Version(str(response["ETag"]), bytes(body.read(MAX_LEASE)))
 
     def create(self, content: bytes) -> bool:
         return self._put(content, IfNoneMatch="*")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.cards import small_model
 from support.results import bare_result
 from support.stores import finish_run, keep, mark
 
@@ -26,9 +29,12 @@ from tasks.runs.listing import all_runs, last_runs
 from tasks.runs.lookup import find_model, find_run
 from tasks.runs.stage_result import load_result, save_result
 from tasks.runs.verify import check_all
+from tasks.store import lease
 from tasks.store.base import StoreError, sha256_of
 from tasks.store.marker import MARKER, check_store
+from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
+from tasks.vision.trained_model import digest, pack
 from tasks.vision.training.state import Snapshot
 
 RUN = "12345678-1234-1234-1234-123456789abc"
@@ -205,3 +211,123 @@ def test_a_forged_blob_is_no_result_though_its_hash_fits(forgery: str, store: Pa
         assert _usable(Cache(home), work, published) is None, kind
         assert isinstance(Cache(home).lookup(work), Miss), "it was moved aside"
     assert not canary.exists()
+
+
+def keras_archive(config: str, weights: bytes = b"") -> Forge:
+    """A .keras file of this configuration."""
+
+    def forge(content: bytes, canary: Path) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("metadata.json", "{}")
+            archive.writestr("config.json", config.replace("CANARY", str(canary)))
+            archive.writestr("model.weights.h5", weights)
+        return buffer.getvalue()
+
+    return forge
+
+
+LAMBDA = json.dumps(
+    {
+        "module": "keras.layers",
+        "class_name": "Lambda",
+        "config": {
+            "function": {
+                "module": "os",
+                "class_name": "function",
+                "config": "mkdir",
+                "registered_name": "mkdir",
+            },
+            "arguments": {"path": "CANARY"},
+        },
+    }
+)
+KERAS_FORGERIES = FORGERIES | {
+    "keras with a function": keras_archive(LAMBDA),
+    "keras nested deep": keras_archive("[" * DEEP),
+    "keras with pickled weights": keras_archive("{}", pickle.dumps(Bomb(Path("canary")))),
+}
+
+
+@pytest.mark.parametrize("forgery", KERAS_FORGERIES)
+def test_a_forged_file_of_a_run_folder_runs_no_code_and_is_named(
+    forgery: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, canary = tmp_path / "store", tmp_path / "canary"
+    card, tensors = small_model()
+    home, whole = mark(folder), pack(card, tensors)
+    ref = home.put("model", whole, ".safetensors", digest=digest(tensors))
+    place = "models/baseline"
+    more = {f"{place}/model.safetensors": whole, f"{place}/model.keras": b"{never opened}"}
+    more |= {"environment.txt": b"{keras==3}", f"{place}/card.md": b"{baseline}"}
+    run = finish_run(folder, "chosen", models={"baseline": ref}, more=more)
+    for path, content in more.items():
+        forged = KERAS_FORGERIES[forgery](content, canary)
+        (run / path).write_bytes(forged)
+        named = [each.key for each in check_all(str(folder)) if each.fault]
+        assert named == [f"runs/chosen/{path}"]
+        # The run's own model is a blob of the store; the file in its folder is for others.
+        assert find_model(str(folder), "chosen/baseline")[0] == card
+        if path.endswith(".safetensors"):
+            with pytest.raises(BadInput, match="not a relevo model"):
+                find_model(str(folder), str(run / place))
+        else:
+            assert find_model(str(folder), str(run / place))[0] == card
+        in_words(lambda: collect(str(folder), dry_run=True))
+        (run / path).write_bytes(content)
+    (run / place / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"model\.keras is for other programs"):
+        find_model(str(folder), str(run / place))
+    assert not canary.exists()
+
+
+def test_a_model_that_claims_a_terabyte_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    with (tmp_path / "m" / "model.safetensors").open("wb") as file:
+        file.truncate(2**40)  # a hole, which takes no space
+    with pytest.raises(StoreError, match="has 1,099,511,627,776 bytes, expected") as refused:
+        find_model(str(tmp_path / "store"), str(tmp_path / "m"))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_forged_lease_is_that_of_a_dead_holder(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE_TIMEOUT", 0.1)
+    monkeypatch.setattr(lease, "POLL", 0.02)
+    home, canary = open_store(f"s3://{bucket}/x"), tmp_path / "canary"
+    contents = {name: forge(b"{}", canary) for name, forge in FORGERIES.items()}
+    contents["huge"] = bytes(70 << 20)
+    for content in contents.values():
+        home.write("locks/some-work", content)
+        with home.claim("some-work", lambda: None):
+            pass
+        assert list(home.keys("locks")) == []
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "link to nothing", "pipe"])
+def test_a_forged_lock_of_a_folder_changes_nothing_else(kind: str, tmp_path: Path) -> None:
+    """A link would have the next run write to a file of its owner."""
+    home, mine = mark(tmp_path / "store"), tmp_path / "mine.txt"
+    mine.write_text("precious")
+    lock = tmp_path / "store/locks/some-work"
+    lock.parent.mkdir()
+    if kind == "file":
+        lock.write_bytes(pickle.dumps(Bomb(tmp_path / "canary")))
+    elif kind == "folder":
+        lock.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(lock)
+    else:
+        lock.symlink_to(mine if kind == "link" else tmp_path / "new.txt")
+
+    def use() -> None:
+        with home.claim("some-work", lambda: None):
+            pass
+
+    in_words(use)
+    assert mine.read_text() == "precious"
+    assert not (tmp_path / "new.txt").exists()
+    assert not (tmp_path / "canary").exists()
