@@ -14,7 +14,7 @@ from tasks.io.locations import store_address
 from tasks.monitoring.prefect_ui import show_predictions
 from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
-from tasks.vision.data.left_out import LeftOut
+from tasks.vision.files.left_out import LeftOut
 
 
 @flow(name="predict", flow_run_name="predict {pictures}", persist_result=False)

@@ -240,13 +240,13 @@ def test_the_project_keeps_the_rules_of_its_rooms(rule: Rule) -> None:
 GOOD = {
     "flows/launcher.py": "def main():\n    from flows.cli.app import main as run\n",
     "flows/cli/__init__.py": "",
-    "flows/cli/app.py": "import prefect\nfrom tasks.vision.data import decode\ndef main(): ...\n",
+    "flows/cli/app.py": "import prefect\nfrom tasks.vision.pictures import decode\ndef main(): ...\n",
     "tasks/cache/keys.py": 'PROJECT = ("flows", "tasks")\n',
     "tasks/train.py": "import prefect\nfrom tasks.vision.training.loop import fit\n",
     "tasks/vision/device.py": "def f():\n    import tensorflow\n",
-    "tasks/vision/data/__init__.py": "",
-    "tasks/vision/data/decode.py": 'START = "from tasks.vision.data.decode import serve"\n',
-    "tasks/vision/training/loop.py": "import keras\nfrom tasks.vision.data import decode\n",
+    "tasks/vision/pictures/__init__.py": "",
+    "tasks/vision/pictures/decode.py": 'START = "from tasks.vision.pictures.decode import serve"\n',
+    "tasks/vision/training/loop.py": "import keras\nfrom tasks.vision.pictures import decode\n",
     "tasks/store/s3/client.py": "import boto3\n",
 }
 BAD: list[tuple[Rule, str, str]] = [
@@ -269,21 +269,21 @@ BAD: list[tuple[Rule, str, str]] = [
     (no_string_names_a_room_above, "tasks/cache/keys.py", 'find_spec("flows.parameters")'),
     (
         modules_form_no_circle,
-        "tasks/vision/data/decode.py",
+        "tasks/vision/pictures/decode.py",
         "from tasks.vision.training import loop",
     ),
     (
         modules_form_no_circle,
-        "tasks/vision/data/decode.py",
+        "tasks/vision/pictures/decode.py",
         "def f():\n    import tasks.vision.training.loop",
     ),
-    (rooms_form_no_circle, "tasks/vision/data/x.py", "from tasks.vision.training.loop import fit"),
+    (rooms_form_no_circle, "tasks/vision/pictures/x.py", "from tasks.vision.training.loop import fit"),
     (prefect_stays_above, "tasks/vision/x.py", "from prefect import task"),
     (prefect_stays_above, "tasks/store/x.py", "def f():\n    import prefect.runtime"),
     (tensorflow_stays_where_networks_are, "tasks/x.py", "def f():\n    import tensorflow as tf"),
     (
         tensorflow_stays_where_networks_are,
-        "tasks/vision/data/x.py",
+        "tasks/vision/pictures/x.py",
         "from keras.utils import get_file",
     ),
     (boto3_stays_with_buckets, "tasks/store/x.py", "from botocore import exceptions"),
@@ -319,7 +319,7 @@ def test_a_rule_is_broken_by_one_bad_module(
 
 def test_a_circle_of_annotations_alone_is_none(tmp_path: Path) -> None:
     typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tasks.vision.training import loop"
-    modules = tree(tmp_path, {**GOOD, "tasks/vision/data/decode.py": typed})
+    modules = tree(tmp_path, {**GOOD, "tasks/vision/pictures/decode.py": typed})
     assert [*modules_form_no_circle(modules), *rooms_form_no_circle(modules)] == []
 
 

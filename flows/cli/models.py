@@ -13,10 +13,10 @@ from cyclopts import Parameter
 from flows.cli.options import Flag, JsonOption, StoreOption
 from flows.cli.output_files import write_output
 from tasks.io.locations import store_address
-from tasks.vision.data.image_files import looks_like_image
-from tasks.vision.data.left_out import LeftOut
 from tasks.vision.errors import BadInput
 from tasks.vision.export.formats import Format
+from tasks.vision.files.image_files import looks_like_image
+from tasks.vision.files.left_out import LeftOut
 from tasks.vision.text import printable
 
 MAX_ROWS = 20  # on standard output, where --csv writes them all

@@ -143,7 +143,7 @@ def _command(file: Path) -> str:
 
 def _stem(given: str) -> str:
     """The name of a folder or archive without its suffix; "photos" where nothing is left."""
-    from tasks.vision.data.archives import ARCHIVE_SUFFIXES
+    from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 
     name = given.rpartition("/")[2] if "://" in given else Path(given).resolve().name
     suffix = next((each for each in ARCHIVE_SUFFIXES if name.lower().endswith(each)), "")

@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tasks.vision.data.archives import ARCHIVE_SUFFIXES
 from tasks.vision.errors import BadInput, nearest
+from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.toml import MAX_BYTES

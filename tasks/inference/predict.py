@@ -14,12 +14,12 @@ from tasks.io.locations import local_data
 from tasks.progress import counted
 from tasks.runs.lookup import find_model
 from tasks.vision.data.augment import evenly_spaced
-from tasks.vision.data.left_out import LeftOut
 from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages, batch_size
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
 from tasks.vision.figures.defaults import matplotlib_defaults
+from tasks.vision.files.left_out import LeftOut
 from tasks.vision.text import printable
 
 AHEAD_BYTES = 256 * 2**20  # of decoded images that wait for the network

@@ -11,12 +11,12 @@ from pathlib import Path
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, Store
 from tasks.store.opening import open_store
-from tasks.vision.data.archives import ARCHIVE_SUFFIXES
 from tasks.vision.data.image_folder import find_layout
-from tasks.vision.data.listing import ListedFiles
 from tasks.vision.data.missing_split import LAYOUT, SPLITS
 from tasks.vision.data.sources import Source, find_source
 from tasks.vision.errors import BadInput
+from tasks.vision.files.archives import ARCHIVE_SUFFIXES
+from tasks.vision.files.listing import ListedFiles
 
 DEFAULT_STORE = "./artifacts"
 ALLOWED = "RELEVO_ALLOWED"  # folders and s3:// addresses, separated by spaces

@@ -17,10 +17,10 @@ from tasks.reporting.baselines import baselines_of
 from tasks.reporting.content import Comparison, DatasetContent, ReportContent, StageContent
 from tasks.reporting.html import TEMPLATE, environment
 from tasks.vision.data.dataset import Description, Listed
-from tasks.vision.data.left_out import LeftOut
 from tasks.vision.evaluation.scores import Metrics, Scores, cells_of
 from tasks.vision.figures.style import new_figure, png
 from tasks.vision.figures.words import ENGLISH
+from tasks.vision.files.left_out import LeftOut
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import Architecture, Card
 

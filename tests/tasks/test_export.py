@@ -25,11 +25,11 @@ from tasks.io.load import load_dataset
 from tasks.runs.lookup import find_model
 from tasks.runs.summary import read_lineage
 from tasks.store.opening import open_store
-from tasks.vision.data.decode import decode
 from tasks.vision.device import Device
 from tasks.vision.errors import BadInput
 from tasks.vision.export.formats import Format
 from tasks.vision.export.reader import READER, reader
+from tasks.vision.pictures.decode import decode
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import Architecture, Card, Tensors
 

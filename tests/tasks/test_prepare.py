@@ -18,11 +18,11 @@ from tasks.progress import listening
 from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.dataset import open_dataset
-from tasks.vision.data.image_files import file_digest
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, fingerprint, read_source
 from tasks.vision.errors import BadInput
+from tasks.vision.files.image_files import file_digest
 from tasks.vision.recipe.schema import Data
 
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.vision.data.decode import fit
-from tasks.vision.data.image_files import file_digest
 from tasks.vision.errors import BadInput
+from tasks.vision.files.image_files import file_digest
+from tasks.vision.pictures.decode import fit
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"

@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
-from tasks.vision.data.left_out import LeftOut
 from tasks.vision.errors import BadInput
+from tasks.vision.files.left_out import LeftOut
 from tasks.vision.recipe.schema import Strict
 
 T = TypeVar("T")

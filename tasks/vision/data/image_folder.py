@@ -6,9 +6,6 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.vision.data.containers import Tree, link_loop
-from tasks.vision.data.image_files import is_image, looks_like_image
-from tasks.vision.data.left_out import LeftOut, Reason, Tally, is_junk
 from tasks.vision.data.missing_split import (
     LAYOUT,
     SPLITS,
@@ -18,6 +15,9 @@ from tasks.vision.data.missing_split import (
     missing_split,
 )
 from tasks.vision.errors import BadInput
+from tasks.vision.files.containers import Tree, link_loop
+from tasks.vision.files.image_files import is_image, looks_like_image
+from tasks.vision.files.left_out import LeftOut, Reason, Tally, is_junk
 from tasks.vision.text import normalized, printable
 
 Classes = dict[str, list[str]]  # class -> paths of its images below the root; both sorted

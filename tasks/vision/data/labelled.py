@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.vision.data.containers import ImageTree
-from tasks.vision.data.decode_pool import Findings, decode_all
 from tasks.vision.data.image_folder import find_layout
-from tasks.vision.data.left_out import LeftOut
 from tasks.vision.data.missing_split import SPLITS
 from tasks.vision.errors import BadInput
+from tasks.vision.files.containers import ImageTree
+from tasks.vision.files.left_out import LeftOut
+from tasks.vision.pictures.decode_pool import Findings, decode_all
 from tasks.vision.text import printable
 
 

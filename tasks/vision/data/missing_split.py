@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tasks.vision.data.containers import Tree
-from tasks.vision.data.image_files import looks_like_image
 from tasks.vision.errors import BadInput
+from tasks.vision.files.containers import Tree
+from tasks.vision.files.image_files import looks_like_image
 from tasks.vision.text import printable
 
 SPLITS = ("train", "test")

@@ -20,13 +20,13 @@ import numpy as np
 from PIL import Image
 
 from tasks.vision.data import cifar10
-from tasks.vision.data.archives import ARCHIVE_SUFFIXES
-from tasks.vision.data.containers import open_container
-from tasks.vision.data.image_files import file_digest
 from tasks.vision.data.image_folder import find_layout
 from tasks.vision.data.labelled import ImageSet, Split, read_images
 from tasks.vision.data.missing_split import LAYOUT, SPLITS, VALID
 from tasks.vision.errors import BadInput
+from tasks.vision.files.archives import ARCHIVE_SUFFIXES
+from tasks.vision.files.containers import open_container
+from tasks.vision.files.image_files import file_digest
 
 DIGITS = tuple("0123456789")
 

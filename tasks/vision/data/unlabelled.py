@@ -12,13 +12,13 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from tasks.vision.data.archives import ARCHIVE_SUFFIXES
-from tasks.vision.data.containers import ImageTree, open_container
-from tasks.vision.data.decode_pool import Decoders
-from tasks.vision.data.image_files import read_file
 from tasks.vision.data.image_folder import select_images
-from tasks.vision.data.left_out import Tally, is_junk
 from tasks.vision.errors import BadInput
+from tasks.vision.files.archives import ARCHIVE_SUFFIXES
+from tasks.vision.files.containers import ImageTree, open_container
+from tasks.vision.files.image_files import read_file
+from tasks.vision.files.left_out import Tally, is_junk
+from tasks.vision.pictures.decode_pool import Decoders
 from tasks.vision.text import is_utf8, printable
 
 BATCH = 2000  # small images; a multiple of the network's own batch size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tasks.vision.data import colours, decode, kinds, limits, pixels, tiff
+from tasks.vision.pictures import colours, decode, kinds, limits, pixels, tiff
 
 READER = "read_image.py"  # beside a model in any format
 MODULES = (kinds, limits, tiff, colours, pixels, decode)  # each after those that it imports

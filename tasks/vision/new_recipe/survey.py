@@ -11,12 +11,12 @@ from statistics import median
 
 from PIL import Image
 
-from tasks.vision.data.containers import ImageTree, open_container
-from tasks.vision.data.image_files import is_image
 from tasks.vision.data.image_folder import Classes, find_layout
-from tasks.vision.data.left_out import LeftOut
 from tasks.vision.data.missing_split import SPLITS
 from tasks.vision.errors import BadInput
+from tasks.vision.files.containers import ImageTree, open_container
+from tasks.vision.files.image_files import is_image
+from tasks.vision.files.left_out import LeftOut
 from tasks.vision.text import printable
 
 SAMPLE = 200  # pictures whose size is read

@@ -12,9 +12,10 @@ import pytest
 from support.images import AVIF, HEIC, png, write_folder, write_zip
 
 from tasks.inference.predict import ImageSample
-from tasks.vision.data import decode_pool, unlabelled
+from tasks.vision.data import unlabelled
 from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages
+from tasks.vision.pictures import decode_pool
 from tasks.vision.text import printable
 
 

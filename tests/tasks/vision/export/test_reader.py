@@ -13,10 +13,10 @@ import pytest
 from support.images import write_folder
 from support.pictures import deep, every_kind, png16
 
-from tasks.vision.data import decode_pool
-from tasks.vision.data.decode import decode
 from tasks.vision.data.unlabelled import UnlabelledImages
 from tasks.vision.export.reader import READER, reader
+from tasks.vision.pictures import decode_pool
+from tasks.vision.pictures.decode import decode
 
 STRANGER = """
 import sys

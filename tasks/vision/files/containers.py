@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from tasks.vision.data.archives import refusing_damage
-from tasks.vision.data.image_files import is_hidden, looks_like_image, read_file
-from tasks.vision.data.kinds import HEAD_BYTES, Kind, sniff
-from tasks.vision.data.left_out import is_junk
-from tasks.vision.data.tar_files import Tar
-from tasks.vision.data.zip_files import Zip
 from tasks.vision.errors import BadInput
+from tasks.vision.files.archives import refusing_damage
+from tasks.vision.files.image_files import is_hidden, looks_like_image, read_file
+from tasks.vision.files.left_out import is_junk
+from tasks.vision.files.tar_files import Tar
+from tasks.vision.files.zip_files import Zip
+from tasks.vision.pictures.kinds import HEAD_BYTES, Kind, sniff
 from tasks.vision.text import check_utf8, is_utf8, printable
 
 

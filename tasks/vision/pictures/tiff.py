@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from tasks.vision.data.limits import FREE_PIXELS, UnreadableError
+from tasks.vision.pictures.limits import FREE_PIXELS, UnreadableError
 
 # Tags, and some of their values.
 _SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 254, 258, 259, 262, 277, 284

@@ -8,10 +8,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
-from tasks.vision.data.archives import Archive, refusing_damage
-from tasks.vision.data.image_files import is_image
-from tasks.vision.data.kinds import HEAD_BYTES, Kind, sniff
-from tasks.vision.data.tar_members import members
+from tasks.vision.files.archives import Archive, refusing_damage
+from tasks.vision.files.image_files import is_image
+from tasks.vision.files.tar_members import members
+from tasks.vision.pictures.kinds import HEAD_BYTES, Kind, sniff
 
 
 class Tar(Archive):

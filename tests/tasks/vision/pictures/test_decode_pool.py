@@ -20,8 +20,8 @@ from PIL import Image
 from support.command import ROOT
 from support.images import encoded, png, read, refused, same, write_zip
 
-from tasks.vision.data import decode_pool
 from tasks.vision.data.labelled import ImageSet
+from tasks.vision.pictures import decode_pool
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def decoders(caller: int | None = None) -> list[psutil.Process]:
     return [
         child
         for child in children
-        if any("tasks.vision.data.decode_worker" in w for w in cmdline(child))
+        if any("tasks.vision.pictures.decode_worker" in w for w in cmdline(child))
     ]
 
 
@@ -159,7 +159,8 @@ def test_fault_in_a_large_job_is_refused_and_all_workers_end(
 
 SCRIPT = """
 import hashlib, sys
-from tasks.vision.data import decode_pool, sources
+from tasks.vision.pictures import decode_pool
+from tasks.vision.data import sources
 decode_pool.PROCESSES_FROM = 100
 found = sources.read_source(sources.find_source(sys.argv[1]), 8, workers=2, max_unreadable=0.1)
 print(hashlib.sha256(found.splits["train"].images.tobytes()).hexdigest())
@@ -187,7 +188,7 @@ def test_workers_need_no_main_guard(start: str, large_zip: Path, tmp_path: Path)
 ENDLESS = """
 import itertools, sys
 import numpy as np
-from tasks.vision.data import decode_pool
+from tasks.vision.pictures import decode_pool
 from tasks.vision.data.labelled import ImageSet
 decode_pool.PROCESSES_FROM = 100
 image = open(sys.argv[1], "rb").read()

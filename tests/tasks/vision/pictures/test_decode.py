@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 from support.images import encoded, png, read, refused, same, small_set, write_folder
 
-from tasks.vision.data import decode
 from tasks.vision.data.labelled import ImageSet
+from tasks.vision.pictures import decode
 
 
 def solid(mode: str, value: Any, size: tuple[int, int] = (8, 8)) -> Image.Image:

@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.vision.data.image_files import (
+from tasks.vision.errors import BadInput
+from tasks.vision.files.image_files import (
     MAX_FILE_BYTES,
     is_hidden,
     looks_like_image,
 )
-from tasks.vision.data.left_out import is_junk
-from tasks.vision.errors import BadInput
+from tasks.vision.files.left_out import is_junk
 from tasks.vision.text import check_utf8, not_utf8
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")

@@ -11,9 +11,9 @@ from contextlib import suppress
 from filelock import FileLock
 from PIL import Image
 
-from tasks.vision.data import pixels
-from tasks.vision.data.decode import decode_picture
-from tasks.vision.data.limits import UnreadableError
+from tasks.vision.pictures import pixels
+from tasks.vision.pictures.decode import decode_picture
+from tasks.vision.pictures.limits import UnreadableError
 
 try:
     import resource

@@ -21,9 +21,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from tasks.vision.data.kinds import HEAD_BYTES, sniff
-from tasks.vision.data.limits import FREE_PIXELS, MAX_PIXELS, UnreadableError, check_size
-from tasks.vision.data.tiff import Tiff
+from tasks.vision.pictures.kinds import HEAD_BYTES, sniff
+from tasks.vision.pictures.limits import FREE_PIXELS, MAX_PIXELS, UnreadableError, check_size
+from tasks.vision.pictures.tiff import Tiff
 
 MAX_PROFILE_BYTES = 16 * 2**20
 

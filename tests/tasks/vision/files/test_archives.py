@@ -28,7 +28,7 @@ from support.images import (
     write_zip,
 )
 
-from tasks.vision.data import archives
+from tasks.vision.files import archives
 
 
 def add_to_zip(path: Path, info: zipfile.ZipInfo, data: bytes = b"") -> Path:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.vision.data.image_files import is_hidden
-from tasks.vision.data.kinds import Kind
+from tasks.vision.files.image_files import is_hidden
+from tasks.vision.pictures.kinds import Kind
 from tasks.vision.text import printable
 
 

@@ -33,8 +33,8 @@ from support.pictures import (
     with_chunks,
 )
 
-from tasks.vision.data.decode import decode, decode_picture
-from tasks.vision.data.limits import UnreadableError
+from tasks.vision.pictures.decode import decode, decode_picture
+from tasks.vision.pictures.limits import UnreadableError
 
 
 def pixels(data: bytes, size: int = 16, **options: Any) -> np.ndarray:

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from support.images import AVIF, HEIC, encoded, write_folder
 
-from tasks.vision.data import decode
-from tasks.vision.data.image_files import read_file
-from tasks.vision.data.kinds import HEAD_BYTES, sniff
-from tasks.vision.data.limits import UnreadableError
 from tasks.vision.data.unlabelled import UnlabelledImages
+from tasks.vision.files.image_files import read_file
+from tasks.vision.pictures import decode
+from tasks.vision.pictures.kinds import HEAD_BYTES, sniff
+from tasks.vision.pictures.limits import UnreadableError
 
 READABLE = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO"]
 FAULTS = {

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base as ExifTag
 
-from tasks.vision.data.colours import depth_of, eight_bits, flatten, srgb_transform
-from tasks.vision.data.limits import UnreadableError
-from tasks.vision.data.pixels import Pixels, low_bytes, plain_png, read_pixels
+from tasks.vision.pictures.colours import depth_of, eight_bits, flatten, srgb_transform
+from tasks.vision.pictures.limits import UnreadableError
+from tasks.vision.pictures.pixels import Pixels, low_bytes, plain_png, read_pixels
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from tasks.vision.data.archives import Archive, refusing_damage
-from tasks.vision.data.kinds import HEAD_BYTES, Kind, sniff
+from tasks.vision.files.archives import Archive, refusing_damage
+from tasks.vision.pictures.kinds import HEAD_BYTES, Kind, sniff
 
 
 class Zip(Archive):

@@ -7,8 +7,8 @@ import os
 import stat
 from pathlib import Path
 
-from tasks.vision.data.kinds import HEAD_BYTES, sniff
 from tasks.vision.errors import BadInput
+from tasks.vision.pictures.kinds import HEAD_BYTES, sniff
 from tasks.vision.text import printable
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")

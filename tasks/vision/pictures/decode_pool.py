@@ -24,7 +24,7 @@ from typing import Self
 
 import numpy as np
 
-from tasks.vision.data.decode_worker import Chunk, decode_chunk
+from tasks.vision.pictures.decode_worker import Chunk, decode_chunk
 
 PROCESSES_FROM = 2_000  # images; below this, starting processes costs more than it saves
 
@@ -163,7 +163,7 @@ _START = """\
 import json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = json.loads(sys.argv[1])
-from tasks.vision.data.decode_worker import serve
+from tasks.vision.pictures.decode_worker import serve
 serve(sys.argv[2])
 """
 _CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL}  # not of memory

@@ -1,0 +1,1 @@
+"""Folders, archives and listings of files, checked before anything is read."""

@@ -1,0 +1,1 @@
+"""What one picture file is, and its pixels, within bounds of time and memory."""
