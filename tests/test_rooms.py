@@ -277,7 +277,11 @@ BAD: list[tuple[Rule, str, str]] = [
         "tasks/vision/pictures/decode.py",
         "def f():\n    import tasks.vision.training.loop",
     ),
-    (rooms_form_no_circle, "tasks/vision/pictures/x.py", "from tasks.vision.training.loop import fit"),
+    (
+        rooms_form_no_circle,
+        "tasks/vision/pictures/x.py",
+        "from tasks.vision.training.loop import fit",
+    ),
     (prefect_stays_above, "tasks/vision/x.py", "from prefect import task"),
     (prefect_stays_above, "tasks/store/x.py", "def f():\n    import prefect.runtime"),
     (tensorflow_stays_where_networks_are, "tasks/x.py", "def f():\n    import tensorflow as tf"),

@@ -14,7 +14,7 @@ from PIL.ExifTags import Base as ExifTag
 
 from tasks.vision.pictures.colours import depth_of, eight_bits, flatten, srgb_transform
 from tasks.vision.pictures.limits import UnreadableError
-from tasks.vision.pictures.pixels import Pixels, low_bytes, plain_png, read_pixels
+from tasks.vision.pictures.pixels import Pixels, damage, low_bytes, plain_png, read_pixels
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,8 +72,7 @@ def decode_picture(data: bytes, image_size: int, bits: int = 16) -> Decoded:
         except (UnreadableError, MemoryError):
             raise
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UnreadableError(f"damaged image ({reason})") from error
+            raise damage(error) from error
 
 
 def _convert(data: bytes, pixels: Pixels, image_size: int, bits: int) -> Decoded:

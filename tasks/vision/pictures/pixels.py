@@ -99,7 +99,7 @@ def read_pixels(data: bytes, image_size: int, turn: ExitStack) -> Pixels:
     except Exception as error:  # on damaged bytes Pillow's readers raise nearly anything
         mended = _repaired(kind.name, data, image_size, turn)
         if mended is None:
-            raise UnreadableError(_reason(error)) from error
+            raise damage(error) from error
         return mended
 
 
@@ -119,11 +119,12 @@ def _read(kind: str, data: bytes, image_size: int, turn: ExitStack) -> Pixels:
     return Pixels(image, "", deep)
 
 
-def _reason(error: Exception) -> str:
+def damage(error: Exception) -> UnreadableError:
+    """The error for a picture on which Pillow raised `error`."""
     reason = " ".join(str(error).split()) or type(error).__name__
     if reason == "unknown pixel mode":  # Pillow's only word for a TIFF that it doesn't know
-        return "TIFF of such samples can't be read; convert it to PNG"
-    return f"damaged image ({reason})"
+        return UnreadableError("TIFF of such samples can't be read; convert it to PNG")
+    return UnreadableError(f"damaged image ({reason})")
 
 
 def _rawmode(image: ImageFile) -> str:
