@@ -71,7 +71,10 @@ def test_predict_writes_table_of_folder(
     )
     assert len(done.json["unreadable"]) == 1
     assert "broken.png" in done.json["unreadable"][0]
-    assert done.err.count("left out") == 1
+    assert done.err.splitlines() == [
+        f"left out {done.json['unreadable'][0]}",
+        "left out files that are no images: .txt (1), such as notes.txt",
+    ]
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == [row["file"] for row in done.json["predictions"]]
