@@ -52,7 +52,7 @@ def find_layout(container: Tree, splits: Sequence[str], *, instead: bool = False
         return Layout("", {splits[0]: classes}, tally.most_common(), place or ".")
     root, validation = find_root(container, splits), ""
     beside = [name for name in container.children(root.rstrip("/"))[0] if is_validation(name)]
-    if splits == (VALID,) and len(beside) == 1:
+    if tuple(splits) == (VALID,) and len(beside) == 1:
         return Layout(
             root,
             {VALID: find_classes(container, root, beside[0], tally)},

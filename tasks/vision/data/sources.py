@@ -137,7 +137,7 @@ def read_source(
     """
     if image_size < 1:
         raise BadInput(f"image size {image_size}; expected 1 pixel or more")
-    if not splits or (set(splits) - set(SPLITS) and splits != (VALID,)):
+    if not splits or (set(splits) - set(SPLITS) and tuple(splits) != (VALID,)):
         raise BadInput(
             f"splits {list(splits)}; expected one or both of {', '.join(SPLITS)}, or {VALID}"
         )
