@@ -116,8 +116,8 @@ def experiment(
     check_store(home)
     # Two runs of one name would overwrite each other's folder.
     with reserved(home, run, wait=resumed) if run else nullcontext():
-        images, about = prepare_dataset(request, home)
-        context = RunContext(plan, images, about.classes, home, refresh)
+        images, about, known = prepare_dataset(request, home)
+        context = RunContext(plan, images, about.classes, home, refresh, new=not known)
         chosen = plan.ordered(stages or [])
         if dispatch == "inline":
             results = run_inline(context, chosen)
@@ -178,7 +178,8 @@ def write_report(
         dataset=images,
         stages=results,
     )
-    options = CacheOptions(refresh=request.refresh, minutes=60)
+    new = any(result.state != "cached" for result in results.values())
+    options = CacheOptions(refresh=request.refresh, minutes=60, locked=new)
     work = reporting(content.ingredients())
     load = partial(load_report, store=store)
     written, _ = cached(report, work, store, "write report", load, options)(content, store)

@@ -21,8 +21,8 @@ from tasks.vision.data.dataset import Description
 from tasks.vision.data.targets import apply_scheme
 
 
-def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description]:
-    """Return the request's prepared data set and its description; prepare it unless it is cached.
+def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description, bool]:
+    """Return the request's data set, its description, and whether it was cached; else it is prepared.
 
     Checks every label scheme against the classes before anything is trained.
     """
@@ -38,12 +38,13 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
         CacheOptions(refresh=request.refresh, minutes=24 * 60),
     )
     named = [scheme for scheme in schemes if scheme]
-    prepared, _ = call(request.source, recipe.data, named, work.ingredients["source"], store)
-    mark_store(store)  # a damaged marker is mended, also where the data set is cached
+    prepared, hit = call(request.source, recipe.data, named, work.ingredients["source"], store)
+    if hit:  # else the task has marked it
+        mark_store(store)  # mends a damaged marker
     about = load_dataset(prepared.ref, store).description
     for scheme in schemes:
         apply_scheme(scheme, about.classes)
-    return prepared.ref, about
+    return prepared.ref, about, hit
 
 
 def load_prepared(ref: Ref, store: Store) -> Published:
@@ -70,5 +71,5 @@ def prepare_data(
     request = RunRequest(recipe, store_address(store), own_recipe=own_recipe, data=data)
     home = open_store(request.store, retry_for=OUTAGE)
     check_store(home)
-    ref, about = prepare_dataset(request, home)
+    ref, about, _ = prepare_dataset(request, home)
     return {"dataset": ref.model_dump(mode="json"), **about.model_dump(mode="json")}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 from prefect import flow
@@ -27,7 +27,7 @@ from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import evaluation, exporting, training
 from tasks.evaluate import evaluate, load_scores
 from tasks.export import export
-from tasks.io.checkpoints import Checkpoints
+from tasks.io.checkpoints import Checkpoints, checkpointed
 from tasks.io.load import load_dataset
 from tasks.io.locations import store_address
 from tasks.monitoring.live import live_progress
@@ -46,13 +46,23 @@ from tasks.vision.recipe.schema import Stage
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the stages of a run share: the recipe, the data set and its classes, and the store."""
+    """What the stages of a run share: the recipe, the data set and its classes, and the store.
+
+    Attributes:
+        new: True if the data set was just prepared, so that hardly any training on it is cached.
+    """
 
     recipe: Recipe
     data: Ref
     classes: list[str]
     store: Store
     refresh: bool = False
+    new: bool = False
+
+    @cached_property
+    def checkpointed(self) -> set[str]:
+        """Work keys of interrupted trainings, and of finished ones whose checkpoints are still there."""
+        return checkpointed(self.store)
 
 
 def run_stage(
@@ -68,11 +78,15 @@ def run_stage(
     options = CacheOptions(refresh=context.refresh, minutes=stage.timeout_minutes)
 
     title, work = f"train {name}", training(stage, targets, data, start, context.recipe.seed)
-    clear = Checkpoints(store, work.key).clear
-    load = partial(load_trained, store=store)
-    call = cached(train, work, store, title, load, options, on_cached=clear)
+    checkpoints, load = Checkpoints(store, work.key), partial(load_trained, store=store)
+    locked = replace(options, locked=context.new or work.key in context.checkpointed)
+    call = cached(train, work, store, title, load, locked, on_cached=checkpoints.clear)
     with live_progress(title):
-        model, hit = call(title, stage, scheme, data, start, context.recipe.seed, work, store)
+        model, hit = call(
+            title, stage, scheme, data, start, context.recipe.seed, checkpoints, store
+        )
+    # What is computed from a new model is hardly cached.
+    options = replace(options, locked=not hit)
 
     title, work = f"evaluate {name}", evaluation(model.ref, data)
     call_evaluate = cached(evaluate, work, store, title, partial(load_scores, store=store), options)
@@ -166,8 +180,8 @@ def train_stage(
         training = Training(stage, inputs.control)
         result = run_training(context, order[stage], training, inputs.start)
     else:
-        images, about = prepare_dataset(request, home)
-        context = RunContext(request.recipe, images, about.classes, home, refresh)
+        images, about, known = prepare_dataset(request, home)
+        context = RunContext(request.recipe, images, about.classes, home, refresh, new=not known)
         done: dict[str, StageResult] = {}
         for name, each in order.items():
             start = done[each.start].model if each.start else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tasks.cache.cached_task import cached_task
-from tasks.cache.records import Work
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_dataset, load_model, publish_model
 from tasks.progress import Event, emit
@@ -31,13 +30,13 @@ def train(
     dataset: Ref,
     start: Ref | None,
     seed: int,
-    work: Work,
+    checkpoints: Checkpoints,
     store: Store,
 ) -> TrainedModel:
     """Train and publish one model. Its checkpoints stay until its result is in the cache.
 
     Args:
-        start: the model to start from. work: its key also names the checkpoints.
+        start: the model to start from.
     """
     with loading_tensorflow():
         from tasks.vision.training.stage import Parent, train_stage
@@ -48,7 +47,6 @@ def train(
 
     train, validation, shift = training_examples(data, targets)
     emit(Event(name, f"{len(train):,} images train {TRAINED[stage.train]}"))
-    checkpoints = Checkpoints(store, work.key)
     # Before signals are deferred, so that one still ends the wait for an unavailable store.
     if checkpoints.load():
         emit(Event(name, "resuming from its last checkpoint"))

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from tasks.cache.records import Record, Work, read_record
 from tasks.io.documents import seal
 from tasks.store.base import Damaged, Entry, Missing, Ref, Store
 
 NOT_CACHED = "it is not cached"
+TOUCH_EVERY = timedelta(hours=12)  # a request less for each hit on a younger record
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A cached result."""
+    """A cached result.
+
+    Attributes:
+        aging: True if its record should be touched.
+    """
 
     ref: Ref
+    aging: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ class Cache:
         """
         key = record_key(work)
         try:
-            record = read_record(work.key, self.store.read(key))
+            content, used = self.store.read_dated(key)
+            record = read_record(work.key, content)
         except Missing:
             return Miss(NOT_CACHED)
         except ValueError as error:
@@ -55,7 +63,7 @@ class Cache:
             return Miss("its result is missing from the store")
         except Damaged:
             return Miss("its result is damaged", record.ref.uri)
-        return Hit(record.ref)
+        return Hit(record.ref, aging=datetime.now(UTC) - used > TOUCH_EVERY)
 
     def record(self, work: Work, ref: Ref) -> None:
         """Record the result of finished work; its bytes must be in the store already."""

@@ -7,6 +7,7 @@ gets a record that is built here, from a verified ref.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -19,7 +20,7 @@ from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from tasks.cache.cache import NOT_CACHED, Cache, Hit, Miss, record_key
+from tasks.cache.cache import NOT_CACHED, Cache, Miss, record_key
 from tasks.cache.records import Work
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store, StoreError, Unavailable
@@ -56,10 +57,12 @@ class CacheOptions:
 
     Attributes:
         refresh: compute again even if cached. minutes: timeout of the task.
+        locked: look for the result only while holding the lease, which is needed to compute it.
     """
 
     refresh: bool
     minutes: int
+    locked: bool = False
 
 
 @dataclass
@@ -130,7 +133,7 @@ def cached(
 
     Args:
         load: returns the result for a hit's ref.
-        on_cached: is called once the result is in the cache, new or old.
+        on_cached: is called under the lease, once the result is in the cache, new or old.
     """
     cache, prefects = Cache(store), CheckedRecord()
     bound = cached_task.with_options(
@@ -145,12 +148,16 @@ def cached(
 
     def call(*args: P.args, **kwargs: P.kwargs) -> tuple[R, bool]:
         waiting = Event(name, "another process is computing this; waiting for its result")
-        with cache.store.claim(work.key, lambda: emit(waiting)):
-            cached = None if options.refresh else _usable(cache, work, load)
+        early = None if options.refresh or options.locked else _look(cache, work, load)
+        found = None if isinstance(early, Miss) else early
+        with nullcontext() if found else cache.store.claim(work.key, lambda: emit(waiting)):
+            # Looked up again under the lease: another process may have computed it meanwhile.
+            cached = found or (None if options.refresh else _usable(cache, work, load))
             prefects._ref = cached.ref if cached else None
             state: State[R] = bound(*args, **kwargs, return_state=True)
             if state.name == "Cached" and cached:
-                on_cached()
+                if not found:
+                    on_cached()
                 emit(Event(name, "cached"))
                 return cached, True
             result: R = state.result()
@@ -161,20 +168,29 @@ def cached(
     return call
 
 
+def _look(cache: Cache, work: Work, load: Callable[[Ref], R]) -> R | Miss:
+    """Return the result of a hit, marked as used now."""
+    found = cache.lookup(work)
+    if isinstance(found, Miss):
+        return found
+    try:
+        result = load(found.ref)
+        if found.aging:
+            cache.touch(work)
+        return result
+    except Unavailable:
+        raise
+    except (StoreError, ValueError) as error:
+        # The record is forged: its result is whole, but of another kind.
+        reason = " ".join(str(error).split())[:200]
+        return Miss(f"its result can't be used ({reason})", record_key(work))
+
+
 def _usable(cache: Cache, work: Work, load: Callable[[Ref], R]) -> R | None:
     """Return the result of a hit; move a damaged record or result aside and report it."""
-    found = cache.lookup(work)
-    if isinstance(found, Hit):
-        try:
-            result = load(found.ref)
-            cache.touch(work)
-            return result
-        except Unavailable:
-            raise
-        except (StoreError, ValueError) as error:
-            # The record is forged: its result is whole, but of another kind.
-            reason = " ".join(str(error).split())[:200]
-            found = Miss(f"its result can't be used ({reason})", record_key(work))
+    found = _look(cache, work, load)
+    if not isinstance(found, Miss):
+        return found
     if found.damaged:
         aside = cache.store.set_aside(found.damaged)
         line = f"{found.damaged}: {found.reason}; moved to {aside}, computing again"

@@ -13,6 +13,7 @@ from typing import Any
 from tasks.cache.cache import NOT_CACHED, Cache, Hit
 from tasks.cache.keys import preparation, training
 from tasks.cache.records import Record, Work
+from tasks.io.checkpoints import checkpointed
 from tasks.io.load import load_dataset, load_model
 from tasks.io.locations import find_data
 from tasks.store.base import Damaged, Missing, Ref
@@ -126,7 +127,7 @@ class History:
         return None, self._why_not_yet(work) if found.reason == NOT_CACHED else found.reason
 
     def _why_not_yet(self, work: Work) -> str:
-        if any(self.store.keys(f"checkpoints/{work.key}")) or self._interrupted(work):
+        if work.key in self._checkpointed:
             return "it was interrupted; it resumes from its checkpoint"
         near = self._nearest(work)
         return "; ".join(_differences(work, near)) if near else "nothing similar is cached"
@@ -152,12 +153,9 @@ class History:
         earlier = was["epochs"] + was.get("head_epochs", 0)
         return card.seconds * epochs / earlier * job.images / card.images
 
-    def _interrupted(self, work: Work) -> bool:
-        return any(key.startswith(f"checkpoints/{work.key}.") for key in self._checkpoints)
-
     @cached_property
-    def _checkpoints(self) -> list[str]:
-        return list(self.store.keys("checkpoints"))
+    def _checkpointed(self) -> set[str]:
+        return checkpointed(self.store)
 
     @cached_property
     def _done(self) -> list[tuple[str, Record]]:

@@ -29,7 +29,7 @@ MAX_REPORT = 1 << 30  # bytes of all its files
 
 def load_dataset(ref: Ref, store: Store) -> Dataset:
     """Open a prepared data set, memory-mapped."""
-    return open_dataset(store.fetch(ref))
+    return open_dataset(store.open_blob(ref))
 
 
 def publish_model(card: Card, tensors: Tensors, store: Store, made_from: tuple[Ref, ...]) -> Ref:
@@ -47,7 +47,7 @@ def _bytes_of(ref: Ref, store: Store) -> bytes:
     """Read a blob into memory, unless a forged ref names a huge one."""
     if ref.size > MAX_ARRAYS:
         raise Oversized(ref.uri, ref.size, MAX_ARRAYS)
-    return store.fetch(ref).read_bytes()
+    return store.open_blob(ref).read_bytes()
 
 
 class Answers(NamedTuple):
@@ -87,7 +87,7 @@ def report_files(ref: Ref, store: Store) -> Iterator[tuple[str, bytes]]:
         ValueError: what the store has is no report.
     """
     try:
-        with zipfile.ZipFile(store.fetch(ref)) as archive:
+        with zipfile.ZipFile(store.open_blob(ref)) as archive:
             files = archive.infolist()
             known = all(REPORT_FILE.fullmatch(each.filename) for each in files)
             if not known or sum(each.file_size for each in files) > MAX_REPORT:

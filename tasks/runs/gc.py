@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tasks.cache.cache import Cache
+from tasks.cache.cache import TOUCH_EVERY, Cache
 from tasks.runs.listing import has_summary, is_run, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
 from tasks.store.base import Entry, Missing, Ref, Store
@@ -114,15 +114,16 @@ def collect(
     remove(_incomplete_runs(home), INCOMPLETE_AFTER)
 
     reached, cache = _reached_by_runs(home, retained), Cache(home)
+    record_grace = GRACE_PERIOD + TOUCH_EVERY  # a hit may not have touched a younger record
     records = {entry.key: entry for entry in cache.entries()}
     refs = {key: ref for key in records if (ref := _ref_in(cache, key))}
     unreached = (
         entry for key, entry in records.items() if key not in refs or refs[key].uri not in reached
     )
-    remove(unreached, GRACE_PERIOD)
+    remove(unreached, record_grace)
     # Listed again: a run may have used one of them meanwhile.
     for entry in cache.entries():
-        if now - entry.modified <= GRACE_PERIOD and (
+        if now - entry.modified <= record_grace and (
             ref := refs.get(entry.key) or _ref_in(cache, entry.key)
         ):
             reached |= set(_closure(ref))

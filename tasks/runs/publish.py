@@ -61,7 +61,7 @@ def publish(run: FinishedRun, home: Store) -> RunSummary:
 
     def copy(path: str, ref: Ref) -> None:
         files[path] = ref.sha256
-        home.copy(ref.uri, f"{folder}/{path}")
+        home.copy(ref.uri, f"{folder}/{path}", ref.size)
 
     since = {"run": run.name, "since": run.started.isoformat()}
     home.write(f"{folder}/{UNFINISHED}", as_json(since))

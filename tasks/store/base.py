@@ -90,9 +90,13 @@ class Store(ABC):
 
     Every method raises StoreError where the store can't be used, and Unavailable where it is out of
     reach. A key that leads out of the store is a ValueError.
+
+    Attributes:
+        remote: True if each read and write is a network request.
     """
 
     uri: str
+    remote = False
 
     def check(self) -> None:
         """Raise StoreError early if the store can't be used."""
@@ -125,13 +129,21 @@ class Store(ABC):
             Missing, Damaged: nothing is stored there, or other bytes than the ref names.
         """
 
-    @abstractmethod
+    def open_blob(self, ref: Ref) -> Path:
+        """Like `fetch`, but the store is not asked about a blob of which this machine has a whole copy."""
+        return self.fetch(ref)
+
     def read(self, key: str, most: int = MAX_DOCUMENT) -> bytes:
         """Content of a document of at most `most` bytes, since others may write into the store.
 
         Raises:
             Missing, Oversized: nothing is stored there, or more than that.
         """
+        return self.read_dated(key, most)[0]
+
+    @abstractmethod
+    def read_dated(self, key: str, most: int = MAX_DOCUMENT) -> tuple[bytes, datetime]:
+        """Like `read`, with the time of the last write or touch."""
 
     @abstractmethod
     def write(self, key: str, content: bytes) -> None:
@@ -142,16 +154,19 @@ class Store(ABC):
         """Remove a document or a blob. Idempotent."""
 
     @abstractmethod
-    def copy(self, key: str, to: str) -> None:
+    def copy(self, key: str, to: str, size: int | None = None) -> None:
         """Copy `key` to `to`, without passing the bytes through this process. Atomic.
+
+        Args:
+            size: in bytes, if known; else a bucket is asked for it.
 
         Raises:
             Missing: nothing is stored under `key`.
         """
 
+    @abstractmethod
     def touch(self, key: str) -> None:
         """Set the time of the last change to now. Raises Missing."""
-        self.copy(key, key)
 
     @abstractmethod
     def entries(self, prefix: str) -> Iterator[Entry]:

@@ -71,16 +71,17 @@ class LocalStore(Store):
             raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
         return path
 
-    def read(self, key: str, most: int = MAX_DOCUMENT) -> bytes:
+    def read_dated(self, key: str, most: int = MAX_DOCUMENT) -> tuple[bytes, datetime]:
         with self._reading(key), self._path(key).open("rb") as file:
-            if (size := os.fstat(file.fileno()).st_size) > most:  # before any of it is in memory
-                raise Oversized(key, size, most)
-            return file.read(most)
+            content, stat = file.read(most + 1), os.fstat(file.fileno())
+            if len(content) > most:
+                raise Oversized(key, stat.st_size, most)
+            return content, datetime.fromtimestamp(stat.st_mtime, UTC)
 
     def write(self, key: str, content: bytes) -> None:
         self._write(key, content)
 
-    def copy(self, key: str, to: str) -> None:
+    def copy(self, key: str, to: str, size: int | None = None) -> None:
         checked_key(to)
         self._write(to, self._existing(key))
 

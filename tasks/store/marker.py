@@ -18,8 +18,8 @@ def is_marked(store: Store) -> bool:
         return False
 
 
-def check_store(store: Store) -> None:
-    """Refuse an address that holds other things; nothing is written.
+def check_store(store: Store) -> bool:
+    """Refuse an address that holds other things; nothing is written. True if it has the marker.
 
     A store without the marker is fine if all in it has names of relevo's own form, or its cache has
     records, as in one of relevo 0.1.0.
@@ -28,7 +28,7 @@ def check_store(store: Store) -> None:
         StoreError: the address holds other things.
     """
     if is_marked(store):
-        return
+        return True
     names = [name for name in store.top() if not name.startswith(".") and name != MARKER]
     others = [name for name in names if name not in FOLDERS or not _is_own_folder(store, name)]
     if others and not any(map(is_own, store.keys("cache"))):
@@ -38,6 +38,7 @@ def check_store(store: Store) -> None:
             f"({', '.join(others[:NAMED])}{more}); give an empty folder or prefix of its own, "
             f"e.g. {store.uri}/relevo"
         )
+    return False
 
 
 def mark_store(store: Store) -> None:
@@ -46,8 +47,7 @@ def mark_store(store: Store) -> None:
     Raises:
         StoreError: as for `check_store`.
     """
-    if not is_marked(store):
-        check_store(store)
+    if not check_store(store):
         store.write(MARKER, MARKER_CONTENT)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ import pytest
 from support.buckets import FAULTS, StartRelay
 from support.command import SMALL, Chain, Relevo
 from support.relay import SECRETS, Fault, FaultOf
+
+from tasks.store.marker import MARKER
 
 pytestmark = pytest.mark.slow
 
@@ -139,13 +143,24 @@ def test_bucket_out_of_reach_is_one_line_and_status_2(
     assert "Contents" not in s3.list_objects_v2(Bucket=bucket), "nothing half-written"
 
 
-def test_store_in_a_bucket_leaves_no_folder_here(
-    relevo: Relevo, server: str, bucket: str, tmp_path: Path, s3_settings: None
+MOST = 70  # requests of the run below, beside checkpoints and leases, which follow a clock
+
+
+def test_store_in_a_bucket_is_asked_once_and_leaves_no_folder_here(
+    relevo: Relevo, server: str, bucket: str, relay: StartRelay, tmp_path: Path
 ) -> None:
     """A run leaves only the blob cache on this machine."""
-    here = tmp_path / "here"
+    here, watch = tmp_path / "here", relay()
     here.mkdir()
     words = ["run", "digits", "--json", "--stage", "baseline", *SMALL]
     summary = relevo(*words, cwd=here, env=settings(server, f"s3://{bucket}/x")).json
     assert summary["report"] == f"s3://{bucket}/x/runs/{summary['run']}/report.html"
     assert list(here.iterdir()) == []
+    sent = Counter(name.split()[0] + " " + name.split()[1] for name in watch.requests)
+    assert not [name for name in sent if name.startswith("HEAD ")]
+    twice = [name for name, times in sent.items() if times > 1 and name.startswith("GET ")]
+    # The marker before anything starts and before the first write; the data set's record under its lease.
+    known = (MARKER, "/cache/prepare-", "list-type=")
+    assert [name for name in twice if not any(part in name for part in known)] == []
+    steady = [name for name in watch.requests if not re.match("PUT .*/(locks|checkpoints)/", name)]
+    assert len(steady) <= MOST

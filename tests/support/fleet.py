@@ -225,6 +225,11 @@ class Fleet:
         )
         return found
 
+    def keys(self, prefix: str) -> set[str]:
+        """The keys in the store that begin with `prefix`, up to a thousand."""
+        found = self.s3.list_objects_v2(Bucket=self._bucket, Prefix=f"night/{prefix}")
+        return {item["Key"] for item in found.get("Contents", ())}
+
     @staticmethod
     def until(holds: Callable[[], Any], seconds: float) -> None:
         """Wait until `holds()` is true; check once a second."""

@@ -37,14 +37,18 @@ def read_scans() -> tuple[Examples, Examples]:
 
 @dataclass
 class MemoryCheckpointer:
-    """A checkpointer in memory that asks to stop after `steps` steps."""
+    """A checkpointer in memory that asks to stop after `steps` steps, and may want few snapshots."""
 
     steps: int = 10**9
+    often: bool = True
     saved: list[Snapshot] = field(default_factory=list)
     asked: int = 0
 
     def load(self) -> Snapshot | None:
         return self.saved[-1] if self.saved else None
+
+    def due(self) -> bool:
+        return self.often
 
     def save(self, snapshot: Snapshot) -> None:
         # Through bytes, as in a store, which hold less than objects do.

@@ -33,8 +33,27 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE) or Path(home, "relevo", "blobs"))
 
 
-def cached_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
-    """Path of a local copy of a blob, which `download` writes unless it is cached.
+def find_copy(ref: Ref) -> Path | None:
+    """Path of the local copy of a blob, or None; removes a damaged one.
+
+    Raises:
+        StoreError: the folder can't be used.
+    """
+    folder = cache_folder()
+    copy = folder / ref.sha256
+    try:
+        if copy.exists():
+            mark_used(copy)
+            if sha256_of(copy) == (ref.sha256, ref.size):
+                return copy
+            copy.unlink(missing_ok=True)
+    except OSError as error:
+        raise unusable_cache(folder, error) from None
+    return None
+
+
+def add_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
+    """Path of a new local copy of a blob, which `download` writes.
 
     Returns None if the downloaded bytes do not match the ref.
 
@@ -45,11 +64,6 @@ def cached_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
     copy = folder / ref.sha256
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if copy.exists():
-            mark_used(copy)
-            if sha256_of(copy) == (ref.sha256, ref.size):
-                return copy
-            copy.unlink(missing_ok=True)
         remove_idle(folder)
         # Twice, since the bytes may be damaged on their way, too.
         for _ in range(2):

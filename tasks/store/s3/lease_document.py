@@ -33,18 +33,14 @@ class S3LeaseDocument:
     @retrying
     def read(self) -> Version | None:
         with suppress(Missing), self.objects.errors(self.key):
-            return retry_interrupted(self._read)
+            found = self.objects.read(self.key)
+            return Version(found.etag, found.content)
         return None
 
-    def _read(self) -> Version:
-        response = self.objects.get(self.key)
-        with closing(response["Body"]) as body:
-            return Version(str(response["ETag"]), bytes(body.read(MAX_LEASE)))
-
-    def create(self, content: bytes) -> bool:
+    def create(self, content: bytes) -> str | None:
         return self._put(content, IfNoneMatch="*")
 
-    def replace(self, content: bytes, tag: str) -> bool:
+    def replace(self, content: bytes, tag: str) -> str | None:
         return self._put(content, IfMatch=tag)
 
     @retrying
@@ -53,14 +49,13 @@ class S3LeaseDocument:
             self.objects.delete(self.key)
 
     @retrying
-    def _put(self, content: bytes, **condition: str) -> bool:
+    def _put(self, content: bytes, **condition: str) -> str | None:
         with self.objects.errors(self.key):
             try:
-                self.objects.put(self.key, content, **condition)
+                return self.objects.put(self.key, content, **condition)
             except boto.ClientError as error:
                 if status_of(error) in {409, 412} or code_of(error) == "NoSuchKey":
-                    return False
+                    return None
                 if status_of(error) == 501 or code_of(error) in NO_CONDITIONS:
                     raise NoConditionalWrites from None
                 raise
-        return True

@@ -5,13 +5,22 @@ from __future__ import annotations
 import mimetypes
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from tasks.store.addresses import address_without_secrets, bucket_and_key
 from tasks.store.base import MAX_DOCUMENT, Oversized, StoreError
 from tasks.store.keys import checked_key, listed_key
-from tasks.store.s3.client import MARK, client, retry_interrupted
+from tasks.store.s3.client import COPY, MARK, client, retry_interrupted
 from tasks.store.s3.errors import translate_errors
+
+
+class Content(NamedTuple):
+    """An object's bytes, its ETag and the time of its last write."""
+
+    content: bytes
+    etag: str
+    modified: datetime
 
 
 @dataclass(frozen=True)
@@ -57,24 +66,36 @@ class Objects:
         """S3's GetObject; the body is still to be read."""
         return dict(client().get_object(Bucket=self.bucket, Key=self.name(key)))
 
-    def read(self, key: str, most: int = MAX_DOCUMENT) -> tuple[bytes, str]:
-        """Content and ETag. Raises Oversized if it has more bytes than `most`."""
+    def read(self, key: str, most: int = MAX_DOCUMENT) -> Content:
+        """Read an object. Raises Oversized if it has more bytes than `most`."""
 
-        def request() -> tuple[bytes, str]:
+        def request() -> Content:
             response = self.get(key)
             if (size := int(response["ContentLength"])) > most:
                 response["Body"].close()
                 raise Oversized(key, size, most)
-            return bytes(response["Body"].read()), str(response["ETag"])
+            content = bytes(response["Body"].read())
+            return Content(content, str(response["ETag"]), response["LastModified"])
 
         return retry_interrupted(request)
 
-    def put(self, key: str, content: bytes, **options: str) -> None:
-        """S3's PutObject, with relevo's metadata."""
+    def put(self, key: str, content: bytes, **options: str) -> str:
+        """S3's PutObject, with relevo's metadata; returns the ETag."""
         name = self.name(checked_key(key))
-        client().put_object(
+        response = client().put_object(
             Bucket=self.bucket, Key=name, Body=content, **headers_of(key), **options
         )
+        return str(response["ETag"])
+
+    def copy(self, key: str, to: str, size: int | None = None) -> None:
+        """One CopyObject for a size that one request may copy; else boto3 asks for it, and copies parts."""
+        source = {"Bucket": self.bucket, "Key": self.name(key)}
+        target = self.name(checked_key(to))
+        headers = {**headers_of(to), "MetadataDirective": "REPLACE"}
+        if size is not None and size < COPY.multipart_threshold:
+            client().copy_object(Bucket=self.bucket, Key=target, CopySource=source, **headers)
+        else:
+            client().copy(source, self.bucket, target, headers, Config=COPY)
 
     def delete(self, key: str) -> None:
         """S3's DeleteObject, which is idempotent."""

@@ -15,22 +15,15 @@ from typing import Any
 
 from botocore import exceptions as boto
 
-from tasks.store.base import MAX_DOCUMENT, Damaged, Entry, Missing, Ref, Store, ref_for
-from tasks.store.keys import Kind, checked_key, stays_inside
+from tasks.store.base import MAX_DOCUMENT, Damaged, Entry, Missing, Oversized, Ref, Store, ref_for
+from tasks.store.keys import Kind, stays_inside
 from tasks.store.lease import hold_lease
 from tasks.store.outages import retrying
-from tasks.store.s3.blob_cache import cached_copy
-from tasks.store.s3.client import (
-    COPY,
-    MARK,
-    TRANSFER,
-    client,
-    retry_interrupted,
-    transfer_manager,
-)
+from tasks.store.s3.blob_cache import add_copy, find_copy
+from tasks.store.s3.client import MARK, TRANSFER, client, retry_interrupted, transfer_manager
 from tasks.store.s3.errors import code_of, status_of
 from tasks.store.s3.lease_document import S3LeaseDocument
-from tasks.store.s3.objects import Objects, headers_of
+from tasks.store.s3.objects import Objects
 from tasks.store.s3.uploads import abort_uploads
 
 CHUNK = 1 << 20  # bytes hashed at a time
@@ -38,6 +31,8 @@ CHUNK = 1 << 20  # bytes hashed at a time
 
 class S3Store(Store):
     """Objects under one prefix of a bucket; blobs are downloaded once and hashed at every use."""
+
+    remote = True
 
     def __init__(self, address: str, retry_for: float = 0.0) -> None:
         """Parse the address; nothing is sent. Requests are repeated for `retry_for` seconds.
@@ -67,16 +62,20 @@ class S3Store(Store):
 
     @retrying
     def fetch(self, ref: Ref) -> Path:
-        if self.entry(ref.uri).size == ref.size:
-            path = cached_copy(ref, lambda file: self._download(ref, file))
-            if path:
-                return path
-        raise Damaged(f"{ref.uri} in the store {self.uri} is damaged")
+        if copy := find_copy(ref):
+            self._check_size(ref)
+        elif not (copy := add_copy(ref, lambda file: self._download(ref, file))):
+            raise self._damaged(ref)
+        return copy
+
+    def open_blob(self, ref: Ref) -> Path:
+        return find_copy(ref) or self.fetch(ref)
 
     @retrying
-    def read(self, key: str, most: int = MAX_DOCUMENT) -> bytes:
+    def read_dated(self, key: str, most: int = MAX_DOCUMENT) -> tuple[bytes, datetime]:
         with self._objects.errors(key):
-            return self._objects.read(key, most)[0]
+            found = self._objects.read(key, most)
+        return found.content, found.modified
 
     @retrying
     def write(self, key: str, content: bytes) -> None:
@@ -84,17 +83,17 @@ class S3Store(Store):
             self._objects.put(key, content)
 
     @retrying
-    def copy(self, key: str, to: str) -> None:
-        source = {"Bucket": self._bucket, "Key": self._objects.name(key)}
-        headers = {**headers_of(to), "MetadataDirective": "REPLACE"}
-        target = self._objects.name(checked_key(to))
+    def copy(self, key: str, to: str, size: int | None = None) -> None:
         with self._objects.errors(key):
             try:
-                client().copy(source, self._bucket, target, headers, Config=COPY)
+                self._objects.copy(key, to, size)
             except boto.ClientError as error:
-                if status_of(error) < 500:
+                if size is None and status_of(error) < 500:
                     self.entry(key)  # boto3 begins with a HEAD, whose refusal gives no reason
                 raise
+
+    def touch(self, key: str) -> None:
+        self.copy(key, key, size=0)  # records, and an archive that one request can copy
 
     @retrying
     def delete(self, key: str) -> None:
@@ -209,8 +208,23 @@ class S3Store(Store):
                 name = self._objects.name(ref.uri)
                 client().download_fileobj(self._bucket, name, file, Config=TRANSFER)
 
-        with self._objects.errors(ref.uri):
-            retry_interrupted(request)
+        if ref.size > TRANSFER.multipart_threshold:
+            self._check_size(ref)
+            with self._objects.errors(ref.uri):
+                retry_interrupted(request)
+            return
+        try:
+            with self._objects.errors(ref.uri):
+                to.write_bytes(self._objects.read(ref.uri, ref.size).content)
+        except Oversized:
+            raise self._damaged(ref) from None
+
+    def _check_size(self, ref: Ref) -> None:
+        if self.entry(ref.uri).size != ref.size:
+            raise self._damaged(ref)
+
+    def _damaged(self, ref: Ref) -> Damaged:
+        return Damaged(f"{ref.uri} in the store {self.uri} is damaged")
 
 
 def _names_below(prefix: str, page: Any, *, files: bool) -> list[str]:

@@ -129,7 +129,7 @@ class Fit:
             evaluated = self._evaluate(validation, checkpointer)
             self._close_epoch(steps * size, *evaluated, before + time.monotonic() - started)
             on_progress(self._progress(steps, size, rate, self.history[-1]))
-            if checkpointer:
+            if checkpointer and (epoch == config.epochs or checkpointer.due()):
                 checkpointer.save(self._snapshot())
                 saved = time.monotonic()
 

@@ -79,6 +79,9 @@ class Checkpointer(Protocol):
     def load(self) -> Snapshot | None:
         """Return the newest undamaged snapshot, or None."""
 
+    def due(self) -> bool:
+        """Return whether to save a snapshot after an epoch; the last epoch's is always saved."""
+
     def save(self, snapshot: Snapshot) -> None:
         """Replace the previous snapshot; may return before the bytes are written."""
 

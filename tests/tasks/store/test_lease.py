@@ -95,6 +95,54 @@ def test_lease_of_a_dead_holder_goes_to_one_waiter(bucket: str) -> None:
     assert work.waited >= 1
 
 
+def test_a_claim_takes_two_requests_and_one_for_each_heartbeat(
+    bucket: str, relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = relay()
+    store = open_store(f"s3://{bucket}/x")
+    with store.claim("some-work", pytest.fail):
+        time.sleep(1)
+    methods = [name.split()[0] for name in watch.requests]
+    assert methods[0] == "PUT"
+    assert methods[-1] == "DELETE"
+    assert set(methods[1:-1]) == {"PUT"}
+
+
+def test_a_lease_that_another_process_took_over_is_left_to_it(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This process was paused for longer than others wait."""
+    monkeypatch.setattr(leases, "LEASE_TIMEOUT", 0.2)
+    store = open_store(f"s3://{bucket}/x")
+    for heartbeat in (60.0, 0.3):
+        monkeypatch.setattr(leases, "HEARTBEAT", heartbeat)
+        with store.claim("some-work", pytest.fail):
+            store.write("locks/some-work", b"another holder")
+            time.sleep(0.6)
+        assert store.read("locks/some-work") == b"another holder"
+        store.delete("locks/some-work")
+
+
+@pytest.mark.parametrize("lost", ["create", "replace"])
+def test_a_lease_survives_lost_responses_to_its_writes(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    write = getattr(S3LeaseDocument, lost)
+
+    def without_response(document: S3LeaseDocument, *args: object) -> None:
+        write(document, *args)
+
+    monkeypatch.setattr(S3LeaseDocument, lost, without_response)
+    store = open_store(f"s3://{bucket}/x")
+    with store.claim("some-work", pytest.fail):
+        beats = set()
+        for _ in range(4):
+            time.sleep(0.5)
+            beats.add(store.read("locks/some-work"))
+        assert len(beats) == 4, "its heart beats on"
+    assert list(store.keys("locks")) == []
+
+
 @pytest.mark.parametrize("answer", [(501, "NotImplemented"), (400, "InvalidArgument")])
 def test_claim_without_conditional_writes_lets_everyone_in(
     bucket: str, relay: StartRelay, answer: tuple[int, str]
@@ -102,20 +150,4 @@ def test_claim_without_conditional_writes_lets_everyone_in(
     relay(lambda name: answer if name.startswith("PUT") and "/locks/" in name else None)
     store = open_store(f"s3://{bucket}/x")
     with store.claim("some-work", pytest.fail), store.claim("some-work", pytest.fail):
-        pass
-
-
-def test_lease_is_held_when_the_response_to_create_was_lost(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first request succeeds, its response is lost, and the retry finds the document."""
-    store = open_store(f"s3://{bucket}/x")
-    create = S3LeaseDocument.create
-
-    def lost(self: S3LeaseDocument, content: bytes) -> bool:
-        create(self, content)
-        return False
-
-    monkeypatch.setattr(S3LeaseDocument, "create", lost)
-    with store.claim("some-work", pytest.fail):
         pass

@@ -18,8 +18,38 @@ def test_fetch_downloads_a_blob_once(bucket: str, relay: StartRelay) -> None:
     watch = relay()
     for _ in range(3):
         assert open_store(f"s3://{bucket}/x").fetch(ref).read_bytes() == b"pixels" * 1000
-    assert (watch.count("HEAD"), watch.count("GET")) == (3, 1)
+    assert (watch.count("HEAD"), watch.count("GET")) == (2, 1)
     assert [path.name for path in cache_folder().iterdir()] == [ref.sha256]
+
+
+def test_open_blob_asks_only_for_what_is_not_on_this_machine(
+    bucket: str, relay: StartRelay
+) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("dataset", b"pixels")
+    watch = relay()
+    for _ in range(3):
+        assert store.open_blob(ref).read_bytes() == b"pixels"
+    assert len(watch.requests) == 1
+    store.open_blob(ref).write_bytes(b"pixelz")
+    assert store.open_blob(ref).read_bytes() == b"pixels"
+    store.delete(ref.uri)
+    assert store.open_blob(ref).read_bytes() == b"pixels"
+    store.open_blob(ref).unlink()
+    with pytest.raises(Missing):
+        store.open_blob(ref)
+
+
+def test_a_blob_larger_than_its_ref_is_damaged_and_not_downloaded(
+    bucket: str, relay: StartRelay
+) -> None:
+    store = open_store(f"s3://{bucket}/x")
+    small, large = (store.put("dataset", bytes(size)) for size in (6, 9 << 20))
+    for ref in (small, large):
+        store.write(ref.uri, bytes(10 << 20))
+        with pytest.raises(Damaged, match=f"{ref.uri} in the store .+ is damaged"):
+            store.fetch(ref)
+    assert list(cache_folder().iterdir()) == []
 
 
 def test_fetch_replaces_a_damaged_copy(bucket: str) -> None:

@@ -82,13 +82,14 @@ def test_copy_stays_within_the_bucket(
 ) -> None:
     if parts == 2:
         config = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20)
-        monkeypatch.setattr("tasks.store.s3.store.COPY", config)
+        monkeypatch.setattr("tasks.store.s3.objects.COPY", config)
     content = random.Random(1).randbytes((9 << 20) + 1)
     store = open_store(f"s3://{bucket}/x")
     ref = store.put("model", content)
     watch = relay()
-    store.copy(ref.uri, "runs/a/labels.json")
+    store.copy(ref.uri, "runs/a/labels.json", ref.size)
     assert watch.count("GET") == 0
+    assert watch.count("HEAD") == parts - 1, "nobody asks for a size that is known"
     assert sum("partNumber=" in name for name in watch.requests) == (parts if parts > 1 else 0)
     assert store.sha256("runs/a/labels.json") == ref.sha256
     head = s3.head_object(Bucket=bucket, Key="x/runs/a/labels.json")

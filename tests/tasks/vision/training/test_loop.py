@@ -65,6 +65,22 @@ def test_a_stopped_training_ends_with_the_bits_of_an_undisturbed_one(
     assert digest(resumed) == digest(undisturbed)
 
 
+def test_the_last_epoch_and_a_stop_are_saved_though_no_snapshot_is_due(
+    scans: tuple[Examples, Examples],
+) -> None:
+    settings = stage(epochs=3)
+    whole, stopped = MemoryCheckpointer(often=False), MemoryCheckpointer(25, often=False)
+    _, undisturbed = fit(settings, scans, checkpointer=whole)
+    assert [len(each.values["history"]) for each in whole.saved] == [3]
+    with pytest.raises(TrainingInterrupted):
+        fit(settings, scans, checkpointer=stopped)
+    assert len(stopped.saved) == 1
+    stopped.steps = 10**9
+    card, resumed = fit(settings, scans, checkpointer=stopped)
+    assert card.resumed
+    assert digest(resumed) == digest(undisturbed)
+
+
 def test_a_stop_inside_a_batch_or_in_validation_leaves_the_same_bits_too(
     scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
