@@ -90,13 +90,10 @@ class Store(ABC):
 
     Every method raises StoreError where the store can't be used, and Unavailable where it is out of
     reach. A key that leads out of the store is a ValueError.
-
-    Attributes:
-        remote: True if each read and write is a network request.
     """
 
     uri: str
-    remote = False
+    remote = False  # True if each read and write is a network request
 
     def check(self) -> None:
         """Raise StoreError early if the store can't be used."""
@@ -157,8 +154,7 @@ class Store(ABC):
     def copy(self, key: str, to: str, size: int | None = None) -> None:
         """Copy `key` to `to`, without passing the bytes through this process. Atomic.
 
-        Args:
-            size: in bytes, if known; else a bucket is asked for it.
+        A bucket is asked for the size in bytes unless it is given.
 
         Raises:
             Missing: nothing is stored under `key`.
@@ -231,11 +227,7 @@ class Store(ABC):
 
 
 def ref_for(
-    kind: Kind,
-    content: Path | bytes,
-    suffix: str,
-    digest: str | None,
-    made_from: tuple[Ref, ...],
+    kind: Kind, content: Path | bytes, suffix: str, digest: str | None, made_from: tuple[Ref, ...]
 ) -> Ref:
     """The ref of a blob, the same in every store."""
     sha256, size = sha256_of(content)
