@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tasks.vision.new_recipe.survey import Survey
     from tasks.vision.recipe.recipe import Recipe
 
+NAMED = 5  # damaged pictures in a message
+
 
 def new_recipe(
     folder: str,
@@ -115,6 +117,14 @@ def _print_warnings(found: Survey) -> None:
         print(
             f"left out, since no such picture can be read: {counted}; convert them to JPEG or move them "
             "away, or the run stops where they are more than data.max_unreadable",
+            file=sys.stderr,
+        )
+    if found.damaged:
+        more = f" and {len(found.damaged) - NAMED:,} more" if found.damaged[NAMED:] else ""
+        named = ", ".join(map(printable, found.damaged[:NAMED]))
+        print(
+            f"no picture can be read in {named}{more}; mend or remove them, since a run stops where they "
+            "are more than data.max_unreadable",
             file=sys.stderr,
         )
     if small := small_classes(found):

@@ -82,7 +82,7 @@ def collect(
     if not is_marked(home):
         raise BadInput(
             f"store {home.uri}: it has no {MARKER}, so its content may be other people's; "
-            "nothing is removed. If it is a store of relevo 0.1.0, `relevo run` on it writes the file"
+            "nothing is removed. If a relevo without such files wrote it, `relevo run` on it adds the file"
         )
 
     def remove(entries: Iterable[Entry], least: timedelta = timedelta()) -> None:

@@ -14,9 +14,8 @@ from tasks.store.s3.client import retry_interrupted
 from tasks.store.s3.errors import NO_CONDITIONS, code_of, status_of
 from tasks.store.s3.objects import Objects
 
-MAX_LEASE = (
-    100  # bytes that are read: more than a holder writes; whatever follows is somebody else's
-)
+# Bytes that are read: more than a holder writes; whatever follows is somebody else's.
+MAX_LEASE = 100
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,13 @@ class S3LeaseDocument:
     @retrying
     def read(self) -> Version | None:
         with suppress(Missing), self.objects.errors(self.key):
-            found = self.objects.read(self.key)
-            return Version(found.etag, found.content)
+            return retry_interrupted(self._read)
         return None
+
+    def _read(self) -> Version:
+        response = self.objects.get(self.key)
+        with closing(response["Body"]) as body:
+            return Version(str(response["ETag"]), bytes(body.read(MAX_LEASE)))
 
     def create(self, content: bytes) -> str | None:
         return self._put(content, IfNoneMatch="*")

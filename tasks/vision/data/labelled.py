@@ -15,6 +15,9 @@ from tasks.vision.files.left_out import LeftOut
 from tasks.vision.pictures.decode_pool import Findings, decode_all
 from tasks.vision.text import printable
 
+NAMED = 10  # damaged files in a message
+FEW = 3  # damaged files that are left out of any data set, unless they are more than a tenth of it
+
 
 @dataclass(frozen=True)
 class Split:
@@ -82,18 +85,17 @@ def read_images(
         if max_unreadable is None:
             limit, fits = "one that can be", len(good) > 0
         else:
+            allowed = _allowed(max_unreadable, len(rows))
             limit = (
-                f"at most {max_unreadable:.2%} (a recipe's data.max_unreadable), and a good one in"
+                f"at most {allowed:,} (data.max_unreadable = {max_unreadable:g}), and a good one in"
                 " each class"
             )
-            fits = len(bad) / len(rows) <= max_unreadable and len(set(labels.tolist())) == len(
-                sizes
-            )
+            fits = len(bad) <= allowed and len(set(labels.tolist())) == len(sizes)
         if not fits:
+            more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
             raise BadInput(
                 f"{container.given}: {len(bad)} of {len(rows)} images in {split or 'it'} can't be"
-                f" decoded: {'; '.join(bad[:3])}{' ...' if len(bad) > 3 else ''}; expected {limit}: mend"
-                " or remove them"
+                f" decoded: {'; '.join(bad[:NAMED])}{more}; expected {limit}: mend or remove them"
             )
         if bad:  # close the gaps in small steps: one large step would need the memory twice
             for step in range(0, len(good), 1024):
@@ -112,6 +114,11 @@ def read_images(
         bits,
         layout.validation,
     )
+
+
+def _allowed(share: float, count: int) -> int:
+    """Number of damaged files that are left out of `count`: a share of a small data set is less than one."""
+    return max(int(share * count), min(FEW, count // 10)) if share else 0
 
 
 def _decode(

@@ -42,6 +42,7 @@ class Survey:
         unread: suffix -> number of photos of a format that can't be read; train and test leave them out.
         left_out: files that are no images, and what is beside train and test.
         folder: of the validation pictures, or "".
+        damaged: names of pictures, of those whose size was read, that aren't what their names say.
     """
 
     train: dict[str, int]
@@ -51,6 +52,7 @@ class Survey:
     left_out: list[LeftOut] = field(default_factory=list)
     validation: dict[str, int] = field(default_factory=dict)
     folder: str = ""
+    damaged: list[str] = field(default_factory=list)
 
 
 def survey(path: Path, given: str = "") -> Survey:
@@ -65,7 +67,8 @@ def survey(path: Path, given: str = "") -> Survey:
         train, test = (_readable(contents, layout.root, layout.splits[s], unread) for s in SPLITS)
         names = [layout.root + name for label in train for name in train[label]]
         some = names[:: max(1, len(names) // SAMPLE)]
-        sides = [side for _, file in contents.read(some) if (side := _shorter_side(file))]
+        looked = {some[i]: _shorter_side(file) for i, file in contents.read(some)}
+        sides = [side for side in looked.values() if side]
         if not sides:
             raise BadInput(
                 f"{contents.given}: none of {len(some)} files looked at is a picture; "
@@ -81,6 +84,7 @@ def survey(path: Path, given: str = "") -> Survey:
         layout.left_out,
         validation,
         folder,
+        sorted(name for name, side in looked.items() if not side),
     )
 
 

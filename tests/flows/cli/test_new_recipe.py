@@ -337,3 +337,13 @@ def test_draft_of_two_classes_is_one_stage_that_the_printed_command_names(
     assert list(recipe.stages) == ["all_classes"]
     readme = (ROOT / "README.md").read_text("utf-8")
     assert "relevo predict latest/all_classes more-photos" in readme
+
+
+def test_damaged_pictures_are_named(relevo: Relevo, tmp_path: Path) -> None:
+    files = {f"{s}/{c}/{i}.png": png(i) for s in ("train", "test") for c in "ab" for i in range(9)}
+    files |= {"train/a/page.jpg": b"<html>", "train/b/empty.jpg": b""}
+    write_folder(tmp_path / "photos", files)
+    done = relevo("new-recipe", "photos", cwd=tmp_path)
+    assert done.status == 0, done.err
+    line = "no picture can be read in train/a/page.jpg, train/b/empty.jpg; mend or remove them"
+    assert line in done.err

@@ -206,8 +206,19 @@ def test_max_unreadable_applies_per_split(tmp_path: Path) -> None:
     refused(lambda: read(path), "1 of 4 images in test", "test/car/2.png", "data.max_unreadable")
     five = {f"train/car/{index:03}.png": b"" for index in range(5)}
     path = write_folder(tmp_path / "five", files | five)
-    message = refused(lambda: read(path), "5 of 100", "car/000.png", "car/002.png", "1.00%")
-    assert "car/003.png" not in message
+    refused(lambda: read(path), "5 of 100", "car/000.png", "car/004.png", "at most 3 (data.")
+    many = {f"train/car/{index:03}.png": b"" for index in range(15)}
+    message = refused(lambda: read(write_folder(tmp_path / "many", files | many)), "; and 5 more;")
+    assert "car/010.png" not in message
+
+
+def test_a_few_damaged_files_of_a_small_data_set_are_left_out(tmp_path: Path) -> None:
+    files = {f"train/car/{index:03}.png": png(index) for index in range(40)}
+    files |= {f"test/car/{index}.png": png(index) for index in range(4)}
+    files |= {f"train/car/{index:03}.png": b"" for index in (7, 8, 30)}
+    path = write_folder(tmp_path / "set", files)
+    assert len(read(path).unreadable) == 3
+    refused(lambda: read(path, max_unreadable=0.0), "3 of 40 images in train", "expected at most 0")
 
 
 def test_class_of_unreadable_images_is_refused(tmp_path: Path) -> None:
