@@ -159,4 +159,5 @@ def test_unreadable_image_is_named_and_left_out(case: str, tmp_path: Path) -> No
     assert reason in found.unreadable[0]
     assert "\n" not in found.unreadable[0]
     assert same(ImageSet(found.classes, found.splits, []), clean)
-    refused(lambda: read(path), str(path), "1 of 14 images in train", bad, reason, "1.00%")
+    expected = (str(path), "1 of 14 images in train", bad, reason, "expected at most 0")
+    refused(lambda: read(path, max_unreadable=0.0), *expected)
