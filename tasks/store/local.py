@@ -73,10 +73,10 @@ class LocalStore(Store):
 
     def read_dated(self, key: str, most: int = MAX_DOCUMENT) -> tuple[bytes, datetime]:
         with self._reading(key), self._path(key).open("rb") as file:
-            content, stat = file.read(most + 1), os.fstat(file.fileno())
-            if len(content) > most:
+            stat = os.fstat(file.fileno())
+            if stat.st_size > most:  # before any of it is in memory
                 raise Oversized(key, stat.st_size, most)
-            return content, datetime.fromtimestamp(stat.st_mtime, UTC)
+            return file.read(most), datetime.fromtimestamp(stat.st_mtime, UTC)
 
     def write(self, key: str, content: bytes) -> None:
         self._write(key, content)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.cards import small_model
+from support.images import peak_memory
 from support.results import bare_result
 from support.stores import finish_run, keep, mark
 
@@ -286,8 +287,10 @@ def test_a_model_that_claims_a_terabyte_is_refused_before_it_is_read(tmp_path: P
     (tmp_path / "m").mkdir()
     with (tmp_path / "m" / "model.safetensors").open("wb") as file:
         file.truncate(2**40)  # a hole, which takes no space
-    with pytest.raises(StoreError, match="has 1,099,511,627,776 bytes, expected") as refused:
-        find_model(str(tmp_path / "store"), str(tmp_path / "m"))
+    with peak_memory() as peak:
+        with pytest.raises(StoreError, match="has 1,099,511,627,776 bytes, expected") as refused:
+            find_model(str(tmp_path / "store"), str(tmp_path / "m"))
+        assert peak() < 50 * 2**20
     assert "\n" not in str(refused.value)
 
 

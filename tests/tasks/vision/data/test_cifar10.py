@@ -61,7 +61,7 @@ def test_cifar10_with_another_hash_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("fault", ["broken", "nobody there"])
+@pytest.mark.parametrize("fault", ["busy", "broken", "nobody there"])
 def test_cifar10_download_can_be_retried_after_a_failure(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

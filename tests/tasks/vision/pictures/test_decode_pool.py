@@ -80,44 +80,35 @@ GifImageFile.load = lambda self: os.kill(os.getpid(), signal.SIGSEGV)
 """
 
 
-def test_file_that_crashes_its_worker_is_the_only_one_left_out(
-    large_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stands for a fault in a native decoder: each worker's Pillow is patched at its start."""
-    alone = read(large_zip, workers=1, max_unreadable=0.1)
-    gif = encoded(Image.new("P", (8, 8)), "GIF")
-    with zipfile.ZipFile(large_zip, "a") as archive:
-        archive.writestr("train/0/zz.png", gif)
-    (tmp_path / "sitecustomize.py").write_text(CRASH)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = read(large_zip, workers=2, max_unreadable=0.1)
-    crashed = "train/0/zz.png: damaged image (it crashes the decoder)"
-    assert crashed in found.unreadable
-    unreadable = [line for line in found.unreadable if line != crashed]
-    assert same(ImageSet(found.classes, found.splits, unreadable), alone)
-    assert not decoders()
-
-
 HUNGRY = """
 from PIL.GifImagePlugin import GifImageFile
 GifImageFile.load = lambda self: bytearray(3 * 2**30)
 """
 
 
-def test_file_that_takes_too_much_memory_is_the_only_one_left_out(
-    large_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("patch", "fault"),
+    [
+        (CRASH, "damaged image (it crashes the decoder)"),
+        (HUNGRY, "takes more than 2048 MiB of memory"),
+    ],
+    ids=["crash", "memory"],
+)
+def test_file_that_ends_its_worker_is_the_only_one_left_out(
+    patch: str, fault: str, large_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stands for a native decoder that asks for any amount."""
+    """Stands for a fault in a native decoder: each worker's Pillow is patched at its start."""
     alone = read(large_zip, workers=1, max_unreadable=0.1)
     with zipfile.ZipFile(large_zip, "a") as archive:
         archive.writestr("train/0/zz.png", encoded(Image.new("P", (8, 8)), "GIF"))
-    (tmp_path / "sitecustomize.py").write_text(HUNGRY)
+    (tmp_path / "sitecustomize.py").write_text(patch)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     found = read(large_zip, workers=2, max_unreadable=0.1)
-    hungry = "train/0/zz.png: takes more than 2048 MiB of memory"
-    assert hungry in found.unreadable
-    unreadable = [line for line in found.unreadable if line != hungry]
+    line = f"train/0/zz.png: {fault}"
+    assert line in found.unreadable
+    unreadable = [each for each in found.unreadable if each != line]
     assert same(ImageSet(found.classes, found.splits, unreadable), alone)
+    assert not decoders()
 
 
 def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
