@@ -208,8 +208,10 @@ def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> list[str
 
         history, best = card.history, best_epoch(card.history)
         drawn = {
-            "accuracy": png(accuracy_curves(history, f"{name}: accuracy", best)),
-            "loss": png(loss_curves(history, f"{name}: loss", best)),
-            "confusion": png(confusion_matrix(confusion, card.labels, f"{name}: confusion matrix")),
+            "accuracy": png(accuracy_curves(history, f"{name}: accuracy", best), WIDTH),
+            "loss": png(loss_curves(history, f"{name}: loss", best), WIDTH),
+            "confusion": png(
+                confusion_matrix(confusion, card.labels, f"{name}: confusion matrix"), WIDTH
+            ),
         }
     return [inline(f"{name}, {kind}", content) for kind, content in drawn.items()]

@@ -24,14 +24,14 @@ from tasks.runs.lookup import find_model
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
 
 KILLS = int(os.environ.get("RELEVO_KILLS", "2"))
-FLIPS = int(os.environ.get("RELEVO_FLIPS", "4"))
+FLIPS = int(os.environ.get("RELEVO_FLIPS", "2"))
 
 Run = Callable[..., Outcome]
 
 # Two trainings, of enough epochs for many kills to hit one.
 LONG = [
     *("--stage=baseline", "--stage=ten_class"),
-    *("--set=stages.baseline.epochs=40", "--set=stages.ten_class.epochs=60"),
+    *("--set=stages.baseline.epochs=15", "--set=stages.ten_class.epochs=25"),
 ]
 
 

@@ -153,7 +153,7 @@ def test_schedule_fires_until_it_is_removed(fleet: Fleet, tmp_path: Path) -> Non
     fleet.until(lambda: not fired("RUNNING"), 600)  # the next tests need idle workers
 
 
-LONG = {**SETTINGS, "stages.ten_class.epochs": 160}
+LONG = {**SETTINGS, "stages.ten_class.epochs": 80}
 
 
 class Training(NamedTuple):
@@ -197,7 +197,7 @@ def test_cancelled_run_stops_training(fleet: Fleet) -> None:
     fleet.until(lambda: not process.is_running(), 60)
     fleet.finish(run, 300, state="CANCELLED")
     fleet.finish(stage, 300, state="CANCELLED")
-    assert "all epoch 160/160" not in fleet.log_of(stage)
+    assert "all epoch 80/80" not in fleet.log_of(stage)
 
 
 class Killed(NamedTuple):

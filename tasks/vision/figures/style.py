@@ -37,13 +37,18 @@ FONTS = (
 )
 
 
-def png(figure: Figure) -> bytes:
-    """Render the figure as PNG, without date or version: equal figures give equal bytes."""
+def png(figure: Figure, width: int | None = None) -> bytes:
+    """Render the figure as PNG, without date or version: equal figures give equal bytes.
+
+    Args:
+        width: pixels, at most; defaults to what `DOTS_PER_INCH` gives.
+    """
     for text in figure.findobj(Text):
         if isinstance(text, Text) and not text.get_text().isascii():
             text.set_fontfamily(available_fonts())
+    dpi = min(DOTS_PER_INCH, width / figure.get_figwidth()) if width else DOTS_PER_INCH
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 
