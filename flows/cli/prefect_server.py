@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from flows.cli.prefect_address import check_server, origin_of
+from flows.cli.prefect_database import check_database, unusable_database
 from flows.cli.proxies import check_proxies, importing_prefect
 from tasks.store.addresses import without_secrets
 from tasks.vision.device import quiet_output
@@ -98,6 +99,7 @@ def quiet_prefect(
                 f"{origin_of('PREFECT_SERVER_ALLOW_EPHEMERAL_MODE')}; set PREFECT_API_URL, or allow it"
             )
         _check_home(settings.home)
+        check_database(settings)
         _start_server()
     else:
         check_server(settings)
@@ -144,7 +146,7 @@ def _start_server() -> None:
                     output = errors.read()
                 if "address already in use" not in output:
                     break
-            raise BadInput(_reason(output, settings))
+            raise _reason(output, settings)
 
         def _start_process(self, settings: Settings, errors: IO[str]) -> subprocess.Popen[bytes]:
             given = settings.to_environment_variables(exclude_unset=True)
@@ -176,20 +178,14 @@ def _is_healthy(url: str) -> bool:
         return False
 
 
-def _reason(output: str, settings: Settings) -> str:
-    """Say in one line why the temporary server has ended, from what it wrote to standard error."""
+def _reason(output: str, settings: Settings) -> BadInput:
+    """The error that says why the temporary server has ended, from what it wrote to standard error."""
     lines = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", output, re.M)
     line = lines[-1].rpartition("Error: ")[2] if lines else "it gave no reason"
     line = line.removeprefix("(sqlite3.DatabaseError) ")
     if not re.search("sqlalchemy|sqlite3|alembic", output):
-        return f"Prefect's temporary server ended as it started ({line})"
-    given = settings.server.database.connection_url
-    address = given.get_secret_value() if given else str(settings.home / "prefect.db")
-    address = address.removeprefix("sqlite+aiosqlite:///")
-    return without_secrets(
-        f"Prefect's database {address} can't be used ({line}): it is damaged or of another version of "
-        "Prefect; move it away, or set PREFECT_HOME to another folder"
-    )
+        return BadInput(f"Prefect's temporary server ended as it started ({line})")
+    return unusable_database(settings, line)
 
 
 def _check_home(home: Path) -> None:
