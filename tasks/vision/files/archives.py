@@ -23,7 +23,7 @@ from tasks.vision.files.image_files import (
     looks_like_image,
 )
 from tasks.vision.files.left_out import is_junk
-from tasks.vision.text import check_utf8, not_utf8
+from tasks.vision.text import not_utf8
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -93,7 +93,6 @@ class Archive:
         # The checks below are slow; most files need none, since their folder has passed them.
         plain = last.isascii() and not last.startswith(".") and "\\" not in last
         if folder or node is None or not parent or not plain:
-            check_utf8(self.given, name)
             if ".." in re.split(r"[\\/]", name) or re.match(r"[\\/]|[A-Za-z]:[\\/]", name):
                 raise self.bad_member(name, "outside of it", "names such as train/cat/1.png")
             pieces = [piece for piece in name.split("/") if piece not in ("", ".")]

@@ -18,11 +18,17 @@ class Tar(Archive):
     """A tar file, plain or gzipped: listed in one pass, read in another, in the file's own order."""
 
     def __init__(self, path: Path, given: str) -> None:
+        try:
+            self._list(path, given, "utf-8")
+        except UnicodeDecodeError:  # from a system with another encoding; read as zip_files does
+            self._list(path, given, "cp437")
+
+    def _list(self, path: Path, given: str, encoding: str) -> None:
         super().__init__(path, given)
         self._offsets: dict[str, tuple[int, int]] = {}
         self._kinds: dict[str, Kind | None] = {}  # of files that are not named like images
         with self._stream() as stream:
-            for member in members(stream):
+            for member in members(stream, encoding):
                 if member.kind == "cut":
                     self.cut = True
                     continue

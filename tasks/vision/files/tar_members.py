@@ -46,10 +46,11 @@ class Stream(Protocol):
         """Go to a byte."""
 
 
-def members(stream: Stream) -> Iterator[Member]:
+def members(stream: Stream, encoding: str) -> Iterator[Member]:
     """Yield the members of a tar file, and those of further tar files that follow its end mark.
 
     Raises:
+        UnicodeDecodeError: a name is in another encoding.
         ReadError: a broken header or the end of the file in the middle of a member.
     """
     position = 0
@@ -76,18 +77,18 @@ def members(stream: Stream) -> Iterator[Member]:
             if len(content) != size:
                 raise ReadError(f"it ends in a header at byte {position}")
             if kind in _NAME:
-                names.append(_text(content))
+                names.append(_text(content, encoding))
             elif kind in _PAX:
                 records = _records(content)
-                names += [_text(records[b"path"])] if b"path" in records else []
+                names += [_text(records[b"path"], encoding)] if b"path" in records else []
                 size_record = records.get(b"size", size_record)
                 if any(key.startswith(b"GNU.sparse.") for key in records):
-                    yield Member(_text(records.get(b"path", b"?")), "other", position, 0)
+                    yield Member(_text(records.get(b"path", b"?"), encoding), "other", position, 0)
             position += -(-size // BLOCK) * BLOCK
             continue
         if size_record is not None:
             size = _decimal(size_record)
-        name = names[-1] if names else _short_name(block)
+        name = names[-1] if names else _short_name(block, encoding)
         folder = kind in _FOLDER or (kind in _FILES and name.endswith("/"))
         what = "folder" if folder else "file" if kind in _FILES else "other"
         yield Member(name, what, position, 0 if folder else size)
@@ -142,13 +143,14 @@ def _decimal(record: bytes) -> int:
     return int(record)
 
 
-def _short_name(block: bytes) -> str:
-    name, prefix = _text(block[:100]), _text(block[345:500])
-    return f"{prefix}/{name}" if prefix and block[257:263] == b"ustar\0" else name
+def _short_name(block: bytes, encoding: str) -> str:
+    name = _text(block[:100], encoding)
+    prefix = _text(block[345:500], encoding) if block[257:263] == b"ustar\0" else ""
+    return f"{prefix}/{name}" if prefix else name
 
 
-def _text(field: bytes) -> str:
-    return field.split(b"\0")[0].decode("utf-8", "surrogateescape")
+def _text(field: bytes, encoding: str) -> str:
+    return field.split(b"\0")[0].decode(encoding)
 
 
 def _records(content: bytes) -> dict[bytes, bytes]:
