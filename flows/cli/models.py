@@ -17,7 +17,7 @@ from tasks.vision.errors import BadInput
 from tasks.vision.export.formats import Format
 from tasks.vision.files.image_files import looks_like_image
 from tasks.vision.files.left_out import LeftOut
-from tasks.vision.text import printable
+from tasks.vision.text import first_of, printable
 
 MAX_ROWS = 20  # on standard output, where --csv writes them all
 MAX_KINDS = 5  # of files that are left out, where --json lists them all
@@ -126,8 +126,7 @@ def predict(
         if each.fault:
             print(printable(f"left out {each.fault}"), file=sys.stderr)
     if left_out:
-        more = f"; and {len(left_out) - MAX_KINDS:,} more kinds" if left_out[MAX_KINDS:] else ""
-        print(f"left out {'; '.join(map(str, left_out[:MAX_KINDS]))}{more}", file=sys.stderr)
+        print(f"left out {first_of(left_out, MAX_KINDS, '; ')}", file=sys.stderr)
     if not read:
         raise BadInput(
             f"none of {len(predictions):,} files could be read as an image; give .png or .jpg files"

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from tasks.vision.new_recipe.survey import Survey
     from tasks.vision.recipe.recipe import Recipe
 
-NAMED = 5  # damaged pictures in a message
-
 
 def new_recipe(
     folder: str,
@@ -105,7 +103,7 @@ def _check_names(folder: str, file: Path, force: bool) -> None:
 
 def _print_warnings(found: Survey) -> None:
     from tasks.vision.new_recipe.survey import small_classes
-    from tasks.vision.text import printable
+    from tasks.vision.text import first_of, printable
 
     if found.folder:
         count = sum(found.validation.values())
@@ -120,11 +118,9 @@ def _print_warnings(found: Survey) -> None:
             file=sys.stderr,
         )
     if found.damaged:
-        more = f" and {len(found.damaged) - NAMED:,} more" if found.damaged[NAMED:] else ""
-        named = ", ".join(map(printable, found.damaged[:NAMED]))
         print(
-            f"no picture can be read in {named}{more}; mend or remove them, since a run stops where they "
-            "are more than data.max_unreadable",
+            f"no picture can be read in {first_of(found.damaged)}; mend or remove them, since a run stops "
+            "where they are more than data.max_unreadable",
             file=sys.stderr,
         )
     if small := small_classes(found):

@@ -32,7 +32,7 @@ def check_store(store: Store) -> bool:
     names = [name for name in store.top() if not name.startswith(".") and name != MARKER]
     others = [name for name in names if name not in FOLDERS or not _is_own_folder(store, name)]
     if others and not any(map(is_own, store.keys("cache"))):
-        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        more = f", and {len(others) - NAMED:,} more" if len(others) > NAMED else ""
         raise StoreError(
             f"store {store.uri} is no relevo store and holds other things "
             f"({', '.join(others[:NAMED])}{more}); give an empty folder or prefix of its own, "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from tasks.vision.text import first_of
+
 
 class BadInput(ValueError):
     """A user's input can't be used; the message is one line: given, expected, how to fix it.
@@ -26,9 +28,5 @@ def nearest(given: str, names: Iterable[str], most: int = 20, listing: str = "")
     close = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     if close:
         return f" is not there; did you mean {close[0]!r}?"
-    shown = ", ".join(known[:most])
-    if len(known) > most:
-        shown += f" and {len(known) - most:,} more" + (
-            f"; `{listing}` lists them" if listing else ""
-        )
-    return f" is not there; known: {shown}"
+    more = f"; `{listing}` lists them" if listing and len(known) > most else ""
+    return f" is not there; known: {first_of(known, most)}{more}"

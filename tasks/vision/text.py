@@ -1,10 +1,9 @@
-"""Names of files and classes: check that they are UTF-8, and escape them for a terminal."""
+"""Names of files and classes: whether they are UTF-8, how a terminal shows them, and lists of them."""
 
 from __future__ import annotations
 
 import unicodedata
-
-from tasks.vision.errors import BadInput
+from collections.abc import Iterable
 
 
 def printable(name: object) -> str:
@@ -39,13 +38,12 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def check_utf8(given: str, name: str) -> None:
-    """Raise `BadInput` if the name's bytes aren't UTF-8; `given` is where it was found."""
-    if not is_utf8(name):
-        raise not_utf8(given, name)
+def first_of(names: Iterable[object], most: int = 10, separator: str = ", ") -> str:
+    r"""Join the first names, escaped, and say how many others there are.
 
-
-def not_utf8(given: str, name: str | bytes) -> BadInput:
-    """The error for a name that isn't UTF-8."""
-    shown = printable(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
-    return BadInput(f"{given} holds the name '{shown}'; expected names in UTF-8: rename it")
+    >>> first_of(["a", "b\n", "c"], 2)
+    'a, b\\n, and 1 more'
+    """
+    every = list(names)
+    others = [f"and {len(every) - most:,} more"] if len(every) > most else []
+    return separator.join([*map(printable, every[:most]), *others])

@@ -11,14 +11,13 @@ from tasks.vision.data.missing_split import (
     SPLITS,
     VALID,
     is_validation,
-    listed,
     missing_split,
 )
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import Tree, link_loop
 from tasks.vision.files.image_files import is_image, looks_like_image
 from tasks.vision.files.left_out import LeftOut, Reason, Tally, is_junk
-from tasks.vision.text import normalized, printable
+from tasks.vision.text import first_of, normalized, printable
 
 Classes = dict[str, list[str]]  # class -> paths of its images below the root; both sorted
 
@@ -98,7 +97,7 @@ def find_root(container: Tree, splits: Sequence[str]) -> str:
     if not with_classes:  # but perhaps class/train, or images/train beside labels/train
         raise missing_split(container, "", splits)
     raise BadInput(
-        f"{container.given} holds several data sets: {listed(inner)}; expected one: name it"
+        f"{container.given} holds several data sets: {first_of(sorted(inner))}; expected one: name it"
     )
 
 
@@ -156,7 +155,7 @@ def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list
     if len(inner) > 1 and all("/" in name for name in found):
         raise BadInput(
             f"{container.given} has no images in {printable(folder)} but in folders of it:"
-            f" {listed([*inner])}; expected {LAYOUT}: move these folders up if they are classes, else"
+            f" {first_of(sorted(inner))}; expected {LAYOUT}: move these folders up if they are classes, else"
             " their images"
         )
     tally.merge(own)
@@ -227,10 +226,9 @@ def check_same_classes(given: str, train: Classes, test: Classes) -> None:
     for a, some, b, others in (("test", test, "train", train), ("train", train, "test", test)):
         if extra := [label for label in some if label not in others]:
             close = difflib.get_close_matches(extra[0], others, n=1)
-            mend = (
-                f"did you mean {printable(close[0])}?" if close else f"{b} has {listed([*others])}"
-            )
+            known = f"{b} has {first_of(sorted(others))}"
+            mend = f"did you mean {printable(close[0])}?" if close else known
             raise BadInput(
-                f"{given} has classes in {a} that {b} lacks: {listed(extra)}; expected the same in"
+                f"{given} has classes in {a} that {b} lacks: {first_of(sorted(extra))}; expected the same in"
                 f" both: {mend}"
             )

@@ -13,9 +13,8 @@ from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import ImageTree
 from tasks.vision.files.left_out import LeftOut
 from tasks.vision.pictures.decode_pool import Findings, decode_all
-from tasks.vision.text import printable
+from tasks.vision.text import first_of, printable
 
-NAMED = 10  # damaged files in a message
 FEW = 3  # damaged files that are left out of any data set, unless they are more than a tenth of it
 
 
@@ -92,10 +91,9 @@ def read_images(
             )
             fits = len(bad) <= allowed and len(set(labels.tolist())) == len(sizes)
         if not fits:
-            more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
             raise BadInput(
                 f"{container.given}: {len(bad)} of {len(rows)} images in {split or 'it'} can't be"
-                f" decoded: {'; '.join(bad[:NAMED])}{more}; expected {limit}: mend or remove them"
+                f" decoded: {first_of(bad, separator='; ')}; expected {limit}: mend or remove them"
             )
         if bad:  # close the gaps in small steps: one large step would need the memory twice
             for step in range(0, len(good), 1024):

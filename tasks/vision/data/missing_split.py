@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import Tree
 from tasks.vision.files.image_files import looks_like_image
-from tasks.vision.text import printable
+from tasks.vision.text import first_of, printable
 
 SPLITS = ("train", "test")
 LAYOUT = "train/<class>/<image> and test/<class>/<image>"
@@ -40,7 +40,7 @@ def missing_split(container: Tree, root: str, splits: Sequence[str]) -> BadInput
     """The error for the splits that are not in the folder `root` ("" or "name/")."""
     folders, files = map(sorted, container.children(root.rstrip("/")))
     missing = [split for split in splits if split not in folders]
-    found = listed([*(f"{name}/" for name in folders), *files])
+    found = first_of([*(f"{name}/" for name in folders), *files]) or "nothing"
     mend = _mend(container, root, missing, folders, files)
     return BadInput(
         f"{container.given} has no folder {' and no folder '.join(missing)}; expected {LAYOUT};"
@@ -89,7 +89,7 @@ def _mend(
         return "sort the images into a folder for each class, and these into train and test"
     if classes:
         return (
-            f"{listed(classes)} look like classes: move about a fifth of each class's pictures into"
+            f"{first_of(sorted(classes))} look like classes: move about a fifth of each class's pictures into"
             " test/<class> and the others into train/<class>"
         )
     nested = [f"{name}/{each}" for name, (inside, _) in below.items() for each in inside]
@@ -122,9 +122,3 @@ def _deeper(container: Tree, root: str) -> str:
             if "train" in container.children(folder)[0]:
                 return folder
     return ""
-
-
-def listed(names: list[str]) -> str:
-    """The first ten names, escaped, and the number of the others."""
-    some = ", ".join(printable(name) for name in sorted(names)[:10])
-    return f"{some} and {len(names) - 10} more" if len(names) > 10 else some or "nothing"

@@ -23,7 +23,7 @@ from tasks.vision.files.image_files import (
     looks_like_image,
 )
 from tasks.vision.files.left_out import is_junk
-from tasks.vision.text import not_utf8
+from tasks.vision.text import printable
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -151,3 +151,9 @@ def refusing_damage(given: str) -> Iterator[None]:
             f"{given} can't be read ({error or type(error).__name__}); expected a whole archive"
             f" ({', '.join(ARCHIVE_SUFFIXES)}): copy or pack it again"
         ) from error
+
+
+def not_utf8(given: str, name: str | bytes) -> BadInput:
+    """The error for a name that isn't UTF-8; `given` is where it was found."""
+    shown = printable(name if isinstance(name, str) else name.decode("utf-8", "surrogateescape"))
+    return BadInput(f"{given} holds the name '{shown}'; expected names in UTF-8: rename it")

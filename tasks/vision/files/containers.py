@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 from tasks.vision.errors import BadInput
-from tasks.vision.files.archives import refusing_damage
+from tasks.vision.files.archives import not_utf8, refusing_damage
 from tasks.vision.files.image_files import is_hidden, looks_like_image, read_file
 from tasks.vision.files.left_out import is_junk
 from tasks.vision.files.tar_files import Tar
 from tasks.vision.files.zip_files import Zip
 from tasks.vision.pictures.kinds import HEAD_BYTES, Kind, sniff
-from tasks.vision.text import check_utf8, is_utf8, printable
+from tasks.vision.text import is_utf8, printable
 
 
 class Listing(Protocol):
@@ -97,8 +97,8 @@ class Folder:
             with os.scandir(path) as entries:
                 for entry in entries:
                     if not is_hidden(entry.name):
-                        if self._strict:
-                            check_utf8(self._named(folder), entry.name)
+                        if self._strict and not is_utf8(entry.name):
+                            raise not_utf8(self._named(folder), entry.name)
                         (folders if self._is_folder(entry, folder) else files).append(entry.name)
         except OSError as error:
             raise BadInput(

@@ -117,7 +117,7 @@ def test_predict_names_what_it_leaves_out_in_one_line(relevo: Relevo, tmp_path: 
     assert done.err.splitlines() == [
         "left out files that are no images: .a (2), such as a.a; "
         + "; ".join(f"files that are no images: .{x} (1), such as {x}.{x}" for x in "bcde")
-        + "; and 1 more kinds"
+        + "; and 1 more"
     ]
     assert len(done.json["left_out"]) == 6
     assert (len(done.json["predictions"]), done.json["unreadable"]) == (1, [])

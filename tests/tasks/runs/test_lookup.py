@@ -108,7 +108,7 @@ def test_a_run_that_is_not_there_is_told_the_newest_alone(tmp_path: Path) -> Non
     with pytest.raises(BadInput) as caught:
         find_run(str(tmp_path), "yesterday's")
     told = ", ".join(names[:-6:-1])
-    assert str(caught.value).endswith(f"known: {told} and 7 more; `relevo runs` lists them")
+    assert str(caught.value).endswith(f"known: {told}, and 7 more; `relevo runs` lists them")
 
 
 @pytest.mark.parametrize("name", ["model.keras", "saved_model.pb", "model.tflite", "model.onnx"])
