@@ -108,6 +108,25 @@ def test_compose_file_is_valid() -> None:
     assert compose["services"]["server"]["ports"] == ["127.0.0.1:4200:4200"]
 
 
+def test_images_of_others_can_be_pinned_by_digest() -> None:
+    guide = (FOLDER / "README.md").read_text()
+    image = (FOLDER / "docker/Dockerfile").read_text()
+    assert re.findall(r"^FROM (.+)$", image, re.M) == ["${PYTHON_IMAGE}"]
+    places = dict(re.findall(r"^ARG (\w+_IMAGE)=(.+)$", image, re.M))
+    compose = yaml.safe_load((FOLDER / "docker/compose.yaml").read_text())
+    for name, service in compose["services"].items():
+        if "build" in service:
+            assert "PYTHON_IMAGE" in service["build"]["args"], name
+        else:
+            place = re.fullmatch(r"\$\{(\w+_IMAGE):-(.+)\}", service["image"])
+            assert place, name
+            places[place[1]] = place[2]
+    assert len(places) == 3
+    for name, tag in places.items():
+        assert f"{name}={tag}@sha256:..." in guide
+    assert "image" in TEMPLATE["variables"]["properties"]
+
+
 def test_container_users_may_write_where_they_must() -> None:
     """A named volume gets owner and mode of the image's folder, and belongs to root if there is none."""
     image = (FOLDER / "docker/Dockerfile").read_text().replace("\\\n", " ")
