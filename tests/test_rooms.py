@@ -60,7 +60,13 @@ ENTRANCE = ("flows.launcher", "flows.cli")  # it starts the command line
 PROJECT = ("tasks.cache.keys", "flows")  # a key holds the sources of both; no module is named by it
 
 TENSORFLOW = {"tensorflow", "keras"}
-TRAINS = ("tasks.vision.network.", "tasks.vision.training.", "tasks.vision.export.keras_file")
+TRAINS = (
+    "tasks.vision.network.",
+    "tasks.vision.training.",
+    "tasks.vision.export.keras_file",
+    "tasks.vision.pretrained.rebuild",
+    "tasks.vision.pretrained.features",
+)
 ALSO = {
     "tasks.vision.device"
 }  # inside a function: whether TensorFlow sees the GPU, before work begins

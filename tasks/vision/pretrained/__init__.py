@@ -1,0 +1,1 @@
+"""Pretrained networks: read a Keras file safely, rebuild it from stock layers, compute features."""
