@@ -7,13 +7,8 @@ that reading builds only lists, numbers and bytes, and calls nothing.
 from __future__ import annotations
 
 import itertools
-import logging
-import os
 import pickle  # nosec B403
-import subprocess
-import sys
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from tasks.vision.errors import BadInput
-from tasks.vision.files.image_files import file_digest
+from tasks.vision.files import download
+from tasks.vision.files.download import Published
 from tasks.vision.pictures.decode import fit
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -30,8 +26,6 @@ CLASSES = [
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 ]
-
-log = logging.getLogger(__name__)
 
 
 def fetch(cache_dir: Path | None = None) -> Path:
@@ -43,60 +37,7 @@ def fetch(cache_dir: Path | None = None) -> Path:
     Raises:
         ConnectionError: it can't be downloaded. BadInput: it can't be stored.
     """
-    if cache_dir is None:
-        cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "relevo")
-    path = cache_dir / URL.rpartition("/")[2]
-    if path.exists():
-        if file_digest(path) == SHA256:
-            return path
-        log.warning("%s is damaged and will be downloaded again", path)
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        # Atomic, since other processes may be downloading it too.
-        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".") as folder:
-            _download(Path(folder), path.name).replace(path)
-    except ConnectionError:
-        raise
-    except OSError as error:
-        raise BadInput(
-            f"CIFAR-10 can't be stored in {cache_dir} ({error.strerror or error}); expected a folder"
-            " that you may write, with 200 MB free"
-        ) from error
-    return path
-
-
-# Keras' own helper, in a separate process, since it imports TensorFlow and prints.
-HELPER = """
-import sys
-from keras.utils import get_file
-url, name, digest, folder = sys.argv[1:]
-get_file(name, url, file_hash=digest, hash_algorithm="sha256", cache_dir=folder, cache_subdir="")
-"""
-
-
-def _download(folder: Path, name: str) -> Path:
-    """Download and check the archive; raises `ConnectionError`, or `BadInput` for another hash."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", HELPER, URL, name, SHA256, str(folder)],
-        capture_output=True,
-        text=True,
-        env={
-            **os.environ,
-            "KERAS_BACKEND": "tensorflow",
-            "KERAS_HOME": os.devnull,
-            "MPLBACKEND": "agg",
-        },
-    )
-    if done.returncode == 0:
-        return folder / name
-    lines = done.stderr.strip().splitlines()
-    reason = lines[-1] if lines else f"status {done.returncode}"
-    if "hash does not match" in reason:
-        raise BadInput(
-            f"{URL} gave other bytes than the published ones; expected SHA-256 {SHA256}:"
-            f" put the published file at {folder.parent / name}"
-        )
-    raise ConnectionError(f"{URL} can't be downloaded ({reason}); check the network and try again")
+    return download.fetch(Published("CIFAR-10", URL, SHA256), cache_dir)
 
 
 def read_split(path: Path, split: str, image_size: int) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -52,16 +52,13 @@ def read_weights(content: bytes, config: NetworkConfig, graph: Graph, origin: st
 def _tensors(
     file: h5py.File, config: NetworkConfig, graph: Graph, shapes: Mapping[str, Shape]
 ) -> Tensors:
-    tensors: Tensors = {}
+    tensors = constants(graph, shapes)
     for layer in config.layers:
         names = [name for name in shapes if name.rpartition("/")[0] == layer.name]
-        constant = [name for name in names if name in graph.constants]
-        for name in constant:
-            tensors[name] = _constant(graph.constants[name], name, shapes[name])
-        if not names or constant:
+        if not names or names[0] in tensors:
             continue
         path = f"{graph.paths[layer.name]}/vars"
-        group = _group(file, path)
+        group = stored_group(file, path)
         saved_as = group.attrs.get("name")
         if isinstance(saved_as, str) and saved_as != graph.keras_names[layer.name]:
             raise _Damaged(f"{path} has the weights of {saved_as!r}, expected {layer.name!r}")
@@ -69,12 +66,29 @@ def _tensors(
         if len(group) != len(names) + spare:
             raise _Damaged(f"{path} has {len(group)} arrays, expected {len(names) + spare}")
         for i, name in enumerate(names):
-            tensors[name] = _array(group, str(i), f"{path}/{i}", shapes[name])
+            tensors[name] = stored_array(group, str(i), f"{path}/{i}", shapes[name])
     return tensors
 
 
-def _group(file: h5py.File, path: str) -> h5py.Group:
-    """Follow hard links to a group."""
+def constants(graph: Graph, shapes: Mapping[str, Shape]) -> Tensors:
+    """Return the weights that stand in the config itself.
+
+    Raises:
+        ValueError: one has no number for each channel.
+    """
+    return {
+        name: _constant(graph.constants[name], name, shape)
+        for name, shape in shapes.items()
+        if name in graph.constants
+    }
+
+
+def stored_group(file: h5py.File, path: str) -> h5py.Group:
+    """Follow hard links to a group.
+
+    Raises:
+        ValueError: there is none, or a link of another kind.
+    """
     found: h5py.Group = file
     for part in path.split("/"):
         found = _hard(found, part, path)
@@ -95,7 +109,12 @@ def _hard(group: h5py.Group, name: str, path: str) -> h5py.Group | h5py.Dataset:
     return group[name]
 
 
-def _array(group: h5py.Group, name: str, path: str, shape: Shape) -> np.ndarray:
+def stored_array(group: h5py.Group, name: str, path: str, shape: Shape) -> np.ndarray:
+    """Return an array of finite numbers as float32, which has to be stored whole in the file itself.
+
+    Raises:
+        ValueError: it isn't, or has another shape or dtype.
+    """
     data = _hard(group, name, path)
     if not isinstance(data, h5py.Dataset):
         raise _Damaged(f"{path} is no array")

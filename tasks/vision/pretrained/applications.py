@@ -1,0 +1,60 @@
+"""Build the graph of a network that Keras names, as plain data; its weights come from a file.
+
+Keras' own function builds it, in a process of its own: the names that Keras gives to layers count on from
+those it gave before, and a large network's random weights would stay in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from tasks.vision.errors import BadInput
+from tasks.vision.pretrained.keras_graph import Graph, walk
+from tasks.vision.pretrained.legacy_weights import read_weights_file
+from tasks.vision.pretrained.named_networks import NamedNetwork
+from tasks.vision.pretrained.network import NetworkConfig, PretrainedNetwork
+from tasks.vision.pretrained.preprocessing import with_preprocessing
+
+BUILD = """
+import sys, keras
+name, size = sys.argv[1], int(sys.argv[2])
+settings = {"weights": None, "include_top": False, "pooling": "avg", "input_shape": (size, size, 3)}
+print(getattr(keras.applications, name)(**settings).to_json())
+"""
+
+
+@cache
+def build_graph(network: NamedNetwork) -> tuple[NetworkConfig, Graph]:
+    """Return a network of `keras.applications` up to its global average pooling, as Keras has it.
+
+    Raises:
+        BadInput: this version of Keras can't build it.
+    """
+    words = [BUILD, network.constructor, str(network.size)]
+    ours = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull, "MPLBACKEND": "agg"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **ours, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        raise BadInput(f"Keras can't build {network.start} here ({reason[0][:200]})")
+    return walk(json.loads(done.stdout), network.start)
+
+
+def read_named_network(network: NamedNetwork, weights: Path) -> PretrainedNetwork:
+    """Return a network with the weights in a file, its preprocessing inside.
+
+    Raises:
+        BadInput: the file has other weights.
+    """
+    config, graph = build_graph(network)
+    tensors = read_weights_file(weights, config, graph, network.start)
+    return PretrainedNetwork(with_preprocessing(config, network.preprocessing), tensors)
