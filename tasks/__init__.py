@@ -18,6 +18,9 @@ Exceptions of the whole project:
         ValueError
           BadInput         a user's input; one line, exit status 2, never retried
           UnreadableError  one image file; it is left out and named
+          Refused          a layer of a foreign network can't be rebuilt; becomes BadInput
+          ShapeError       a layer can't take its inputs; becomes BadInput
+          WeightsError     a foreign file holds something that Keras doesn't write; becomes BadInput
 
 Python's own, on purpose: ConnectionError (a download failed, worth a retry) and ChildProcessError (a
 process that decodes was killed).

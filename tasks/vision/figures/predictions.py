@@ -116,7 +116,6 @@ def _draw_image(
 
 
 def _draw_mark(axes: Axes, left: float, bottom: float, tall: float, wrong: bool) -> None:
-    """Draw the frame and the sign of a right or wrong prediction."""
     frame = Rectangle((left, bottom), SIDE, tall, fill=False, linewidth=2.2)
     frame.set(color=WRONG if wrong else RIGHT, linestyle=(0, (2.2, 1.2)) if wrong else "solid")
     frame.set_capstyle("butt")  # the default would fill the gaps between dashes

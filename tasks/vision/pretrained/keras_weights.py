@@ -25,7 +25,7 @@ FLOATS = {"float16", "float32", "float64"}
 AGAIN = "save the model again with model.save('x.keras')"
 
 
-class _Damaged(ValueError):
+class WeightsError(ValueError):
     """Something in the file that Keras doesn't write."""
 
 
@@ -42,7 +42,7 @@ def read_weights(content: bytes, config: NetworkConfig, graph: Graph, origin: st
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             return _tensors(file, config, graph, shapes)
-    except _Damaged as error:
+    except WeightsError as error:
         raise BadInput(f"{origin}: {printable(error)}; {AGAIN}") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         reason = printable(" ".join(str(error).split()))[:200]
@@ -61,10 +61,10 @@ def _tensors(
         group = stored_group(file, path)
         saved_as = group.attrs.get("name")
         if isinstance(saved_as, str) and saved_as != graph.keras_names[layer.name]:
-            raise _Damaged(f"{path} has the weights of {saved_as!r}, expected {layer.name!r}")
+            raise WeightsError(f"{path} has the weights of {saved_as!r}, expected {layer.name!r}")
         spare = 1 if layer.kind == "Normalization" else 0  # its count of images
         if len(group) != len(names) + spare:
-            raise _Damaged(f"{path} has {len(group)} arrays, expected {len(names) + spare}")
+            raise WeightsError(f"{path} has {len(group)} arrays, expected {len(names) + spare}")
         for i, name in enumerate(names):
             tensors[name] = stored_array(group, str(i), f"{path}/{i}", shapes[name])
     return tensors
@@ -93,7 +93,7 @@ def stored_group(file: h5py.File, path: str) -> h5py.Group:
     for part in path.split("/"):
         found = _hard(found, part, path)
         if not isinstance(found, h5py.Group):
-            raise _Damaged(f"{path} is no group")
+            raise WeightsError(f"{path} is no group")
     return found
 
 
@@ -103,9 +103,9 @@ def _hard(group: h5py.Group, name: str, path: str) -> h5py.Group | h5py.Dataset:
     except (KeyError, ValueError):
         link = None
     if link is None:
-        raise _Damaged(f"it has no {path}")
+        raise WeightsError(f"it has no {path}")
     if not isinstance(link, h5py.HardLink):
-        raise _Damaged(f"{path} is a {type(link).__name__}, which can name other data")
+        raise WeightsError(f"{path} is a {type(link).__name__}, which can name other data")
     return group[name]
 
 
@@ -117,16 +117,18 @@ def stored_array(group: h5py.Group, name: str, path: str, shape: Shape) -> np.nd
     """
     data = _hard(group, name, path)
     if not isinstance(data, h5py.Dataset):
-        raise _Damaged(f"{path} is no array")
+        raise WeightsError(f"{path} is no array")
     if data.is_virtual or data.external or data.id.get_create_plist().get_external_count():
-        raise _Damaged(f"{path} names data outside of itself")
+        raise WeightsError(f"{path} names data outside of itself")
     if data.dtype.name not in FLOATS:
-        raise _Damaged(f"{path} holds {data.dtype}, expected float32")
+        raise WeightsError(f"{path} holds {data.dtype}, expected float32")
     if data.shape != shape:
-        raise _Damaged(f"{path} has the shape {data.shape}, expected {shape}")
+        raise WeightsError(f"{path} has the shape {data.shape}, expected {shape}")
     stored = data.id.get_storage_size()
     if data.chunks is not None or stored != math.prod(shape) * data.dtype.itemsize:
-        raise _Damaged(f"{path} is compressed, in pieces or not there; expected as Keras stores it")
+        raise WeightsError(
+            f"{path} is compressed, in pieces or not there; expected as Keras stores it"
+        )
     return _checked(data[()], path)
 
 
@@ -136,7 +138,7 @@ def _constant(value: object, name: str, shape: Shape) -> np.ndarray:
     if len(numbers) not in (1, shape[-1]) or not all(
         isinstance(n, int | float) and not isinstance(n, bool) for n in numbers
     ):
-        raise _Damaged(f"{name} has no numbers for {shape[-1]} channels")
+        raise WeightsError(f"{name} has no numbers for {shape[-1]} channels")
     return _checked(np.broadcast_to(np.array(numbers, np.float64), shape), name)
 
 
@@ -144,5 +146,5 @@ def _checked(value: np.ndarray, path: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         array = np.asarray(value, np.float32, order="C")
     if not np.isfinite(array).all():
-        raise _Damaged(f"{path} holds NaN or infinite numbers")
+        raise WeightsError(f"{path} holds NaN or infinite numbers")
     return array
