@@ -22,21 +22,22 @@ def predict(
     pictures: Annotated[str, Field(min_length=1, max_length=2000)],
     model: Annotated[str, Field(min_length=1, max_length=2000)] = "latest/ten_class",
     store: Address = None,
+    unless: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> dict[str, Any]:
     """Predict the labels of a folder of images.
 
     Stores a table of all images as predictions/ID.csv, and a grid of some as predictions/ID.png.
 
-
     Args:
         pictures: a folder, archive or s3:// address of images.
         model: RUN/STAGE, or the path of a run's folder models/STAGE.
         store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
+        unless: least probability of an answer; less probable ones are counted as unsure.
     """
     home = store_address(store)
     sample = ImageSample()
     left_out: list[LeftOut] = []
-    predictions = list(predict_images(home, model, [pictures], sample, left_out.extend))
+    predictions = list(predict_images(home, model, [pictures], sample, left_out.extend, unless))
     read = [each for each in predictions if not each.fault]
     mark_store(opened := open_store(home))
     labels = list(read[0].probabilities) if read else []
@@ -46,7 +47,7 @@ def predict(
     table, grid = opened.address(f"{name}.csv"), opened.address(f"{name}.png")
     counts: dict[str, int] = {}
     for each in read:
-        counts[each.label] = counts.get(each.label, 0) + 1
+        counts[each.answer] = counts.get(each.answer, 0) + 1
     faults = [each.fault for each in predictions if each.fault]
     show_predictions(model, table, grid, counts, faults)
     return {

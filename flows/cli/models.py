@@ -8,7 +8,7 @@ from os.path import expanduser, realpath
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from flows.cli.options import Flag, JsonOption, StoreOption
 from flows.cli.output_files import write_output
@@ -89,6 +89,7 @@ def predict(
     csv: Path | None = None,
     grid: Path | None = None,
     force: Flag = False,
+    unless: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))] | None = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -108,6 +109,8 @@ def predict(
         Draw some of the images with their labels into this file, NAME.png.
     force
         Overwrite these files if they exist.
+    unless
+        Answer "unsure" unless the most probable label has at least this probability, e.g. 0.9.
     """
     for option, path in (("--csv", csv), ("--grid", grid)):
         if path is not None:
@@ -120,7 +123,10 @@ def predict(
 
     sample = ImageSample() if grid else None
     left_out: list[LeftOut] = []
-    predictions = list(predict_images(store_address(store), model, images, sample, left_out.extend))
+    found = predict_images(
+        store_address(store), model, images, sample, left_out.extend, unless or 0.0
+    )
+    predictions = list(found)
     read = [each for each in predictions if not each.fault]
     for each in predictions:
         if each.fault:
@@ -141,7 +147,7 @@ def predict(
     listed = read if csv is None else read[:MAX_ROWS]
     for each in listed:
         probability = each.probabilities[each.label]
-        print(f"{printable(each.label):<20} {probability:.4f}  {printable(each.name)}")
+        print(f"{printable(each.answer):<20} {probability:.4f}  {printable(each.name)}")
     if len(listed) < len(read):
         print(printable(f"... and {len(read) - len(listed):,} more in {csv}"))
     return 0

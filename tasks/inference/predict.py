@@ -23,25 +23,36 @@ from tasks.vision.files.left_out import LeftOut
 from tasks.vision.text import printable
 
 AHEAD_BYTES = 256 * 2**20  # of decoded images that wait for the network
+UNSURE = "unsure"  # the answer for an image whose most probable label is not probable enough
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image's name and the probability of each label, or the reason why it could not be read."""
+    """An image's name and the probability of each label, or the reason why it could not be read.
+
+    Attributes:
+        unless: least probability of an answer.
+    """
 
     name: str
     probabilities: dict[str, float]
     fault: str = ""
+    unless: float = 0.0
 
     @property
     def label(self) -> str:
         """The most probable label."""
         return max(self.probabilities, key=lambda label: self.probabilities[label])
 
+    @property
+    def answer(self) -> str:
+        """The most probable label; `UNSURE` if its probability is below `unless`."""
+        return self.label if self.probabilities[self.label] >= self.unless else UNSURE
+
     def row(self) -> dict[str, Any]:
         """Return the prediction as a JSON object."""
         chances = {label: round(value, 6) for label, value in self.probabilities.items()}
-        return {"file": self.name, "label": self.label, "probabilities": chances}
+        return {"file": self.name, "label": self.answer, "probabilities": chances}
 
 
 def predict_images(
@@ -50,6 +61,7 @@ def predict_images(
     given: Sequence[str],
     sample: ImageSample | None = None,
     leave_out: Callable[[list[LeftOut]], None] = lambda left_out: None,
+    unless: float = 0.0,
 ) -> Iterator[Prediction]:
     """Predict all images in the files, folders and archives `given`; yield unreadable ones too.
 
@@ -58,6 +70,7 @@ def predict_images(
 
     Args:
         leave_out: called with the kinds of files that are not looked at.
+        unless: least probability of an answer.
 
     Raises:
         BadInput: there is no such model, or nothing under one of the addresses.
@@ -65,6 +78,8 @@ def predict_images(
     if not given:
         raise BadInput("no images given; name files, folders or archives")
     card, tensors = find_model(store, model)
+    if unless and UNSURE in card.labels:
+        raise BadInput(f"the model has a label {UNSURE!r} of its own; predict without --unless")
     size = card.architecture.image_size
     depth = max(1, AHEAD_BYTES // (3 * size**2 * batch_size(size)))
     # `UnlabelledImages` refuses bad input before TensorFlow is imported.
@@ -83,7 +98,7 @@ def predict_images(
             if sample:
                 sample.offer(batch.images, probabilities)
             for name, row in zip(batch.names, probabilities.tolist(), strict=True):
-                yield Prediction(name, dict(zip(card.labels, row, strict=True)))
+                yield Prediction(name, dict(zip(card.labels, row, strict=True)), unless=unless)
             for name, reason in batch.unreadable.items():
                 yield Prediction(name, {}, f"{printable(name)}: {reason}")
 
@@ -135,7 +150,7 @@ def as_csv(predictions: Iterable[Prediction]) -> str:
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(["file", "label", *each.probabilities])
         writer.writerow(
-            [each.name, each.label, *(f"{value:.6f}" for value in each.probabilities.values())]
+            [each.name, each.answer, *(f"{value:.6f}" for value in each.probabilities.values())]
         )
     return text.getvalue()
 

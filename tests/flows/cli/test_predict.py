@@ -100,8 +100,14 @@ def test_predict_agrees_for_archive_folder_and_file(
     archive = write_zip(tmp_path / "scans.zip", files)
     model = str(chain.store / "runs" / chain.first.json["run"] / "models/transfer")
     one = "deep/er/scan 19.png"  # the last: files come before folders
-    done = relevo("predict", model, str(folder), str(archive), str(folder / one), "--json").json
+    words = ["predict", model, str(folder), str(archive), str(folder / one)]
+    done = relevo(*words, "--unless", ".9", "--json").json
     rows = [row["probabilities"] for row in done["predictions"]]
+    best = [max(row, key=row.__getitem__) for row in rows]
+    sure = [row[label] >= 0.9 for row, label in zip(rows, best, strict=True)]
+    assert 0 < sum(sure) < len(rows)
+    answers = [label if is_sure else "unsure" for label, is_sure in zip(best, sure, strict=True)]
+    assert [row["label"] for row in done["predictions"]] == answers
     n = len(truth)
     assert len(rows) == 2 * n + 1
     for a, b in ((rows[0], rows[n]), (rows[n - 1], rows[2 * n - 1]), (rows[n - 1], rows[-1])):
@@ -156,6 +162,7 @@ def test_predict_overwrites_no_image(relevo: Relevo, tmp_path: Path) -> None:
         (["latest/ten_class", "{scans}", "--grid", "no/such/folder/x.png"], "is no folder"),
         (["latest/ten_class", "{scans}", "--grid", "seen.jpg"], "ends in .png"),
         (["latest/ten_class"], "IMAGES"),
+        (["latest/ten_class", "{scans}", "--unless", "1"], "--unless"),
     ],
 )
 def test_predict_refuses_bad_input_in_one_line(
@@ -181,8 +188,9 @@ def test_predict_flow_writes_table_to_store(
     from flows.predict import predict
 
     store = shutil.copytree(chain.store, tmp_path / "store")
-    done = predict(str(scans[0]), "latest/ten_class", str(store))
+    done = predict(str(scans[0]), "latest/ten_class", str(store), unless=0.999)
     assert sum(done["counts"].values()) == 20
+    assert done["counts"]["unsure"] > 0
     table = Path(done["table"])
     assert table.parent == store / "predictions"
     assert len(table.read_text().splitlines()) == 21
