@@ -66,6 +66,7 @@ TRAINS = (
     "tasks.vision.export.keras_file",
     "tasks.vision.pretrained.rebuild",
     "tasks.vision.pretrained.features",
+    "tasks.vision.pretrained.frozen_",
 )
 ALSO = {
     "tasks.vision.device"

@@ -91,7 +91,7 @@ def small_weights() -> dict[str, np.ndarray]:
 
 
 def hdf5(
-    weights: dict[str, np.ndarray], change: Callable[[h5py.File], None] | None = None
+    weights: dict[str, np.ndarray], change: Callable[[h5py.File], object] | None = None
 ) -> bytes:
     """A weights file; `change` gets it open, to spoil it."""
     buffer = io.BytesIO()

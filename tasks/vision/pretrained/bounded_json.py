@@ -10,8 +10,8 @@ from tasks.vision.errors import BadInput
 MAX_BYTES = 32 << 20  # the largest network of keras.applications has 2 MiB
 MAX_DEPTH = 64
 MAX_VALUES = 2_000_000
-STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
-BRACKET = re.compile(rb"[][{},]")
+# A string to its end, or a bracket or comma outside of one.
+TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[][{},]', re.DOTALL)
 
 
 def parse_json(content: bytes, origin: str) -> object:
@@ -33,8 +33,8 @@ def _check_bounds(content: bytes, origin: str) -> None:
     if len(content) > MAX_BYTES:
         raise BadInput(f"{origin} has {len(content):,} bytes; at most {MAX_BYTES:,} expected")
     depth = 0
-    for values, bracket in enumerate(BRACKET.finditer(STRING.sub(b"", content))):
-        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(bracket[0], 0)
+    for values, token in enumerate(TOKEN.finditer(content)):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0][:1], 0)
         if depth > MAX_DEPTH:
             raise BadInput(f"{origin} is nested deeper than {MAX_DEPTH} levels, as no network is")
         if values > MAX_VALUES:

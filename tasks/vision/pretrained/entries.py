@@ -70,7 +70,9 @@ class Entry:
         if not isinstance(kwargs, dict):
             raise Refused("is called in an unknown way")
         for name, value in kwargs.items():
-            if not (value is None or (name == "training" and value is False)):
+            # Whoever applies the model sets `training` anyway; Keras notes True for augmentation.
+            mode = name == "training" and (not value or self.kind != "BatchNormalization")
+            if not (value is None or mode):
                 raise Refused(f"is called with {name!r}; expected inputs alone")
         args = call["args"]
         if len(args) == 1 and isinstance(args[0], list):

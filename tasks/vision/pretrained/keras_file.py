@@ -65,6 +65,8 @@ def _members(archive: zipfile.ZipFile, given: str) -> dict[str, zipfile.ZipInfo]
             raise BadInput(f"{given} has {name} twice; {AGAIN}")
         if info.flag_bits & 1:
             raise BadInput(f"{given} has an encrypted {name}; {AGAIN}")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BadInput(f"{given} has {name} neither stored nor deflated; {AGAIN}")
         most = SMALL.get(info.filename, MAX_RATIO * size)
         if info.file_size > most or info.compress_size > size:
             raise BadInput(

@@ -69,7 +69,9 @@ class Graph:
         except ValidationError as error:
             raise Refused(_first(error)) from None
         try:
-            shape = layer.output_shape([self.shapes[each] for each in inputs])
+            shapes = [self.shapes[each] for each in inputs]
+            layer.weight_shapes(shapes)
+            shape = layer.output_shape(shapes)
             self.shapes[unique] = check_elements(shape)
         except ShapeError as error:
             raise Refused(str(error)) from None

@@ -59,8 +59,8 @@ def _tensors(
             continue
         path = f"{graph.paths[layer.name]}/vars"
         group = stored_group(file, path)
-        saved_as = group.attrs.get("name")
-        if isinstance(saved_as, str) and saved_as != graph.keras_names[layer.name]:
+        saved_as = _name_of(group)
+        if saved_as is not None and saved_as != graph.keras_names[layer.name]:
             raise WeightsError(f"{path} has the weights of {saved_as!r}, expected {layer.name!r}")
         spare = 1 if layer.kind == "Normalization" else 0  # its count of images
         if len(group) != len(names) + spare:
@@ -95,6 +95,14 @@ def stored_group(file: h5py.File, path: str) -> h5py.Group:
         if not isinstance(found, h5py.Group):
             raise WeightsError(f"{path} is no group")
     return found
+
+
+def _name_of(group: h5py.Group) -> str | None:
+    """The layer's name as Keras notes it beside the weights; files of older versions have none."""
+    if "name" not in group.attrs or group.attrs.get_id("name").shape != ():
+        return None
+    name = group.attrs["name"]
+    return name if isinstance(name, str) else None
 
 
 def _hard(group: h5py.Group, name: str, path: str) -> h5py.Group | h5py.Dataset:
