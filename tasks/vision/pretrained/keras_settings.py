@@ -105,7 +105,10 @@ def _check_dtype(value: object) -> None:
     if isinstance(value, dict):
         config = value.get("config")
         name = config.get("name") if isinstance(config, dict) else None
-        if value.get("class_name") != "DTypePolicy" or value.get("module") != "keras":
+        if (
+            value.get("class_name") not in ("DTypePolicy", "FloatDTypePolicy")
+            or value.get("module") != "keras"
+        ):
             raise Refused(
                 f"has the dtype policy {_short(value.get('class_name'))}; expected floats"
             )

@@ -15,6 +15,7 @@ Shape = tuple[int, ...]
 MAX_SETTING = 4096  # of kernels, strides, paddings and the like; real ones stay far below
 MAX_CHANNELS = 65_536
 MAX_ELEMENTS = 1 << 25  # of one activation of one image: 128 MiB of float32
+MAX_WINDOW = 64  # pixels of a side, where the input is smaller; else it would compute with zeros
 MAX_NAME = 200
 
 Setting = Annotated[int, Field(ge=1, le=MAX_SETTING)]
@@ -78,9 +79,11 @@ def feature_map(shapes: Sequence[Shape]) -> tuple[int, int, int]:
 
 def windows(side: int, window: int, stride: int, padding: Padding, dilation: int = 1) -> int:
     """Number of positions of a window along a side."""
+    covered = dilation * (window - 1) + 1
+    if covered > max(MAX_WINDOW, 2 * side):
+        raise ShapeError(f"its window covers {covered} pixels, the input has {side}")
     if padding == "same":
         return -(-side // stride)
-    covered = dilation * (window - 1) + 1
     if side < covered:
         raise ShapeError(f"its window covers {covered} pixels, the input has {side}")
     return (side - covered) // stride + 1

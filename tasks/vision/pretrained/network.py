@@ -7,6 +7,7 @@ among its layers: nothing else in a file says how pixels are to be scaled.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,7 +60,11 @@ LayerConfig = Annotated[
     | plain.Permute,
     Field(discriminator="kind"),
 ]
+# What may follow a classification head; a binary one is completed by its opposite.
+AFTER_HEAD = (plain.Activation, plain.Flatten, plain.Reshape, plain.Rescaling, plain.Concatenate)
+ANSWERS = ("linear", "softmax", "sigmoid")
 MAX_LAYERS = 4000
+MAX_TOTAL = 1 << 30  # numbers in all activations of one image
 SMALLEST = 32  # pixels per side; smaller only where the file itself is
 LARGEST = 1024
 DEFAULT_SIZE = 224  # where a file leaves the size open
@@ -99,10 +104,13 @@ class NetworkConfig(Frozen):
             BadInput: a layer can't take them.
         """
         shapes: dict[str, Shape] = {self.input: (size, size, 3)}
+        total = 0
         for layer in self.layers:
             try:
                 shape = layer.output_shape([shapes[name] for name in layer.inputs])
                 shapes[layer.name] = check_elements(shape)
+                if (total := total + math.prod(shape)) > MAX_TOTAL:
+                    raise ShapeError(f"brings all outputs to more than {MAX_TOTAL:,} numbers")
             except ShapeError as error:
                 raise self._unfit(layer, size, error) from None
         return shapes
@@ -170,26 +178,32 @@ class PretrainedNetwork:
 
     @property
     def classes(self) -> int | None:
-        """Width of its classification head; None if it ends without one."""
-        head = self.head
-        return self.config.shapes(self.size)[head][-1] if head else None
+        """Number of its answers, if it ends in a classification head; else None."""
+        return self.config.shapes(self.size)[self.config.output][-1] if self.head else None
 
     @cached_property
     def head(self) -> str | None:
-        """Name of the classification head: the last layer with weights, if only activations follow it.
+        """Name of the classification head; None if there is none.
 
-        A Dense layer, or a convolution of a 1 x 1 map (MobileNet v1 and v3), as the output.
+        It is the only layer with weights that the output is computed from by activations and reshaping, if it
+        is a Dense layer, or a convolution of a 1 x 1 map (MobileNet v1 and v3), and the output is flat.
         """
         layers = {layer.name: layer for layer in self.config.layers}
         shapes = self.config.shapes(self.size)
-        layer = layers[self.config.output]
-        while isinstance(layer, plain.Activation | plain.Flatten | plain.Reshape):
-            if layer.inputs[0] not in layers:
-                return None
-            layer = layers[layer.inputs[0]]
-        flat = len(shapes[self.config.output]) == 1
-        on_point = shapes[layer.inputs[0]][:-1] == (1, 1) and isinstance(layer, weighted.Conv2D)
-        return layer.name if flat and (isinstance(layer, weighted.Dense) or on_point) else None
+        ends, waiting = set(), [self.config.output]
+        while waiting:
+            layer = layers.get(name := waiting.pop())
+            if isinstance(layer, AFTER_HEAD):
+                waiting += layer.inputs
+            else:
+                ends.add(name)
+        head = layers.get(next(iter(ends)))
+        if len(ends) != 1 or head is None or len(shapes[self.config.output]) != 1:
+            return None
+        if not isinstance(head, weighted.Dense | weighted.Conv2D) or head.activation not in ANSWERS:
+            return None  # an embedding
+        flat = isinstance(head, weighted.Dense) or shapes[head.inputs[0]][:-1] == (1, 1)
+        return head.name if flat else None
 
     def takes(self, size: int) -> bool:
         """Whether it can be built for images of `size` pixels per side with the same weights."""

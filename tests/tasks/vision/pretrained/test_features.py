@@ -8,15 +8,21 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from support.cards import bare_card
 from support.command import ROOT
 from support.keras_files import write_keras
 
+from tasks.vision.device import Device
 from tasks.vision.errors import BadInput
+from tasks.vision.export.keras_file import keras_file, stock_model
 from tasks.vision.pretrained.feature_points import feature_names, feature_width
 from tasks.vision.pretrained.features import feature_extractor
 from tasks.vision.pretrained.keras_file import read_keras_file
 from tasks.vision.pretrained.network import PretrainedNetwork
 from tasks.vision.pretrained.rebuild import rebuild, trained_tensors
+from tasks.vision.recipe.schema import Network
+from tasks.vision.tensor_shapes import tensor_shapes
+from tasks.vision.trained_model import Architecture
 
 SAMPLE = ROOT.parent / "shared" / "data" / "efficientnet_lite0.keras"
 SIZE = 32
@@ -67,7 +73,9 @@ def _sequential() -> keras.Model:
         ]
     )
     x = keras.layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[900.0, 800.0, 700.0])(bgr)
-    x = block(x)
+    adapted = keras.layers.Normalization()
+    adapted.adapt(_images(2, SIZE).astype(np.float32) / 99)
+    x = block(adapted(x))
     pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
     gate = keras.layers.Conv2D(16, 1, activation="hard_sigmoid")(pooled)
     x = keras.layers.Multiply()([x, gate])
@@ -136,6 +144,34 @@ def test_features_are_those_of_the_network(pair: tuple[keras.Model, PretrainedNe
     half = feature_extractor(network, SIZE, "last layer", "mixed_bfloat16")(images)
     assert half.dtype == np.float32
     assert np.corrcoef(half.ravel(), last.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("kind", ["airbench", "simple_cnn"])
+@pytest.mark.parametrize(("labels", "features"), [(2, "every layer"), (3, "last layer")])
+def test_own_exports_are_read(kind: Any, labels: int, features: Any, tmp_path: Path) -> None:
+    network = Network(kind=kind, widths=(4, 6, 8))
+    outputs = 1 if labels == 2 else labels
+    about = Architecture(
+        network=network,
+        image_size=SIZE,
+        outputs=outputs,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.3, 0.2),
+        features=features,
+    )
+    random = np.random.default_rng(3)
+    shapes = tensor_shapes(network, SIZE, outputs, features == "every layer")
+    tensors = {k: random.uniform(0.1, 0.5, v).astype(np.float32) for k, v in shapes.items()}
+    names = ["a", "b", "c"][:labels]
+    card = bare_card(about, names, [[name] for name in names])
+    file = tmp_path / "model.keras"
+    file.write_bytes(keras_file(card, tensors, Device("cpu", "tests", "float32")))
+    found = read_keras_file(file)
+    assert (found.size, found.classes, found.head) == (SIZE, labels, "head")
+    images = _images(3, SIZE).astype(np.float32)
+    expected = np.array(stock_model(card, tensors)(images, training=False))
+    assert np.abs(np.array(rebuild(found, SIZE)(images, training=False)) - expected).max() < 1e-6
+    assert feature_extractor(found, SIZE)(_images(3, SIZE)).shape == (3, shapes["head/kernel"][0])
 
 
 def test_features_have_the_same_bits_however_images_are_cut(tmp_path: Path) -> None:
