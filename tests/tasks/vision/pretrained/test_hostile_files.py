@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import hostile_archives, hostile_configs  # noqa: F401  (they register their cases)
 from support.command import ROOT
-from support.hostile_keras import CASES
+from support.hostile_cases import CASES
+from support.keras_files import hdf5, small_model, small_weights, write_keras
+from support.mutations import mutations
 
 from tasks.vision.errors import BadInput
 from tasks.vision.pretrained.keras_file import read_keras_file
@@ -35,7 +42,8 @@ import resource, sys
 from pathlib import Path
 from tasks.vision.errors import BadInput
 from tasks.vision.pretrained.keras_file import read_keras_file
-from support.hostile_keras import CASES
+from support import hostile_archives, hostile_configs
+from support.hostile_cases import CASES
 allowed = []
 def audit(event, arguments):
     if event == "open" and allowed and isinstance(arguments[0], (str, bytes)):
@@ -77,3 +85,17 @@ def test_hostile_files_cost_little_memory_and_open_nothing_else(tmp_path: Path) 
         env={"PYTHONPATH": f"{ROOT}:{ROOT}/tests", "PATH": "/usr/bin:/bin"},
     )
     assert answer.stdout.split() == [str(len(CASES)), str(len(CASES)), "[]"], answer.stderr[-2000:]
+
+
+CONFIG, WEIGHTS = json.dumps(small_model()).encode(), hdf5(small_weights())
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_mutated_file_is_refused_or_read(tmp_path: Path, data: st.DataObject) -> None:
+    if data.draw(st.booleans()):
+        path = write_keras(tmp_path / "x.keras", config=data.draw(mutations(CONFIG)))
+    else:
+        path = write_keras(tmp_path / "x.keras", weights=data.draw(mutations(WEIGHTS, 4096)))
+    with contextlib.suppress(BadInput):
+        assert read_keras_file(path).digest.startswith("sha256:")
