@@ -22,6 +22,18 @@ from tasks.vision.recipe.schema import (
     Strict,
 )
 
+FOREIGN_SUFFIXES = (
+    ".h5",
+    ".hdf5",
+    ".pb",
+    ".tflite",
+    ".onnx",
+    ".pt",
+    ".pth",
+    ".pkl",
+    ".safetensors",
+)
+
 
 class Recipe(Strict):
     """A data source and a graph of stages."""
@@ -62,15 +74,15 @@ class Recipe(Strict):
                 raise ValueError(
                     f"stages.{name}.labels = {stage.labels!r}{nearest(stage.labels, schemes)}"
                 )
-            if stage.start is not None and stage.start not in self.stages:
-                hint = nearest(stage.start, self.stages)
-                raise ValueError(f"stages.{name}.start = {stage.start!r}{hint}")
+            self._check_start(name, stage)
             if stage.start is None and stage.train != "all":
                 raise ValueError(
                     f"stages.{name}.train = {stage.train!r} needs a start; name a stage or train 'all'"
                 )
         for name, stage in self.ordered().items():
             network = self.network(stage)
+            if stage.file and not stage.controls:
+                continue  # its file's network is checked when it is read
             if (size := self.data.image_size) < network.least_size:
                 raise ValueError(
                     f"stages.{name}: images of {size} pixels are too small for the network {network}, "
@@ -86,6 +98,28 @@ class Recipe(Strict):
                         f"{blocks - 1} of its blocks frozen; train = 'head' freezes all of them"
                     )
         return self
+
+    def _check_start(self, name: str, stage: Stage) -> None:
+        if stage.file:
+            if stage.train != "head":
+                raise ValueError(
+                    f"stages.{name}.train = {stage.train!r}: the network of a file stays frozen, and only"
+                    " a head is trained on it; set train = 'head'"
+                )
+        elif stage.parent is not None:
+            if stage.parent.lower().endswith(FOREIGN_SUFFIXES):
+                raise ValueError(
+                    f"stages.{name}.start = {stage.parent!r}: expected a Keras 3 file, FILE.keras; save "
+                    "the model by model.save('FILE.keras')"
+                )
+            if stage.parent not in self.stages:
+                hint = nearest(stage.parent, self.stages)
+                raise ValueError(f"stages.{name}.start = {stage.parent!r}{hint}")
+            if file := self.stages[stage.parent].file:
+                raise ValueError(
+                    f"stages.{name}.start = {stage.parent!r}: that stage trains a head alone, on the "
+                    f"network of {file!r}; start from that file too"
+                )
 
     def _check_resize(self, name: str, resize: ProgressiveResize, network: Network) -> None:
         if network.kind != "airbench":
@@ -127,7 +161,7 @@ class Recipe(Strict):
             if name in path:
                 circle = " -> ".join([*path[path.index(name) :], name])
                 raise ValueError(f"stages start from each other in a circle: {circle}; break it")
-            start = self.stages[name].start
+            start = self.stages[name].parent
             if start is not None and start not in order:
                 visit(start, (*path, name))
             order.setdefault(name, self.stages[name])
@@ -139,9 +173,12 @@ class Recipe(Strict):
         return order
 
     def network(self, stage: Stage) -> Network:
-        """Return the network of a stage: its own from scratch, else that of the stage it starts from."""
-        while stage.start is not None:
-            stage = self.stages[stage.start]
+        """Return the network of a stage: its own from scratch, else that of the stage it starts from.
+
+        For one that starts from a file, the network of its control from scratch.
+        """
+        while stage.parent is not None:
+            stage = self.stages[stage.parent]
         return stage.network
 
     def scheme(self, stage: Stage) -> LabelScheme | None:

@@ -14,6 +14,12 @@ SMALLEST = 16  # pixels per side of an image
 Pixels = Annotated[int, Field(ge=SMALLEST, le=512, strict=True)]
 Width = Annotated[int, Field(ge=1, le=8192, strict=True)]  # a kernel between two of these is 2.4 GB
 Scale = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
+KERAS_SUFFIX = ".keras"  # of a start that is a file, and no stage
+SMALL_WIDTHS = (
+    16,
+    32,
+    64,
+)  # a network whose training costs about as much as a large one's features
 
 
 class Strict(BaseModel):
@@ -120,7 +126,13 @@ class Stage(Strict):
     labels: str = Field(
         "all", description="a scheme of [labels], or 'all' for the data's own classes"
     )
-    start: str | None = Field(None, description="the stage whose model this one starts from")
+    start: str | None = Field(
+        None,
+        description="the stage whose model this one starts from, or a Keras 3 file, FILE.keras",
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="hash that the file of the start must have"
+    )
     train: Literal["all", "head", "head then all"] = "all"
     features: Literal["last layer", "every layer"] = Field(
         "last layer", description="layers of the frozen backbone that a head trained alone sees"
@@ -164,6 +176,24 @@ class Stage(Strict):
             return {**given, "epochs": cls.model_fields["head_epochs"].default}
         return given
 
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_a_file(cls, given: Any) -> Any:
+        if isinstance(given, dict) and is_keras_file(given.get("start")):
+            # A control costs as much again as the features, which are nearly all of the work.
+            return {"controls": False, "network": {"widths": SMALL_WIDTHS}, **given}
+        return given
+
+    @property
+    def file(self) -> str | None:
+        """The file with a pretrained network that the stage starts from, a path or an s3:// address."""
+        return self.start if is_keras_file(self.start) else None
+
+    @property
+    def parent(self) -> str | None:
+        """The stage that this one starts from."""
+        return None if self.file else self.start
+
     @property
     def random_backbone(self) -> bool:
         """True for a control whose head is trained on a frozen random network."""
@@ -176,11 +206,17 @@ class Stage(Strict):
         where the stage trains a head alone, which costs less than that. A frozen random network can
         only learn a head, and does so for all epochs of the stage.
 
+        Those of a stage that starts from a file are its own small network, trained for one epoch, and
+        the same head on the file's network with random weights.
+
         Args:
-            network: the one that the stage takes over from its start.
+            network: the one that the stage takes over from its start, or its own if that is a file.
         """
         if self.start is None or not self.controls:
             return {}
+        if self.file:
+            plain = {"start": None, "sha256": None, "train": "all", "features": "last layer"}
+            return {"scratch": self.model_copy(update={**plain, "epochs": 1}), "random": self}
         without = {"start": None, "network": network, "frozen_blocks": 0, "perturb": 0.0}
         same = self.model_copy(update=without)
         passes = 1 if self.train == "head" else self.epochs
@@ -191,12 +227,17 @@ class Stage(Strict):
 
     def settings_in_key(self) -> dict[str, Any]:
         """Return the settings that can change this stage's result, for its cache key."""
-        other = {"start", "labels", "controls", "timeout_minutes"}
+        other = {"start", "sha256", "labels", "controls", "timeout_minutes"}
         return self.model_dump(mode="json", exclude=other | self.unused_settings())
 
     def unused_settings(self) -> set[str]:
         """Names of the settings that have no effect in this stage."""
+        if self.file:
+            effective = {"labels", "start", "sha256", "train", "features", "controls"}
+            effective |= {"timeout_minutes", *(["network"] if self.controls else [])}
+            return type(self).model_fields.keys() - effective
         unused = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
+        unused |= {"sha256"}
         if self.train == "all":
             unused |= {"head_lr_scale"}
         if self.train != "head":  # fine-tuning changes the layers that such features come from
@@ -208,3 +249,8 @@ class Stage(Strict):
         if self.train != "head then all":
             unused |= {"head_epochs"}
         return unused
+
+
+def is_keras_file(start: object) -> bool:
+    """True for the start of a stage that is the path or address of a Keras 3 file."""
+    return isinstance(start, str) and start.lower().endswith(KERAS_SUFFIX)

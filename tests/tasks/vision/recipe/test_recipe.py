@@ -15,7 +15,7 @@ from flows.recipes.load import load_recipe
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.parse import parse_recipe
-from tasks.vision.recipe.schema import LabelScheme
+from tasks.vision.recipe.schema import LabelScheme, Network, Stage
 from tasks.vision.recipe.to_toml import toml_value
 
 GOOD = """
@@ -400,3 +400,54 @@ def test_unreadable_recipe_is_refused_with_the_reason(
     expected = r"can't be read \(Permission denied\); expected .* change its permissions$"
     with pytest.raises(BadInput, match=expected):
         load_recipe(str(path))
+
+
+FILE = 'start = "models/net.keras"\ntrain = "head"'
+
+
+def from_file(text: str = FILE, **settings: object) -> dict[str, Stage]:
+    """The stages of a recipe whose one stage starts from a file."""
+    toml = f'[data]\nsource = "digits"\n[stages.own]\n{text}\n'
+    return parse_recipe(toml, "mine", settings).stages
+
+
+def test_stage_may_start_from_a_keras_file() -> None:
+    stage = from_file(f'{FILE}\nsha256 = "{"a" * 64}"\nfeatures = "every layer"')["own"]
+    assert (stage.file, stage.parent) == ("models/net.keras", None)
+    assert stage.settings_in_key() == {"train": "head", "features": "every layer"}
+    assert from_file('train = "head"', **{"stages.own.start": "s3://b/X.KERAS"})["own"].file
+
+
+def test_controls_of_a_file_are_trained_when_asked_for() -> None:
+    assert from_file()["own"].controls_of(Network()) == {}
+    stage = from_file(f"{FILE}\ncontrols = true")["own"]
+    controls = stage.controls_of(stage.network)
+    assert controls["random"] == stage
+    scratch = controls["scratch"]
+    assert (scratch.start, scratch.train, scratch.epochs) == (None, "all", 1)
+    assert scratch.network.widths == (16, 32, 64)
+    small = from_file(f"{FILE}\ncontrols = true", **{"stages.own.network.widths": [8]})["own"]
+    assert small.controls_of(small.network)["scratch"].network.widths == (8,)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('start = "a.keras"', "stages.own.train = 'all': the network of a file stays frozen"),
+        ('start = "a.keras"\ntrain = "head then all"', "set train = 'head'"),
+        ('start = "a.h5"\ntrain = "head"', "expected a Keras 3 file, FILE.keras; save"),
+        (f"{FILE}\nsha256 = 'abc'", "stages.own.sha256 = 'abc'"),
+        (f"{FILE}\nepochs = 3", "stages.own.epochs has no effect"),
+        (f"{FILE}\nnetwork.widths = [8]", "stages.own.network has no effect"),
+        (f"sha256 = '{'a' * 64}'", "stages.own.sha256 has no effect, since the stage starts from"),
+        (
+            f'{FILE}\n[stages.next]\nstart = "own"\ntrain = "head"',
+            "stages.next.start = 'own': that stage trains a head alone, on the network of "
+            "'models/net.keras'; start from that file too",
+        ),
+    ],
+)
+def test_faulty_start_from_a_file_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        from_file(text)
+    assert expected in str(caught.value)
