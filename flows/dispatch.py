@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
 from flows.parameters import StageInputs
-from flows.train_stage import RunContext
+from flows.stages import RunContext
 from flows.trainings import Outcomes, StageFailed, Training, trainings_of
 from tasks.progress import Event, emit
 from tasks.runs.stage_result import StageResult, load_result
@@ -70,7 +70,7 @@ def dispatch_stages(
                     inputs = StageInputs(
                         control=training.control,
                         dataset=context.data,
-                        start=outcomes.start_of(training),
+                        start=context.start_of(training, outcomes.start_of(training)),
                     )
                     dispatch = partial(_dispatch, training, inputs, parameters, attempt)
                     if run := outages.call(dispatch):

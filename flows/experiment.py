@@ -26,12 +26,13 @@ from flows.parameters import (
     Settings,
 )
 from flows.prepare_data import prepare_dataset
-from flows.train_stage import RunContext, run_training
+from flows.stages import RunContext, run_training
 from flows.trainings import Outcomes, trainings_of
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions
 from tasks.io.load import report_files
 from tasks.io.locations import store_address
+from tasks.io.networks import NetworkFiles
 from tasks.monitoring.mlflow import track
 from tasks.monitoring.prefect_ui import show_run
 from tasks.report import report
@@ -45,6 +46,7 @@ from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.vision.device import require_gpu
+from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.recipe.to_toml import as_toml
 
@@ -116,14 +118,18 @@ def experiment(
     check_store(home)
     # Two runs of one name would overwrite each other's folder.
     with reserved(home, run, wait=resumed) if run else nullcontext():
+        # Before the images, which may take hours.
+        files = NetworkFiles(plan, plan.ordered(stages or []))
+        plan = files.recipe
         images, about, known = prepare_dataset(request, home)
-        context = RunContext(plan, images, about.classes, home, refresh, new=not known)
+        networks = files.publish(home)
+        context = RunContext(plan, images, about.classes, home, refresh, not known, networks)
         chosen = plan.ordered(stages or [])
         if dispatch == "inline":
             results = run_inline(context, chosen)
         else:
-            results = dispatch_stages(context, chosen, request.for_workers())
-        report = write_report(request, images, results, home)
+            results = dispatch_stages(context, chosen, request.for_workers(plan))
+        report = write_report(request, plan, images, results, home)
         finished = FinishedRun(
             name=run or run_name(plan.name, started),
             recipe=plan,
@@ -151,7 +157,8 @@ def run_inline(context: RunContext, stages: dict[str, Stage]) -> dict[str, Stage
     for training in trainings_of(context.recipe, stages):
         if outcomes.leave_out(training):
             continue
-        stage, start = stages[training.stage], outcomes.start_of(training)
+        stage = stages[training.stage]
+        start = context.start_of(training, outcomes.start_of(training))
         try:
             outcomes.add(training, run_training(context, stage, training, start))
         except StoreError:
@@ -162,16 +169,16 @@ def run_inline(context: RunContext, stages: dict[str, Stage]) -> dict[str, Stage
 
 
 def write_report(
-    request: RunRequest, images: Ref, results: dict[str, StageResult], store: Store
+    request: RunRequest, plan: Recipe, images: Ref, results: dict[str, StageResult], store: Store
 ) -> Ref:
-    """Write the report of the stages' results, unless it is cached."""
+    """Write the report of the stages' results, unless it is cached; `plan` is the recipe as it ran."""
     content = ReportInput(
         lang=request.lang,
-        title=request.recipe.name,
-        description=request.recipe.description,
-        recipe_toml=as_toml(request.recipe),
+        title=plan.name,
+        description=plan.description,
+        recipe_toml=as_toml(plan),
         command=request.command(),
-        seed=request.recipe.seed,
+        seed=plan.seed,
         device="; ".join(devices_of(results)),
         versions=versions("relevo", "tensorflow", "keras", "numpy", "prefect"),
         source=request.source,

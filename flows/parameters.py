@@ -112,13 +112,22 @@ class RunRequest:
         words += ["--lang", self.lang] if self.lang != "en" else []
         return shlex.join(words)
 
-    def for_workers(self) -> dict[str, Any]:
-        """Return the parameters of `train-stage` that all stages of this run share."""
+    def for_workers(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the parameters of `train-stage` that all stages of this run share.
+
+        Args:
+            recipe: as it runs, with the hashes of files that workers need not have.
+        """
+        hashes = {
+            f"stages.{name}.sha256": stage.sha256
+            for name, stage in recipe.stages.items()
+            if stage.sha256
+        }
         return {
             "recipe": self.choice,
             "own_recipe": self.own_recipe,
             "store": self.store,
-            "settings": self._changes,
+            "settings": {**self._changes, **hashes},
             "max_epochs": self.max_epochs,
             "refresh": self.refresh,
         }

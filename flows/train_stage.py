@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
 from typing import Annotated, Any
 
 from prefect import flow
@@ -22,107 +20,16 @@ from flows.parameters import (
     StageInputs,
 )
 from flows.prepare_data import prepare_dataset
-from flows.trainings import Training, control_name, second_try
-from tasks.cache.cached_task import CacheOptions, Published, cached
-from tasks.cache.keys import evaluation, exporting, training
-from tasks.evaluate import evaluate, load_scores
-from tasks.export import export
-from tasks.io.checkpoints import Checkpoints, checkpointed
+from flows.stages import RunContext, run_training
+from flows.trainings import Training, control_name
 from tasks.io.load import load_dataset
 from tasks.io.locations import store_address
-from tasks.monitoring.live import live_progress
-from tasks.monitoring.prefect_ui import show_stage
+from tasks.io.networks import NetworkFiles
 from tasks.runs.stage_result import StageResult, save_result
-from tasks.store.base import Ref, Store
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
-from tasks.train import load_trained, train
-from tasks.vision.data.targets import apply_scheme
 from tasks.vision.device import require_gpu
-from tasks.vision.recipe.recipe import Recipe
-from tasks.vision.recipe.schema import Stage
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What the stages of a run share: the recipe, the data set and its classes, and the store.
-
-    Attributes:
-        new: True if the data set was just prepared, so that hardly any training on it is cached.
-    """
-
-    recipe: Recipe
-    data: Ref
-    classes: list[str]
-    store: Store
-    refresh: bool = False
-    new: bool = False
-
-    @cached_property
-    def checkpointed(self) -> set[str]:
-        """Work keys of interrupted trainings, and of finished ones whose checkpoints are still there."""
-        return checkpointed(self.store)
-
-
-def run_stage(
-    context: RunContext, name: str, stage: Stage, start: Ref | None, *, exports: bool = True
-) -> StageResult:
-    """Train `stage` from `start`, score it on the test split and export it, each unless it is cached.
-
-    `exports` is False for a control, which is only trained for comparison.
-    """
-    store, data = context.store, context.data
-    scheme = context.recipe.scheme(stage)
-    targets = apply_scheme(scheme, context.classes)
-    options = CacheOptions(refresh=context.refresh, minutes=stage.timeout_minutes)
-
-    title, work = f"train {name}", training(stage, targets, data, start, context.recipe.seed)
-    checkpoints, load = Checkpoints(store, work.key), partial(load_trained, store=store)
-    locked = replace(options, locked=context.new or work.key in context.checkpointed)
-    call = cached(train, work, store, title, load, locked, on_cached=checkpoints.clear)
-    with live_progress(title):
-        model, hit = call(
-            title, stage, scheme, data, start, context.recipe.seed, checkpoints, store
-        )
-    # What is computed from a new model is hardly cached.
-    options = replace(options, locked=not hit)
-
-    title, work = f"evaluate {name}", evaluation(model.ref, data)
-    call_evaluate = cached(evaluate, work, store, title, partial(load_scores, store=store), options)
-    scored, _ = call_evaluate(title, model.ref, data, store)
-
-    exported: Ref | None = None
-    if exports:
-        title, work = f"export {name}", exporting(model.ref, model.card)
-        written, _ = cached(export, work, store, title, Published.of, options)(
-            title, model.ref, store
-        )
-        exported = written.ref
-    result = StageResult(
-        start=stage.start,
-        state="cached" if hit else "resumed" if model.card.resumed else "trained",
-        model=model.ref,
-        card=model.card,
-        evaluation=scored.ref,
-        scores=scored.scores,
-        exported=exported,
-    )
-    if not hit:  # else an earlier run has shown it
-        show_stage(name, result, store, figures=exports)
-    return result
-
-
-def run_training(
-    context: RunContext, stage: Stage, training: Training, start: Ref | None
-) -> StageResult:
-    """Train the stage, or the control of it that `training` names; try again once after an accident."""
-    if training.control:
-        stage = stage.controls_of(context.recipe.network(stage))[training.control]
-    work = partial(
-        run_stage, context, training.title, stage, start, exports=training.control is None
-    )
-    return second_try(f"train {training.title}", work)
 
 
 def _run_name() -> str:
@@ -180,12 +87,15 @@ def train_stage(
         training = Training(stage, inputs.control)
         result = run_training(context, order[stage], training, inputs.start)
     else:
+        files = NetworkFiles(request.recipe, order)
         images, about, known = prepare_dataset(request, home)
-        context = RunContext(request.recipe, images, about.classes, home, refresh, new=not known)
+        plan, networks = files.recipe, files.publish(home)
+        context = RunContext(plan, images, about.classes, home, refresh, not known, networks)
         done: dict[str, StageResult] = {}
-        for name, each in order.items():
-            start = done[each.start].model if each.start else None
-            done[name] = run_training(context, each, Training(name), start)
+        for name, each in plan.ordered([stage]).items():
+            training = Training(name, parent=each.parent)
+            start = done[each.parent].model if each.parent else None
+            done[name] = run_training(context, each, training, context.start_of(training, start))
         result = done[stage]
     if flow_run.id:
         save_result(home, flow_run.id, result)

@@ -52,7 +52,7 @@ def trainings_of(recipe: Recipe, stages: dict[str, Stage]) -> list[Training]:
     """Return the trainings of these stages in order, each stage before its controls."""
     found = []
     for name, stage in stages.items():
-        found.append(Training(name, parent=stage.start))
+        found.append(Training(name, parent=stage.parent))
         controls = stage.controls_of(recipe.network(stage))
         found += [Training(name, control=kind) for kind in controls]
     return found

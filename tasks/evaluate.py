@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from tasks.cache.cached_task import cached_task
-from tasks.io.load import Answers, load_dataset, load_evaluation, load_model, pack_evaluation
+from tasks.io.load import (
+    Answers,
+    load_dataset,
+    load_evaluation,
+    load_features,
+    load_model,
+    pack_evaluation,
+)
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
-from tasks.vision.evaluation.score import match, score
+from tasks.vision.evaluation.score import match, score, score_features
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.recipe.schema import Strict
 
@@ -19,13 +26,23 @@ class Evaluation(Strict):
 
 
 @cached_task
-def evaluate(name: str, model: Ref, dataset: Ref, store: Store) -> Evaluation:
-    """Predict the test images, with and without test-time augmentation, and publish the predictions."""
+def evaluate(
+    name: str, model: Ref, dataset: Ref, store: Store, features: Ref | None = None
+) -> Evaluation:
+    """Predict the test images, with and without test-time augmentation, and publish the predictions.
+
+    Args:
+        features: of the data set, for a head on a pretrained network, which then sees no image again.
+    """
     card, tensors = load_model(model, store)
     data = load_dataset(dataset, store)
-    part = data.part("test")
-    positions, truth = match(card, data.classes, part.labels)
-    scores, probabilities = score(card, tensors, part.images[positions], truth)
+    positions, truth = match(card, data.classes, data.labels("test"))
+    if features:
+        inputs = load_features(features, store)["test"][positions]
+        scores, probabilities = score_features(card, tensors, inputs, truth)
+    else:
+        images = data.stored_images("test")[positions]
+        scores, probabilities = score(card, tensors, images, truth)
     emit(Event(name, f"accuracy {scores.metrics.accuracy:.4f} on {len(truth)} images"))
     content = pack_evaluation(scores, Answers(positions, truth, probabilities))
     ref = store.put("evaluation", content, ".safetensors", made_from=(model, dataset))

@@ -41,8 +41,10 @@ def listening(listener: Listener) -> Iterator[None]:
 
 def epoch_line(progress: Any) -> str:
     """Return one line about a training's progress, with the scores of an epoch that has just ended."""
-    where = f"{progress.phase} epoch {progress.epoch}/{progress.epochs}"
     pace = f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left"
+    if progress.phase == "features":
+        return f"features: {progress.share:.0%} of the images; {pace}"
+    where = f"{progress.phase} epoch {progress.epoch}/{progress.epochs}"
     row = progress.row
     if not row:
         return f"{where}: {progress.share:.0%} of the training; {pace}"

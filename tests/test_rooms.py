@@ -67,11 +67,17 @@ TRAINS = (
     "tasks.vision.pretrained.rebuild",
     "tasks.vision.pretrained.features",
     "tasks.vision.pretrained.frozen_",
+    "tasks.vision.pretrained.head_model",
 )
 ALSO = {
     "tasks.vision.device"
 }  # inside a function: whether TensorFlow sees the GPU, before work begins
-LIGHT = {"tasks.vision.training.state", "tasks.store.s3.blob_cache"}  # beside what is heavy
+LIGHT = {
+    "tasks.vision.training.linear_head",
+    "tasks.vision.training.dataset_features",
+    "tasks.vision.training.state",
+    "tasks.store.s3.blob_cache",
+}  # beside what is heavy
 UNTYPED = ("dict[str, Any]", "Mapping[str, Any]")
 UNTYPED_DICTS = 54  # in flows/ and tasks/; may only fall
 

@@ -100,14 +100,9 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
     return Work(
         "train",
         {
-            "stage": stage.settings_in_key(),
-            "labels": targets.labels,
-            "classes": targets.classes,
-            "limits": {targets.labels[i]: limit for i, limit in targets.limits.items()},
-            "correct_priors": targets.correct_priors,
+            **_learned(stage, targets, seed),
             "start": start.digest if start else None,
             "dataset": dataset.digest,
-            "seed": seed,
             **_arithmetic(),
             "versions": versions(*NUMERIC),
             "code": code_digests("tasks.vision.training.stage", "tasks.vision.data.targets"),
@@ -115,13 +110,72 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
     )
 
 
-def evaluation(model: Ref, dataset: Ref) -> Work:
-    """What determines a model's scores."""
+def featuring(digest: str, dataset: Ref, features: str) -> Work:
+    """What determines the features of a data set's images; its digest covers their size.
+
+    Args:
+        digest: of the pretrained network, `sha256:...`.
+    """
+    return Work(
+        "features",
+        {
+            "network": digest,
+            "features": features,
+            "dataset": dataset.digest,
+            **_arithmetic(in_float32=True),
+            "versions": versions(*NUMERIC),
+            "code": code_digests(
+                "tasks.vision.training.dataset_features",
+                "tasks.vision.pretrained.features",
+                "tasks.vision.network.runtime",
+            ),
+        },
+    )
+
+
+def head_training(stage: Stage, targets: Targets, features: Work, seed: int) -> Work:
+    """What determines a head on the features of a pretrained network.
+
+    The features count by their key, so that a plan knows them before they are computed.
+    """
+    return Work(
+        "train",
+        {
+            **_learned(stage, targets, seed),
+            "start": features.ingredients["network"],
+            "dataset": features.ingredients["dataset"],
+            "inputs": features.key,
+            "versions": versions("numpy", "scipy"),
+            "code": code_digests(
+                "tasks.vision.training.linear_head",
+                "tasks.vision.pretrained.head_tensors",
+                "tasks.vision.data.targets",
+            ),
+        },
+    )
+
+
+def _learned(stage: Stage, targets: Targets, seed: int) -> dict[str, object]:
+    """Return what a stage is asked to learn."""
+    return {
+        "stage": stage.settings_in_key(),
+        "labels": targets.labels,
+        "classes": targets.classes,
+        "limits": {targets.labels[i]: limit for i, limit in targets.limits.items()},
+        "correct_priors": targets.correct_priors,
+        "seed": seed,
+    }
+
+
+def evaluation(model: Ref, dataset: Ref, features: Ref | None = None) -> Work:
+    """What determines a model's scores; `features` are those of a head on a pretrained network."""
+    of_head = {"features": features.digest} if features else {}
     return Work(
         "evaluate",
         {
             "model": model.sha256,
             "dataset": dataset.digest,
+            **of_head,
             **_arithmetic(),
             "versions": versions(*NUMERIC, "scikit-learn", "scipy"),
             "code": code_digests("tasks.vision.evaluation.score", "tasks.vision.data.dataset"),
@@ -129,13 +183,13 @@ def evaluation(model: Ref, dataset: Ref) -> Work:
     )
 
 
-def _arithmetic() -> dict[str, str]:
-    """Return what sets the arithmetic of a device.
+def _arithmetic(*, in_float32: bool = False) -> dict[str, str]:
+    """Return what sets the arithmetic of a device, or that of one that computes in float32.
 
     The number of cores and the instruction set change the last bits, too, but are left out, so that machines
     share results; a model's card records them.
     """
-    device = find_device()
+    device = find_device().in_float32 if in_float32 else find_device()
     plain = device.kind == "cpu" and os.environ.get(ONEDNN, "1").lower() in {"0", "false"}
     policy = f"{device.policy}, without oneDNN" if plain else device.policy
     return {"device": device.kind, "policy": policy}

@@ -1,4 +1,4 @@
-"""Load datasets, models, evaluations and reports from the store."""
+"""Load datasets, networks, features, models, evaluations and reports from the store."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import numpy as np
 from tasks.store.base import MAX_ARRAYS, Oversized, Ref, Store
 from tasks.vision.data.dataset import Dataset, open_dataset
 from tasks.vision.evaluation.scores import Scores
+from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.pretrained.stored import pack_network, unpack_network
 from tasks.vision.trained_model import (
     Card,
     Tensors,
@@ -48,6 +50,39 @@ def _bytes_of(ref: Ref, store: Store) -> bytes:
     if ref.size > MAX_ARRAYS:
         raise Oversized(ref.uri, ref.size, MAX_ARRAYS)
     return store.open_blob(ref).read_bytes()
+
+
+def publish_network(network: PretrainedNetwork, store: Store) -> Ref:
+    """Store a pretrained network and return its ref, whose digest is the network's."""
+    digest = network.digest.removeprefix("sha256:")
+    return store.put("network", pack_network(network), ".safetensors", digest=digest)
+
+
+def load_network(ref: Ref, store: Store) -> PretrainedNetwork:
+    """Load a pretrained network. Raises BadInput if there is something else."""
+    return unpack_network(_bytes_of(ref, store), ref.uri)
+
+
+def publish_features(
+    arrays: dict[str, np.ndarray], store: Store, made_from: tuple[Ref, ...]
+) -> Ref:
+    """Store the features of a data set's images: (n, d) float32 for its stored "train" and "test"."""
+    content = pack_arrays(arrays, "features")
+    return store.put("feature", content, ".safetensors", made_from=made_from)
+
+
+def load_features(ref: Ref, store: Store) -> dict[str, np.ndarray]:
+    """Load what `publish_features` has stored.
+
+    Raises:
+        ValueError: the file has something else.
+    """
+    note, arrays = unpack_arrays(_bytes_of(ref, store))
+    if note != "features" or arrays.keys() != {"train", "test"}:
+        raise ValueError("no features of a data set")
+    if any(each.ndim != 2 or each.dtype != np.float32 for each in arrays.values()):
+        raise ValueError("features of another form")
+    return arrays
 
 
 class Answers(NamedTuple):

@@ -115,7 +115,8 @@ def _scores(scores: Scores) -> list[dict[str, str]]:
         rows.append({"on test": metric, "value": f"{value:.4f}", "95 % interval": between})
 
     add("accuracy", metrics.accuracy, metrics.accuracy_interval)
-    add("accuracy, averaged over copies", metrics.accuracy_tta)
+    if metrics.accuracy_tta is not None:
+        add("accuracy, averaged over copies", metrics.accuracy_tta)
     add("accuracy of always predicting the most frequent label", metrics.majority)
     add("balanced accuracy", metrics.balanced_accuracy)
     for i, (label, row) in enumerate(zip(scores.labels, scores.confusion, strict=True)):
@@ -207,11 +208,10 @@ def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> list[str
         from tasks.vision.figures.style import png
 
         history, best = card.history, best_epoch(card.history)
-        drawn = {
-            "accuracy": png(accuracy_curves(history, f"{name}: accuracy", best), WIDTH),
-            "loss": png(loss_curves(history, f"{name}: loss", best), WIDTH),
-            "confusion": png(
-                confusion_matrix(confusion, card.labels, f"{name}: confusion matrix"), WIDTH
-            ),
-        }
+        drawn = {}
+        if not card.pretrained:  # whose head has no epochs
+            drawn["accuracy"] = png(accuracy_curves(history, f"{name}: accuracy", best), WIDTH)
+            drawn["loss"] = png(loss_curves(history, f"{name}: loss", best), WIDTH)
+        title = f"{name}: confusion matrix"
+        drawn["confusion"] = png(confusion_matrix(confusion, card.labels, title), WIDTH)
     return [inline(f"{name}, {kind}", content) for kind, content in drawn.items()]

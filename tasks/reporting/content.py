@@ -22,7 +22,8 @@ class StageContent:
     """A stage, or a control of one.
 
     Attributes:
-        start: the stage that it starts from. model_digest: hex. answers: for the test images.
+        start: the stage that it starts from, or the file of a pretrained network.
+        model_digest: hex. answers: for the test images.
         controls: by kind, "scratch" or "random".
     """
 
@@ -32,6 +33,11 @@ class StageContent:
     scores: Scores
     answers: Answers
     controls: Mapping[str, StageContent] = field(default_factory=dict)
+
+    @property
+    def start_name(self) -> str | None:
+        """What it starts from, as a reader knows it: a stage, or the name of a pretrained network."""
+        return str(self.card.pretrained) if self.start and self.card.pretrained else self.start
 
     @property
     def labels(self) -> list[str]:

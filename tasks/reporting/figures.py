@@ -14,6 +14,7 @@ from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.figures.words import Words
+from tasks.vision.trained_model import Penalty
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,12 +89,15 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
         shown = (images[chosen], truth[chosen].tolist(), probabilities[chosen])
         return draw_or_skip(f"{name}/{kind}", lambda: prediction_grid(*shown, labels, title, words))
 
-    title = words("%(name)s: loss", name=name)
-    yield from draw_or_skip(f"{name}/loss", lambda: loss_curves(history, title, best, words))
-    title = words("%(name)s: accuracy", name=name)
-    yield from draw_or_skip(
-        f"{name}/accuracy", lambda: accuracy_curves(history, title, best, words)
-    )
+    if stage.card.penalty is not None:  # its one epoch would be two dots
+        yield from draw_penalties(name, stage.card.penalties, stage.card.penalty, words)
+    else:
+        title = words("%(name)s: loss", name=name)
+        yield from draw_or_skip(f"{name}/loss", lambda: loss_curves(history, title, best, words))
+        title = words("%(name)s: accuracy", name=name)
+        yield from draw_or_skip(
+            f"{name}/accuracy", lambda: accuracy_curves(history, title, best, words)
+        )
     if stage.card.binary:
         for target, label in enumerate(labels):
             chosen = _spread(np.flatnonzero(truth == target), MAX_IMAGES)
@@ -121,6 +125,14 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
     )
 
 
+def draw_penalties(name: str, tried: list[Penalty], chosen: float, words: Words) -> Drawn:
+    """Draw how the L2 penalty of a head on a pretrained network was chosen."""
+    from tasks.vision.figures.penalties import penalty_curves
+
+    title = words("%(name)s: choice of the L2 penalty", name=name)
+    yield from draw_or_skip(f"{name}/penalty", lambda: penalty_curves(tried, chosen, title, words))
+
+
 def _spread(positions: np.ndarray, most: int) -> np.ndarray:
     """Take at most `most` positions at equal distances, so that the choice favours no model."""
     return positions[evenly_spaced(len(positions), most)]
@@ -135,10 +147,12 @@ def draw_comparison(name: str, stages: Stages, words: Words) -> Drawn:
         seconds = [row["seconds"] for row in rows]
         return Curve(label, kind, seconds, [row["validation_accuracy"] for row in rows])
 
-    stage = stages[name]
-    own = words("%(name)s, starts from %(start)s", name=name, start=stage.start)
+    stage, baselines = stages[name], list(baselines_of(name, stages))
+    if not baselines and stage.card.pretrained:  # a point alone
+        return
+    own = words("%(name)s, starts from %(start)s", name=name, start=stage.start_name)
     curves = [curve(own, "transfer", stage)]
-    for baseline in baselines_of(name, stages):
+    for baseline in baselines:
         kind: Kind = "random" if baseline.kind == "random" else "scratch"
         curves.append(curve(_label(baseline, words), kind, baseline.content))
     title = words("%(name)s: accuracy over training time", name=name)

@@ -26,7 +26,15 @@ from tasks.vision.figures.words import ENGLISH, Words
 TEMPLATE = Path(__file__).with_name("report.html")
 TRANSLATIONS = Path(__file__).with_name("translations")
 BALANCED_ACCURACY_GAP = 5.0  # points from which an opposite difference is worth a sentence
-FIGURES = ("loss", "accuracy", "mistakes", "confusion", "reliability", "transfer_against_scratch")
+FIGURES = (
+    "loss",
+    "accuracy",
+    "penalty",
+    "mistakes",
+    "confusion",
+    "reliability",
+    "transfer_against_scratch",
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
         other_figures=[name for name in figures if not _has_place(name, stages)],
         balanced_disagrees=balanced_disagrees,
         overfitting=partial(overfitting, words=words),
+        has_pretrained=any(stage.card.pretrained for stage in stages.values()),
+        has_own_start=any(stage.start and not stage.card.pretrained for stage in stages.values()),
     )
 
 
@@ -125,7 +135,7 @@ def environment(words: Words) -> Environment:
     jinja = Environment(autoescape=True, undefined=StrictUndefined, extensions=["jinja2.ext.i18n"])
     jinja.policies["ext.i18n.trimmed"] = True
     jinja.install_gettext_callables(words.translate, plural, newstyle=True)  # type: ignore[attr-defined]
-    formats = (numbers.share, numbers.elapsed, numbers.points, numbers.number)
+    formats = (numbers.share, numbers.elapsed, numbers.points, numbers.number, numbers.significant)
     jinja.filters.update({each.__name__: partial(each, lang=words.lang) for each in formats})
     jinja.filters["breakable"] = breakable
     return jinja

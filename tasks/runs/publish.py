@@ -118,7 +118,9 @@ def _facts(run: FinishedRun, stage: str) -> Facts:
         scores=result.scores,
         dataset=run.dataset,
         data=run.data,
-        start=(result.start, run.results[result.start].model) if result.start else None,
+        start=(result.start, run.results[result.start].model)
+        if result.start in run.results
+        else None,
         versions=versions("relevo", *NUMERIC),
     )
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-Kind = Literal["dataset", "model", "evaluation", "export", "report", "download"]
+Kind = Literal[
+    "dataset", "model", "evaluation", "export", "report", "download", "network", "feature"
+]
 BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (
     *BLOB_FOLDERS,

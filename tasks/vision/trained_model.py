@@ -22,17 +22,62 @@ from tasks.vision.tensor_shapes import tensor_shapes
 
 Tensors = dict[str, np.ndarray]
 NOTE = "relevo"
+# Tensors of a head on a pretrained network, and what begins the names of that network's own.
+HEAD_KERNEL, HEAD_BIAS, NETWORK_PREFIX = "head/kernel", "head/bias", "network/"
+
+
+class FrozenNetwork(Strict):
+    """A pretrained network that a head was trained on, and where it came from.
+
+    Attributes:
+        config: its layers, as `pretrained.network.NetworkConfig` writes them.
+        digest: sha256:..., over config and tensors. classes: of its own head, which is left out, if it has one.
+        file, sha256: name and hash of the file that it was read from.
+        random: its weights are random, for comparison.
+    """
+
+    kind: Literal["pretrained"] = "pretrained"
+    name: str
+    config: str = Field(repr=False)
+    digest: str
+    classes: int | None
+    file: str
+    sha256: str
+    random: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Penalty(Strict):
+    """One strength of a head's L2 penalty that was tried: mean losses in nats, and accuracies."""
+
+    strength: float
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
 
 
 class Architecture(Strict):
-    """Everything that `build_model` needs to rebuild the network."""
+    """Everything that is needed to rebuild the network: by `build_model`, or on a pretrained one.
 
-    network: Network
+    A pretrained network prepares its images itself, and has the mean and deviation that change nothing.
+    """
+
+    network: Network | FrozenNetwork
     image_size: Pixels
     outputs: Positive
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     features: Literal["last layer", "every layer"] = "last layer"
+
+    @property
+    def own_network(self) -> Network:
+        """The network if relevo builds it itself. Raises ValueError for a pretrained one."""
+        if isinstance(self.network, FrozenNetwork):
+            raise ValueError(f"{self.network} is rebuilt from its file's config")
+        return self.network
 
 
 class Card(Strict):
@@ -59,6 +104,10 @@ class Card(Strict):
     device: str
     history: list[dict[str, float]]
     frozen: dict[str, Any] | None = None
+    penalties: list[Penalty] = Field(
+        [], description="tried for a head on a pretrained network, strongest first"
+    )
+    penalty: float | None = Field(None, description="the one chosen on the validation images")
 
     @model_validator(mode="after")
     def _labels_and_outputs_agree(self) -> Card:
@@ -68,6 +117,12 @@ class Card(Strict):
         if len(self.classes) != len(self.labels):
             raise ValueError(f"classes of {len(self.classes)} targets, {len(self.labels)} labels")
         return self
+
+    @property
+    def pretrained(self) -> FrozenNetwork | None:
+        """The pretrained network that the model is a head of."""
+        network = self.architecture.network
+        return network if isinstance(network, FrozenNetwork) else None
 
     @property
     def binary(self) -> bool:
@@ -113,8 +168,11 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
         note, tensors = unpack_arrays(content)
         card = Card.model_validate(note)
         about = card.architecture
+        if isinstance(about.network, FrozenNetwork):
+            _check_head(tensors, about.outputs)
+            return card, tensors
         every_layer = about.features == "every layer"
-        shapes = tensor_shapes(about.network, about.image_size, about.outputs, every_layer)
+        shapes = tensor_shapes(about.own_network, about.image_size, about.outputs, every_layer)
         if {name: value.shape for name, value in tensors.items()} != shapes:
             raise ValueError("other tensors than the card's network has")
         return card, tensors
@@ -122,6 +180,18 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
         raise BadInput(
             f"{origin} is not a relevo model; give RUN/STAGE or a run's folder models/STAGE"
         ) from None
+
+
+def _check_head(tensors: Tensors, outputs: int) -> None:
+    """Raise ValueError unless there is a head; the network's tensors are checked when it is rebuilt."""
+    own = {name: value for name, value in tensors.items() if not name.startswith(NETWORK_PREFIX)}
+    if own.keys() != {HEAD_KERNEL, HEAD_BIAS}:
+        raise ValueError("other tensors than a head has")
+    kernel, bias = own[HEAD_KERNEL], own[HEAD_BIAS]
+    if kernel.ndim != 2 or kernel.shape[1:] != (outputs,) or bias.shape != (outputs,):
+        raise ValueError("a head of another shape")
+    if not kernel.dtype == bias.dtype == np.float32:
+        raise ValueError("a head that is not float32")
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray], note: Any) -> bytes:

@@ -52,7 +52,7 @@ def test_a_mutated_model_is_refused_or_bounded_by_its_file(content: bytes) -> No
     except BadInput:
         return
     assert sum(value.nbytes for value in tensors.values()) <= len(content)
-    assert max(card.architecture.network.widths) <= len(content)
+    assert max(card.architecture.own_network.widths) <= len(content)
     assert card.architecture.outputs == (1 if card.binary else len(card.labels))
 
 

@@ -81,6 +81,15 @@ class Dataset:
         where, rows = self._rows(split)
         return Part(self._arrays[f"{where}_images"][rows], self.labels(split))
 
+    def stored_images(self, where: str) -> np.ndarray:
+        """All images of "train", those of validation included, or of "test"; read on access, in pieces."""
+        return self._arrays[f"{where}_images"]
+
+    def rows(self, split: str) -> np.ndarray:
+        """Rows of a split's images among the stored ones of "train" or "test": (n,) int64."""
+        where, rows = self._rows(split)
+        return np.arange(len(self._arrays[f"{where}_labels"]))[rows]
+
     def labels(self, split: str) -> np.ndarray:
         """The labels alone, without a copy of the images."""
         where, rows = self._rows(split)

@@ -6,9 +6,10 @@ import numpy as np
 
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
+from tasks.vision.evaluation.probabilities import probabilities
 from tasks.vision.evaluation.scores import Scores, cells_of
 from tasks.vision.text import normalized
-from tasks.vision.trained_model import Card, Tensors
+from tasks.vision.trained_model import HEAD_BIAS, HEAD_KERNEL, Card, Tensors
 
 
 def match(
@@ -38,22 +39,39 @@ def score(
     card: Card, tensors: Tensors, images: np.ndarray, truth: np.ndarray
 ) -> tuple[Scores, np.ndarray]:
     """Return the scores of a model's answers, and its probabilities (n, labels)."""
-    from tasks.vision.evaluation.metrics import confused_pairs, confusion, reliability, scores
-
     with loading_tensorflow():
         from tasks.vision.network.predictor import Predictor
 
     predictor = Predictor(card, tensors, find_device())
-    probabilities = predictor(images)
-    averaged = predictor(images, average=True)
-    matrix = confusion(truth, probabilities, card.labels)
-    metrics = scores(truth, probabilities, card.labels)
-    metrics["accuracy_tta"] = float((averaged.argmax(1) == truth).mean())
+    chances = predictor(images)
+    # A pretrained network's pass costs much more than what the mean over copies is worth.
+    averaged = None if card.pretrained else predictor(images, average=True)
+    return scores_of(card, truth, chances, averaged), chances
+
+
+def score_features(
+    card: Card, tensors: Tensors, features: np.ndarray, truth: np.ndarray
+) -> tuple[Scores, np.ndarray]:
+    """Do as `score` does for a head on a pretrained network, from the images' features (n, d)."""
+    chances = probabilities(features @ tensors[HEAD_KERNEL] + tensors[HEAD_BIAS])
+    return scores_of(card, truth, chances.astype(np.float32)), chances.astype(np.float32)
+
+
+def scores_of(
+    card: Card, truth: np.ndarray, chances: np.ndarray, averaged: np.ndarray | None = None
+) -> Scores:
+    """Return the scores of a model's probabilities (n, labels), and of those averaged over copies."""
+    from tasks.vision.evaluation.metrics import confused_pairs, confusion, reliability, scores
+
+    matrix = confusion(truth, chances, card.labels)
+    metrics = scores(truth, chances, card.labels)
+    if averaged is not None:
+        metrics["accuracy_tta"] = float((averaged.argmax(1) == truth).mean())
     summary = {
         "labels": card.labels,
         "cells": cells_of(matrix),
         "confused": confused_pairs(matrix, card.labels),
-        "reliability": reliability(truth, probabilities),
+        "reliability": reliability(truth, chances),
         "metrics": metrics,
     }
-    return Scores.model_validate(summary), probabilities
+    return Scores.model_validate(summary)

@@ -22,6 +22,7 @@ from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Po
 from tasks.vision.network.networks import FEATURE_PREFIX, HEAD, STANDARDISE, build_model
 from tasks.vision.network.runtime import set_up
 from tasks.vision.network.weights import set_weights
+from tasks.vision.pretrained.head_model import stock_logits
 from tasks.vision.tensor_shapes import GRID
 from tasks.vision.trained_model import Card, Tensors
 
@@ -43,6 +44,9 @@ def stock_model(card: Card, tensors: Tensors) -> keras.Model:
     Raises:
         BadInput: the tensors do not match the card's network.
     """
+    if card.pretrained:
+        images, logits = stock_logits(card, tensors)
+        return keras.Model(images, _probabilities(card, logits), name="pretrained_head")
     architecture = card.architecture
     size = architecture.image_size
     # A uint8 input would truncate images that a user has resized in floats.
@@ -57,14 +61,18 @@ def stock_model(card: Card, tensors: Tensors) -> keras.Model:
         )
         for name in (STANDARDISE, HEAD):
             x = _stock(own.get_layer(name))(x)
+    model = keras.Model(images, _probabilities(card, x), name=architecture.network.kind)
+    set_weights(model, tensors)
+    return model
+
+
+def _probabilities(card: Card, x: Any) -> Any:
+    """Return the probability of every label for the network's logits."""
     if card.binary:  # one logit: the other label's is its opposite
         other = keras.layers.Rescaling(-1.0, dtype=FLOAT, name="other")(x)
         x = keras.layers.Concatenate(name="both", dtype=FLOAT)([x, other])
     squash = "sigmoid" if card.binary else "softmax"
-    x = keras.layers.Activation(squash, dtype=FLOAT, name="probabilities")(x)
-    model = keras.Model(images, x, name=architecture.network.kind)
-    set_weights(model, tensors)
-    return model
+    return keras.layers.Activation(squash, dtype=FLOAT, name="probabilities")(x)
 
 
 def _stock(layer: Any) -> Any:
@@ -98,7 +106,7 @@ def keras_file(card: Card, tensors: Tensors, device: Device) -> bytes:
 
     Its `metadata.json` has the model's `output_signature` beside the version of Keras.
     """
-    set_up(device)
+    set_up(device.in_float32 if card.pretrained else device)
     model = stock_model(card, tensors)
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
         path = Path(folder) / "model.keras"

@@ -60,6 +60,14 @@ def elapsed(seconds: float, lang: str = "en") -> str:
     return f"{whole // 3600}{NO_BREAK_SPACE}h {whole % 3600 // 60}{NO_BREAK_SPACE}min"
 
 
+def significant(value: float, lang: str = "en") -> str:
+    """Format a small positive number with three digits that count: `.0316`, `0,0316`, `1e-5`."""
+    if value < 1e-4:
+        return f"{value:.3g}".replace("e-0", "e-").replace(".", DECIMAL_MARKS[lang])
+    text = f"{value:.3g}".replace(".", DECIMAL_MARKS[lang])
+    return text.removeprefix("0") if lang == "en" else text
+
+
 def time_tick(seconds: float, lang: str = "en") -> str:
     """Format a tick of a time axis, without fractions of minutes and zero parts: `1 h 30 min`."""
     if seconds < 60:

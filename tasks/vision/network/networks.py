@@ -94,7 +94,7 @@ def build_model(architecture: Architecture) -> keras.Model:
     # The size is left open where a stage may begin with smaller images.
     any_size = architecture.network.kind == "airbench" and architecture.features == "last layer"
     model = build(
-        architecture.network,
+        architecture.own_network,
         None if any_size else architecture.image_size,
         architecture.outputs,
         list(architecture.mean),

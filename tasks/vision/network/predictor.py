@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,18 +11,26 @@ from tasks.vision.device import Device
 from tasks.vision.network.networks import PREDICT_BATCH, build_model
 from tasks.vision.network.runtime import set_up
 from tasks.vision.network.weights import set_weights
+from tasks.vision.pretrained.head_model import logits_function
 from tasks.vision.trained_model import Card, Tensors
+
+
+def _own_logits(card: Card, tensors: Tensors) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from images to logits by a network that relevo builds itself."""
+    model = build_model(card.architecture)
+    set_weights(model, tensors)
+    forward = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    return lambda images: forward(images).numpy()
 
 
 class Predictor:
     """A model built and compiled once, which predicts any number of images."""
 
     def __init__(self, card: Card, tensors: Tensors, device: Device) -> None:
-        set_up(device)
-        model = build_model(card.architecture)
-        set_weights(model, tensors)
         self._card = card
-        self._forward = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+        set_up(device.in_float32 if card.pretrained else device)
+        make = logits_function if card.pretrained else _own_logits
+        self._plain = make(card, tensors)
 
     def __call__(self, images: np.ndarray, *, average: bool = False) -> np.ndarray:
         """Return the probabilities of every label: (n, labels) float32.
@@ -41,9 +51,6 @@ class Predictor:
             positive = 1 / (1 + np.exp(-scores[:, 0].astype(np.float64)))
             return np.stack([positive, 1 - positive], 1).astype(np.float32)
         return tf.nn.softmax(scores).numpy()
-
-    def _plain(self, x: np.ndarray) -> np.ndarray:
-        return self._forward(x).numpy()
 
     def _mirrored(self, x: np.ndarray) -> np.ndarray:
         if not self._card.flip:

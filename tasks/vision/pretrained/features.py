@@ -28,8 +28,8 @@ def feature_extractor(
     feature don't depend on how many images there are.
 
     Args:
-        features: "last layer" is what the classification head sees; "every layer" adds the end of every
-            stage, averaged over its map.
+        features: "last layer" is what the classification head sees; "every layer" adds the maps of
+            `late_maps`, each averaged over its fields.
         policy: Keras' dtype policy, "float32" or "mixed_bfloat16".
 
     Raises:

@@ -28,3 +28,8 @@ def visible(text: str) -> str:
     """Replace each character that a line can't show by a space."""
     hidden = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, ends of lines
     return "".join(" " if unicodedata.category(each) in hidden else each for each in text)
+
+
+def is_keras_file(start: object) -> bool:
+    """True for the start of a stage that is the path or address of a Keras 3 file, and no stage."""
+    return isinstance(start, str) and start.lower().endswith(".keras")

@@ -6,7 +6,7 @@ module imports neither TensorFlow nor Prefect.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import Field, model_validator
 
@@ -143,6 +143,14 @@ class Recipe(Strict):
                     "head_epochs": min(stage.head_epochs, most),
                 }
             )
+            for name, stage in self.stages.items()
+        }
+        return self.model_copy(update={"stages": stages})
+
+    def with_hashes(self, hashes: Mapping[str, str]) -> Recipe:
+        """Return the recipe with the SHA-256 of the files that these stages start from."""
+        stages = {
+            name: stage.model_copy(update={"sha256": hashes[name]}) if name in hashes else stage
             for name, stage in self.stages.items()
         }
         return self.model_copy(update={"stages": stages})

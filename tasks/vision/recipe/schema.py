@@ -7,14 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.vision.errors import nearest
-from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name
+from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_keras_file
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 SMALLEST = 16  # pixels per side of an image
 Pixels = Annotated[int, Field(ge=SMALLEST, le=512, strict=True)]
 Width = Annotated[int, Field(ge=1, le=8192, strict=True)]  # a kernel between two of these is 2.4 GB
 Scale = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
-KERAS_SUFFIX = ".keras"  # of a start that is a file, and no stage
 SMALL_WIDTHS = (
     16,
     32,
@@ -181,7 +180,8 @@ class Stage(Strict):
     def _defaults_of_a_file(cls, given: Any) -> Any:
         if isinstance(given, dict) and is_keras_file(given.get("start")):
             # A control costs as much again as the features, which are nearly all of the work.
-            return {"controls": False, "network": {"widths": SMALL_WIDTHS}, **given}
+            usual = {"controls": False, "network": {"widths": SMALL_WIDTHS}}
+            return {**usual, "features": "every layer", **given}
         return given
 
     @property
@@ -206,8 +206,7 @@ class Stage(Strict):
         where the stage trains a head alone, which costs less than that. A frozen random network can
         only learn a head, and does so for all epochs of the stage.
 
-        Those of a stage that starts from a file are its own small network, trained for one epoch, and
-        the same head on the file's network with random weights.
+        With a file: the stage's own small network for one epoch, and its head on random weights.
 
         Args:
             network: the one that the stage takes over from its start, or its own if that is a file.
@@ -249,8 +248,3 @@ class Stage(Strict):
         if self.train != "head then all":
             unused |= {"head_epochs"}
         return unused
-
-
-def is_keras_file(start: object) -> bool:
-    """True for the start of a stage that is the path or address of a Keras 3 file."""
-    return isinstance(start, str) and start.lower().endswith(KERAS_SUFFIX)

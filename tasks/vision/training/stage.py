@@ -170,7 +170,7 @@ class _Phases:
         # The fast network scales its logits down: a head alone must take steps that much larger.
         fast = self.architecture.network.kind == "airbench"
         scaled = fast and self.architecture.features == "last layer"
-        rate = stage.head_lr_scale / (self.architecture.network.logit_scale if scaled else 1.0)
+        rate = stage.head_lr_scale / (self.architecture.own_network.logit_scale if scaled else 1.0)
         optimizer = Adam(head.trainable_variables, rate, decaying=fast)
         config = replace(
             self.config,

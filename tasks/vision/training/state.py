@@ -34,7 +34,7 @@ class Progress:
     """Progress of a training.
 
     Attributes:
-        phase: "head" or "all". epoch: 1-based, of `epochs`.
+        phase: "features", "head" or "all". epoch: 1-based, of `epochs`.
         share: of the phase's steps that are done, 0 to 1.
         row: the epoch's losses and accuracies at its end, else empty.
     """

@@ -24,7 +24,15 @@ from support.stores import make_old, mark
 from flows.recipes.load import load_recipe
 from tasks.cache.cache import Cache, Hit, record_key
 from tasks.cache.cached_task import is_transient
-from tasks.cache.keys import evaluation, exporting, imports_of, preparation, training
+from tasks.cache.keys import (
+    evaluation,
+    exporting,
+    featuring,
+    head_training,
+    imports_of,
+    preparation,
+    training,
+)
 from tasks.cache.plan import History
 from tasks.cache.records import Work, read_record
 from tasks.io.documents import as_json, seal
@@ -129,12 +137,17 @@ REF = Ref(kind="dataset", uri="datasets/x", sha256="0" * 64, size=1, digest="0" 
 TARGETS = Targets(["a", "b"], [["a"], ["b"]], True, {})
 CACHED = {
     "train": lambda: training(Stage(), TARGETS, REF, None, 0),
+    "features": lambda: featuring("sha256:0", REF, "last layer"),
+    "train_head": lambda: head_training(Stage(), TARGETS, featuring("", REF, "last layer"), 0),
     "evaluate": lambda: evaluation(REF, REF),
     "prepare": lambda: preparation(Data(source="digits"), find_source("digits")),
 }
 # What a task uses of these doesn't affect its result, or is in the key separately.
 BESIDE = {
     "train": {"tasks.vision.device"},
+    # The digest of a network covers its random weights; the other task has only its card to write.
+    "features": {"tasks.vision.device", "tasks.vision.pretrained.random_weights"},
+    "train_head": {"tasks.vision.device"},
     "evaluate": set(),
     # They refuse classes early.
     "prepare": {"tasks.vision.data.cifar10", "tasks.vision.data.targets"},
@@ -156,8 +169,8 @@ def test_all_that_a_task_computes_with_is_in_its_key(task: str) -> None:
     assert not {name for name in code if not name.startswith("tasks.vision")}
 
 
-# What only validates, stores or opens files; tests hold their behaviour, whichever version.
-IDLE = {"filelock", "pydantic", "safetensors"}
+# What only validates, stores, opens files or limits threads; tests hold their behaviour, whichever version.
+IDLE = {"filelock", "pydantic", "safetensors", "threadpoolctl"}
 PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
 
 
@@ -228,7 +241,7 @@ def test_a_stages_key_forgets_names_and_limits_of_time() -> None:
 def test_every_setting_of_a_stage_is_in_some_key_or_is_known_to_be_idle() -> None:
     both = Stage(start="x", train="head then all").settings_in_key()
     head, scratch = Stage(start="x", train="head").settings_in_key(), Stage().settings_in_key()
-    idle = {"start", "labels", "controls", "timeout_minutes"}
+    idle = {"start", "sha256", "labels", "controls", "timeout_minutes"}
     assert set(both) | set(head) | set(scratch) | idle == set(Stage.model_fields)
 
 

@@ -47,10 +47,10 @@ def test_tensor_shapes_are_those_of_the_network(
     kind: str, widths: tuple[int, ...], size: int, features: str
 ) -> None:
     about = architecture(kind, widths, size, features)
-    if size < about.network.least_size:
+    if size < about.own_network.least_size:
         pytest.skip("the network needs larger images")
     built = {name: tuple(variable.shape) for name, variable in named_variables(build_model(about))}
-    assert tensor_shapes(about.network, size, 5, features == "every layer") == built
+    assert tensor_shapes(about.own_network, size, 5, features == "every layer") == built
 
 
 def test_small_file_that_claims_a_large_network_is_refused_without_its_memory() -> None:
@@ -86,7 +86,7 @@ def test_small_file_that_claims_a_large_network_is_refused_without_its_memory() 
 @pytest.mark.parametrize("change", ["missing", "more", "shape"])
 def test_model_with_other_tensors_than_its_network_is_refused(change: str) -> None:
     about = architecture("airbench", (4,), 16, "last layer")
-    shapes = tensor_shapes(about.network, 16, 5, False)
+    shapes = tensor_shapes(about.own_network, 16, 5, False)
     tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     labels = list("abcde")
     card = bare_card(about, labels, [[each] for each in labels])

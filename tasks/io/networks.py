@@ -1,0 +1,104 @@
+"""Read the pretrained network that a stage starts from, and put it into the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tasks.io.load import publish_network
+from tasks.io.locations import check_allowed
+from tasks.store.addresses import check_scheme, without_secrets
+from tasks.store.base import Missing, Ref, Store, sha256_of
+from tasks.vision.errors import BadInput
+from tasks.vision.pretrained.keras_file import read_keras_file
+from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.recipe.recipe import Recipe
+from tasks.vision.recipe.schema import Stage
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A network as it was read from a file, and the file's hash in hex."""
+
+    network: PretrainedNetwork
+    sha256: str
+
+
+def read_network(name: str, stage: Stage, image_size: int) -> NetworkFile:
+    """Read the file that the stage called `name` starts from, and check that its network fits.
+
+    Raises:
+        BadInput: there is no such file, it has another hash than the recipe says, it is no network that
+            relevo can rebuild, or one that can't take images of that size.
+        StoreError: the bucket is out of reach.
+    """
+    given = stage.file or ""
+    path = _local_file(name, given)
+    sha256, _ = sha256_of(path)
+    if stage.sha256 not in (None, sha256):
+        raise BadInput(
+            f"stages.{name}.start = {without_secrets(given)!r}: its SHA-256 is {sha256}, the recipe "
+            f"expects {stage.sha256}; give the right file, or correct sha256"
+        )
+    network = read_keras_file(path)
+    network.check_size(image_size)
+    return NetworkFile(network, sha256)
+
+
+class NetworkFiles:
+    """The files that stages of a recipe start from, read once."""
+
+    def __init__(self, recipe: Recipe, stages: dict[str, Stage]) -> None:
+        """Read them. Raises BadInput and StoreError as `read_network` does."""
+        size = recipe.data.image_size
+        self._found = {
+            name: read_network(name, stage, size) for name, stage in stages.items() if stage.file
+        }
+        self._recipe = recipe
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with the hashes of the files."""
+        return self._recipe.with_hashes({name: each.sha256 for name, each in self._found.items()})
+
+    def publish(self, store: Store) -> dict[str, Ref]:
+        """Store the networks, so that workers need no files; return their refs by stage."""
+        return {name: publish_network(each.network, store) for name, each in self._found.items()}
+
+    def network(self, stage: str) -> PretrainedNetwork:
+        """Return the network that a stage starts from."""
+        return self._found[stage].network
+
+
+def file_name(given: str) -> str:
+    """Return the name of the file at a path or an s3:// address."""
+    return PurePosixPath(given.replace("\\", "/")).name
+
+
+def _local_file(name: str, given: str) -> Path:
+    """Return the path of a file, which is downloaded from a bucket into the cache folder."""
+    shown = f"stages.{name}.start = {without_secrets(given)!r}"
+    check_scheme(given, "start")
+    check_allowed("start", given)
+    if "://" in given:
+        if not given.startswith("s3://"):
+            raise BadInput(f"{shown} can't be fetched from here; give a path or s3://bucket/key")
+        from tasks.store.s3.download import download_images
+
+        try:
+            path = download_images(given)
+        except Missing as error:
+            raise BadInput(f"{shown}: {error}; correct the address") from None
+    else:
+        path = Path(given).expanduser()
+    try:
+        with path.open("rb"):
+            return path
+    except FileNotFoundError:
+        raise BadInput(
+            f"{shown}: there is no such file in {Path.cwd()}; expected a path from there, or an absolute one"
+        ) from None
+    except OSError as error:
+        raise BadInput(
+            f"{shown} can't be read ({error.strerror}); expected a Keras 3 file that you may read"
+        ) from None

@@ -1,0 +1,129 @@
+"""Task: train a linear head on the features of a frozen pretrained network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import numpy as np
+
+from tasks.cache.cached_task import cached_task
+from tasks.features import DatasetFeatures, frozen_network
+from tasks.io.load import load_dataset, load_features, publish_model
+from tasks.progress import Event, counted, emit
+from tasks.store.base import Ref, Store
+from tasks.train import TrainedModel
+from tasks.vision.data.dataset import Dataset
+from tasks.vision.data.targets import Examples, Targets, apply_scheme
+from tasks.vision.device import find_device
+from tasks.vision.pretrained.head_tensors import join_tensors
+from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
+from tasks.vision.trained_model import Architecture, Card, FrozenNetwork, Penalty
+from tasks.vision.training.linear_head import LinearHead, fit_head
+
+
+class Origin(Strict):
+    """The network of a head.
+
+    Attributes:
+        network: in the store. random: seed of the weights that replace its own; None leaves those.
+        file, sha256: name and hash of the file that it was read from.
+    """
+
+    network: Ref
+    random: int | None
+    file: str
+    sha256: str
+
+
+@cached_task
+def train_head(
+    name: str,
+    stage: Stage,
+    scheme: LabelScheme | None,
+    dataset: Ref,
+    origin: Origin,
+    features: DatasetFeatures,
+    store: Store,
+) -> TrainedModel:
+    """Train and publish a head, together with the network that it was trained on."""
+    started = time.monotonic()
+    data = load_dataset(dataset, store)
+    targets, inputs = apply_scheme(scheme, data.classes), load_features(features.ref, store)
+    train, validation = (
+        _examples(data, targets, inputs["train"], split) for split in ("train", "validation")
+    )
+    emit(Event(name, f"{len(train):,} images train a head on their features"))
+    shift = targets.prior_shift(data.classes, data.labels("train"))
+    head = fit_head(train, validation, targets.outputs, shift)
+    seconds = features.seconds + time.monotonic() - started
+    best = head.path[head.chosen]
+    emit(
+        Event(
+            name,
+            f"L2 penalty {best.strength:g}, the best of {counted(len(head.path), 'strength')} on "
+            f"validation: loss {best.validation_loss:.3f}, accuracy {best.validation_accuracy:.3f}",
+        )
+    )
+    network = frozen_network(origin.network, origin.random, store)
+    card = _card(stage, targets, data, origin, network, head, len(train), seconds)
+    if features.resumed:
+        card = card.model_copy(update={"resumed": True})
+    tensors = join_tensors(network, head.kernel, head.bias)
+    made_from = (dataset, origin.network, features.ref)
+    return TrainedModel(ref=publish_model(card, tensors, store, made_from), card=card)
+
+
+def _examples(data: Dataset, targets: Targets, inputs: np.ndarray, split: str) -> Examples:
+    labels, limited = data.labels(split), split == "train"
+    chosen, indices = targets.select(data.classes, labels, limited=limited)
+    return Examples(inputs[data.rows(split)[chosen]], indices)
+
+
+def _card(
+    stage: Stage,
+    targets: Targets,
+    data: Dataset,
+    origin: Origin,
+    network: PretrainedNetwork,
+    head: LinearHead,
+    images: int,
+    seconds: float,
+) -> Card:
+    best = head.path[head.chosen]
+    row = {name: value for name, value in asdict(best).items() if name != "strength"}
+    return Card(
+        architecture=Architecture(
+            network=FrozenNetwork(
+                name=network.config.name,
+                config=network.config.model_dump_json(),
+                digest=network.digest,
+                classes=network.classes,
+                file=origin.file,
+                sha256=origin.sha256,
+                random=origin.random is not None,
+            ),
+            image_size=data.description.image_size,
+            outputs=targets.outputs,
+            # The network prepares its images itself.
+            mean=(0.0, 0.0, 0.0),
+            std=(1 / 255, 1 / 255, 1 / 255),
+            features=stage.features,
+        ),
+        labels=targets.labels,
+        classes=targets.classes,
+        train=stage.train,
+        bits=data.description.bits,
+        # One pass over the images gives their features; the head's solution needs no more of them.
+        epochs=1,
+        selected_epoch=1,
+        seconds=seconds,
+        images=images,
+        images_per_second=images / seconds,
+        flip=False,
+        device=str(find_device().in_float32),
+        history=[{"epoch": 1, **row, "seconds": seconds}],
+        penalties=[Penalty.model_validate(asdict(step)) for step in head.path],
+        penalty=best.strength,
+    )

@@ -1,0 +1,105 @@
+"""Features of all images of a data set: in pieces, resumable, and a function of network and images alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.vision.data.dataset import Dataset
+from tasks.vision.training.state import (
+    Checkpointer,
+    Progress,
+    Snapshot,
+    TrainingInterrupted,
+    raise_if_stopped,
+)
+
+PIECE = 256  # images that are read, and passed through the network, at a time
+SAVE_EVERY = 30.0  # seconds between checkpoints
+GROWTH = 1.25  # of the features between two checkpoints, each of which holds all of them
+SPLITS = ("train", "test")  # as they are stored
+
+
+@dataclass(frozen=True)
+class Computed:
+    """The features (n, d) float32 of the stored "train" and "test", and what computing them took."""
+
+    arrays: dict[str, np.ndarray]
+    seconds: float
+    resumed: bool
+
+
+def features_of(
+    data: Dataset,
+    extract: Callable[[np.ndarray], np.ndarray],
+    width: int,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    checkpointer: Checkpointer | None = None,
+) -> Computed:
+    """Compute the features of all stored images, or go on from the last checkpoint.
+
+    Args:
+        extract: from uint8 images (n, size, size, 3) to `width` float32 features of each.
+
+    Raises:
+        TrainingInterrupted: `checkpointer` asked for it; a snapshot has been saved.
+    """
+    images = [data.stored_images(split) for split in SPLITS]
+    total = sum(map(len, images))
+    found = np.empty((total, width), np.float32)
+    done, spent = _restore(found, checkpointer)
+    resumed, started, before = done > 0, time.monotonic(), done
+    saved, saved_at = done, started
+
+    def seconds() -> float:
+        return spent + time.monotonic() - started
+
+    def save() -> None:
+        assert checkpointer is not None
+        arrays = {"features": found[:done].copy()}
+        checkpointer.save(Snapshot(arrays, {"done": done, "seconds": seconds()}))
+
+    try:
+        while done < total:
+            raise_if_stopped(checkpointer)
+            piece = _piece(images, done)
+            found[done : done + len(piece)] = extract(piece)
+            done += len(piece)
+            now = time.monotonic()
+            rate = (done - before) / max(now - started, 1e-9)
+            left = (total - done) / rate
+            on_progress(Progress("features", 1, 1, done / total, rate, left))
+            due = now - saved_at > SAVE_EVERY and done >= GROWTH * saved
+            if checkpointer and due and done < total:
+                save()
+                saved, saved_at = done, now
+    except TrainingInterrupted:
+        assert checkpointer is not None
+        save()
+        checkpointer.wait()
+        raise
+    if checkpointer:
+        checkpointer.wait()
+    trained = len(images[0])
+    return Computed({"train": found[:trained], "test": found[trained:]}, seconds(), resumed)
+
+
+def _piece(images: list[np.ndarray], begin: int) -> np.ndarray:
+    """Return the next images from position `begin` on, all of one split."""
+    train, test = images
+    if begin < len(train):
+        return np.asarray(train[begin : begin + PIECE])
+    return np.asarray(test[begin - len(train) : begin - len(train) + PIECE])
+
+
+def _restore(found: np.ndarray, checkpointer: Checkpointer | None) -> tuple[int, float]:
+    """Fill in what a checkpoint has; return how many images that is, and the seconds that they took."""
+    snapshot = checkpointer.load() if checkpointer else None
+    if snapshot is None:
+        return 0, 0.0
+    features, done = snapshot.arrays["features"], int(snapshot.values["done"])
+    found[:done] = features
+    return done, float(snapshot.values["seconds"])
