@@ -47,7 +47,7 @@ def compute_features(
     frozen, data = frozen_network(network, random, store), load_dataset(dataset, store)
     with loading_tensorflow():
         from tasks.vision.network.runtime import set_up
-        from tasks.vision.pretrained.features import feature_extractor
+        from tasks.vision.pretrained.features import batch_size, feature_extractor
 
     # As an exported model computes, whatever the numeric policy of the machine.
     set_up(find_device().in_float32)
@@ -62,6 +62,7 @@ def compute_features(
             data,
             extract,
             feature_width(frozen, kind),
+            batch_size(data.description.image_size),
             on_progress=lambda progress: emit(Event(name, detail=progress)),
             checkpointer=checkpoints,
         )

@@ -7,23 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
-from tasks.cache.cache import NOT_CACHED, Cache, Hit
-from tasks.cache.keys import preparation, training
-from tasks.cache.records import Record, Work
-from tasks.io.checkpoints import checkpointed
-from tasks.io.load import load_dataset, load_model
+from tasks.cache.history import History, PlannedTraining
+from tasks.cache.keys import featuring, head_training, preparation, training
+from tasks.io.load import load_dataset
 from tasks.io.locations import find_data
-from tasks.store.base import Damaged, Missing, Ref
-from tasks.store.opening import open_store
+from tasks.io.networks import NetworkFiles
+from tasks.store.base import Ref
 from tasks.vision.data.sources import classes_in
 from tasks.vision.data.targets import Targets, apply_scheme
+from tasks.vision.pretrained.random_weights import random_weights
 from tasks.vision.recipe.recipe import Recipe
-from tasks.vision.recipe.schema import Network, Stage
-
-SHOWN = 3  # differences listed before "and N more"
+from tasks.vision.recipe.schema import Stage
 
 
 @dataclass(frozen=True)
@@ -36,16 +31,6 @@ class PlannedStep:
     seconds: float | None = 0.0
 
 
-@dataclass(frozen=True)
-class PlannedTraining:
-    """A stage or control that may have to be trained."""
-
-    stage: Stage
-    network: Network
-    image_size: int
-    images: int | None  # training images; None if not counted yet
-
-
 def plan_steps(
     recipe: Recipe, data: str | None, store: str, stages: list[str], *, refresh: bool = False
 ) -> Iterator[PlannedStep]:
@@ -55,6 +40,7 @@ def plan_steps(
         BadInput: the data can't be used. StoreError: the store is unavailable.
     """
     history, chosen = History(store), recipe.ordered(stages)
+    files = NetworkFiles(recipe, chosen)
     source = find_data(data or recipe.data.source)
     work = preparation(recipe.data, source)
     images, why = history.lookup(work)
@@ -70,10 +56,10 @@ def plan_steps(
     yield PlannedStep("prepare data", images is not None, "refresh" if refresh else why)
     models: dict[str, Ref | None] = {}
     for name, stage in chosen.items():
-        start = models[stage.start] if stage.start else None
+        start = models[stage.parent] if stage.parent else None
         models[name] = None
         for title, each, parent in [
-            (name, stage, stage.start),
+            (name, stage, stage.parent),
             *(
                 (f"{name}, {kind}", c, None)
                 for kind, c in stage.controls_of(recipe.network(stage)).items()
@@ -82,6 +68,13 @@ def plan_steps(
             job = PlannedTraining(
                 each, recipe.network(each), recipe.data.image_size, counts.get(name)
             )
+            if each.file and images:
+                network, seed = files.network(name), recipe.seed
+                frozen = network if title == name else random_weights(network, seed)
+                yield from _head_steps(
+                    history, each, title, targets[name], images, frozen.digest, seed
+                )
+                continue
             if images is None:
                 blocked = "refresh" if refresh else "its images are not prepared yet"
             elif parent and start is None:
@@ -93,7 +86,30 @@ def plan_steps(
                     models[name] = ref
                 yield step
                 continue
-            yield PlannedStep(title, False, blocked, history.estimate(job))
+            if each.file:
+                yield PlannedStep(f"features {title}", False, blocked, None)
+                yield PlannedStep(title, False, blocked, None)
+            else:
+                yield PlannedStep(title, False, blocked, history.estimate(job))
+
+
+def _head_steps(
+    history: History,
+    stage: Stage,
+    title: str,
+    targets: Targets,
+    images: Ref,
+    network: str,
+    seed: int,
+) -> Iterator[PlannedStep]:
+    """Plan the features of a pretrained network, by its digest, and the head on them."""
+    features = featuring(network, images, stage.features)
+    for name, work in (
+        (f"features {title}", features),
+        (title, head_training(stage, targets, features, seed)),
+    ):
+        ref, why = history.lookup(work)
+        yield PlannedStep(name, ref is not None, why, 0.0 if ref else None)
 
 
 def _step(
@@ -110,123 +126,3 @@ def _step(
     if ref:
         return PlannedStep(title, True, why), ref
     return PlannedStep(title, False, why, history.estimate(job, work)), None
-
-
-class History:
-    """Earlier work in a store's cache."""
-
-    def __init__(self, store: str) -> None:
-        self.store = open_store(store)
-        self._cache = Cache(self.store)
-
-    def lookup(self, work: Work) -> tuple[Ref | None, str]:
-        """Return the ref of a cache hit, or None; and the reason."""
-        found = self._cache.lookup(work)
-        if isinstance(found, Hit):
-            return found.ref, "its result is cached"
-        return None, self._why_not_yet(work) if found.reason == NOT_CACHED else found.reason
-
-    def _why_not_yet(self, work: Work) -> str:
-        if work.key in self._checkpointed:
-            return "it was interrupted; it resumes from its checkpoint"
-        near = self._nearest(work)
-        return "; ".join(_differences(work, near)) if near else "nothing similar is cached"
-
-    def estimate(self, job: PlannedTraining, work: Work | None = None) -> float | None:
-        """Estimate the seconds of `job` from the most similar earlier training.
-
-        None if no such training has the same network and image size, or the images aren't counted.
-        """
-        stage = job.stage
-        near = self._nearest(work or Work("train", {"stage": stage.settings_in_key()}))
-        if near is None or job.images is None:
-            return None
-        try:
-            card, _ = load_model(near.ref, self.store)
-        except (Missing, Damaged):
-            return None
-        then = card.architecture
-        if (then.network, then.image_size) != (job.network, job.image_size):
-            return None
-        was = near.ingredients["stage"]
-        epochs = stage.epochs + (stage.head_epochs if stage.train == "head then all" else 0)
-        earlier = was["epochs"] + was.get("head_epochs", 0)
-        return card.seconds * epochs / earlier * job.images / card.images
-
-    @cached_property
-    def _checkpointed(self) -> set[str]:
-        return checkpointed(self.store)
-
-    @cached_property
-    def _done(self) -> list[tuple[str, Record]]:
-        """All undamaged records with their tasks, the newest first."""
-        found = []
-        for entry in sorted(self._cache.entries(), key=lambda e: e.modified, reverse=True):
-            try:
-                record = self._cache.read(entry.key)
-            except (Missing, ValueError):
-                continue
-            found.append((entry.key.removeprefix("cache/").rsplit("-", 1)[0], record))
-        return found
-
-    def _nearest(self, work: Work) -> Record | None:
-        """Return the record of the same task and labels that differs in the fewest ingredients."""
-        now = _flat(work.ingredients)
-
-        def alike(done: Record) -> bool:
-            same = ("labels", "stage.train")
-            then = _flat(done.ingredients)
-            return all(then.get(key) == now[key] for key in same if key in now)
-
-        def distance(done: Record) -> tuple[int, float]:
-            then = _flat(done.ingredients)
-            changed = _changed(now, then)
-            apart = 0.0
-            for key in changed:
-                a, b = now.get(key), then.get(key)
-                if isinstance(a, int | float) and isinstance(b, int | float):
-                    apart += abs(a - b)
-            return len(changed), apart
-
-        found = [done for task, done in self._done if task == work.task and alike(done)]
-        return min(found, key=distance, default=None)
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Flatten {"a": {"b": 1}} to {"a.b": 1}; module names keep their dots."""
-    if not isinstance(value, dict):
-        return {path: value}
-    out: dict[str, Any] = {}
-    for key, part in value.items():
-        out |= _flat(part, f"{path}.{key}" if path else key)
-    return out
-
-
-def _changed(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
-    return [key for key in sorted({*now, *then}) if now.get(key) != then.get(key)]
-
-
-def _differences(work: Work, near: Record) -> list[str]:
-    now, then = _flat(work.ingredients), _flat(near.ingredients)
-    said = [_words(key, now.get(key), then.get(key)) for key in _changed(now, then)]
-    if len(said) > SHOWN + 1:
-        said = [*said[:SHOWN], f"and {len(said) - SHOWN} more"]
-    return said
-
-
-def _words(key: str, now: Any, then: Any) -> str:
-    kind, _, name = key.partition(".")
-    if kind == "code":
-        path = name.replace(".", "/") + ".py"
-        return f"{path} {'is new' if then is None else 'is gone' if now is None else 'changed'}"
-    if key in {"dataset", "source", "model"}:
-        return "the images differ" if key != "model" else "the model differs"
-    if key == "start":
-        return "what it starts from differs"
-    if kind in {"labels", "classes", "limits"}:
-        return "the labels differ"
-    return f"{(name or kind).replace('_', ' ')} {_short(now)}, was {_short(then)}"
-
-
-def _short(value: Any) -> str:
-    return "unset" if value is None else str(value)

@@ -16,6 +16,11 @@ PIXELS = 16 * 224**2  # of a batch: its activations stay in the cache, which is 
 MOST = 64  # images; the last batch is filled up
 
 
+def batch_size(size: int) -> int:
+    """Number of images of `size` pixels per side that are computed at a time."""
+    return max(1, min(MOST, PIXELS // size**2))
+
+
 def feature_extractor(
     network: PretrainedNetwork,
     size: int,
@@ -38,7 +43,7 @@ def feature_extractor(
     network.check_size(size)
     names = feature_names(network, features)
     width = feature_width(network, features)
-    batch = max(1, min(MOST, PIXELS // size**2))
+    batch = batch_size(size)
     folded = fold(network, names)
     graph = FrozenGraph(folded, policy.removeprefix("mixed_"))
 

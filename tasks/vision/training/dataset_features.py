@@ -17,7 +17,7 @@ from tasks.vision.training.state import (
     raise_if_stopped,
 )
 
-PIECE = 256  # images that are read, and passed through the network, at a time
+PIECE = 256  # images that are read, and passed through the network, at a time, or a batch
 SAVE_EVERY = 30.0  # seconds between checkpoints
 GROWTH = 1.25  # of the features between two checkpoints, each of which holds all of them
 SPLITS = ("train", "test")  # as they are stored
@@ -36,6 +36,7 @@ def features_of(
     data: Dataset,
     extract: Callable[[np.ndarray], np.ndarray],
     width: int,
+    batch: int,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     checkpointer: Checkpointer | None = None,
 ) -> Computed:
@@ -43,12 +44,13 @@ def features_of(
 
     Args:
         extract: from uint8 images (n, size, size, 3) to `width` float32 features of each.
+        batch: number of images that `extract` computes at a time; pieces hold whole batches.
 
     Raises:
         TrainingInterrupted: `checkpointer` asked for it; a snapshot has been saved.
     """
     images = [data.stored_images(split) for split in SPLITS]
-    total = sum(map(len, images))
+    total, size = sum(map(len, images)), batch * max(1, PIECE // batch)
     found = np.empty((total, width), np.float32)
     done, spent = _restore(found, checkpointer)
     resumed, started, before = done > 0, time.monotonic(), done
@@ -65,7 +67,7 @@ def features_of(
     try:
         while done < total:
             raise_if_stopped(checkpointer)
-            piece = _piece(images, done)
+            piece = _piece(images, done, size)
             found[done : done + len(piece)] = extract(piece)
             done += len(piece)
             now = time.monotonic()
@@ -87,12 +89,12 @@ def features_of(
     return Computed({"train": found[:trained], "test": found[trained:]}, seconds(), resumed)
 
 
-def _piece(images: list[np.ndarray], begin: int) -> np.ndarray:
-    """Return the next images from position `begin` on, all of one split."""
+def _piece(images: list[np.ndarray], begin: int, size: int) -> np.ndarray:
+    """Return the next `size` images from position `begin` on, all of one split."""
     train, test = images
     if begin < len(train):
-        return np.asarray(train[begin : begin + PIECE])
-    return np.asarray(test[begin - len(train) : begin - len(train) + PIECE])
+        return np.asarray(train[begin : begin + size])
+    return np.asarray(test[begin - len(train) : begin - len(train) + size])
 
 
 def _restore(found: np.ndarray, checkpointer: Checkpointer | None) -> tuple[int, float]:

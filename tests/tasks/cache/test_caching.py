@@ -24,6 +24,7 @@ from support.stores import make_old, mark
 from flows.recipes.load import load_recipe
 from tasks.cache.cache import Cache, Hit, record_key
 from tasks.cache.cached_task import is_transient
+from tasks.cache.history import History
 from tasks.cache.keys import (
     evaluation,
     exporting,
@@ -33,7 +34,6 @@ from tasks.cache.keys import (
     preparation,
     training,
 )
-from tasks.cache.plan import History
 from tasks.cache.records import Work, read_record
 from tasks.io.documents import as_json, seal
 from tasks.runs.gc import collect

@@ -17,7 +17,7 @@ from support.command import ROOT, SMALL, Chain, Relevo
 from support.images import encoded, write_folder
 from support.stores import keep
 
-from tasks.cache.plan import History, _differences
+from tasks.cache.history import History, _differences
 from tasks.cache.records import Record, Work
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
