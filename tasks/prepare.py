@@ -23,11 +23,7 @@ from tasks.vision.text import printable
 
 @cached_task
 def prepare_images(
-    given: str,
-    data: Data,
-    schemes: list[LabelScheme],
-    digest: str,
-    store: Store,
+    given: str, data: Data, schemes: list[LabelScheme], digest: str, store: Store
 ) -> Published:
     """Read, decode, split and publish the images of a source.
 

@@ -16,12 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from flows.cli.deploy_files import (
-    ListedDeployment,
-    find_folder,
-    read_automation,
-    read_deployments,
-)
+from flows.cli.deploy_files import ListedDeployment, find_folder, read_automation, read_deployments
 from flows.cli.prefect_server import quiet_prefect
 from flows.open_server import open_server_warning
 from tasks.vision.errors import BadInput

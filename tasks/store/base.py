@@ -103,7 +103,6 @@ class Store(ABC):
     def exists(self) -> bool:
         """True if the folder exists, or any object under the bucket's prefix."""
 
-    @abstractmethod
     def put(
         self,
         kind: Kind,
@@ -117,6 +116,21 @@ class Store(ABC):
 
         A blob that is already stored is repaired if damaged, and touched, so that gc keeps it.
         """
+        sha256, size = sha256_of(content)
+        ref = Ref(
+            kind=kind,
+            uri=blob_key(kind, sha256, suffix),
+            sha256=sha256,
+            size=size,
+            digest=digest or sha256,
+            made_from=made_from,
+        )
+        self._put(ref, content)
+        return ref
+
+    @abstractmethod
+    def _put(self, ref: Ref, content: Path | bytes) -> None:
+        """Store the bytes of a blob that has this ref."""
 
     @abstractmethod
     def fetch(self, ref: Ref) -> Path:
@@ -224,21 +238,6 @@ class Store(ABC):
             pass
         self.delete(key)
         return aside
-
-
-def ref_for(
-    kind: Kind, content: Path | bytes, suffix: str, digest: str | None, made_from: tuple[Ref, ...]
-) -> Ref:
-    """The ref of a blob, the same in every store."""
-    sha256, size = sha256_of(content)
-    return Ref(
-        kind=kind,
-        uri=blob_key(kind, sha256, suffix),
-        sha256=sha256,
-        size=size,
-        digest=digest or sha256,
-        made_from=made_from,
-    )
 
 
 def sha256_of(content: Path | bytes) -> tuple[str, int]:

@@ -22,10 +22,9 @@ from tasks.store.base import (
     Ref,
     Store,
     StoreError,
-    ref_for,
     sha256_of,
 )
-from tasks.store.keys import FOLDERS, PARTIAL, Kind, checked_key, listed_key
+from tasks.store.keys import FOLDERS, PARTIAL, checked_key, listed_key
 
 
 class LocalStore(Store):
@@ -42,28 +41,16 @@ class LocalStore(Store):
         self.uri = str(self.folder)
 
     def exists(self) -> bool:
-        try:
+        with self._errors(self._unreadable):
             return self.folder.exists()
-        except OSError as error:
-            raise self._unreadable(error) from None
 
-    def put(
-        self,
-        kind: Kind,
-        content: Path | bytes,
-        suffix: str = "",
-        *,
-        digest: str | None = None,
-        made_from: tuple[Ref, ...] = (),
-    ) -> Ref:
-        ref = ref_for(kind, content, suffix, digest, made_from)
+    def _put(self, ref: Ref, content: Path | bytes) -> None:
         if _is_intact(self._path(ref.uri), ref):
             # If it was deleted meanwhile, or belongs to another user, it is written again.
             with suppress(StoreError):
                 self.touch(ref.uri)
-                return ref
+                return
         self._write(ref.uri, content)
-        return ref
 
     def fetch(self, ref: Ref) -> Path:
         path = self._existing(ref.uri)
@@ -87,22 +74,19 @@ class LocalStore(Store):
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        try:
+        with self._errors(self._unwritable):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from None
         # Remove the folders that this empties, except the one at the top of the store.
         with suppress(OSError):
             for folder in path.relative_to(self.folder).parents[:-2]:
                 (self.folder / folder).rmdir()
 
     def touch(self, key: str) -> None:
-        try:
-            os.utime(self._path(key))
-        except FileNotFoundError:
-            raise self._missing(key) from None
-        except OSError as error:
-            raise self._unwritable(error) from None
+        with self._errors(self._unwritable):
+            try:
+                os.utime(self._path(key))
+            except FileNotFoundError:
+                raise self._missing(key) from None
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         yield from self._files(prefix, partial=False)
@@ -148,15 +132,13 @@ class LocalStore(Store):
         # The system releases the lock when its holder ends, however it ends.
         path = self._path(checked_key(f"locks/{key}"))
         lock = FileLock(path, mode=0o666)
-        try:
+        with self._errors(self._unwritable):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 on_wait()
                 lock.acquire(poll_interval=0.5)
-        except OSError as error:
-            raise self._unwritable(error) from None
         try:
             yield
         finally:
@@ -167,13 +149,17 @@ class LocalStore(Store):
 
     def check(self) -> None:
         folder = self.folder
-        try:
+        with self._errors(self._unwritable):
             while not folder.exists():
                 folder = folder.parent
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+            tempfile.TemporaryFile(dir=folder).close()
+
+    @contextmanager
+    def _errors(self, translate: Callable[[OSError], StoreError]) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise translate(error) from None
 
     def _unwritable(self, error: OSError) -> StoreError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -209,25 +195,21 @@ class LocalStore(Store):
 
     def _existing(self, key: str) -> Path:
         path = self._path(key)
-        try:
+        with self._errors(self._unreadable):
             if path.is_file():
                 return path
-        except OSError as error:
-            raise self._unreadable(error) from None
         raise self._missing(key)
 
     def _files(self, prefix: str, partial: bool) -> Iterator[Entry]:
         root = self._path(prefix)
         found = []
-        try:
+        with self._errors(self._unreadable):
             if self.folder.exists() and not self.folder.is_dir():
                 raise self._no_folder()
             for path in root.rglob("*"):
                 with suppress(FileNotFoundError):  # another process may delete it meanwhile
                     if path.is_file() and (PARTIAL in path.name) == partial:
                         found.append(self._entry(path))
-        except OSError as error:
-            raise self._unreadable(error) from None
         yield from sorted(found, key=lambda entry: entry.key)
 
     def _entry(self, path: Path) -> Entry:
@@ -236,10 +218,8 @@ class LocalStore(Store):
         return Entry(path.relative_to(self.folder).as_posix(), stat.st_size, modified)
 
     def _write(self, key: str, content: Path | bytes) -> None:
-        try:
+        with self._errors(self._unwritable):
             write_atomically(self._path(checked_key(key)), content)
-        except OSError as error:
-            raise self._unwritable(error) from None
 
 
 def _is_intact(path: Path, ref: Ref) -> bool:

@@ -15,8 +15,8 @@ from typing import Any
 
 from botocore import exceptions as boto
 
-from tasks.store.base import MAX_DOCUMENT, Damaged, Entry, Missing, Oversized, Ref, Store, ref_for
-from tasks.store.keys import Kind, stays_inside
+from tasks.store.base import MAX_DOCUMENT, Damaged, Entry, Missing, Oversized, Ref, Store
+from tasks.store.keys import stays_inside
 from tasks.store.lease import hold_lease
 from tasks.store.outages import retrying
 from tasks.store.s3.blob_cache import add_copy, find_copy
@@ -44,21 +44,6 @@ class S3Store(Store):
         self._bucket = self._objects.bucket
         self.uri = self._objects.uri
         self.retry_for = retry_for
-
-    @retrying
-    def put(
-        self,
-        kind: Kind,
-        content: Path | bytes,
-        suffix: str = "",
-        *,
-        digest: str | None = None,
-        made_from: tuple[Ref, ...] = (),
-    ) -> Ref:
-        ref = ref_for(kind, content, suffix, digest, made_from)
-        # Uploaded even if it exists: only a download could tell whether that object is damaged.
-        self._upload(ref, content)
-        return ref
 
     @retrying
     def fetch(self, ref: Ref) -> Path:
@@ -185,7 +170,9 @@ class S3Store(Store):
         plain = (entry for entry in found if stays_inside(entry.key))
         return sorted(plain, key=lambda entry: entry.key)
 
-    def _upload(self, ref: Ref, content: Path | bytes) -> None:
+    @retrying
+    def _put(self, ref: Ref, content: Path | bytes) -> None:
+        # Uploaded even if it exists: only a download could tell whether that object is damaged.
         source = io.BytesIO(content) if isinstance(content, bytes) else str(content)
         name = self._objects.name(ref.uri)
         with self._objects.errors(ref.uri):

@@ -6,13 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.vision.data.missing_split import (
-    LAYOUT,
-    SPLITS,
-    VALID,
-    is_validation,
-    missing_split,
-)
+from tasks.vision.data.missing_split import LAYOUT, SPLITS, VALID, is_validation, missing_split
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import Tree, link_loop
 from tasks.vision.files.image_files import is_image, looks_like_image
@@ -53,9 +47,7 @@ def find_layout(container: Tree, splits: Sequence[str], *, instead: bool = False
     beside = [name for name in container.children(root.rstrip("/"))[0] if is_validation(name)]
     if tuple(splits) == (VALID,) and len(beside) == 1:
         return Layout(
-            root,
-            {VALID: find_classes(container, root, beside[0], tally)},
-            tally.most_common(),
+            root, {VALID: find_classes(container, root, beside[0], tally)}, tally.most_common()
         )
     found = {split: find_classes(container, root, split, tally) for split in splits}
     if len(found) == len(SPLITS):

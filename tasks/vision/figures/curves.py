@@ -60,11 +60,7 @@ def class_distribution(
     axes = figure.add_subplot()
     style_axes(axes, words.lang)
     bar = 0.8 / max(1, len(counts))
-    splits = {
-        "train": words("train"),
-        "validation": words("validation"),
-        "test": words("test"),
-    }
+    splits = {"train": words("train"), "validation": words("validation"), "test": words("test")}
     for i, (split, values) in enumerate(counts.items()):
         x = np.arange(len(classes)) + (i - (len(counts) - 1) / 2) * bar
         colour = (BLUE, ORANGE, "#9fb3c8")[i % 3]

@@ -22,7 +22,7 @@ from tasks.vision.figures.numbers import DECIMAL_MARKS
 from tasks.vision.recipe.names import visible
 
 INK, MUTED, RULE = "#1b2430", "#566170", "#d9dee5"
-BLUE, ORANGE, GREY = "#1f5fa8", "#c2571a", "#6b7480"
+BLUE, ORANGE = "#1f5fa8", "#c2571a"
 SMALL, NORMAL, TITLE = 9.5, 10.5, 12.0  # points
 DOTS_PER_INCH = 200
 MAX_TICK_LABELS = 60  # classes that an axis labels at most

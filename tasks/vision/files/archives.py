@@ -17,11 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.vision.errors import BadInput
-from tasks.vision.files.image_files import (
-    MAX_FILE_BYTES,
-    is_hidden,
-    looks_like_image,
-)
+from tasks.vision.files.image_files import MAX_FILE_BYTES, is_hidden, looks_like_image
 from tasks.vision.files.left_out import is_junk
 from tasks.vision.text import printable
 

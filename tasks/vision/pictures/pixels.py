@@ -41,10 +41,7 @@ _READERS: dict[str, type[ImageFile]] = {
     "PPM": PpmImageFile,
 }
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PLAIN_MODES = {
-    b"IHDR\x08\x00\0\0\0IDAT": "L",
-    b"IHDR\x08\x02\0\0\0IDAT": "RGB",
-}
+_PLAIN_MODES = {b"IHDR\x08\x00\0\0\0IDAT": "L", b"IHDR\x08\x02\0\0\0IDAT": "RGB"}
 _PNG_METADATA = (b"acTL", b"fcTL", b"fdAT", b"eXIf", b"sBIT")  # beside what pixels depend on
 
 
