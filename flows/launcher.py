@@ -51,9 +51,8 @@ def main() -> None:
         import signal
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    default = (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )  # else ignored, as by a shell's &
+    # Else ignored, as by a shell's &.
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if default:
         signal.signal(signal.SIGINT, _stop)
     from flows.cli.environment import set_up_process

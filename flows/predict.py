@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 from prefect import flow
@@ -45,9 +46,7 @@ def predict(
     opened.write(f"{name}.csv", as_csv(read).encode())
     opened.write(f"{name}.png", sample.grid(labels, model))
     table, grid = opened.address(f"{name}.csv"), opened.address(f"{name}.png")
-    counts: dict[str, int] = {}
-    for each in read:
-        counts[each.answer] = counts.get(each.answer, 0) + 1
+    counts = dict(Counter(each.answer for each in read))
     faults = [each.fault for each in predictions if each.fault]
     show_predictions(model, table, grid, counts, faults)
     return {

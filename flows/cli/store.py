@@ -71,18 +71,9 @@ def gc(
         home.check()
     sweep = collect(where, keep_last=keep_last, older_than=limit, dry_run=dry_run)
     if as_json:
-        keys = [entry.key for entry in sweep.removed]
-        print(
-            json.dumps(
-                {
-                    "dry_run": dry_run,
-                    "runs": sweep.runs,
-                    "removed": keys,
-                    "bytes": sweep.size,
-                    "left_alone": sweep.foreign,
-                }
-            )
-        )
+        removed = [entry.key for entry in sweep.removed]
+        found = {"dry_run": dry_run, "runs": sweep.runs, "removed": removed, "bytes": sweep.size}
+        print(json.dumps({**found, "left_alone": sweep.foreign}))
         return 0
     would = "would remove" if dry_run else "removed"
     for name in sweep.runs:

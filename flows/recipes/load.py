@@ -41,10 +41,7 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
     if is_file and not given.lower().endswith(ARCHIVE_SUFFIXES):
         try:
             with Path(given).open(encoding="utf-8") as file:
-                text, name = (
-                    file.read(MAX_BYTES + 1),
-                    Path(given).stem,
-                )  # `parse_recipe` refuses more
+                text, name = file.read(MAX_BYTES + 1), Path(given).stem  # more is refused below
         except OSError as error:
             raise BadInput(
                 f"recipe {given!r} can't be read ({error.strerror or error}); expected a file that you "

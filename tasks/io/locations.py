@@ -44,16 +44,12 @@ def check_allowed(what: str, address: str) -> None:
         BadInput: neither the address nor what it lies below is listed.
     """
     listed = os.environ.get(ALLOWED, "").split()
-    if listed and not any(_is_below(address, each) for each in (*listed, *_own_store())):
+    own = filter(None, [os.environ.get("RELEVO_STORE")])
+    if listed and not any(_is_below(address, each) for each in (*listed, *own)):
         raise BadInput(
             f"{what} {without_secrets(address)!r} is not allowed on this machine; give one below an address "
             f"in its {ALLOWED}"
         )
-
-
-def _own_store() -> list[str]:
-    own = os.environ.get("RELEVO_STORE")
-    return [own] if own else []
 
 
 def _is_below(address: str, allowed: str) -> bool:

@@ -57,14 +57,8 @@ def find_device() -> Device:
     found = _nvidia()
     if found:
         name, capability = found
-        policy = (
-            "mixed_bfloat16"
-            if capability >= 8
-            else "mixed_float16"
-            if capability >= 7
-            else "float32"
-        )
-        return Device("gpu", name, policy)
+        fast = "mixed_bfloat16" if capability >= 8 else "mixed_float16"
+        return Device("gpu", name, fast if capability >= 7 else "float32")
     cpu = _cpu_description()
     native = {"avx512_bf16", "amx_bf16"} & set(cpu.get("flags", "").split())
     model = cpu.get("model name") or platform.processor() or platform.machine()
@@ -93,16 +87,11 @@ def loading_tensorflow() -> Iterator[None]:
         if kept := [flag for flag in flags if flag.startswith(CUDA_FOLDER)]:
             os.environ[name] = " ".join(kept)
     # Keras imports matplotlib, which fails if a notebook's backend isn't installed.
-    before = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith("KERAS_") or name == "MPLBACKEND"
-    }
+    theirs = [name for name in os.environ if name.startswith("KERAS_") or name == "MPLBACKEND"]
+    before = {name: os.environ.pop(name) for name in theirs}
     ours = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull, "MPLBACKEND": "agg"}
     if ONEDNN not in os.environ:
         ours[ONEDNN] = "1"
-    for name in before:
-        del os.environ[name]
     os.environ.update(ours)
     try:
         with quiet_output():
@@ -125,12 +114,10 @@ def require_gpu() -> None:
         seen = tf.config.list_physical_devices()
     if find_device().kind != "gpu" or not any(device.device_type == "GPU" for device in seen):
         names = ", ".join(device.name.removeprefix("/physical_device:") for device in seen)
-        driver = (
-            "an NVIDIA driver is installed" if shutil.which("nvidia-smi") else "no NVIDIA driver"
-        )
+        driver = "an NVIDIA" if shutil.which("nvidia-smi") else "no NVIDIA"
         raise BadInput(
-            f"require_gpu = true, but TensorFlow sees only {names} ({driver}); install relevo[gpu] "
-            "beside a driver, or leave require_gpu out to train on the processor"
+            f"require_gpu = true, but TensorFlow sees only {names} ({driver} driver is installed); install "
+            "relevo[gpu] beside a driver, or leave require_gpu out to train on the processor"
         )
 
 

@@ -16,16 +16,7 @@ _VALIDATION = ("val", VALID, "validation", "dev", "eval")
 
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xlsx", ".txt")
 _RECORDS = (
-    ".parquet",
-    ".arrow",
-    ".tfrecord",
-    ".npy",
-    ".npz",
-    ".mat",
-    ".h5",
-    ".hdf5",
-    ".pkl",
-    ".pt",
+    *(".parquet", ".arrow", ".tfrecord", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pt"),
 )
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _DEEPEST = 4  # folders down that are searched for the splits

@@ -102,10 +102,8 @@ def _hold_back(labels: np.ndarray, classes: list[str], validation: float) -> np.
         )
     held, least = round(len(labels) * validation), len(classes)
     if not least <= held <= len(labels) - least:
-        bounds = (
-            math.ceil(100 * each / len(labels)) / 100 for each in (least, len(labels) - least)
-        )
-        low, high = bounds
+        bounds = (least, len(labels) - least)
+        low, high = (math.ceil(100 * each / len(labels)) / 100 for each in bounds)
         raise BadInput(
             f"{len(labels)} training images of {least} classes: a share of {validation} for validation"
             f" is {held}; expected one or more of each class, and as many left: set data.validation"

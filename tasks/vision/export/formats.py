@@ -75,9 +75,7 @@ def _onnx(model: Any, folder: Path, labels: bytes) -> None:
     import onnx
 
     path = folder / "model.onnx"
-    model(
-        np.zeros((1, *model.input_shape[1:]), np.float32)
-    )  # Keras exports a model once it was called
+    model(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras exports only a called model
     model.export(str(path), format="onnx", verbose=False)
     written = onnx.load(path)
     onnx.helper.set_model_props(

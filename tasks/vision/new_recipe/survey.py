@@ -20,15 +20,8 @@ from tasks.vision.files.left_out import LeftOut
 from tasks.vision.text import printable
 
 SAMPLE = 200  # pictures whose size is read
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "PPM",
-)  # no others: Pillow starts programs for some
+# No others: Pillow starts programs for some.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SMALL_CLASS = 20  # training pictures of a class; with fewer, a person is warned
 
 
@@ -75,7 +68,11 @@ def survey(path: Path, given: str = "") -> Survey:
                 "expected .png, .jpg or such"
             )
     folder = layout.validation
-    validation = _counts(_inside(folder, train)) if folder else {}
+    inside = {
+        label: sum(name.startswith(f"{folder}/") for name in names)
+        for label, names in train.items()
+    }
+    validation = inside if folder else {}
     return Survey(
         {label: len(names) - validation.get(label, 0) for label, names in train.items()},
         _counts(test),
@@ -86,13 +83,6 @@ def survey(path: Path, given: str = "") -> Survey:
         folder,
         sorted(name for name, side in looked.items() if not side),
     )
-
-
-def _inside(folder: str, classes: Classes) -> Classes:
-    return {
-        label: [name for name in names if name.startswith(f"{folder}/")]
-        for label, names in classes.items()
-    }
 
 
 def _readable(contents: ImageTree, root: str, classes: Classes, unread: Counter[str]) -> Classes:
