@@ -24,7 +24,6 @@ from typing import Self
 
 import numpy as np
 
-from tasks.vision.device import cores
 from tasks.vision.pictures.decode_worker import Chunk, decode_chunk
 
 PROCESSES_FROM = 2_000  # images; below this, starting processes costs more than it saves
@@ -76,7 +75,9 @@ class Decoders:
     """
 
     def __init__(self, images: int, workers: int | None = None) -> None:
-        workers = cores() if workers is None else workers
+        if workers is None:
+            linux = sys.platform == "linux"
+            workers = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
         self._workers: list[_Worker] = []
         self._decoders: list[Decode] = [decode_chunk] * max(1, workers)
         if images >= PROCESSES_FROM and workers > 1 and sys.executable:
@@ -162,7 +163,6 @@ _START = """\
 import json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = json.loads(sys.argv[1])
-from tasks.vision.device import cores
 from tasks.vision.pictures.decode_worker import serve
 serve(sys.argv[2])
 """
