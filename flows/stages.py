@@ -31,6 +31,7 @@ class RunContext:
     Attributes:
         new: True if the data set was just prepared, so that hardly any training on it is cached.
         networks: the pretrained networks that stages start from, by the stage's name.
+        refreshed: keys of features that were computed again, which one run does once for all heads.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class RunContext:
     refresh: bool = False
     new: bool = False
     networks: dict[str, Ref] = field(default_factory=dict)
+    refreshed: set[str] = field(default_factory=set)
 
     def start_of(self, training: Training, parent: Ref | None) -> Ref | None:
         """Return what a training starts from: its parent's model, a pretrained network, or nothing."""
@@ -99,9 +101,14 @@ def run_head(
         store,
         title,
         partial(load_computed, store=store),
-        replace(options, locked=context.new or work.key in context.checkpointed),
+        replace(
+            options,
+            refresh=context.refresh and work.key not in context.refreshed,
+            locked=context.new or work.key in context.checkpointed,
+        ),
         on_cached=checkpoints.clear,
     )
+    context.refreshed.add(work.key)
     with live_progress(title):
         features, _ = call_features(title, start, random, stage.features, data, checkpoints, store)
 

@@ -15,7 +15,7 @@ from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.targets import Examples, Targets, apply_scheme
-from tasks.vision.device import find_device
+from tasks.vision.device import cores, find_device
 from tasks.vision.pretrained.head_tensors import join_tensors
 from tasks.vision.pretrained.network import PretrainedNetwork
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
@@ -56,7 +56,7 @@ def train_head(
     )
     emit(Event(name, f"{len(train):,} images train a head on their features"))
     shift = targets.prior_shift(data.classes, data.labels("train"))
-    head = fit_head(train, validation, targets.outputs, shift)
+    head = fit_head(train, validation, targets.outputs, shift, threads=cores())
     seconds = features.seconds + time.monotonic() - started
     best = head.path[head.chosen]
     emit(

@@ -3,14 +3,15 @@
 The problem is convex, so its solution depends on no seed, learning rate or number of epochs. It is
 solved by L-BFGS (Liu and Nocedal 1989) on standardised features, from the strongest penalty to weaker ones,
 each from the solution before it, for as long as the validation loss falls. Weights and sums are float64,
-features float32: most of the time goes into reading them. One thread gives the same bits on every number of
-cores, and loses nothing: two wait for each other at products as narrow as these.
+features float32: most of the time goes into reading them. Parts of fixed size share the cores, each product in
+one thread, so that the bits don't depend on the number of cores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def fit_head(
     validation: Examples,
     outputs: int,
     prior_shift: np.ndarray | None = None,
-    on_step: Callable[[Step], None] = lambda step: None,
+    threads: int = 1,
 ) -> LinearHead:
     """Fit a head to features, and choose the strength of its penalty by validation loss.
 
@@ -75,6 +76,7 @@ def fit_head(
         train, validation: features (n, d), with target indices.
         outputs: 1 for two targets, of which the output is the first one's logit; else one per target.
         prior_shift: (outputs,) added to the logits in training alone (`Targets.prior_shift`).
+        threads: that share the work; the bits don't depend on their number.
 
     Raises:
         BadInput: a feature is NaN or infinite.
@@ -87,8 +89,8 @@ def fit_head(
             )
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1, "blas"):
-        return _fit(train, validation, outputs, prior_shift, on_step)
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        return _fit(train, validation, outputs, prior_shift, pool)
 
 
 def _fit(
@@ -96,13 +98,13 @@ def _fit(
     validation: Examples,
     outputs: int,
     prior_shift: np.ndarray | None,
-    on_step: Callable[[Step], None],
+    threads: ThreadPoolExecutor,
 ) -> LinearHead:
     mean, scale = _standardisation(train.inputs)
     data = _standardised(train.inputs, mean, scale)
     held_out = _standardised(validation.inputs, mean, scale)
     shift = np.zeros(outputs) if prior_shift is None else prior_shift.astype(np.float64)
-    objective = _Objective(data, _one_hot(train.targets, outputs), shift)
+    objective = _Objective(data, _one_hot(train.targets, outputs), shift, threads)
     weights = np.zeros((data.shape[1] + 1, outputs))
     path: list[Step] = []
     best, chosen = weights, 0
@@ -113,7 +115,6 @@ def _fit(
             *_scores(_logits(data, weights) + shift, train.targets),
             *_scores(_logits(held_out, weights), validation.targets),
         )
-        on_step(step)
         path.append(step)
         # Ties go to the stronger penalty, which comes first.
         if step.validation_loss < path[chosen].validation_loss or len(path) == 1:
@@ -128,8 +129,10 @@ def _fit(
 class _Objective:
     """Mean cross-entropy of a linear head plus its penalty, and the gradient."""
 
-    def __init__(self, data: np.ndarray, wanted: np.ndarray, shift: np.ndarray) -> None:
-        self._data, self._wanted, self._shift = data, wanted, shift
+    def __init__(
+        self, data: np.ndarray, wanted: np.ndarray, shift: np.ndarray, threads: ThreadPoolExecutor
+    ) -> None:
+        self._data, self._wanted, self._shift, self._threads = data, wanted, shift, threads
 
     def minimum(self, start: np.ndarray, strength: float) -> np.ndarray:
         """Return the weights (d + 1, outputs), the bias last, that minimise it for a strength."""
@@ -145,19 +148,22 @@ class _Objective:
 
     def _evaluate(self, weights: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
         n, kernel = len(self._data), weights[:-1]
-        narrow, constant = kernel.astype(np.float32), weights[-1] + self._shift
         loss, gradient = 0.0, np.zeros_like(weights)
-        for begin in range(0, n, PART):
-            data = self._data[begin : begin + PART]
-            wanted = self._wanted[begin : begin + PART]
-            odds = probabilities(data @ narrow + constant)
-            loss -= float(np.log(np.maximum((odds * wanted).sum(1), TINY)).sum())
-            error = (odds - wanted)[:, : weights.shape[1]]
-            gradient[:-1] += data.T @ error.astype(np.float32)
-            gradient[-1] += error.sum(0)
+        # In the order of the images, whichever thread is first.
+        for part_loss, part in self._threads.map(partial(self._part, weights), range(0, n, PART)):
+            loss += part_loss
+            gradient += part
         gradient /= n
         gradient[:-1] += strength * kernel
         return loss / n + strength / 2 * float((kernel**2).sum()), gradient
+
+    def _part(self, weights: np.ndarray, begin: int) -> tuple[float, np.ndarray]:
+        """Return loss and gradient of the images from `begin` on, both summed."""
+        data, wanted = (each[begin : begin + PART] for each in (self._data, self._wanted))
+        odds = probabilities(_logits(data, weights) + self._shift)
+        loss = -np.log(np.maximum((odds * wanted).sum(1), TINY)).sum()
+        error = (odds - wanted)[:, : weights.shape[1]]
+        return float(loss), np.vstack([data.T @ error.astype(np.float32), error.sum(0)])
 
 
 def _one_hot(targets: np.ndarray, outputs: int) -> np.ndarray:

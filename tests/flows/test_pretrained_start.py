@@ -1,0 +1,237 @@
+"""A stage that starts from a Keras 3 file: features once, heads in seconds, and all that a run gives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from support.command import Outcome, in_one_process
+from support.keras_files import write_keras
+
+from flows.parameters import StageInputs
+from flows.train_stage import train_stage
+from tasks.runs.lookup import find_model
+from tasks.runs.summary import Lineage
+from tasks.store.base import sha256_of
+from tasks.vision.device import Device
+from tasks.vision.export.keras_file import stock_model
+from tasks.vision.network.predictor import Predictor
+
+RECIPE = """
+[data]
+source = "digits"
+image_size = 32
+[labels.one]
+targets = { one = ["1"] }
+rest = "other"
+[stages.ten]
+start = "NET"
+train = "head"
+[stages.one]
+labels = "one"
+start = "NET"
+train = "head"
+controls = true
+"""
+
+
+class Made:
+    """A folder with a recipe, a network, scans, and a store; and what commands answered."""
+
+    def __init__(self, folder: Path, home: Path, server: str) -> None:
+        self.folder, self._home, self._server = folder, home, server
+        self.store, self.net = folder / "store", write_keras(folder / "net.keras")
+        self.recipe = folder / "own.toml"
+        self.recipe.write_text(RECIPE.replace("NET", str(self.net)))
+        (folder / "scans").mkdir()
+        random = np.random.default_rng(0)
+        for i in range(3):
+            pixels = random.integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"scans/{i}.png")
+
+    def __call__(self, **commands: list[str]) -> dict[str, Outcome]:
+        """Run commands in one process; `RECIPE` stands for the recipe."""
+        words = {
+            name: [
+                *(str(self.recipe) if word == "RECIPE" else word for word in each),
+                *("--store", str(self.store)),
+            ]
+            for name, each in commands.items()
+        }
+        env = {"PREFECT_API_URL": self._server}
+        return in_one_process(words, self.folder, self._home, **env)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path, server: str) -> Made:
+    return Made(tmp_path_factory.mktemp("pretrained"), prefect_home, server)
+
+
+@pytest.fixture(scope="module")
+def runs(made: Made) -> dict[str, Outcome]:
+    scans, none = str(made.folder / "scans"), str(made.folder / "none.keras")
+    return made(
+        unknown=["plan", "RECIPE", "--json"],
+        first=["run", "RECIPE", "--json"],
+        second=["run", "RECIPE", "--json"],
+        seed=["run", "RECIPE", "--json", "--stage", "ten", "--seed", "1"],
+        plan=["plan", "RECIPE", "--json"],
+        evaluate=["evaluate", "latest/ten", "--data", "digits", "--json"],
+        predict=["predict", "latest/ten", scans, "--json"],
+        verify=["verify"],
+        hash=["run", "RECIPE", "--set", f"stages.ten.sha256={'0' * 64}"],
+        missing=["run", "RECIPE", "--set", f"stages.ten.start={none}"],
+        whole=["run", "RECIPE", "--set", "stages.ten.train=all"],
+        small=["run", "RECIPE", "--set", "data.image_size=16"],
+    )
+
+
+def steps(outcome: Outcome) -> dict[str, Any]:
+    found: dict[str, Any] = outcome.json["steps"]
+    return found
+
+
+def test_features_are_computed_once_for_all_heads(runs: dict[str, Outcome]) -> None:
+    first = runs["first"]
+    stages = first.json["stages"]
+    assert {stage["state"] for stage in stages.values()} == {"trained"}
+    assert stages["ten"]["metrics"]["accuracy"] > 0.4
+    assert stages["one"]["metrics"]["balanced_accuracy"] > 0.6
+    said = [line.split(":") for line in first.err.splitlines()]
+    told = {line[0]: line[1].strip() for line in said if line[0].startswith("features")}
+    assert told["features one"] == "cached"
+    assert "features ten" in told
+    assert "features one, random" in told
+    assert set(stages["one"]["controls"]) == {"scratch", "random"}
+    assert stages["one"]["controls"]["random"]["start"] is None
+
+
+def test_second_run_trains_nothing(runs: dict[str, Outcome]) -> None:
+    first, second = runs["first"].json["stages"], runs["second"].json["stages"]
+    assert {stage["state"] for stage in second.values()} == {"cached"}
+    assert all(first[name]["seconds"] == second[name]["seconds"] for name in first)
+
+
+def test_another_seed_reuses_the_features(runs: dict[str, Outcome]) -> None:
+    assert "features ten:" in runs["seed"].err
+    assert "cached" in next(
+        line for line in runs["seed"].err.splitlines() if line.startswith("features ten")
+    )
+    stage = runs["seed"].json["stages"]["ten"]
+    assert stage["state"] == "trained"
+    # The problem is convex: a seed changes nothing.
+    assert stage["model_digest"] == runs["first"].json["stages"]["ten"]["model_digest"]
+
+
+def test_plan_knows_features_and_heads(runs: dict[str, Outcome]) -> None:
+    unknown, plan = steps(runs["unknown"]), steps(runs["plan"])
+    assert {"features ten", "ten", "features one, random", "one, random"} <= set(plan)
+    assert {step["hit"] for step in unknown.values()} == {False}
+    assert {step["hit"] for step in plan.values()} == {True}
+
+
+def test_documents_name_the_network_and_its_file(runs: dict[str, Outcome], made: Made) -> None:
+    summary = runs["first"].json
+    sha256, _ = sha256_of(made.net)
+    run = Path(summary["report"]).parent
+    card, _ = find_model(str(made.store), str(run / "models/ten"))
+    assert card.pretrained
+    assert (card.pretrained.file, card.pretrained.sha256) == ("net.keras", sha256)
+    assert (card.pretrained.name, card.pretrained.classes) == ("small", 5)
+    assert summary["stages"]["ten"]["start"] == str(made.net)
+    page = (run / "report.html").read_text("utf-8")
+    assert f"network small from net.keras (SHA-256 {sha256[:12]}…), frozen" in page
+    readme = (run / "models/ten/README.md").read_text("utf-8")
+    assert f"net.keras, `sha256:{sha256}`" in readme
+    assert f'sha256 = "{sha256}"' in (run / "recipe.toml").read_text("utf-8")
+    lineage = json.loads((run / "lineage.json").read_text("utf-8"))
+    origins = {ref["kind"]: ref["digest"] for ref in lineage["models"]["ten"]["made_from"]}
+    assert f"sha256:{origins['network']}" == card.pretrained.digest
+    assert {"dataset", "feature"} <= set(origins)
+    assert runs["verify"].status == 0, runs["verify"].out
+
+
+def test_evaluation_from_images_is_that_from_features(runs: dict[str, Outcome]) -> None:
+    again = runs["evaluate"].json["metrics"]
+    once = runs["second"].json["stages"]["ten"]["metrics"]
+    assert again["accuracy"] == pytest.approx(once["accuracy"], abs=0.003)
+    assert again["brier"] == pytest.approx(once["brier"], abs=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["ten", "one"])
+def test_exported_model_opens_in_plain_keras(
+    runs: dict[str, Outcome], made: Made, stage: str
+) -> None:
+    folder = Path(runs["first"].json["stages"][stage]["model"])
+    model = keras.saving.load_model(folder / "model.keras")
+    images = np.stack(
+        [np.asarray(Image.open(path)) for path in sorted((made.folder / "scans").iterdir())]
+    )
+    theirs = model.predict(images, verbose=0)
+    card, tensors = find_model(str(made.store), str(folder))
+    device = Device("cpu", "tests", "float32")
+    np.testing.assert_allclose(Predictor(card, tensors, device)(images), theirs, atol=1e-4)
+    np.testing.assert_allclose(stock_model(card, tensors)(images), theirs, atol=1e-5)
+    if stage == "ten":
+        rows = runs["predict"].json["predictions"]
+        ours = [list(row["probabilities"].values()) for row in rows]
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("hash", "its SHA-256 is "),
+        ("missing", "there is no such file"),
+        ("whole", "stages.ten.train = 'all': the network of a file stays frozen"),
+        ("small", "can't take images of 16 x 16 pixels"),
+    ],
+)
+def test_unusable_start_is_refused_in_one_line(
+    runs: dict[str, Outcome], command: str, expected: str
+) -> None:
+    refused = runs[command]
+    assert refused.status == 2
+    assert expected in refused.err
+    assert "prepare data" not in refused.err
+
+
+def test_worker_needs_no_file(runs: dict[str, Outcome], made: Made, server: str) -> None:
+    report = Path(runs["first"].json["report"])
+    lineage = Lineage.model_validate_json((report.parent / "lineage.json").read_bytes())
+    origins = {ref.kind: ref for ref in lineage.models["ten"].made_from}
+    answer = train_stage(
+        "ten",
+        own_recipe=RECIPE.replace("NET", "/nowhere/net.keras"),
+        store=str(made.store),
+        seed=7,
+        settings={"stages.ten.sha256": sha256_of(made.net)[0]},
+        inputs=StageInputs(dataset=lineage.dataset, start=origins["network"]),
+    )
+    assert answer["state"] == "trained"
+    assert answer["model"]["digest"] == lineage.models["ten"].digest
+
+
+def test_damaged_features_are_computed_again(
+    runs: dict[str, Outcome], made: Made, prefect_home: Path, server: str, tmp_path: Path
+) -> None:
+    """And a store that was copied needs the file no more than for its digest."""
+    copy = Made.__new__(Made)
+    copy.__dict__.update(made.__dict__)
+    copy.folder, copy.store = tmp_path, tmp_path / "store"
+    shutil.copytree(made.store, copy.store)
+    for blob in (copy.store / "features").iterdir():
+        blob.chmod(0o644)
+        content = bytearray(blob.read_bytes())
+        content[-1] ^= 1
+        blob.write_bytes(content)
+    healed = copy(again=["run", "RECIPE", "--json", "--stage", "ten", "--seed", "2"])["again"]
+    assert "computing again" in healed.err
+    stage = healed.json["stages"]["ten"]
+    assert stage["model_digest"] == runs["first"].json["stages"]["ten"]["model_digest"]
