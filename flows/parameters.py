@@ -24,7 +24,7 @@ from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.to_toml import toml_value
 
 # Prefect takes descriptions from a flow's docstring, and bounds from here.
-RecipeChoice = Literal["digits", "cifar10", "classroom"]
+RecipeChoice = Literal["digits", "cifar10", "classroom", "photos"]
 OwnRecipe = Annotated[str | None, Field(max_length=100_000)]
 Address = Annotated[str | None, Field(max_length=2000)]
 Seed = Annotated[int | None, Field(ge=0, lt=2**53)]

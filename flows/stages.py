@@ -61,7 +61,7 @@ def run_stage(
 
     `exports` is False for a control, which is only trained for comparison.
     """
-    if stage.file and start:
+    if stage.pretrained and start:
         return run_head(context, name, stage, start, exports=exports)
     store, data = context.store, context.data
     scheme = context.recipe.scheme(stage)
@@ -114,7 +114,10 @@ def run_head(
 
     title, work = f"train {name}", head_training(stage, targets, work, seed)
     origin = Origin(
-        network=start, random=random, file=file_name(stage.file or ""), sha256=stage.sha256 or ""
+        network=start,
+        random=random,
+        file=file_name(stage.pretrained or ""),
+        sha256=stage.sha256 or "",
     )
     load = partial(load_trained, store=store)
     locked = replace(options, locked=features.seconds > 0)
@@ -149,7 +152,7 @@ def finish_stage(
         )
         exported = written.ref
     result = StageResult(
-        start=None if stage.file and not exports else stage.start,
+        start=None if stage.pretrained and not exports else stage.start,
         state="cached" if hit else "resumed" if model.card.resumed else "trained",
         model=model.ref,
         card=model.card,

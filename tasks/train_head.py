@@ -17,6 +17,7 @@ from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.targets import Examples, Targets, apply_scheme
 from tasks.vision.device import cores, find_device
 from tasks.vision.pretrained.head_tensors import join_tensors
+from tasks.vision.pretrained.named_networks import named_networks
 from tasks.vision.pretrained.network import PretrainedNetwork
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
 from tasks.vision.trained_model import Architecture, Card, FrozenNetwork, Penalty
@@ -91,7 +92,7 @@ def _card(
     images: int,
     seconds: float,
 ) -> Card:
-    best = head.path[head.chosen]
+    best, named = head.path[head.chosen], named_networks().get(origin.file)
     row = {name: value for name, value in asdict(best).items() if name != "strength"}
     return Card(
         architecture=Architecture(
@@ -102,6 +103,8 @@ def _card(
                 classes=network.classes,
                 file=origin.file,
                 sha256=origin.sha256,
+                licence=named.licence if named else "",
+                source=named.source if named else "",
                 random=origin.random is not None,
             ),
             image_size=data.description.image_size,

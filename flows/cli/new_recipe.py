@@ -16,6 +16,7 @@ from tasks.io.locations import find_data
 from tasks.vision.errors import BadInput
 
 if TYPE_CHECKING:
+    from tasks.vision.new_recipe.draft import Start
     from tasks.vision.new_recipe.survey import Survey
     from tasks.vision.recipe.recipe import Recipe
 
@@ -25,6 +26,7 @@ def new_recipe(
     *,
     positive: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     second: str | None = None,
+    start: str = "",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     force: Flag = False,
     as_json: JsonOption = False,
@@ -41,12 +43,16 @@ def new_recipe(
         Classes that the first stage finds among the others; by default the one with most pictures.
     second
         The class that the next stage tells apart from those and the rest.
+    start
+        The pretrained network that stages start from: imagenet/NETWORK, FILE.keras, or none; by default one
+        of Keras' networks, chosen by the number of pictures.
     output
         The file to write; by default FOLDER.toml, here.
     force
         Overwrite that file.
     """
     from tasks.vision.new_recipe.draft import draft
+    from tasks.vision.new_recipe.start import find_start
     from tasks.vision.new_recipe.survey import survey
     from tasks.vision.recipe.parse import parse_recipe
 
@@ -60,7 +66,8 @@ def new_recipe(
     if source.path is None:
         raise BadInput(f"{folder!r} has a recipe of its own: relevo run {folder}")
     found = survey(source.path, source.given)
-    text = draft(found, folder, positive or (), second)
+    network = find_start(start, sum(found.train.values()))
+    text = draft(found, folder, positive or (), second, network)
     recipe = parse_recipe(text, file.stem, {})
     write_output("--output", file, text.encode())
     if as_json:
@@ -74,13 +81,14 @@ def new_recipe(
             "unread": found.unread,
             "left_out": [each.model_dump() for each in found.left_out],
             "image_size": recipe.data.image_size,
+            "start": network.name if network else None,
             "stages": list(recipe.stages),
             "command": _command(file),
         }
         print(json.dumps(about))
     else:
         _print_warnings(found)
-        _print_summary(file, found, recipe)
+        _print_summary(file, found, recipe, network)
     return 0
 
 
@@ -128,13 +136,18 @@ def _print_warnings(found: Survey) -> None:
         print(f"few pictures in train; more would help: {counted}", file=sys.stderr)
 
 
-def _print_summary(file: Path, found: Survey, recipe: Recipe) -> None:
+def _print_summary(file: Path, found: Survey, recipe: Recipe, start: Start | None) -> None:
     print(
         f"{file}: {len(found.train)} classes, {sum(found.train.values())} training and "
         f"{sum(found.test.values())} test pictures"
     )
     print(f"stages: {', '.join(recipe.stages)}")
-    if scheme := recipe.scheme(next(iter(recipe.stages.values()))):
+    if start:
+        print(
+            f"start: {start.name}, {start.about}; --start FILE.keras takes a network of yours, "
+            "--start none trains from scratch"
+        )
+    elif scheme := recipe.scheme(next(iter(recipe.stages.values()))):
         print(f"the first finds {', '.join(scheme.targets)}; --positive names other classes")
     else:
         print("with two classes one stage tells them apart; nothing is transferred")

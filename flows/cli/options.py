@@ -28,7 +28,7 @@ JsonOption = Annotated[
     ),
 ]
 RecipeArgument = Annotated[
-    str, Parameter(help="digits, cifar10, classroom, or the path of a TOML file.")
+    str, Parameter(help="digits, cifar10, classroom, photos, or the path of a TOML file.")
 ]
 DataOption = Annotated[
     str | None,

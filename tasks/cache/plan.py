@@ -68,7 +68,7 @@ def plan_steps(
             job = PlannedTraining(
                 each, recipe.network(each), recipe.data.image_size, counts.get(name)
             )
-            if each.file and images:
+            if each.pretrained and images:
                 network, seed = files.network(name), recipe.seed
                 frozen = network if title == name else random_weights(network, seed)
                 yield from _head_steps(
@@ -86,7 +86,7 @@ def plan_steps(
                     models[name] = ref
                 yield step
                 continue
-            if each.file:
+            if each.pretrained:
                 yield PlannedStep(f"features {title}", False, blocked, None)
                 yield PlannedStep(title, False, blocked, None)
             else:

@@ -10,8 +10,12 @@ from tasks.io.locations import check_allowed
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, Ref, Store, sha256_of
 from tasks.vision.errors import BadInput
+from tasks.vision.files.download import fetch
+from tasks.vision.pretrained.applications import read_named_network
 from tasks.vision.pretrained.keras_file import read_keras_file
+from tasks.vision.pretrained.named_networks import NamedNetwork, named_network
 from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.recipe.names import IMAGENET
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 
@@ -25,22 +29,28 @@ class NetworkFile:
 
 
 def read_network(name: str, stage: Stage, image_size: int) -> NetworkFile:
-    """Read the file that the stage called `name` starts from, and check that its network fits.
+    """Read the network that the stage called `name` starts from, and check that it fits.
 
     Raises:
         BadInput: there is no such file, it has another hash than the recipe says, it is no network that
-            relevo can rebuild, or one that can't take images of that size.
+            relevo can rebuild, or one that can't take images of that size; or weights can't be downloaded.
         StoreError: the bucket is out of reach.
     """
-    given = stage.file or ""
-    path = _local_file(name, given)
+    given, key = stage.pretrained or "", "start"
+    named = named_network(given) if given.startswith(IMAGENET) else None
+    if stage.weights:
+        given, key = stage.weights, "weights"
+    if named and not stage.weights:
+        path = _downloaded(f"stages.{name}.start = {given!r}", named)
+    else:
+        path = _local_file(f"stages.{name}.{key}", given)
     sha256, _ = sha256_of(path)
     if stage.sha256 not in (None, sha256):
         raise BadInput(
-            f"stages.{name}.start = {without_secrets(given)!r}: its SHA-256 is {sha256}, the recipe "
+            f"stages.{name}.{key} = {without_secrets(given)!r}: its SHA-256 is {sha256}, the recipe "
             f"expects {stage.sha256}; give the right file, or correct sha256"
         )
-    network = read_keras_file(path)
+    network = read_named_network(named, path) if named else read_keras_file(path)
     network.check_size(image_size)
     return NetworkFile(network, sha256)
 
@@ -52,7 +62,9 @@ class NetworkFiles:
         """Read them. Raises BadInput and StoreError as `read_network` does."""
         size = recipe.data.image_size
         self._found = {
-            name: read_network(name, stage, size) for name, stage in stages.items() if stage.file
+            name: read_network(name, stage, size)
+            for name, stage in stages.items()
+            if stage.pretrained
         }
         self._recipe = recipe
 
@@ -71,15 +83,30 @@ class NetworkFiles:
 
 
 def file_name(given: str) -> str:
-    """Return the name of the file at a path or an s3:// address."""
+    """Return the name of the file at a path or an s3:// address; that of a named network is whole."""
+    if given.startswith(IMAGENET):
+        return given
     return PurePosixPath(given.replace("\\", "/")).name
 
 
-def _local_file(name: str, given: str) -> Path:
+def _downloaded(what: str, network: NamedNetwork) -> Path:
+    """Return the file with the weights of a network, downloaded once into the user's cache folder."""
+    try:
+        return fetch(network.weights)
+    except ConnectionError as error:
+        file = network.weights
+        digest = f" ({file.hash})" if file.digest else ""
+        raise BadInput(
+            f"{what}: {error}; or bring {file.name}{digest} here yourself and name it: weights = 'FILE' beside "
+            "start"
+        ) from None
+
+
+def _local_file(key: str, given: str) -> Path:
     """Return the path of a file, which is downloaded from a bucket into the cache folder."""
-    shown = f"stages.{name}.start = {without_secrets(given)!r}"
-    check_scheme(given, "start")
-    check_allowed("start", given)
+    shown = f"{key} = {without_secrets(given)!r}"
+    check_scheme(given, key)
+    check_allowed(key, given)
     if "://" in given:
         if not given.startswith("s3://"):
             raise BadInput(f"{shown} can't be fetched from here; give a path or s3://bucket/key")
@@ -100,5 +127,5 @@ def _local_file(name: str, given: str) -> Path:
         ) from None
     except OSError as error:
         raise BadInput(
-            f"{shown} can't be read ({error.strerror}); expected a Keras 3 file that you may read"
+            f"{shown} can't be read ({error.strerror}); expected a file that you may read"
         ) from None

@@ -94,7 +94,7 @@ def settings_of(plan: Recipe, stage: Stage) -> dict[str, Any]:
 
     Unused settings are omitted; tables are JSON.
     """
-    network = {"network": stage.file or str(plan.network(stage))}
+    network = {"network": stage.pretrained or str(plan.network(stage))}
     settings = {**stage.settings_in_key(), **network}
     settings |= {"labels": stage.labels, "start": stage.start or "scratch", "seed": plan.seed}
     return {

@@ -32,7 +32,8 @@ class FrozenNetwork(Strict):
     Attributes:
         config: its layers, as `pretrained.network.NetworkConfig` writes them.
         digest: sha256:..., over config and tensors. classes: of its own head, which is left out, if it has one.
-        file, sha256: name and hash of the file that it was read from.
+        file, sha256: name and hash of the file that it was read from; imagenet/NETWORK for a named one.
+        licence, source: of its weights, and its paper; "" for somebody's own file.
         random: its weights are random, for comparison.
     """
 
@@ -43,6 +44,8 @@ class FrozenNetwork(Strict):
     classes: int | None
     file: str
     sha256: str
+    licence: str = ""
+    source: str = ""
     random: bool = False
 
     def __str__(self) -> str:

@@ -54,7 +54,7 @@ def test_form_describes_and_bounds_every_field() -> None:
             assert field.get("description"), (deployment["entrypoint"], name)
     experiment = next(d for d in DEPLOYMENTS if d["entrypoint"].endswith("experiment"))
     fields = parameter_schema(flow_of(experiment)).model_dump()["properties"]
-    assert fields["recipe"]["enum"] == ["digits", "cifar10", "classroom"]
+    assert fields["recipe"]["enum"] == ["digits", "cifar10", "classroom", "photos"]
     assert fields["dispatch"]["enum"] == ["inline", "workers"]
     whole = next(kind for kind in fields["max_epochs"]["anyOf"] if kind["type"] == "integer")
     assert (whole["minimum"], whole["maximum"]) == (1, 1000)

@@ -93,17 +93,24 @@ class Site:
 
 
 @contextlib.contextmanager
-def serving(body: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site_of(body: bytes) -> Iterator[Site]:
+    """A running site that gives a file."""
     site = Site(body)
     thread = threading.Thread(target=site.server.serve_forever, args=(0.01,))
     thread.start()
-    monkeypatch.setattr(cifar10, "URL", site.url)
-    monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256(body).hexdigest())
-    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
     try:
         yield site
     finally:
         site.server.shutdown()
         site.server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def serving(body: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with site_of(body) as site:
+        monkeypatch.setattr(cifar10, "URL", site.url)
+        monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256(body).hexdigest())
+        for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(variable, raising=False)
+        yield site

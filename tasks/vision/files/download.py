@@ -23,7 +23,7 @@ class Published:
 
     Attributes:
         digest: its hash as published, hexadecimal; None if there is none.
-        megabytes: free space that it takes, for messages.
+        megabytes: its size.
     """
 
     what: str
@@ -50,6 +50,11 @@ class Published:
             return hashlib.file_digest(file, self.algorithm).hexdigest() == self.digest
 
 
+def cache_folder() -> Path:
+    """The folder `relevo` in the user's cache folder, for what can be had again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "relevo")
+
+
 def fetch(file: Published, cache_dir: Path | None = None) -> Path:
     """Path of the file in `cache_dir`, downloaded unless an intact copy is there.
 
@@ -59,8 +64,7 @@ def fetch(file: Published, cache_dir: Path | None = None) -> Path:
     Raises:
         ConnectionError: it can't be downloaded. BadInput: it can't be stored, or has another hash.
     """
-    if cache_dir is None:
-        cache_dir = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "relevo")
+    cache_dir = cache_dir or cache_folder()
     path = cache_dir / file.name
     if path.exists():
         if file.is_whole(path):
@@ -113,6 +117,7 @@ def _download(file: Published, folder: Path) -> Path:
             f"{file.url} gave other bytes than the published ones; expected {file.hash}:"
             f" put the published file at {folder.parent / file.name}"
         )
+    reason = reason.rpartition(" -- ")[2]  # Keras repeats the address before it
     raise ConnectionError(
         f"{file.url} can't be downloaded ({reason}); check the network and try again"
     )

@@ -1,6 +1,7 @@
 """A recipe for a person's own pictures, drafted from a survey of their folders.
 
-`draft.toml.jinja` has its text, and this module what fills it. The rules of thumb follow the built-in
+`draft.toml.jinja` has its text, `pretrained.toml.jinja` that of one with a pretrained start, and this module
+what fills them. The rules of thumb follow the built-in
 recipes: few images get a smaller network, more epochs and a larger share for validation; larger
 pictures get more pixels and one more block of layers.
 """
@@ -8,6 +9,7 @@ pictures get more pixels and one more block of layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from textwrap import wrap
@@ -21,7 +23,7 @@ from tasks.vision.recipe.names import good_name
 from tasks.vision.recipe.to_toml import toml_value
 from tasks.vision.text import printable
 
-TEMPLATE = Path(__file__).with_name("draft.toml.jinja")
+TEMPLATE, PRETRAINED = "draft.toml.jinja", "pretrained.toml.jinja"
 WIDTH = 96  # of the lines that list the classes
 COMMENT_COLUMN = 38
 COMMENT = "  # "
@@ -29,15 +31,37 @@ COMMENT = "  # "
 Schemes = dict[str, dict[str, list[str]]]  # scheme -> target -> classes
 
 
+@dataclass(frozen=True)
+class Start:
+    """The pretrained network that a draft starts from.
+
+    Attributes:
+        name: what the recipe calls it. size: pixels per side of its images. about: a few words on its source.
+        sha256: of its file, "" where the name says it all.
+    """
+
+    name: str
+    size: int
+    about: str
+    sha256: str = ""
+
+
 def draft(
-    survey: Survey, source: str, positive: Sequence[str] = (), second: str | None = None
+    survey: Survey,
+    source: str,
+    positive: Sequence[str] = (),
+    second: str | None = None,
+    start: Start | None = None,
 ) -> str:
     """Write a recipe's TOML, each line explained: a detector, what it transfers to, and all classes.
+
+    With a pretrained start there is a detector only where its classes are named.
 
     Args:
         source: the recipe's data.source.
         positive: the classes that the detector finds; the class with most pictures when empty.
         second: the class told apart next; the one with most pictures of the others when None.
+        start: the pretrained network that every stage starts from; without one, all is learnt from scratch.
 
     Raises:
         BadInput: a class that is not there, or too few pictures or classes to learn from.
@@ -48,33 +72,47 @@ def draft(
         if name not in classes:
             raise BadInput(f"class {name!r}{nearest(name, classes)}")
     schemes: Schemes
-    if len(classes) == 2:
-        _check_no_choice(positive, second)
+    if len(classes) == 2 or (start and not positive and not second):
+        if len(classes) == 2:
+            _check_no_choice(positive, second)
         schemes, rest = {}, ""
-        what = f"{' or '.join(classes)} (nothing is transferred)"
+        what = "all classes" if start else f"{' or '.join(classes)} (nothing is transferred)"
     else:
         found, others = _choose(survey, positive, second)
         # No second stage by default if its targets would be all the classes, or leave no "another".
-        two = second is not None or (len(classes) > 3 and len(others) > 1)
+        two = second is not None or (len(classes) > 3 and len(others) > 1 and not start)
         schemes, rest = _schemes(found, second or others[0], two)
         what = f"{' or '.join(found)}, and all classes"
     total, tests = sum(survey.train.values()), sum(survey.test.values())
     counts = ", ".join(f"{printable(name)} {count}" for name, count in survey.train.items())
     summary = f"{total} training and {tests} test pictures of {len(classes)} classes: {counts}"
     held_out = 0 if survey.validation else ceil(total * _validation(total))
+    common = {
+        "summary": wrap(summary, WIDTH),
+        "folder": survey.folder,
+        "own": sum(survey.validation.values()),
+        "description": f"Own pictures: {what}",
+        "source": source,
+        "schemes": schemes,
+        "rest": rest,
+        "side": survey.side,
+        "validation": _validation(total),
+    }
+    if start:
+        return _render(
+            PRETRAINED,
+            **common,
+            image_size=start.size,
+            start=start.name,
+            about=start.about,
+            sha256=start.sha256,
+        )
     return _render(
-        summary=wrap(summary, WIDTH),
-        folder=survey.folder,
-        own=sum(survey.validation.values()),
-        description=f"Own pictures: {what}",
-        source=source,
-        schemes=schemes,
-        rest=rest,
-        side=survey.side,
+        TEMPLATE,
+        **common,
         image_size=_image_size(survey),
         shift=_image_size(survey) // 16,
         widths=_widths(survey),
-        validation=_validation(total),
         batch_size=_batch_size(total - held_out),
         steps=max(1, (total - held_out) // _batch_size(total - held_out)),
         epochs=_epochs(total),
@@ -165,17 +203,17 @@ def _batch_size(trained: int) -> int:
     return max(8, min(1000, round(trained / 15)))
 
 
-def _render(**values: Any) -> str:
-    """Fill the template; `toml` is its filter for a value."""
+def _render(template: str, **values: Any) -> str:
+    """Fill a template; `toml` is its filter for a value."""
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(),  # of HTML, which this is not
         undefined=StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters["toml"] = toml_value
-    text = environment.get_template(TEMPLATE.name).render(values)
+    text = environment.get_template(template).render(values)
     # Not splitlines: a class may be called by some of the characters that it splits at.
     return "\n".join(map(_align, text.split("\n")))
 

@@ -10,10 +10,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from tasks.vision.errors import BadInput
+from tasks.vision.files.download import cache_folder
 from tasks.vision.pretrained.keras_graph import Graph, walk
 from tasks.vision.pretrained.legacy_weights import read_weights_file
 from tasks.vision.pretrained.named_networks import NamedNetwork
@@ -28,13 +32,26 @@ print(getattr(keras.applications, name)(**settings).to_json())
 """
 
 
-@cache
-def build_graph(network: NamedNetwork) -> tuple[NetworkConfig, Graph]:
-    """Return a network of `keras.applications` up to its global average pooling, as Keras has it.
+def graph_json(network: NamedNetwork) -> str:
+    """Return Keras' JSON of a network's graph, built once for each version of Keras, since that takes seconds.
 
     Raises:
         BadInput: this version of Keras can't build it.
     """
+    path = cache_folder() / f"{network.name}-keras-{version('keras')}.json"
+    with suppress(OSError):
+        return path.read_text("utf-8")
+    text = _built(network)
+    with suppress(OSError):  # if it can't be written, it is built again next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            whole = Path(folder, path.name)
+            whole.write_text(text, "utf-8")
+            whole.replace(path)
+    return text
+
+
+def _built(network: NamedNetwork) -> str:
     words = [BUILD, network.constructor, str(network.size)]
     ours = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull, "MPLBACKEND": "agg"}
     done = subprocess.run(
@@ -46,7 +63,17 @@ def build_graph(network: NamedNetwork) -> tuple[NetworkConfig, Graph]:
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
         raise BadInput(f"Keras can't build {network.start} here ({reason[0][:200]})")
-    return walk(json.loads(done.stdout), network.start)
+    return done.stdout
+
+
+@cache
+def build_graph(network: NamedNetwork) -> tuple[NetworkConfig, Graph]:
+    """Return a network of `keras.applications` up to its global average pooling, as Keras has it.
+
+    Raises:
+        BadInput: this version of Keras can't build it.
+    """
+    return walk(json.loads(graph_json(network)), network.start)
 
 
 def read_named_network(network: NamedNetwork, weights: Path) -> PretrainedNetwork:

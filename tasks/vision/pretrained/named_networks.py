@@ -16,8 +16,8 @@ from typing import Literal, cast
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.files.download import Published
 from tasks.vision.pretrained.preprocessing import Preprocessing
+from tasks.vision.recipe.names import IMAGENET
 
-PREFIX = "imagenet/"  # of a stage's start
 SITE = "https://storage.googleapis.com/"
 
 
@@ -44,7 +44,7 @@ class NamedNetwork:
     @property
     def start(self) -> str:
         """What a recipe calls it."""
-        return PREFIX + self.name
+        return IMAGENET + self.name
 
 
 def named_network(start: str) -> NamedNetwork:
@@ -75,9 +75,11 @@ def _network(
     licence: str,
     source: str,
     address: str,
+    megabytes: str,
     digest: str,
 ) -> NamedNetwork:
     algorithm: Literal["sha256", "md5"] = "sha256" if len(digest) == 64 else "md5"
-    weights = Published(f"the weights of {PREFIX}{name}", SITE + address, digest or None, algorithm)
+    what = f"the weights of {IMAGENET}{name}"
+    weights = Published(what, SITE + address, digest or None, algorithm, int(megabytes))
     scaling = cast("Preprocessing", preprocessing)
     return NamedNetwork(name, constructor, int(size), scaling, weights, licence, source)

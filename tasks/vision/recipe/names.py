@@ -30,6 +30,14 @@ def visible(text: str) -> str:
     return "".join(" " if unicodedata.category(each) in hidden else each for each in text)
 
 
+IMAGENET = "imagenet/"  # a start of this prefix is a network that Keras names
+
+
 def is_keras_file(start: object) -> bool:
-    """True for the start of a stage that is the path or address of a Keras 3 file, and no stage."""
+    """True for the start of a stage that is the path or address of a Keras 3 file."""
     return isinstance(start, str) and start.lower().endswith(".keras")
+
+
+def is_pretrained(start: object) -> bool:
+    """True for the start of a stage that is a pretrained network, of a file or by name, and no stage."""
+    return is_keras_file(start) or (isinstance(start, str) and start.startswith(IMAGENET))

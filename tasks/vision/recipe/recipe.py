@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import Field, model_validator
 
 from tasks.vision.errors import BadInput, nearest
-from tasks.vision.recipe.names import ALLOWED, LONGEST, clipped, is_good_name
+from tasks.vision.recipe.names import ALLOWED, IMAGENET, LONGEST, clipped, is_good_name
 from tasks.vision.recipe.schema import (
     SMALLEST,
     Data,
@@ -81,8 +81,8 @@ class Recipe(Strict):
                 )
         for name, stage in self.ordered().items():
             network = self.network(stage)
-            if stage.file and not stage.controls:
-                continue  # its file's network is checked when it is read
+            if stage.pretrained and not stage.controls:
+                continue  # its network is checked when it is read
             if (size := self.data.image_size) < network.least_size:
                 raise ValueError(
                     f"stages.{name}: images of {size} pixels are too small for the network {network}, "
@@ -100,11 +100,16 @@ class Recipe(Strict):
         return self
 
     def _check_start(self, name: str, stage: Stage) -> None:
-        if stage.file:
+        if stage.pretrained:
             if stage.train != "head":
                 raise ValueError(
-                    f"stages.{name}.train = {stage.train!r}: the network of a file stays frozen, and only"
+                    f"stages.{name}.train = {stage.train!r}: a pretrained network stays frozen, and only"
                     " a head is trained on it; set train = 'head'"
+                )
+            if stage.weights and not stage.pretrained.startswith(IMAGENET):
+                raise ValueError(
+                    f"stages.{name}.weights has no effect: the file {stage.pretrained!r} has weights of its "
+                    "own; remove it"
                 )
         elif stage.parent is not None:
             if stage.parent.lower().endswith(FOREIGN_SUFFIXES):
@@ -115,10 +120,10 @@ class Recipe(Strict):
             if stage.parent not in self.stages:
                 hint = nearest(stage.parent, self.stages)
                 raise ValueError(f"stages.{name}.start = {stage.parent!r}{hint}")
-            if file := self.stages[stage.parent].file:
+            if network := self.stages[stage.parent].pretrained:
                 raise ValueError(
                     f"stages.{name}.start = {stage.parent!r}: that stage trains a head alone, on the "
-                    f"network of {file!r}; start from that file too"
+                    f"network of {network!r}; start from that too"
                 )
 
     def _check_resize(self, name: str, resize: ProgressiveResize, network: Network) -> None:

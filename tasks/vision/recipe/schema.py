@@ -7,18 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.vision.errors import nearest
-from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_keras_file
+from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_pretrained
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 SMALLEST = 16  # pixels per side of an image
 Pixels = Annotated[int, Field(ge=SMALLEST, le=512, strict=True)]
 Width = Annotated[int, Field(ge=1, le=8192, strict=True)]  # a kernel between two of these is 2.4 GB
 Scale = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
-SMALL_WIDTHS = (
-    16,
-    32,
-    64,
-)  # a network whose training costs about as much as a large one's features
+SMALL_WIDTHS = (16, 32, 64)  # whose training costs about as much as a large network's features
 
 
 class Strict(BaseModel):
@@ -126,12 +122,10 @@ class Stage(Strict):
         "all", description="a scheme of [labels], or 'all' for the data's own classes"
     )
     start: str | None = Field(
-        None,
-        description="the stage whose model this one starts from, or a Keras 3 file, FILE.keras",
+        None, description="the stage that this one starts from, FILE.keras, or imagenet/NETWORK"
     )
-    sha256: str | None = Field(
-        None, pattern="^[0-9a-f]{64}$", description="hash that the file of the start must have"
-    )
+    weights: str | None = Field(None, description="file of imagenet/NETWORK; else downloaded")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="hash of that file")
     train: Literal["all", "head", "head then all"] = "all"
     features: Literal["last layer", "every layer"] = Field(
         "last layer", description="layers of the frozen backbone that a head trained alone sees"
@@ -170,29 +164,26 @@ class Stage(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _epochs_of_a_head(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("train") == "head" and "epochs" not in given:
-            return {**given, "epochs": cls.model_fields["head_epochs"].default}
-        return given
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_a_file(cls, given: Any) -> Any:
-        if isinstance(given, dict) and is_keras_file(given.get("start")):
+    def _defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if is_pretrained(given.get("start")):
             # A control costs as much again as the features, which are nearly all of the work.
             usual = {"controls": False, "network": {"widths": SMALL_WIDTHS}}
-            return {**usual, "features": "every layer", **given}
+            given = {**usual, "features": "every layer", **given}
+        if given.get("train") == "head":
+            given = {"epochs": cls.model_fields["head_epochs"].default, **given}
         return given
 
     @property
-    def file(self) -> str | None:
-        """The file with a pretrained network that the stage starts from, a path or an s3:// address."""
-        return self.start if is_keras_file(self.start) else None
+    def pretrained(self) -> str | None:
+        """The pretrained network that the stage starts from: imagenet/NETWORK, or a file's path or address."""
+        return self.start if is_pretrained(self.start) else None
 
     @property
     def parent(self) -> str | None:
         """The stage that this one starts from."""
-        return None if self.file else self.start
+        return None if self.pretrained else self.start
 
     @property
     def random_backbone(self) -> bool:
@@ -213,9 +204,10 @@ class Stage(Strict):
         """
         if self.start is None or not self.controls:
             return {}
-        if self.file:
-            plain = {"start": None, "sha256": None, "train": "all", "features": "last layer"}
-            return {"scratch": self.model_copy(update={**plain, "epochs": 1}), "random": self}
+        if self.pretrained:
+            plain = dict.fromkeys(("start", "weights", "sha256"))
+            small = {**plain, "train": "all", "features": "last layer", "epochs": 1}
+            return {"scratch": self.model_copy(update=small), "random": self}
         without = {"start": None, "network": network, "frozen_blocks": 0, "perturb": 0.0}
         same = self.model_copy(update=without)
         passes = 1 if self.train == "head" else self.epochs
@@ -226,17 +218,17 @@ class Stage(Strict):
 
     def settings_in_key(self) -> dict[str, Any]:
         """Return the settings that can change this stage's result, for its cache key."""
-        other = {"start", "sha256", "labels", "controls", "timeout_minutes"}
+        other = {"start", "weights", "sha256", "labels", "controls", "timeout_minutes"}
         return self.model_dump(mode="json", exclude=other | self.unused_settings())
 
     def unused_settings(self) -> set[str]:
         """Names of the settings that have no effect in this stage."""
-        if self.file:
-            effective = {"labels", "start", "sha256", "train", "features", "controls"}
+        if self.pretrained:
+            effective = {"labels", "start", "weights", "sha256", "train", "features", "controls"}
             effective |= {"timeout_minutes", *(["network"] if self.controls else [])}
             return type(self).model_fields.keys() - effective
         unused = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
-        unused |= {"sha256"}
+        unused |= {"weights", "sha256"}
         if self.train == "all":
             unused |= {"head_lr_scale"}
         if self.train != "head":  # fine-tuning changes the layers that such features come from

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 from PIL import Image
 from support.command import ROOT, Relevo
 from support.images import encoded, png, write_folder, write_zip
+from support.keras_files import write_keras
 
 from tasks.vision.errors import BadInput
-from tasks.vision.new_recipe.draft import draft
+from tasks.vision.new_recipe.draft import Start, draft
+from tasks.vision.new_recipe.start import find_start
 from tasks.vision.new_recipe.survey import Survey, survey
 from tasks.vision.recipe.parse import parse_recipe
 
@@ -45,7 +48,7 @@ def test_new_recipe_leads_from_a_folder_of_photos_to_a_report(
     """As the README has it: new-recipe, plan, run, show."""
     write_folder(tmp_path / "photos", photos())
     env = {"PREFECT_API_URL": server, "RELEVO_STORE": str(tmp_path / "store")}
-    words = ["photos", "--positive", "cherry", "fig", "--second", "zebra crossing"]
+    words = ["photos", "--positive", "cherry", "fig", "--second", "zebra crossing", "--start=none"]
     printed = relevo("new-recipe", *words, cwd=tmp_path, env=env)
     assert printed.status == 0, printed.err
     assert "180 training and 60 test pictures" in printed.out
@@ -77,6 +80,48 @@ def test_draft_explains_each_line_and_each_setting_has_an_effect() -> None:
         assert "#" in line or above.startswith("#"), line
     assert max(map(len, lines)) <= 110
     assert parse_recipe(text, "mine", {}).data.image_size == 96
+
+
+@pytest.mark.parametrize(
+    ("classes", "given", "stages"),
+    [
+        (2, {}, ["all_classes"]),
+        (5, {}, ["all_classes"]),
+        (5, {"positive": ["a"]}, ["baseline", "all_classes"]),
+        (5, {"second": "b"}, ["baseline", "transfer", "all_classes"]),
+    ],
+)
+def test_draft_with_a_pretrained_start_trains_heads_on_it(
+    classes: int, given: dict[str, object], stages: list[str]
+) -> None:
+    some = dict.fromkeys("abcdef"[:classes], 40)
+    start = Start("my nets/x.keras", 160, "a file", "0" * 64)
+    recipe = parse_recipe(draft(Survey(some, some, 300), "x", start=start, **given), "x", {})  # type: ignore[arg-type]
+    assert list(recipe.stages) == stages
+    assert recipe.data.image_size == 160
+    for stage in recipe.stages.values():
+        assert (stage.start, stage.sha256, stage.train) == (start.name, start.sha256, "head")
+
+
+def test_start_is_chosen_by_the_number_of_photos_and_named_by_its_size(tmp_path: Path) -> None:
+    few, many = find_start("", 500), find_start("", 50_000)
+    assert few
+    assert many
+    assert few.name == "imagenet/efficientnet_v2_b0"
+    assert many.name == "imagenet/mobilenet_v3_large"
+    assert few.about == "24 MB are downloaded once, Apache-2.0"
+    assert find_start("none", 500) is None
+    file = write_keras(tmp_path / "x.keras")
+    own = find_start(str(file), 500)
+    assert own
+    assert (own.size, own.sha256) == (32, hashlib.sha256(file.read_bytes()).hexdigest())
+    for bad, reason in (
+        ("imagenet/resnet_50", "did you mean 'imagenet/resnet50'"),
+        ("resnet50", "expected imagenet/NETWORK, FILE.keras or none"),
+        (str(tmp_path / "y.keras"), "there is no such file"),
+    ):
+        with pytest.raises(BadInput, match=reason):
+            find_start(bad, 500)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +372,7 @@ def test_draft_of_two_classes_is_one_stage_that_the_printed_command_names(
     relevo: Relevo, tmp_path: Path
 ) -> None:
     write_folder(tmp_path / "photos", small())
-    printed = relevo("new-recipe", "photos", cwd=tmp_path)
+    printed = relevo("new-recipe", "photos", "--start", "none", cwd=tmp_path)
     assert "with two classes one stage tells them apart; nothing is transferred" in printed.out
     assert printed.out.splitlines()[-1].startswith("then: relevo predict latest/all_classes ")
     text = (tmp_path / "photos.toml").read_text()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.pages import DATA, Reader, calls_of_words, drawn, messages, plain
 
-from flows.parameters import Language
+from flows.parameters import Language, RecipeChoice
 from flows.recipes.load import load_recipe
 from tasks.cache.keys import code_digests, reporting
 from tasks.reporting import html as page
@@ -21,7 +21,7 @@ from tasks.vision.figures.numbers import DECIMAL_MARKS
 
 SPANISH = page.load_words("es")
 LANGUAGES = set(typing.get_args(Language))
-BUILT_IN = {load_recipe(name, {}).description for name in ("digits", "cifar10", "classroom")}
+BUILT_IN = {load_recipe(name, {}).description for name in typing.get_args(RecipeChoice)}
 
 
 def marks(text: str) -> Counter[str]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from support.cifar import site_of
 from support.keras_files import hdf5, small_model, small_weights
 
+from tasks.io import networks
+from tasks.store.base import sha256_of
 from tasks.vision.errors import BadInput
-from tasks.vision.pretrained.applications import read_named_network
+from tasks.vision.files.download import Published
 from tasks.vision.pretrained.keras_graph import walk
 from tasks.vision.pretrained.legacy_weights import read_weights_file
 from tasks.vision.pretrained.named_networks import named_network, named_networks
 from tasks.vision.pretrained.preprocessing import Preprocessing, with_preprocessing
+from tasks.vision.recipe.schema import Stage
 
 LAYERS = {"stem": "conv2d", "norm": "batch_normalization", "deep": "depthwise_conv2d"}
 LAYERS["head"] = "dense"
@@ -132,6 +138,33 @@ def test_preprocessing_comes_first_in_the_graph(kind: Preprocessing) -> None:
     assert changed.tensor_shapes(32) == config.tensor_shapes(32)
 
 
+def test_weights_out_of_reach_are_one_line_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = named_network("imagenet/resnet50")
+    url = f"http://127.0.0.1:9/{known.weights.name}"
+    nowhere = replace(known, weights=replace(known.weights, url=url))
+    monkeypatch.setattr(networks, "named_network", lambda start: nowhere)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stage = Stage(start="imagenet/resnet50", train="head")
+    with pytest.raises(BadInput) as caught:
+        networks.read_network("own", stage, 224)
+    for part in (
+        "stages.own.start = 'imagenet/resnet50'",
+        url,
+        f"{known.weights.name} (MD5 4d473c1dd8becc155b73f8504c6f6626)",
+        "weights = 'FILE'",
+    ):
+        assert part in str(caught.value)
+    assert not list((tmp_path / "relevo").iterdir()), "nothing half-written"
+    other = tmp_path / "w.h5"
+    other.write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(BadInput, match=r"stages.own.weights = .* the recipe expects 000"):
+        networks.read_network(
+            "own", stage.model_copy(update={"weights": str(other), "sha256": "0" * 64}), 224
+        )
+
+
 @pytest.mark.slow
 def test_named_network_answers_as_in_keras_with_published_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -155,7 +188,16 @@ def test_named_network_answers_as_in_keras_with_published_weights(
     monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(path))
     expected = keras.applications.EfficientNetB0(weights="imagenet", **settings)
     pixels = random.uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
-    rebuilt = rebuild(read_named_network(network, path), 64)
+    with site_of(path.read_bytes()) as site:  # downloaded once, from a site that has it
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        published = Published("it", site.url, hashlib.md5(path.read_bytes()).hexdigest(), "md5")
+        served = replace(network, weights=published)
+        monkeypatch.setattr(networks, "named_network", lambda start: served)
+        stage = Stage(start="imagenet/efficientnet_b0", train="head")
+        files = [networks.read_network("x", stage, 64) for _ in range(2)]
+        assert site.requests == 1
+    assert files[0].sha256 == files[1].sha256 == sha256_of(path)[0]
+    rebuilt = rebuild(files[0].network, 64)
     found, right = (np.asarray(model(pixels, training=False)) for model in (rebuilt, expected))
     assert right.std() > 1e-3
     np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-6)

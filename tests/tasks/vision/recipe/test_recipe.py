@@ -413,9 +413,16 @@ def from_file(text: str = FILE, **settings: object) -> dict[str, Stage]:
 
 def test_stage_may_start_from_a_keras_file() -> None:
     stage = from_file(f'{FILE}\nsha256 = "{"a" * 64}"\nfeatures = "every layer"')["own"]
-    assert (stage.file, stage.parent) == ("models/net.keras", None)
+    assert (stage.pretrained, stage.parent) == ("models/net.keras", None)
     assert stage.settings_in_key() == {"train": "head", "features": "every layer"}
-    assert from_file('train = "head"', **{"stages.own.start": "s3://b/X.KERAS"})["own"].file
+    assert from_file('train = "head"', **{"stages.own.start": "s3://b/X.KERAS"})["own"].pretrained
+
+
+def test_stage_may_start_from_a_network_by_name() -> None:
+    named = 'start = "imagenet/resnet50"\ntrain = "head"\nweights = "w.h5"'
+    stage = from_file(named)["own"]
+    assert (stage.pretrained, stage.parent) == ("imagenet/resnet50", None)
+    assert stage.settings_in_key() == {"train": "head", "features": "every layer"}
 
 
 def test_controls_of_a_file_are_trained_when_asked_for() -> None:
@@ -433,9 +440,11 @@ def test_controls_of_a_file_are_trained_when_asked_for() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('start = "a.keras"', "stages.own.train = 'all': the network of a file stays frozen"),
+        ('start = "a.keras"', "stages.own.train = 'all': a pretrained network stays frozen"),
         ('start = "a.keras"\ntrain = "head then all"', "set train = 'head'"),
         ('start = "a.h5"\ntrain = "head"', "expected a Keras 3 file, FILE.keras; save"),
+        (f"{FILE}\nweights = 'w.h5'", "has weights of its own; remove it"),
+        ("weights = 'w.h5'", "stages.own.weights has no effect"),
         (f"{FILE}\nsha256 = 'abc'", "stages.own.sha256 = 'abc'"),
         (f"{FILE}\nepochs = 3", "stages.own.epochs has no effect"),
         (f"{FILE}\nnetwork.widths = [8]", "stages.own.network has no effect"),
@@ -443,7 +452,7 @@ def test_controls_of_a_file_are_trained_when_asked_for() -> None:
         (
             f'{FILE}\n[stages.next]\nstart = "own"\ntrain = "head"',
             "stages.next.start = 'own': that stage trains a head alone, on the network of "
-            "'models/net.keras'; start from that file too",
+            "'models/net.keras'; start from that too",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def test_as_toml_parses_to_the_recipe_that_ran(label: str) -> None:
     assert as_toml(again) == as_toml(ran)
 
 
-@pytest.mark.parametrize("name", ["digits", "cifar10", "classroom"])
+@pytest.mark.parametrize("name", ["digits", "cifar10", "classroom", "photos"])
 def test_as_toml_states_each_setting_that_has_an_effect_and_no_other(name: str) -> None:
     ran = load_recipe(name)
     tables = tomllib.loads(as_toml(ran))
