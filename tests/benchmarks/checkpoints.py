@@ -13,7 +13,7 @@ import time
 from statistics import median
 
 import numpy as np
-from photos import read
+from peer_images import read
 from rich.table import Table
 from turns import check, child, interleave, show, spread
 

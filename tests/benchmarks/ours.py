@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from photos import read
+from peer_images import read
 
 from tasks.vision.device import Device, find_device, loading_tensorflow
 

@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from photos import read
+from peer_images import read
 
 
 def network(outputs: int, activation: str) -> keras.Model:

@@ -15,7 +15,7 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from photos import read
+from peer_images import read
 from torch import Tensor, nn
 
 PLACE = "cuda" if torch.cuda.is_available() else "cpu"

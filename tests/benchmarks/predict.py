@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from photos import read
+from peer_images import read
 from rich.table import Table
 from turns import Turn, check, child, interleave, show, spread
 

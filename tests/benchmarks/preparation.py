@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from photos import read
+from peer_images import read
 from PIL import Image
 from rich.table import Table
 from turns import ask, check, child, peak_memory, show
