@@ -87,6 +87,7 @@ def fit_head(
                 "the network's features are not finite for some images; give another network, or check "
                 "its weights"
             )
+    import scipy.optimize  # noqa: F401  # before the limit, which holds for the libraries that are there
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
