@@ -189,7 +189,7 @@ def test_exported_model_opens_in_plain_keras(
     [
         ("hash", "its SHA-256 is "),
         ("missing", "there is no such file"),
-        ("whole", "stages.ten.train = 'all': the network of a file stays frozen"),
+        ("whole", "stages.ten.train = 'all': a pretrained network stays frozen"),
         ("small", "can't take images of 16 x 16 pixels"),
     ],
 )

@@ -147,7 +147,8 @@ BESIDE = {
     "train": {"tasks.vision.device"},
     # The digest of a network covers its random weights; the other task has only its card to write.
     "features": {"tasks.vision.device", "tasks.vision.pretrained.random_weights"},
-    "train_head": {"tasks.vision.device"},
+    # Licence and paper of a network are on the card alone.
+    "train_head": {"tasks.vision.device", "tasks.vision.pretrained.named_networks"},
     "evaluate": set(),
     # They refuse classes early.
     "prepare": {"tasks.vision.data.cifar10", "tasks.vision.data.targets"},
@@ -241,7 +242,7 @@ def test_a_stages_key_forgets_names_and_limits_of_time() -> None:
 def test_every_setting_of_a_stage_is_in_some_key_or_is_known_to_be_idle() -> None:
     both = Stage(start="x", train="head then all").settings_in_key()
     head, scratch = Stage(start="x", train="head").settings_in_key(), Stage().settings_in_key()
-    idle = {"start", "sha256", "labels", "controls", "timeout_minutes"}
+    idle = {"start", "weights", "sha256", "labels", "controls", "timeout_minutes"}
     assert set(both) | set(head) | set(scratch) | idle == set(Stage.model_fields)
 
 
