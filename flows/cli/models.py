@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from os.path import expanduser, realpath
 from pathlib import Path
 from typing import Annotated, Literal
@@ -88,6 +89,7 @@ def predict(
     *,
     csv: Path | None = None,
     grid: Path | None = None,
+    maps: Path | None = None,
     force: Flag = False,
     unless: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))] | None = None,
     store: StoreOption = None,
@@ -107,6 +109,8 @@ def predict(
         Write a table with the probability of every label to this file.
     grid
         Draw some of the images with their labels into this file, NAME.png.
+    maps
+        Write a picture of each image, with what spoke for its label bright, into this new folder.
     force
         Overwrite these files if they exist.
     unless
@@ -119,24 +123,33 @@ def predict(
         raise BadInput(f"--csv and --grid both name {csv}; give each a file of its own")
     if grid is not None and grid.suffix.lower() != ".png":
         raise BadInput(f"--grid {grid}: expected a name that ends in .png")
+    from tasks.inference.maps import MapFolder
+    from tasks.inference.new_folder import new_folder
     from tasks.inference.predict import ImageSample, as_csv, predict_images, predictions_json
 
     sample = ImageSample() if grid else None
     left_out: list[LeftOut] = []
-    found = predict_images(
-        store_address(store), model, images, sample, left_out.extend, unless or 0.0
-    )
-    predictions = list(found)
-    read = [each for each in predictions if not each.fault]
-    for each in predictions:
-        if each.fault:
-            print(printable(f"left out {each.fault}"), file=sys.stderr)
-    if left_out:
-        print(f"left out {first_of(left_out, MAX_KINDS, '; ')}", file=sys.stderr)
-    if not read:
-        raise BadInput(
-            f"none of {len(predictions):,} files could be read as an image; give .png or .jpg files"
+    with new_folder(maps) if maps else nullcontext() as folder:
+        found = predict_images(
+            store_address(store),
+            model,
+            images,
+            sample,
+            left_out.extend,
+            unless or 0.0,
+            MapFolder(folder) if folder else None,
         )
+        predictions = list(found)
+        read = [each for each in predictions if not each.fault]
+        for each in predictions:
+            if each.fault:
+                print(printable(f"left out {each.fault}"), file=sys.stderr)
+        if left_out:
+            print(f"left out {first_of(left_out, MAX_KINDS, '; ')}", file=sys.stderr)
+        if not read:
+            raise BadInput(
+                f"none of {len(predictions):,} files could be read as an image; give .png or .jpg files"
+            )
     if csv is not None:
         write_output("--csv", csv, as_csv(read).encode("utf-8", "surrogateescape"))
     if sample and grid:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.inference.maps import MapFolder, evidence_function
 from tasks.io.locations import local_data
 from tasks.progress import counted
 from tasks.runs.lookup import find_model
@@ -62,6 +63,7 @@ def predict_images(
     sample: ImageSample | None = None,
     leave_out: Callable[[list[LeftOut]], None] = lambda left_out: None,
     unless: float = 0.0,
+    maps: MapFolder | None = None,
 ) -> Iterator[Prediction]:
     """Predict all images in the files, folders and archives `given`; yield unreadable ones too.
 
@@ -71,6 +73,7 @@ def predict_images(
     Args:
         leave_out: called with the kinds of files that are not looked at.
         unless: least probability of an answer.
+        maps: gets a picture of each image and of where the model looked.
 
     Raises:
         BadInput: there is no such model, or nothing under one of the addresses.
@@ -93,10 +96,15 @@ def predict_images(
 
         # In float32, so that predictions don't depend on the machine's numeric policy.
         predictor = Predictor(card, tensors, find_device().in_float32)
+        evidence = evidence_function(card, tensors, predictor) if maps else None
         for batch in batches:
             probabilities = predictor(batch.images)
             if sample:
                 sample.offer(batch.images, probabilities)
+            if maps and evidence and len(batch.images):
+                best = probabilities.argmax(1)
+                labels = [card.labels[i] for i in best]
+                maps.write(batch.names, labels, batch.images, evidence(batch.images, best))
             for name, row in zip(batch.names, probabilities.tolist(), strict=True):
                 yield Prediction(name, dict(zip(card.labels, row, strict=True)), unless=unless)
             for name, reason in batch.unreadable.items():

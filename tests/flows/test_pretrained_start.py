@@ -22,6 +22,9 @@ from tasks.store.base import sha256_of
 from tasks.vision.device import Device
 from tasks.vision.export.keras_file import stock_model
 from tasks.vision.network.predictor import Predictor
+from tasks.vision.pretrained import class_maps
+from tasks.vision.pretrained.head_model import logits_function
+from tasks.vision.pretrained.head_tensors import split_tensors
 
 RECIPE = """
 [data]
@@ -83,7 +86,7 @@ def runs(made: Made) -> dict[str, Outcome]:
         seed=["run", "RECIPE", "--json", "--stage", "ten", "--seed", "1"],
         plan=["plan", "RECIPE", "--json"],
         evaluate=["evaluate", "latest/ten", "--data", "digits", "--json"],
-        predict=["predict", "latest/ten", scans, "--json"],
+        predict=["predict", "latest/ten", scans, "--json", "--maps", str(made.folder / "maps")],
         verify=["verify"],
         hash=["run", "RECIPE", "--set", f"stages.ten.sha256={'0' * 64}"],
         missing=["run", "RECIPE", "--set", f"stages.ten.start={none}"],
@@ -182,6 +185,35 @@ def test_exported_model_opens_in_plain_keras(
         rows = runs["predict"].json["predictions"]
         ours = [list(row["probabilities"].values()) for row in rows]
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_predict_writes_a_picture_of_where_the_model_looked(
+    runs: dict[str, Outcome], made: Made
+) -> None:
+    labels = [row["label"] for row in runs["predict"].json["predictions"]]
+    pictures = sorted((made.folder / "maps").iterdir())
+    assert [each.name for each in pictures] == [
+        f"{i + 1:05} {label} {i}.png" for i, label in enumerate(labels)
+    ]
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (2 * 224 + 4, 224)
+
+
+@pytest.mark.parametrize("stage", ["ten", "one"])
+def test_maps_of_a_label_add_up_to_its_logit(
+    runs: dict[str, Outcome], made: Made, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(class_maps, "SIDE", 16)  # a multiple of the maps' sides keeps their means
+    card, tensors = find_model(str(made.store), runs["first"].json["stages"][stage]["model"])
+    images = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    model = split_tensors(card, tensors)
+    logits = logits_function(card, tensors)(images) - model.bias
+    both = np.concatenate([logits, -logits], 1) if card.binary else logits
+    if not card.binary:
+        both = both - both.mean(1, keepdims=True)
+    chosen = np.arange(40) % len(card.labels)
+    maps = class_maps.class_maps(card, tensors)(images, chosen)
+    np.testing.assert_allclose(maps.mean((1, 2)), both[np.arange(40), chosen], atol=1e-3)
 
 
 @pytest.mark.parametrize(

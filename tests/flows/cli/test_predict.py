@@ -92,6 +92,16 @@ def test_predict_refuses_folder_without_readable_image(
     assert not (tmp_path / "seen.csv").exists()
 
 
+def _brightness(path: Path) -> np.ndarray:
+    """How bright each place is in the map beside an image, (32, 32), of 0 to 1."""
+    with Image.open(path) as picture:
+        image, shown = (
+            np.asarray(picture.crop(box).resize((32, 32)).convert("L"), float)
+            for box in ((0, 0, 224, 224), (228, 0, 452, 224))
+        )
+    return np.asarray(shown / np.maximum(image, 1))
+
+
 def test_predict_agrees_for_archive_folder_and_file(
     chain: Chain, relevo: Relevo, scans: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
@@ -134,7 +144,11 @@ def test_predict_draws_grid(
 ) -> None:
     path = tmp_path / "seen.png"
     words = ["predict", "latest/transfer", str(scans[0]), "--store", str(chain.store)]
-    assert relevo(*words, "--grid", str(path)).status == 0
+    maps = tmp_path / "maps"
+    assert relevo(*words, "--grid", str(path), "--maps", str(maps)).status == 0
+    assert len(list(maps.glob("000?? *.png"))) == len(scans[1])
+    where = np.mean([_brightness(each) for each in maps.iterdir()], axis=0)
+    assert where[8:-8, 8:-8].mean() > 1.2 * where.mean(), "digits are in the middle"
     with Image.open(path) as image:
         assert image.format == "PNG"
         shades = np.asarray(image.convert("RGB")).astype(int)
@@ -163,6 +177,7 @@ def test_predict_overwrites_no_image(relevo: Relevo, tmp_path: Path) -> None:
         (["latest/ten_class", "{scans}", "--grid", "seen.jpg"], "ends in .png"),
         (["latest/ten_class"], "IMAGES"),
         (["latest/ten_class", "{scans}", "--unless", "1"], "--unless"),
+        (["latest/ten_class", "{scans}", "--maps", "{scans}"], "expected a new name or an empty"),
     ],
 )
 def test_predict_refuses_bad_input_in_one_line(
