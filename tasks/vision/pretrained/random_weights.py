@@ -33,6 +33,6 @@ def _initial(name: str, shape: Shape, seed: int) -> np.ndarray:
         # Keras counts the last two axes as inputs and outputs, for depthwise kernels too.
         window = math.prod(shape[:-2])
         limit = math.sqrt(6 / (window * (shape[-2] + shape[-1])))
-        random = np.random.default_rng([seed, *name.encode()])
-        return random.uniform(-limit, limit, shape).astype(np.float32)
+        rng = np.random.default_rng([seed, *name.encode()])
+        return rng.uniform(-limit, limit, shape).astype(np.float32)
     return np.full(shape, float(weight in ONES), np.float32)
