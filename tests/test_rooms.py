@@ -68,6 +68,7 @@ TRAINS = (
     "tasks.vision.pretrained.features",
     "tasks.vision.pretrained.frozen_",
     "tasks.vision.pretrained.head_model",
+    "tasks.vision.pretrained.class_maps",
 )
 ALSO = {
     "tasks.vision.device"
