@@ -119,7 +119,7 @@ def experiment(
     # Two runs of one name would overwrite each other's folder.
     with reserved(home, run, wait=resumed) if run else nullcontext():
         # Before the images, which may take hours.
-        files = NetworkFiles(plan, plan.ordered(stages or []))
+        files = NetworkFiles(plan, plan.ordered(stages or []), request.source)
         plan = files.recipe
         images, about, known = prepare_dataset(request, home)
         networks = files.publish(home)

@@ -87,7 +87,7 @@ def train_stage(
         training = Training(stage, inputs.control)
         result = run_training(context, order[stage], training, inputs.start)
     else:
-        files = NetworkFiles(request.recipe, order)
+        files = NetworkFiles(request.recipe, order, request.source)
         images, about, known = prepare_dataset(request, home)
         plan, networks = files.recipe, files.publish(home)
         context = RunContext(plan, images, about.classes, home, refresh, not known, networks)

@@ -40,7 +40,7 @@ def plan_steps(
         BadInput: the data can't be used. StoreError: the store is unavailable.
     """
     history, chosen = History(store), recipe.ordered(stages)
-    files = NetworkFiles(recipe, chosen)
+    files = NetworkFiles(recipe, chosen, data or recipe.data.source)
     source = find_data(data or recipe.data.source)
     work = preparation(recipe.data, source)
     images, why = history.lookup(work)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tasks.io.load import publish_network
-from tasks.io.locations import check_allowed
+from tasks.io.locations import check_allowed, find_data
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, Ref, Store, sha256_of
 from tasks.vision.errors import BadInput
@@ -58,8 +58,17 @@ def read_network(name: str, stage: Stage, image_size: int) -> NetworkFile:
 class NetworkFiles:
     """The files that stages of a recipe start from, read once."""
 
-    def __init__(self, recipe: Recipe, stages: dict[str, Stage]) -> None:
-        """Read them. Raises BadInput and StoreError as `read_network` does."""
+    def __init__(self, recipe: Recipe, stages: dict[str, Stage], data: str) -> None:
+        """Read them, after a look at whether the images are there: weights may have to be downloaded.
+
+        Args:
+            data: as the recipe or --data names it.
+
+        Raises:
+            BadInput, StoreError: as `find_data` and `read_network` do.
+        """
+        if "://" not in data:  # else that is a download too
+            find_data(data)
         size = recipe.data.image_size
         self._found = {
             name: read_network(name, stage, size)

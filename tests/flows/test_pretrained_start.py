@@ -91,6 +91,7 @@ def runs(made: Made) -> dict[str, Outcome]:
         hash=["run", "RECIPE", "--set", f"stages.ten.sha256={'0' * 64}"],
         missing=["run", "RECIPE", "--set", f"stages.ten.start={none}"],
         whole=["run", "RECIPE", "--set", "stages.ten.train=all"],
+        images=["run", "RECIPE", "--data", "nowhere", "--set", f"stages.ten.start={none}"],
         small=["run", "RECIPE", "--set", "data.image_size=16"],
     )
 
@@ -223,6 +224,7 @@ def test_maps_of_a_label_add_up_to_its_logit(
         ("missing", "there is no such file"),
         ("whole", "stages.ten.train = 'all': a pretrained network stays frozen"),
         ("small", "can't take images of 16 x 16 pixels"),
+        ("images", "'nowhere'"),
     ],
 )
 def test_unusable_start_is_refused_in_one_line(
