@@ -108,10 +108,10 @@ def test_features_are_computed_once_for_all_heads(runs: dict[str, Outcome]) -> N
     assert stages["ten"]["metrics"]["accuracy"] > 0.4
     assert stages["one"]["metrics"]["balanced_accuracy"] > 0.6
     said = [line.split(":") for line in first.err.splitlines()]
-    told = {line[0]: line[1].strip() for line in said if line[0].startswith("features")}
-    assert told["features one"] == "cached"
-    assert "features ten" in told
-    assert "features one, random" in told
+    states = {line[0]: line[1].strip() for line in said if line[0].startswith("features")}
+    assert states["features one"] == "cached"
+    assert "features ten" in states
+    assert "features one, random" in states
     assert set(stages["one"]["controls"]) == {"scratch", "random"}
     assert stages["one"]["controls"]["random"]["start"] is None
 
