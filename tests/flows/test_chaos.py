@@ -5,7 +5,6 @@ RELEVO_KILLS and RELEVO_FLIPS set the number of kills and of flipped bits; CI ta
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
