@@ -73,6 +73,8 @@ ORDER = (
 def _stock(layer: LayerConfig, weights: Tensors) -> Any:
     """Keras' own layer for a description."""
     kind = layer.kind
+    # Whatever Keras' policy in this process: a stage trained before may have set bfloat16.
+    common = {"name": layer.name, "dtype": "float32"}
     settings = {name: value for name, value in layer if name not in OURS}
     if kind == "Rescaling":
         settings = {k: v[0] if len(v) == 1 else list(v) for k, v in settings.items()}
@@ -81,12 +83,10 @@ def _stock(layer: LayerConfig, weights: Tensors) -> Any:
     elif kind == "Normalization":
         settings = {name: value.tolist() for name, value in weights.items()}
     elif kind == "LayerScale":  # keras.applications' own class; this is the same as a stock layer
-        return keras.layers.DepthwiseConv2D(1, use_bias=False, name=layer.name)
+        return keras.layers.DepthwiseConv2D(1, use_bias=False, **common)
     elif kind == "ReverseChannels":
-        return keras.layers.Conv2D(
-            3, 1, use_bias=False, kernel_initializer=_reversed, name=layer.name
-        )
-    return getattr(keras.layers, kind)(name=layer.name, **settings)
+        return keras.layers.Conv2D(3, 1, use_bias=False, kernel_initializer=_reversed, **common)
+    return getattr(keras.layers, kind)(**common, **settings)
 
 
 _CONSTANT = {"Normalization", "ReverseChannels"}

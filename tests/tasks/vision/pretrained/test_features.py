@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,23 @@ def _mobilenet_v3() -> keras.Model:
     return keras.applications.MobileNetV3Small((SIZE, SIZE, 3), weights=None, classes=5)
 
 
+@pytest.fixture(autouse=True, params=["float32", "mixed_bfloat16"])
+def _policy(request: Any) -> Iterator[None]:
+    """A network is rebuilt in float32, whatever another stage of the process was trained in."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield
+    keras.config.set_dtype_policy(before)
+
+
 @pytest.fixture(params=[_mobilenet, _sequential, _mobilenet_v3])
 def pair(request: Any, tmp_path: Path) -> tuple[keras.Model, PretrainedNetwork]:
     """A model, and the network that is read from its file."""
     keras.utils.set_random_seed(2)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")  # of the file, not of the process that reads it
     model = _lively(request.param())
+    keras.config.set_dtype_policy(policy)
     model.save(tmp_path / "x.keras")
     return model, read_keras_file(tmp_path / "x.keras")
 

@@ -176,6 +176,7 @@ def test_named_network_answers_as_in_keras_with_published_weights(
 
     from tasks.vision.pretrained.rebuild import rebuild
 
+    keras.config.set_dtype_policy("float32")  # a test before may have trained in bfloat16
     network, path = named_network("imagenet/efficientnet_b0"), tmp_path / "b0.h5"
     settings = {"include_top": False, "pooling": "avg", "input_shape": (64, 64, 3)}
     made = keras.applications.EfficientNetB0(weights=None, **settings)
