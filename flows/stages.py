@@ -91,9 +91,10 @@ def run_head(
     targets = apply_scheme(scheme, context.classes)
     options = CacheOptions(refresh=context.refresh, minutes=stage.timeout_minutes)
     random = None if exports else seed
-    network = frozen_network(start, random, store)
+    # A stored network's ref has its digest: only one with random weights has to be made for it.
+    digest = f"sha256:{start.digest}" if exports else frozen_network(start, random, store).digest
 
-    title, work = f"features {name}", featuring(network.digest, data, stage.features)
+    title, work = f"features {name}", featuring(digest, data, stage.features)
     checkpoints = Checkpoints(store, work.key)
     call_features = cached(
         compute_features,

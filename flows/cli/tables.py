@@ -19,7 +19,7 @@ from rich.text import Text
 
 from tasks.progress import duration
 from tasks.runs.summary import RunSummary
-from tasks.vision.recipe.names import is_keras_file
+from tasks.vision.recipe.names import is_pretrained
 from tasks.vision.text import printable
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def print_run(summary: RunSummary) -> None:
             "scratch: accuracy of the same network without its start, trained for as many"
         )
         console.print("epochs of all layers (one for a head)")
-        if any(is_keras_file(stage.start) for stage in summary.stages.values()):
-            console.print("(where a stage starts from a file: a small network, for one epoch)")
+        if any(is_pretrained(stage.start) for stage in summary.stages.values()):
+            console.print("(from a pretrained network: a small network, for one epoch)")
         console.print("random: accuracy of the same head on a frozen random network")
     console.print_line(f"report: {summary.report}")
 

@@ -67,7 +67,8 @@ class NetworkFiles:
         Raises:
             BadInput, StoreError: as `find_data` and `read_network` do.
         """
-        if "://" not in data:  # else that is a download too
+        pretrained = any(stage.pretrained for stage in stages.values())
+        if pretrained and "://" not in data:  # else that is a download too
             find_data(data)
         size = recipe.data.image_size
         self._found = {

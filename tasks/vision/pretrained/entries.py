@@ -70,7 +70,7 @@ class Entry:
         if not isinstance(kwargs, dict):
             raise Refused("is called in an unknown way")
         for name, value in kwargs.items():
-            # Whoever applies the model sets `training` anyway; Keras notes True for augmentation.
+            # The code that applies the model sets `training` anyway; Keras notes True for augmentation.
             mode = name == "training" and (not value or self.kind != "BatchNormalization")
             if not (value is None or mode):
                 raise Refused(f"is called with {name!r}; expected inputs alone")

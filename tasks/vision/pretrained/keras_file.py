@@ -30,7 +30,7 @@ def read_keras_file(path: Path) -> PretrainedNetwork:
 
     Raises:
         BadInput: it is no such file, is damaged, or has something that relevo doesn't rebuild. Other formats
-            are told apart by their content; the message says how to convert them.
+            are recognised by their content; the message says how to convert them.
     """
     given = printable(path)
     refuse_other_formats(path, given)
