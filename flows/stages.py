@@ -7,10 +7,18 @@ from functools import cached_property, partial
 
 from flows.trainings import Training, second_try
 from tasks.cache.cached_task import CacheOptions, Published, cached
-from tasks.cache.keys import evaluation, exporting, featuring, head_training, training
+from tasks.cache.keys import (
+    evaluation,
+    exporting,
+    featuring,
+    fine_tuning,
+    head_training,
+    training,
+)
 from tasks.evaluate import evaluate, load_scores
 from tasks.export import export
 from tasks.features import compute_features, frozen_network, load_computed
+from tasks.fine_tune import fine_tune
 from tasks.io.checkpoints import Checkpoints, checkpointed
 from tasks.io.networks import file_name
 from tasks.monitoring.live import live_progress
@@ -82,7 +90,7 @@ def run_stage(
 def run_head(
     context: RunContext, name: str, stage: Stage, start: Ref, *, exports: bool = True
 ) -> StageResult:
-    """Compute the features of the pretrained network `start`, and train, score and export a head on them.
+    """Train a head on features of the pretrained network `start`, fine-tune both if asked, score and export.
 
     Without `exports` it is the control: the same on that network with random weights.
     """
@@ -113,7 +121,8 @@ def run_head(
     with live_progress(title):
         features, _ = call_features(title, start, random, stage.features, data, checkpoints, store)
 
-    title, work = f"train {name}", head_training(stage, targets, work, seed)
+    head = stage.head_alone()
+    title, work = f"train {name}", head_training(head, targets, work, seed)
     origin = Origin(
         network=start,
         random=random,
@@ -123,8 +132,21 @@ def run_head(
     load = partial(load_trained, store=store)
     locked = replace(options, locked=features.seconds > 0)
     call_train = cached(train_head, work, store, title, load, locked)
-    model, hit = call_train(title, stage, scheme, data, origin, features, store)
-    return finish_stage(context, name, stage, model, hit, exports=exports, features=features.ref)
+    model, hit = call_train(title, head, scheme, data, origin, features, store)
+    if stage.train == "head":
+        return finish_stage(
+            context, name, stage, model, hit, exports=exports, features=features.ref
+        )
+
+    title, work = f"fine-tune {name}", fine_tuning(stage, targets, work, seed)
+    checkpoints = Checkpoints(store, work.key)
+    locked = replace(options, locked=not hit or work.key in context.checkpointed)
+    call_tune = cached(fine_tune, work, store, title, load, locked, on_cached=checkpoints.clear)
+    with live_progress(title):
+        model, hit = call_tune(
+            title, stage, scheme, data, model.ref, features.ref, seed, checkpoints, store
+        )
+    return finish_stage(context, name, stage, model, hit, exports=exports)
 
 
 def finish_stage(

@@ -155,6 +155,26 @@ def head_training(stage: Stage, targets: Targets, features: Work, seed: int) -> 
     )
 
 
+def fine_tuning(stage: Stage, targets: Targets, head: Work, seed: int) -> Work:
+    """What determines a pretrained network that is fine-tuned under a head, which counts by its key."""
+    return Work(
+        "train",
+        {
+            **_learned(stage, targets, seed),
+            "start": head.ingredients["start"],
+            "dataset": head.ingredients["dataset"],
+            "inputs": head.key,
+            **_arithmetic(in_float32=True),
+            "versions": versions(*NUMERIC, "pillow"),
+            "code": code_digests(
+                "tasks.vision.training.fine_tuning",
+                "tasks.vision.pretrained.head_tensors",
+                "tasks.vision.data.targets",
+            ),
+        },
+    )
+
+
 def _learned(stage: Stage, targets: Targets, seed: int) -> dict[str, object]:
     """Return what a stage is asked to learn."""
     return {

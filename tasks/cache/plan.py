@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.cache.history import History, PlannedTraining
-from tasks.cache.keys import featuring, head_training, preparation, training
+from tasks.cache.keys import featuring, fine_tuning, head_training, preparation, training
 from tasks.io.load import load_dataset
 from tasks.io.locations import find_data
 from tasks.io.networks import NetworkFiles
@@ -89,6 +89,8 @@ def plan_steps(
             if each.pretrained:
                 yield PlannedStep(f"features {title}", False, blocked, None)
                 yield PlannedStep(title, False, blocked, None)
+                if each.train == "head then all":
+                    yield PlannedStep(f"fine-tune {title}", False, blocked, None)
             else:
                 yield PlannedStep(title, False, blocked, history.estimate(job))
 
@@ -102,12 +104,13 @@ def _head_steps(
     network: str,
     seed: int,
 ) -> Iterator[PlannedStep]:
-    """Plan the features of a pretrained network, by its digest, and the head on them."""
+    """Plan the features of a pretrained network, by its digest, the head on them, and fine-tuning."""
     features = featuring(network, images, stage.features)
-    for name, work in (
-        (f"features {title}", features),
-        (title, head_training(stage, targets, features, seed)),
-    ):
+    head = head_training(stage.head_alone(), targets, features, seed)
+    steps = [(f"features {title}", features), (title, head)]
+    if stage.train == "head then all":
+        steps += [(f"fine-tune {title}", fine_tuning(stage, targets, head, seed))]
+    for name, work in steps:
         ref, why = history.lookup(work)
         yield PlannedStep(name, ref is not None, why, 0.0 if ref else None)
 

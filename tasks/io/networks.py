@@ -12,6 +12,7 @@ from tasks.store.base import Missing, Ref, Store, sha256_of
 from tasks.vision.errors import BadInput
 from tasks.vision.files.download import fetch
 from tasks.vision.pretrained.applications import read_named_network
+from tasks.vision.pretrained.blocks import check_frozen_blocks
 from tasks.vision.pretrained.keras_file import read_keras_file
 from tasks.vision.pretrained.named_networks import NamedNetwork, named_network
 from tasks.vision.pretrained.network import PretrainedNetwork
@@ -52,6 +53,8 @@ def read_network(name: str, stage: Stage, image_size: int) -> NetworkFile:
         )
     network = read_named_network(named, path) if named else read_keras_file(path)
     network.check_size(image_size)
+    if stage.train == "head then all":
+        check_frozen_blocks(name, network, stage.frozen_blocks)
     return NetworkFile(network, sha256)
 
 

@@ -6,9 +6,10 @@ oneDNN orders a kernel for the processor once. Through Keras' layers neither hap
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -25,7 +26,12 @@ EPSILON = 1e-7  # Keras' own, of Normalization
 class FrozenGraph:
     """A network whose `__call__` adds its operations to the TensorFlow function being traced."""
 
-    def __init__(self, network: PretrainedNetwork, dtype: str) -> None:
+    def __init__(
+        self,
+        network: PretrainedNetwork,
+        dtype: str,
+        variables: Mapping[str, keras.Variable] | None = None,
+    ) -> None:
         self._network = network
         self._dtype = tf.as_dtype(dtype)
         size = sum(value.nbytes for value in network.tensors.values())
@@ -34,6 +40,7 @@ class FrozenGraph:
             name: tf.constant(value) if captured else value
             for name, value in network.tensors.items()
         }
+        self._tensors |= variables or {}
 
     def __call__(self, images: tf.Tensor, outputs: list[str]) -> list[tf.Tensor]:
         """Return the activations `outputs` for images of values 0 to 255, any numeric dtype.

@@ -101,10 +101,10 @@ class Recipe(Strict):
 
     def _check_start(self, name: str, stage: Stage) -> None:
         if stage.pretrained:
-            if stage.train != "head":
+            if stage.train == "all":
                 raise ValueError(
-                    f"stages.{name}.train = {stage.train!r}: a pretrained network stays frozen, and only"
-                    " a head is trained on it; set train = 'head'"
+                    f"stages.{name}.train = 'all': a pretrained network needs a new head first; set "
+                    "train = 'head', or 'head then all' to fine-tune it too"
                 )
             if stage.weights and not stage.pretrained.startswith(IMAGENET):
                 raise ValueError(

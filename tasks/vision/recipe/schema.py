@@ -14,6 +14,14 @@ SMALLEST = 16  # pixels per side of an image
 Pixels = Annotated[int, Field(ge=SMALLEST, le=512, strict=True)]
 Width = Annotated[int, Field(ge=1, le=8192, strict=True)]  # a kernel between two of these is 2.4 GB
 Scale = Annotated[float, Field(gt=0, lt=1000, allow_inf_nan=False)]
+# Of fine-tuning a pretrained network: what suited photos of five kinds of flowers, on their validation split.
+FINE_TUNING = {
+    "epochs": 5,
+    "batch_size": 64,
+    "frozen_blocks": 3,
+    "augment": "photos",
+    "restore": "best",
+}
 SMALL_WIDTHS = (16, 32, 64)  # whose training costs about as much as a large network's features
 
 
@@ -154,6 +162,9 @@ class Stage(Strict):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     flip: bool = Field(True, description="mirror images in every other epoch")
     shift: int = Field(2, ge=0, le=16, description="largest random shift, in pixels")
+    augment: Literal["shifts", "photos"] = Field(
+        "shifts", description="flip and shift, or a random part of each photo in changing light"
+    )
     restore: Literal["last", "best"] = Field(
         "last", description="epoch whose weights are restored at the end"
     )
@@ -171,6 +182,8 @@ class Stage(Strict):
             # A control costs as much again as the features, which are nearly all of the work.
             usual = {"controls": False, "network": {"widths": SMALL_WIDTHS}}
             given = {**usual, "features": "every layer", **given}
+            if given.get("train") == "head then all":
+                given = {**FINE_TUNING, **given}
         if given.get("train") == "head":
             given = {"epochs": cls.model_fields["head_epochs"].default, **given}
         return given
@@ -184,6 +197,10 @@ class Stage(Strict):
     def parent(self) -> str | None:
         """The stage that this one starts from."""
         return None if self.pretrained else self.start
+
+    def head_alone(self) -> Stage:
+        """The stage that only trains the head, with which fine-tuning begins."""
+        return self.model_copy(update={"train": "head"})
 
     @property
     def random_backbone(self) -> bool:
@@ -207,7 +224,7 @@ class Stage(Strict):
         if self.pretrained:
             plain = dict.fromkeys(("start", "weights", "sha256"))
             small = {**plain, "train": "all", "features": "last layer", "epochs": 1}
-            return {"scratch": self.model_copy(update=small), "random": self}
+            return {"scratch": self.model_copy(update=small), "random": self.head_alone()}
         without = {"start": None, "network": network, "frozen_blocks": 0, "perturb": 0.0}
         same = self.model_copy(update=without)
         passes = 1 if self.train == "head" else self.epochs
@@ -226,6 +243,10 @@ class Stage(Strict):
         if self.pretrained:
             effective = {"labels", "start", "weights", "sha256", "train", "features", "controls"}
             effective |= {"timeout_minutes", *(["network"] if self.controls else [])}
+            if self.train == "head then all":
+                effective |= FINE_TUNING.keys() | {"lr_scale", "label_smoothing", "devices"}
+                effective |= {"progressive_resize"}
+                effective |= {"flip", "shift"} if self.augment == "shifts" else set()
             return type(self).model_fields.keys() - effective
         unused = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
         unused |= {"weights", "sha256"}
@@ -236,7 +257,9 @@ class Stage(Strict):
         if self.train == "head":
             # flip has an effect: whether predictions are averaged over mirror images.
             unused |= {"lr_scale", "optimizer", "shift", "devices"}
-            unused |= {"progressive_resize", "frozen_blocks", "perturb"}
+            unused |= {"progressive_resize", "frozen_blocks", "perturb", "augment"}
         if self.train != "head then all":
             unused |= {"head_epochs"}
+        if self.augment == "photos":
+            unused |= {"shift"}
         return unused

@@ -8,19 +8,17 @@ inter-op parallelism is 1.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
-from tasks.vision.data import augment
 from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import PREDICT_BATCH
 from tasks.vision.network.weights import get_weights, set_weights
 from tasks.vision.trained_model import Tensors, best_epoch
-from tasks.vision.training.gpu_batches import BatchMaker, batch_maker
+from tasks.vision.training.batches import Batches
 from tasks.vision.training.optimizers import Optimizer
 from tasks.vision.training.state import (
     Checkpointer,
@@ -62,7 +60,9 @@ class Fit:
         self._loss, self._correct = 0.0, 0
         # A phase starts from the best weights of the previous one, the best so far.
         self._best: Tensors = get_weights(model) if config.keep_best and before.history else {}
-        self._train_step = TrainStep(model, optimizer, config.label_smoothing, config.prior_shift)
+        self._train_step = TrainStep(
+            model, optimizer, config.label_smoothing, config.prior_shift, config.micro_batch
+        )
 
     def run(
         self,
@@ -104,12 +104,10 @@ class Fit:
         steps = len(train) // size
         started, saved = time.monotonic(), time.monotonic()
         before, done_before, rate = self.seconds, self._done(steps), 1.0
-        make_batch = None
+        epoch_batches = Batches(train.inputs, config, self.seed)
         for epoch in range(self._epoch, config.epochs + 1):
-            if not make_batch or epoch == config.early_epochs + 1:
-                make_batch = self._batch_maker(train.inputs, epoch)
-            epoch_batches = self._batches(make_batch, len(train), epoch, size, steps)
-            with prefetch(epoch_batches, PREFETCHED) as batches:
+            to_come = epoch_batches.of_epoch(epoch, range(self._step, steps), size)
+            with prefetch(to_come, PREFETCHED) as batches:
                 for step, chosen, inputs in batches:
                     progress = self._done(steps) / (config.epochs * steps)
                     loss, correct = self._train_step.train_batch(
@@ -138,30 +136,15 @@ class Fit:
         """The best epoch on validation (1-based), counted from the first phase on."""
         return best_epoch((*self.before.history, *self.history))
 
-    def _batch_maker(self, inputs: np.ndarray, epoch: int) -> BatchMaker:
-        """Return what builds the batches from this epoch on; early epochs are on smaller images."""
-        early = epoch <= self.config.early_epochs
-        return batch_maker(augment.resize(inputs, self.config.early_size) if early else inputs)
-
-    def _batches(
-        self, make_batch: BatchMaker, n: int, epoch: int, size: int, steps: int
-    ) -> Generator[tuple[int, np.ndarray, Any], None, None]:
-        config = self.config
-        order = augment.order(self.seed, epoch, n)
-        flips = augment.mirrored(self.seed, epoch, n) if config.flip else None
-        moves = augment.shifts(self.seed, epoch, n, config.shift) if config.shift else None
-        for step in range(self._step, steps):
-            chosen = order[step * size : (step + 1) * size]
-            yield step, chosen, make_batch(chosen, flips, moves, config.shift)
-
     def _evaluate(
         self, validation: Examples, checkpointer: Checkpointer | None
     ) -> tuple[float, float]:
         """Return mean loss and accuracy on the validation images."""
         loss, correct = 0.0, 0
-        for start in range(0, len(validation), PREDICT_BATCH):
+        batch = self.config.micro_batch or PREDICT_BATCH
+        for start in range(0, len(validation), batch):
             raise_if_stopped(checkpointer)
-            part = slice(start, start + PREDICT_BATCH)
+            part = slice(start, start + batch)
             a, b = self._train_step.eval_batch(validation.inputs[part], validation.targets[part])
             loss, correct = loss + a, correct + b
         return loss / len(validation), correct / len(validation)

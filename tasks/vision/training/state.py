@@ -16,6 +16,11 @@ class FitConfig:
 
     The first `early_epochs` see images of `early_size` pixels: progressive resizing (Howard, fast.ai
     2018; Tan and Le, arXiv 2104.00298, sec. 4).
+
+    Attributes:
+        photos: change images as `augment_photos` does, instead of `flip` and `shift`.
+        micro_batch: images that pass the network at a time, None for the usual number; and as many in
+            validation.
     """
 
     epochs: int
@@ -27,6 +32,8 @@ class FitConfig:
     early_epochs: int = 0
     early_size: int = 0
     prior_shift: np.ndarray | None = None
+    photos: bool = False
+    micro_batch: int | None = None
 
 
 @dataclass

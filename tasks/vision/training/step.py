@@ -58,6 +58,7 @@ class TrainStep:
 
     Args:
         prior_shift: (outputs,) added to the logits in training, not in evaluation.
+        micro_batch: images in a micro-batch; None for as many as batch normalisation takes together.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class TrainStep:
         optimizer: Optimizer,
         label_smoothing: float,
         prior_shift: np.ndarray | None = None,
+        micro_batch: int | None = None,
     ) -> None:
         variables = model.trainable_variables
         sums = [accumulator(v.shape) for v in variables]
@@ -104,7 +106,7 @@ class TrainStep:
             logits = model(tf.cast(inputs, model.input.dtype), training=False)
             return loss_of(logits, targets, 0.0), count_correct(logits, targets)
 
-        self._strategy = strategy
+        self._strategy, self._micro_batch = strategy, micro_batch
         self._accumulate, self._update, self._evaluate = accumulate, update, evaluate
 
     def train_batch(
@@ -124,7 +126,8 @@ class TrainStep:
             TrainingInterrupted: `checkpointer` asked for it; the batch has not changed the model.
         """
         devices = self._strategy.num_replicas_in_sync
-        parts = devices * max(1, round(len(targets) / (layers.MICRO_BATCH * devices)))
+        size = self._micro_batch or layers.MICRO_BATCH
+        parts = devices * max(1, round(len(targets) / (size * devices)))
         if gpu_compiles() and len(targets) % parts == 0:
             parts //= _per_call(parts // devices, math.prod(inputs.shape) // parts)
         x, y = _split(_as_float32(inputs), parts), _split(targets, parts)

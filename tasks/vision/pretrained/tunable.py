@@ -1,0 +1,95 @@
+"""A pretrained network and a linear head whose weights can be trained further, in TensorFlow.
+
+Normalisation and scaling are folded into the convolutions before them, and the others stay as they are: so
+batch normalisation is frozen in its inference mode, as usual in fine-tuning, and costs no passes over
+memory. There is no dropout. The first blocks may be frozen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tasks.vision.pretrained.blocks import blocks
+from tasks.vision.pretrained.feature_points import feature_names
+from tasks.vision.pretrained.fold import fold
+from tasks.vision.pretrained.frozen_graph import FrozenGraph
+from tasks.vision.pretrained.head_tensors import HeadOnNetwork
+from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.pretrained.weighted_layers import Normalization
+
+STATISTICS = ("moving_mean", "moving_variance")
+LEAST_SCALE = 1e-3  # of a feature, that of one that is nearly constant would magnify noise
+
+
+@dataclass(frozen=True)
+class TunableLayer:
+    """The weights of one layer that are trained; `depth` is 0 for the last block, 1 for the one before."""
+
+    name: str
+    depth: int
+    variables: list[keras.Variable] = field(default_factory=list)
+
+
+class TunableNetwork:
+    """A network with a head; a call adds its operations to the TensorFlow function being traced.
+
+    Args:
+        scale: (features,) by which features are divided in training, so that one rate suits all weights of
+            the head.
+        frozen: number of first blocks that don't change.
+
+    Attributes:
+        layers: those that are trained, the head last, whose name is empty.
+        input: what it takes, (n, size, size, 3) of values 0 to 255.
+    """
+
+    input = tf.TensorSpec((None, None, None, 3), tf.uint8)
+
+    def __init__(self, start: HeadOnNetwork, scale: np.ndarray, frozen: int = 0) -> None:
+        self._features = start.features
+        self._names = feature_names(start.network, start.features)
+        self._folded = fold(start.network, self._names)
+        self._scale = np.maximum(scale, LEAST_SCALE).astype(np.float32)
+        block_of = blocks(self._folded)
+        last = max(block_of.values())
+        constant = {
+            layer.name for layer in self._folded.config.layers if isinstance(layer, Normalization)
+        }
+        found: dict[str, TunableLayer] = {}
+        self._variables: dict[str, keras.Variable] = {}
+        for key, value in self._folded.tensors.items():
+            layer, _, name = key.rpartition("/")
+            if block_of[layer] < frozen or name in STATISTICS or layer in constant:
+                continue
+            self._variables[key] = keras.Variable(value, name=name, dtype="float32")
+            about = found.setdefault(layer, TunableLayer(layer, last - block_of[layer]))
+            about.variables.append(self._variables[key])
+        kernel = start.kernel * self._scale[:, None]
+        self._kernel = keras.Variable(kernel, name="kernel", dtype="float32")
+        self._bias = keras.Variable(start.bias, name="bias", dtype="float32")
+        self.layers = [*found.values(), TunableLayer("", 0, [self._kernel, self._bias])]
+        self._graph = FrozenGraph(self._folded, "float32", self._variables)
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """All weights that are trained, in the order of `layers`."""
+        return [each for layer in self.layers for each in layer.variables]
+
+    def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return the logits (n, outputs) of images; `training` changes nothing."""
+        maps = [tf.cast(x, tf.float32) for x in self._graph(images, self._names)]
+        pooled = [tf.reduce_mean(x, (1, 2)) if len(x.shape) == 4 else x for x in maps]
+        flat = [tf.reshape(x, (-1, math.prod(x.shape[1:]))) for x in pooled]
+        return tf.matmul(tf.concat(flat, 1) / self._scale, self._kernel) + self._bias
+
+    def trained(self) -> HeadOnNetwork:
+        """Return network and head with the weights as they are now."""
+        now = {key: np.array(variable) for key, variable in self._variables.items()}
+        network = PretrainedNetwork(self._folded.config, {**self._folded.tensors, **now})
+        kernel = np.array(self._kernel) / self._scale[:, None]
+        return HeadOnNetwork(network, self._features, kernel, np.array(self._bias))

@@ -1,0 +1,59 @@
+"""The batches of an epoch: which images, and how they are changed, as a function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from tasks.vision.data import augment
+from tasks.vision.data.augment_photos import photo_batch, photo_changes
+from tasks.vision.device import cores
+from tasks.vision.training.gpu_batches import BatchMaker, batch_maker
+from tasks.vision.training.state import FitConfig
+
+Batch = tuple[int, np.ndarray, Any]  # number of the step, indices of the images, and the images
+
+
+class Batches:
+    """Makes the batches of each epoch from `inputs`: (n, size, size, 3) uint8, or features (n, d)."""
+
+    def __init__(self, inputs: np.ndarray, config: FitConfig, seed: int) -> None:
+        self._inputs, self._config, self._seed = inputs, config, seed
+        self._make: BatchMaker | None = None
+
+    def of_epoch(self, epoch: int, steps: range, size: int) -> Generator[Batch, None, None]:
+        """Return the batches of these steps, each of `size` images; call it in the order of the epochs."""
+        config, early = self._config, epoch <= self._config.early_epochs
+        if config.photos:
+            pixels = config.early_size if early else self._inputs.shape[1]
+            return self._photos(epoch, steps, size, pixels)
+        # Here and not in the generator, which runs in a thread without TensorFlow's strategy.
+        if not self._make or epoch == config.early_epochs + 1:
+            inputs = self._inputs
+            self._make = batch_maker(augment.resize(inputs, config.early_size) if early else inputs)
+        return self._shifted(self._make, epoch, steps, size)
+
+    def _chosen(self, epoch: int, steps: range, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        order = augment.order(self._seed, epoch, len(self._inputs))
+        for step in steps:
+            yield step, order[step * size : (step + 1) * size]
+
+    def _shifted(
+        self, make: BatchMaker, epoch: int, steps: range, size: int
+    ) -> Generator[Batch, None, None]:
+        config, n = self._config, len(self._inputs)
+        flips = augment.mirrored(self._seed, epoch, n) if config.flip else None
+        moves = augment.shifts(self._seed, epoch, n, config.shift) if config.shift else None
+        for step, chosen in self._chosen(epoch, steps, size):
+            yield step, chosen, make(chosen, flips, moves, config.shift)
+
+    def _photos(
+        self, epoch: int, steps: range, size: int, pixels: int
+    ) -> Generator[Batch, None, None]:
+        changes = photo_changes(self._seed, epoch, len(self._inputs))
+        with ThreadPoolExecutor(cores()) as threads:
+            for step, chosen in self._chosen(epoch, steps, size):
+                yield step, chosen, photo_batch(self._inputs, chosen, changes, pixels, threads)
