@@ -39,7 +39,7 @@ class StageInputs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    control: Literal["scratch", "random"] | None = None
+    control: Literal["scratch", "sample", "random"] | None = None
     dataset: Ref
     start: Ref | None = None
 

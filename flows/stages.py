@@ -20,6 +20,7 @@ from tasks.export import export
 from tasks.features import compute_features, frozen_network, load_computed
 from tasks.fine_tune import fine_tune
 from tasks.io.checkpoints import Checkpoints, checkpointed
+from tasks.io.load import load_dataset
 from tasks.io.networks import file_name
 from tasks.monitoring.live import live_progress
 from tasks.monitoring.prefect_ui import show_stage
@@ -27,7 +28,9 @@ from tasks.runs.stage_result import StageResult
 from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel, load_trained, train
 from tasks.train_head import Origin, train_head
+from tasks.vision.data.sample import sample_of
 from tasks.vision.data.targets import apply_scheme
+from tasks.vision.recipe.controls import Control, controls_of
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 
@@ -92,17 +95,19 @@ def run_head(
 ) -> StageResult:
     """Train a head on features of the pretrained network `start`, fine-tune both if asked, score and export.
 
-    Without `exports` it is the control: the same on that network with random weights.
+    A control is the same on a sample of the images, on that network or on one with random weights.
     """
     store, data, seed = context.store, context.data, context.recipe.seed
     scheme = context.recipe.scheme(stage)
     targets = apply_scheme(scheme, context.classes)
     options = CacheOptions(refresh=context.refresh, minutes=stage.timeout_minutes)
-    random = None if exports else seed
-    # A stored network's ref has its digest: only one with random weights has to be made for it.
-    digest = f"sha256:{start.digest}" if exports else frozen_network(start, random, store).digest
+    random, sample, digest = None, None, f"sha256:{start.digest}"
+    control = stage if isinstance(stage, Control) else None
+    if control and control.random:
+        random, sample = seed, sample_of(load_dataset(data, store), targets.classes)
+        digest = frozen_network(start, random, store).digest
 
-    title, work = f"features {name}", featuring(digest, data, stage.features)
+    title, work = f"features {name}", featuring(digest, data, stage.features, sample)
     checkpoints = Checkpoints(store, work.key)
     call_features = cached(
         compute_features,
@@ -112,14 +117,20 @@ def run_head(
         partial(load_computed, store=store),
         replace(
             options,
-            refresh=context.refresh and work.key not in context.refreshed,
+            # A head on a sample uses the features that its stage has just computed.
+            refresh=context.refresh
+            and work.key not in context.refreshed
+            and not (control and sample is None),
             locked=context.new or work.key in context.checkpointed,
         ),
         on_cached=checkpoints.clear,
     )
     context.refreshed.add(work.key)
     with live_progress(title):
-        features, _ = call_features(title, start, random, stage.features, data, checkpoints, store)
+        classes = targets.classes if sample else None
+        features, _ = call_features(
+            title, start, random, stage.features, data, classes, checkpoints, store
+        )
 
     head = stage.head_alone()
     title, work = f"train {name}", head_training(head, targets, work, seed)
@@ -175,7 +186,7 @@ def finish_stage(
         )
         exported = written.ref
     result = StageResult(
-        start=None if stage.pretrained and not exports else stage.start,
+        start=None if isinstance(stage, Control) and stage.random else stage.start,
         state="cached" if hit else "resumed" if model.card.resumed else "trained",
         model=model.ref,
         card=model.card,
@@ -193,7 +204,7 @@ def run_training(
 ) -> StageResult:
     """Train the stage, or the control of it that `training` names; try again once after an accident."""
     if training.control:
-        stage = stage.controls_of(context.recipe.network(stage))[training.control]
+        stage = controls_of(stage, context.recipe.network(stage))[training.control]
     work = partial(
         run_stage, context, training.title, stage, start, exports=training.control is None
     )

@@ -16,6 +16,7 @@ from tasks.progress import Event, emit
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Ref, StoreError
 from tasks.vision.errors import BadInput
+from tasks.vision.recipe.controls import controls_of
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.training.state import Diverged
@@ -38,6 +39,11 @@ class Training:
     parent: str | None = None
 
     @property
+    def after(self) -> str | None:
+        """The training that must be finished before: its parent's, or that of the features it shares."""
+        return self.stage if self.control == "sample" else self.parent
+
+    @property
     def title(self) -> str:
         """Its name in logs and in Prefect's graph of a run."""
         return control_name(self.stage, self.control) if self.control else self.stage
@@ -53,7 +59,7 @@ def trainings_of(recipe: Recipe, stages: dict[str, Stage]) -> list[Training]:
     found = []
     for name, stage in stages.items():
         found.append(Training(name, parent=stage.parent))
-        controls = stage.controls_of(recipe.network(stage))
+        controls = controls_of(stage, recipe.network(stage))
         found += [Training(name, control=kind) for kind in controls]
     return found
 
@@ -94,12 +100,12 @@ class Outcomes:
         emit(Event(f"train {training.title}", f"failed: {reason_of(error)}"))
 
     def can_start(self, training: Training) -> bool:
-        """True if the training starts from scratch or its parent is trained."""
-        return training.parent is None or training.parent in self._results
+        """True if the training depends on no other, or that one is finished."""
+        return training.after is None or training.after in self._results
 
     def leave_out(self, training: Training) -> bool:
         """True if the training can never start, since one that it depends on failed."""
-        without = training.parent in {*self._failures, *self._left_out}
+        without = training.after in {*self._failures, *self._left_out}
         if without:
             self._left_out.append(training.title)
         return without

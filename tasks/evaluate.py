@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tasks.cache.cached_task import cached_task
 from tasks.io.load import (
     Answers,
@@ -13,6 +15,8 @@ from tasks.io.load import (
 )
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
+from tasks.vision.data.sample import sample_of
+from tasks.vision.data.targets import images_of
 from tasks.vision.evaluation.score import match, score, score_features
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.recipe.schema import Strict
@@ -37,11 +41,15 @@ def evaluate(
     card, tensors = load_model(model, store)
     data = load_dataset(dataset, store)
     positions, truth = match(card, data.classes, data.labels("test"))
+    sample = sample_of(data, card.classes) if card.sample else None
+    if sample:
+        positions, truth = sample.test, truth[np.isin(positions, sample.test)]
     if features:
-        inputs = load_features(features, store)["test"][positions]
-        scores, probabilities = score_features(card, tensors, inputs, truth)
+        inputs = load_features(features, store)
+        rows = inputs["test"][positions] if sample is None else sample.taken_from(inputs)["test"]
+        scores, probabilities = score_features(card, tensors, rows, truth)
     else:
-        images = data.stored_images("test")[positions]
+        images = images_of(data, "test", positions, card.architecture.image_size)
         scores, probabilities = score(card, tensors, images, truth)
     emit(Event(name, f"accuracy {scores.metrics.accuracy:.4f} on {len(truth)} images"))
     content = pack_evaluation(scores, Answers(positions, truth, probabilities))

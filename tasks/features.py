@@ -7,6 +7,7 @@ from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_dataset, load_features, load_network, publish_features
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
+from tasks.vision.data.sample import sample_of, sampled
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.pretrained.feature_points import Features, feature_width
 from tasks.vision.pretrained.network import PretrainedNetwork
@@ -36,6 +37,7 @@ def compute_features(
     random: int | None,
     kind: Features,
     dataset: Ref,
+    sample: list[list[str]] | None,
     checkpoints: Checkpoints,
     store: Store,
 ) -> DatasetFeatures:
@@ -43,8 +45,11 @@ def compute_features(
 
     Args:
         random: seed of the weights that replace the network's own; None leaves those.
+        sample: the groups of classes of which a sample of the images is enough; None for all images.
     """
     frozen, data = frozen_network(network, random, store), load_dataset(dataset, store)
+    if sample is not None:
+        data = sampled(data, sample_of(data, sample))
     with loading_tensorflow():
         from tasks.vision.network.runtime import set_up
         from tasks.vision.pretrained.features import batch_size, feature_extractor

@@ -9,6 +9,7 @@ from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.data.targets import apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
+from tasks.vision.recipe.controls import Control
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
 from tasks.vision.trained_model import Card
 
@@ -45,7 +46,8 @@ def train(
     targets = apply_scheme(scheme, data.classes)
     parent = Parent(*load_model(start, store)) if start else None
 
-    train, validation, shift = training_examples(data, targets)
+    max_size = stage.max_image_size if isinstance(stage, Control) else None
+    train, validation, shift = training_examples(data, targets, max_size)
     emit(Event(name, f"{len(train):,} images train {TRAINED[stage.train]}"))
     # Before signals are deferred, so that one still ends the wait for an unavailable store.
     if checkpoints.load():

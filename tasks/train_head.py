@@ -14,11 +14,13 @@ from tasks.progress import Event, counted, emit
 from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel
 from tasks.vision.data.dataset import Dataset
+from tasks.vision.data.sample import sample_of, sampled
 from tasks.vision.data.targets import Examples, Targets, apply_scheme
 from tasks.vision.device import cores, find_device
 from tasks.vision.pretrained.head_tensors import join_tensors
 from tasks.vision.pretrained.named_networks import named_networks
 from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.recipe.controls import Control
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
 from tasks.vision.trained_model import Architecture, Card, FrozenNetwork, Penalty
 from tasks.vision.training.linear_head import LinearHead, fit_head
@@ -50,8 +52,11 @@ def train_head(
 ) -> TrainedModel:
     """Train and publish a head, together with the network that it was trained on."""
     started = time.monotonic()
-    data = load_dataset(dataset, store)
-    targets, inputs = apply_scheme(scheme, data.classes), load_features(features.ref, store)
+    data, inputs = load_dataset(dataset, store), load_features(features.ref, store)
+    targets = apply_scheme(scheme, data.classes)
+    if isinstance(stage, Control) and stage.sample:
+        sample = sample_of(data, targets.classes)
+        data, inputs = sampled(data, sample), sample.taken_from(inputs)
     train, validation = (
         _examples(data, targets, inputs["train"], split) for split in ("train", "validation")
     )
@@ -124,6 +129,7 @@ def _card(
         seconds=seconds,
         images=images,
         images_per_second=images / seconds,
+        sample=isinstance(stage, Control) and stage.sample,
         flip=False,
         device=str(find_device().in_float32),
         history=[{"epoch": 1, **row, "seconds": seconds}],

@@ -92,7 +92,11 @@ def print_run(summary: RunSummary) -> None:
         console.print("epochs of all layers (one for a head)")
         if any(is_pretrained(stage.start) for stage in summary.stages.values()):
             console.print("(from a pretrained network: a small network, for one epoch)")
+        if "sample" in controls:
+            console.print("sample: accuracy of the same head, trained on a few hundred images")
         console.print("random: accuracy of the same head on a frozen random network")
+        if "sample" in controls:
+            console.print("(of a pretrained network: to compare with sample, whose images it has)")
     console.print_line(f"report: {summary.report}")
 
 

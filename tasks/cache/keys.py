@@ -17,6 +17,7 @@ from typing import Any
 
 from tasks.cache.records import Work
 from tasks.store.base import Ref, sha256_of
+from tasks.vision.data.sample import Sample
 from tasks.vision.data.sources import Source, fingerprint
 from tasks.vision.data.targets import Targets
 from tasks.vision.device import ONEDNN, find_device
@@ -110,11 +111,11 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
     )
 
 
-def featuring(digest: str, dataset: Ref, features: str) -> Work:
+def featuring(digest: str, dataset: Ref, features: str, sample: Sample | None = None) -> Work:
     """What determines the features of a data set's images; its digest covers their size.
 
     Args:
-        digest: of the pretrained network, `sha256:...`.
+        digest: of the pretrained network, `sha256:...`. sample: of the images; None for all.
     """
     return Work(
         "features",
@@ -122,12 +123,14 @@ def featuring(digest: str, dataset: Ref, features: str) -> Work:
             "network": digest,
             "features": features,
             "dataset": dataset.digest,
+            **({"sample": sample.digest} if sample else {}),
             **_arithmetic(in_float32=True),
             "versions": versions(*NUMERIC),
             "code": code_digests(
                 "tasks.vision.training.dataset_features",
                 "tasks.vision.pretrained.features",
                 "tasks.vision.network.runtime",
+                *(["tasks.vision.data.sample"] if sample else []),
             ),
         },
     )
@@ -149,6 +152,7 @@ def head_training(stage: Stage, targets: Targets, features: Work, seed: int) -> 
             "code": code_digests(
                 "tasks.vision.training.linear_head",
                 "tasks.vision.pretrained.head_tensors",
+                "tasks.vision.data.sample",
                 "tasks.vision.data.targets",
             ),
         },
@@ -198,7 +202,11 @@ def evaluation(model: Ref, dataset: Ref, features: Ref | None = None) -> Work:
             **of_head,
             **_arithmetic(),
             "versions": versions(*NUMERIC, "scikit-learn", "scipy"),
-            "code": code_digests("tasks.vision.evaluation.score", "tasks.vision.data.dataset"),
+            "code": code_digests(
+                "tasks.vision.evaluation.score",
+                "tasks.vision.data.sample",
+                "tasks.vision.data.targets",
+            ),
         },
     )
 

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 from tasks.cache.history import History, PlannedTraining
 from tasks.cache.keys import featuring, fine_tuning, head_training, preparation, training
+from tasks.cache.records import Work
 from tasks.io.load import load_dataset
 from tasks.io.locations import find_data
 from tasks.io.networks import NetworkFiles
 from tasks.store.base import Ref
+from tasks.vision.data.sample import sample_of
 from tasks.vision.data.sources import classes_in
 from tasks.vision.data.targets import Targets, apply_scheme
 from tasks.vision.pretrained.random_weights import random_weights
+from tasks.vision.recipe.controls import Control, controls_of
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 
@@ -62,18 +65,21 @@ def plan_steps(
             (name, stage, stage.parent),
             *(
                 (f"{name}, {kind}", c, None)
-                for kind, c in stage.controls_of(recipe.network(stage)).items()
+                for kind, c in controls_of(stage, recipe.network(stage)).items()
             ),
         ]:
-            job = PlannedTraining(
-                each, recipe.network(each), recipe.data.image_size, counts.get(name)
-            )
-            if each.pretrained and images:
-                network, seed = files.network(name), recipe.seed
-                frozen = network if title == name else random_weights(network, seed)
-                yield from _head_steps(
-                    history, each, title, targets[name], images, frozen.digest, seed
-                )
+            size, seed = recipe.data.image_size, recipe.seed
+            control = each if isinstance(each, Control) else None
+            if control and control.max_image_size:
+                size = min(size, control.max_image_size)
+            job = PlannedTraining(each, recipe.network(each), size, counts.get(name))
+            if each.pretrained and images and known:
+                frozen, sample = files.network(name), None
+                if control and control.random:
+                    frozen = random_weights(frozen, seed)
+                    sample = sample_of(known, targets[name].classes)
+                work = featuring(frozen.digest, images, each.features, sample)
+                yield from _head_steps(history, each, title, targets[name], work, seed)
                 continue
             if images is None:
                 blocked = "refresh" if refresh else "its images are not prepared yet"
@@ -100,12 +106,10 @@ def _head_steps(
     stage: Stage,
     title: str,
     targets: Targets,
-    images: Ref,
-    network: str,
+    features: Work,
     seed: int,
 ) -> Iterator[PlannedStep]:
-    """Plan the features of a pretrained network, by its digest, the head on them, and fine-tuning."""
-    features = featuring(network, images, stage.features)
+    """Plan the features of a pretrained network, the head on them, and fine-tuning."""
     head = head_training(stage.head_alone(), targets, features, seed)
     steps = [(f"features {title}", features), (title, head)]
     if stage.train == "head then all":

@@ -27,7 +27,8 @@ from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.trained_model import Card, best_epoch
 
 MAX_FAULTS = 50  # listed on a page
-CONTROLS = {"scratch": "from scratch", "random": "random network"}  # column headers
+# Column headers
+CONTROLS = {"scratch": "from scratch", "sample": "on a sample", "random": "random network"}
 RUNS = 5  # earlier runs of the same recipe
 COMPARISON = "transfer_against_scratch"  # the figure of a stage that starts from another
 WIDTH = 720  # pixels, about as wide as the UI's page

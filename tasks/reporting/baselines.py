@@ -31,23 +31,32 @@ def compare_stages(stages: Stages) -> dict[str, list[Comparison]]:
     for all comparisons of the run.
     """
     pairs = [
-        (name, baseline, compare(baseline.content.correct, stage.correct))
+        (name, mine, baseline, compare(baseline.content.correct, mine.correct))
         for name, stage in stages.items()
         if stage.start
         for baseline in baselines_of(name, stages)
-        if np.array_equal(baseline.content.answers.positions, stage.answers.positions)
+        for mine in [_counterpart(stage, baseline)]
+        if np.array_equal(baseline.content.answers.positions, mine.answers.positions)
     ]
     found: dict[str, list[Comparison]] = {name: [] for name in stages if stages[name].start}
-    adjusted = holm([difference.p for _, _, difference in pairs])
-    for (name, baseline, difference), p in zip(pairs, adjusted, strict=True):
+    adjusted = holm([difference.p for *_, difference in pairs])
+    for (name, mine, baseline, difference), p in zip(pairs, adjusted, strict=True):
         low, high = difference.interval
         significant = difference.verdict(p) != "noise"
-        found[name].append(Comparison(stages[name], baseline, significant, (100 * low, 100 * high)))
+        found[name].append(Comparison(mine, baseline, significant, (100 * low, 100 * high)))
     return found
 
 
+def _counterpart(stage: StageContent, baseline: Baseline) -> StageContent:
+    """What is compared with a baseline: the stage, or where that had a sample alone, the same on it."""
+    return stage.controls["sample"] if baseline.content.card.sample else stage
+
+
 def stage_verdict(name: str, stages: Stages, comparisons: list[Comparison]) -> StageVerdict:
-    """Judge a stage by training from scratch: its own control, else a stage with the same labels."""
+    """Judge a stage by training from scratch: its own control, else a stage with the same labels.
+
+    A pretrained network is judged by random weights: its control from scratch costs much less than it.
+    """
     scratch = next((each for each in comparisons if each.baseline.kind != "random"), None)
     random = next((each for each in comparisons if each.baseline.kind == "random"), None)
     ancestors = list(_ancestors(name, stages))[::-1]
@@ -64,6 +73,8 @@ def stage_verdict(name: str, stages: Stages, comparisons: list[Comparison]) -> S
 
 
 def _verdict(scratch: Comparison | None, random: Comparison | None) -> Verdict:
+    if random and random.baseline.content.card.sample:
+        scratch, random = random, None
     if scratch is None:
         return "unknown"
     if not scratch.significant:

@@ -24,7 +24,7 @@ class StageContent:
     Attributes:
         start: the stage that it starts from, or the file of a pretrained network.
         model_digest: hex. answers: for the test images.
-        controls: by kind, "scratch" or "random".
+        controls: by kind, "scratch", "random", or "sample" (the stage on the sample that "random" had).
     """
 
     start: str | None
@@ -84,6 +84,7 @@ class Comparison:
     """A stage compared with one of its baselines on the same test images.
 
     Attributes:
+        stage: the stage itself, or its head on a sample of the images if the baseline has no others.
         significant: the difference in accuracy is more than noise, all comparisons considered.
         interval: 95 % interval of that difference alone, in percentage points.
     """

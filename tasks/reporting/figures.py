@@ -147,9 +147,11 @@ def draw_comparison(name: str, stages: Stages, words: Words) -> Drawn:
         seconds = [row["seconds"] for row in rows]
         return Curve(label, kind, seconds, [row["validation_accuracy"] for row in rows])
 
-    stage, baselines = stages[name], list(baselines_of(name, stages))
-    if not baselines and stage.card.pretrained:  # a point alone
-        return
+    stage = stages[name]
+    # The time of one that was trained on a sample tells nothing.
+    baselines = [each for each in baselines_of(name, stages) if not each.content.card.sample]
+    if all(len(each.card.history) == 1 for each in (stage, *(b.content for b in baselines))):
+        return  # points alone
     own = words("%(name)s, starts from %(start)s", name=name, start=stage.start_name)
     curves = [curve(own, "transfer", stage)]
     for baseline in baselines:

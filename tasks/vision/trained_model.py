@@ -17,12 +17,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from tasks.vision.errors import BadInput
+from tasks.vision.recipe.names import IMAGENET
 from tasks.vision.recipe.schema import Network, Pixels, Positive, Strict
 from tasks.vision.tensor_shapes import tensor_shapes
 
 Tensors = dict[str, np.ndarray]
 NOTE = "relevo"
 # Tensors of a head on a pretrained network, and what begins the names of that network's own.
+IMAGENET_CLASSES = 1000
 HEAD_KERNEL, HEAD_BIAS, NETWORK_PREFIX = "head/kernel", "head/bias", "network/"
 
 
@@ -50,6 +52,11 @@ class FrozenNetwork(Strict):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def knows_imagenet(self) -> bool:
+        """Whether its weights are of ImageNet's 1,000 classes, as far as name and outputs tell."""
+        return self.classes == IMAGENET_CLASSES or self.file.startswith(IMAGENET)
 
 
 class Penalty(Strict):
@@ -102,6 +109,9 @@ class Card(Strict):
     seconds: float
     images: int = Field(description="number of training images")
     images_per_second: float
+    sample: bool = Field(
+        False, description="a control, trained and scored on a sample of the data's images"
+    )
     resumed: bool = False
     flip: bool = Field(description="trained on mirror images too")
     device: str

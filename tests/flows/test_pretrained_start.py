@@ -36,11 +36,11 @@ rest = "other"
 [stages.ten]
 start = "NET"
 train = "head"
+controls = false
 [stages.one]
 labels = "one"
 start = "NET"
 train = "head"
-controls = true
 """
 
 
@@ -112,8 +112,19 @@ def test_features_are_computed_once_for_all_heads(runs: dict[str, Outcome]) -> N
     assert states["features one"] == "cached"
     assert "features ten" in states
     assert "features one, random" in states
-    assert set(stages["one"]["controls"]) == {"scratch", "random"}
-    assert stages["one"]["controls"]["random"]["start"] is None
+    assert states["features one, sample"] == "cached"
+
+
+def test_controls_of_a_pretrained_network_cost_little(runs: dict[str, Outcome]) -> None:
+    assert "controls" not in runs["first"].json["stages"]["ten"]
+    stage = runs["first"].json["stages"]["one"]
+    scratch, sample, random = (stage["controls"][kind] for kind in ("scratch", "sample", "random"))
+    assert (scratch["start"], random["start"]) == (None, None)
+    assert (scratch["epochs"], scratch["metrics"]["images"]) == (1, stage["metrics"]["images"])
+    assert sample["metrics"]["images"] == random["metrics"]["images"] == 200
+    assert sample["model_digest"] != random["model_digest"]
+    page = (Path(runs["first"].json["report"])).read_text("utf-8")
+    assert "Trained on a sample of 160 images and scored on 200, the same head reaches" in page
 
 
 def test_second_run_trains_nothing(runs: dict[str, Outcome]) -> None:
@@ -135,7 +146,9 @@ def test_another_seed_reuses_the_features(runs: dict[str, Outcome]) -> None:
 
 def test_plan_knows_features_and_heads(runs: dict[str, Outcome]) -> None:
     unknown, plan = steps(runs["unknown"]), steps(runs["plan"])
-    assert {"features ten", "ten", "features one, random", "one, random"} <= set(plan)
+    assert {"features ten", "ten", "features one, random", "one, random", "one, sample"} <= set(
+        plan
+    )
     assert {step["hit"] for step in unknown.values()} == {False}
     assert {step["hit"] for step in plan.values()} == {True}
 

@@ -40,7 +40,10 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
     """Resize (n, ., ., 3) uint8 images to squares of `size` pixels: (n, size, size, 3) uint8."""
     out = np.empty((len(images), size, size, 3), np.uint8)
     for target, image in zip(out, images, strict=True):
-        small = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+        # The gap is that of a coarse first step, from a quarter on: a third of the time, hardly visible.
+        small = Image.fromarray(image).resize(
+            (size, size), Image.Resampling.BICUBIC, reducing_gap=2.0
+        )
         target[:] = np.asarray(small)
     return out
 

@@ -85,6 +85,10 @@ class Dataset:
         """All images of "train", those of validation included, or of "test"; read on access, in pieces."""
         return self._arrays[f"{where}_images"]
 
+    def stored_labels(self, where: str) -> np.ndarray:
+        """The labels of those images."""
+        return self._arrays[f"{where}_labels"]
+
     def rows(self, split: str) -> np.ndarray:
         """Rows of a split's images among the stored ones of "train" or "test": (n,) int64."""
         where, rows = self._rows(split)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.augment import evenly_spaced, resize
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.schema import LabelScheme
 from tasks.vision.text import normalized
+
+PIECE = 1000  # images that are made smaller at a time
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,29 @@ class Examples:
         return Examples(self.inputs[chosen], self.targets[chosen])
 
 
-def training_examples(data: Dataset, targets: Targets) -> tuple[Examples, Examples, np.ndarray]:
-    """Training and validation examples, and the prior shift of `Targets.prior_shift`."""
+def training_examples(
+    data: Dataset, targets: Targets, max_size: int | None = None
+) -> tuple[Examples, Examples, np.ndarray]:
+    """Training and validation examples, and the prior shift of `Targets.prior_shift`.
+
+    Args:
+        max_size: larger images are made smaller, to so many pixels per side.
+    """
     parts = []
     for split in ("train", "validation"):
-        part = data.part(split)
-        chosen, indices = targets.select(data.classes, part.labels, limited=split == "train")
-        parts.append(Examples(part.images[chosen], indices))
+        limited = split == "train"
+        chosen, indices = targets.select(data.classes, data.labels(split), limited=limited)
+        images = images_of(data, "train", data.rows(split)[chosen], max_size)
+        parts.append(Examples(images, indices))
     return parts[0], parts[1], targets.prior_shift(data.classes, data.labels("train"))
+
+
+def images_of(data: Dataset, where: str, rows: np.ndarray, max_size: int | None) -> np.ndarray:
+    """Stored images of "train" or "test", (n, size, size, 3) uint8, none above `max_size` pixels per side."""
+    stored, size = data.stored_images(where), data.description.image_size
+    if max_size is None or max_size >= size:
+        return np.asarray(stored[rows])
+    parts = np.array_split(
+        rows, max(1, len(rows) // PIECE)
+    )  # all of full size may not fit into memory
+    return np.concatenate([resize(stored[part], max_size) for part in parts])

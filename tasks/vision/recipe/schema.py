@@ -22,7 +22,7 @@ FINE_TUNING = {
     "augment": "photos",
     "restore": "best",
 }
-SMALL_WIDTHS = (16, 32, 64)  # whose training costs about as much as a large network's features
+SMALL_WIDTHS = (16, 32, 64)  # of a pretrained stage's control from scratch
 
 
 class Strict(BaseModel):
@@ -169,7 +169,7 @@ class Stage(Strict):
         "last", description="epoch whose weights are restored at the end"
     )
     controls: bool = Field(
-        True, description="also train the same from scratch and on random features"
+        True, description="also train what to compare it with: from scratch and on random features"
     )
     timeout_minutes: Positive = 24 * 60
 
@@ -179,9 +179,8 @@ class Stage(Strict):
         if not isinstance(given, dict):
             return given
         if is_pretrained(given.get("start")):
-            # A control costs as much again as the features, which are nearly all of the work.
-            usual = {"controls": False, "network": {"widths": SMALL_WIDTHS}}
-            given = {**usual, "features": "every layer", **given}
+            usual = {"network": {"widths": SMALL_WIDTHS}, "features": "every layer"}
+            given = {**usual, **given}
             if given.get("train") == "head then all":
                 given = {**FINE_TUNING, **given}
         if given.get("train") == "head":
@@ -207,35 +206,10 @@ class Stage(Strict):
         """True for a control whose head is trained on a frozen random network."""
         return self.start is None and self.train != "all"
 
-    def controls_of(self, network: Network) -> dict[str, Stage]:
-        """Return the stages to compare this one with: from scratch, and a head on random features.
-
-        The control from scratch trains for as many epochs as the stage trains all its layers, or one
-        where the stage trains a head alone, which costs less than that. A frozen random network can
-        only learn a head, and does so for all epochs of the stage.
-
-        With a file: the stage's own small network for one epoch, and its head on random weights.
-
-        Args:
-            network: the one that the stage takes over from its start, or its own if that is a file.
-        """
-        if self.start is None or not self.controls:
-            return {}
-        if self.pretrained:
-            plain = dict.fromkeys(("start", "weights", "sha256"))
-            small = {**plain, "train": "all", "features": "last layer", "epochs": 1}
-            return {"scratch": self.model_copy(update=small), "random": self.head_alone()}
-        without = {"start": None, "network": network, "frozen_blocks": 0, "perturb": 0.0}
-        same = self.model_copy(update=without)
-        passes = 1 if self.train == "head" else self.epochs
-        scratch = same.model_copy(update={"train": "all", "epochs": passes})
-        passes = self.epochs + (self.head_epochs if self.train == "head then all" else 0)
-        random = same.model_copy(update={"train": "head", "epochs": passes})
-        return {"scratch": scratch, "random": random}
-
     def settings_in_key(self) -> dict[str, Any]:
         """Return the settings that can change this stage's result, for its cache key."""
         other = {"start", "weights", "sha256", "labels", "controls", "timeout_minutes"}
+        other |= {"network"} if self.pretrained else set()  # it is that of a control
         return self.model_dump(mode="json", exclude=other | self.unused_settings())
 
     def unused_settings(self) -> set[str]:
@@ -247,7 +221,7 @@ class Stage(Strict):
                 effective |= FINE_TUNING.keys() | {"lr_scale", "label_smoothing", "devices"}
                 effective |= {"progressive_resize"}
                 effective |= {"flip", "shift"} if self.augment == "shifts" else set()
-            return type(self).model_fields.keys() - effective
+            return Stage.model_fields.keys() - effective
         unused = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
         unused |= {"weights", "sha256"}
         if self.train == "all":

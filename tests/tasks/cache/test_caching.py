@@ -144,11 +144,20 @@ CACHED = {
 }
 # What a task uses of these doesn't affect its result, or is in the key separately.
 BESIDE = {
-    "train": {"tasks.vision.device"},
+    # The settings of a control are in the key.
+    "train": {"tasks.vision.device", "tasks.vision.recipe.controls"},
     # The digest of a network covers its random weights; the other task has only its card to write.
-    "features": {"tasks.vision.device", "tasks.vision.pretrained.random_weights"},
+    "features": {
+        "tasks.vision.device",
+        "tasks.vision.pretrained.random_weights",
+        "tasks.vision.data.sample",  # in the key where a sample is enough, with its rows
+    },
     # Licence and paper of a network are on the card alone.
-    "train_head": {"tasks.vision.device", "tasks.vision.pretrained.named_networks"},
+    "train_head": {
+        "tasks.vision.device",
+        "tasks.vision.pretrained.named_networks",
+        "tasks.vision.recipe.controls",
+    },
     "evaluate": set(),
     # They refuse classes early.
     "prepare": {"tasks.vision.data.cifar10", "tasks.vision.data.targets"},

@@ -75,3 +75,27 @@ def test_balanced_accuracy_that_says_the_opposite_is_reported() -> None:
     assert found.random
     assert balanced_disagrees(found.scratch)
     assert not balanced_disagrees(found.random)
+
+
+def test_pretraining_is_judged_on_the_sample_that_random_weights_had() -> None:
+    few = IMAGES[:100]
+
+    def on_sample(right: int) -> StageContent:
+        made = content(Answers(few, np.zeros(100, int), np.eye(3)[(few >= right).astype(int)]))
+        return replace(made, card=made.card.model_copy(update={"sample": True}))
+
+    def judged_with(sample: int, random: int) -> StageVerdict:
+        controls = {
+            "scratch": content(answers(20)),
+            "sample": on_sample(sample),
+            "random": on_sample(random),
+        }
+        stages = {"t": replace(content(answers(334), "x.keras"), controls=controls)}
+        return stage_verdict("t", stages, compare_stages(stages)["t"])
+
+    found = judged_with(90, 40)
+    assert found.random
+    assert found.random.stage.answers.positions is few
+    assert (found.verdict, len(found.comparisons)) == ("gained", 2)
+    assert judged_with(52, 50).verdict == "inconclusive", "though far better than from scratch"
+    assert judged_with(40, 90).verdict == "lost"

@@ -14,6 +14,7 @@ from support.command import ROOT
 from flows.recipes.load import load_recipe
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
+from tasks.vision.recipe.controls import controls_of
 from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.recipe.schema import LabelScheme, Network, Stage
 from tasks.vision.recipe.to_toml import toml_value
@@ -135,7 +136,7 @@ def test_controls_are_not_perturbed() -> None:
     tuned = GOOD.replace('train = "head"', "frozen_blocks = 1\nperturb = 0.5")
     one = parse_recipe(tuned, "mine", {}).stages["transfer"]
     assert (one.perturb, one.frozen_blocks) == (0.5, 1)
-    assert all(control.perturb == 0 for control in one.controls_of(one.network).values())
+    assert all(control.perturb == 0 for control in controls_of(one, one.network).values())
 
 
 def test_head_needs_a_start() -> None:
@@ -425,16 +426,27 @@ def test_stage_may_start_from_a_network_by_name() -> None:
     assert stage.settings_in_key() == {"train": "head", "features": "every layer"}
 
 
-def test_controls_of_a_file_are_trained_when_asked_for() -> None:
-    assert from_file()["own"].controls_of(Network()) == {}
-    stage = from_file(f"{FILE}\ncontrols = true")["own"]
-    controls = stage.controls_of(stage.network)
-    assert controls["random"] == stage
-    scratch = controls["scratch"]
+def test_controls_of_a_file_cost_little() -> None:
+    assert controls_of(from_file(f"{FILE}\ncontrols = false")["own"], Network()) == {}
+    stage = from_file()["own"]
+    scratch, sample, random = controls_of(stage, stage.network).values()
     assert (scratch.start, scratch.train, scratch.epochs) == (None, "all", 1)
     assert scratch.network.widths == (16, 32, 64)
-    small = from_file(f"{FILE}\ncontrols = true", **{"stages.own.network.widths": [8]})["own"]
-    assert small.controls_of(small.network)["scratch"].network.widths == (8,)
+    assert scratch.settings_in_key()["max_image_size"] == 32
+    assert sample.pretrained == random.pretrained == stage.pretrained
+    keys = [each.settings_in_key() for each in (stage, sample, random)]
+    assert [key.get("sample") for key in keys] == [None, True, True]
+    assert keys[1] != keys[2]
+
+
+def test_network_of_a_files_control_may_be_chosen() -> None:
+    for widths, size in (([8], 32), ([8] * 6, 65)):
+        settings: dict[str, object] = {"stages.own.network.widths": widths, "data.image_size": 224}
+        small = from_file(FILE, **settings)["own"]
+        scratch = controls_of(small, small.network)["scratch"]
+        assert scratch.network.widths == tuple(widths)
+        assert scratch.settings_in_key()["max_image_size"] == size, "images that it can process"
+        assert small.settings_in_key() == from_file()["own"].settings_in_key()
 
 
 @pytest.mark.parametrize(
@@ -447,7 +459,7 @@ def test_controls_of_a_file_are_trained_when_asked_for() -> None:
         ("weights = 'w.h5'", "stages.own.weights has no effect"),
         (f"{FILE}\nsha256 = 'abc'", "stages.own.sha256 = 'abc'"),
         (f"{FILE}\nepochs = 3", "stages.own.epochs has no effect"),
-        (f"{FILE}\nnetwork.widths = [8]", "stages.own.network has no effect"),
+        (f"{FILE}\ncontrols = false\nnetwork.widths = [8]", "stages.own.network has no effect"),
         (f"sha256 = '{'a' * 64}'", "stages.own.sha256 has no effect, since the stage starts from"),
         (
             f'{FILE}\n[stages.next]\nstart = "own"\ntrain = "head"',

@@ -10,6 +10,7 @@ from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import build_model, initialise
 from tasks.vision.network.predictor import Predictor
 from tasks.vision.network.weights import get_weights
+from tasks.vision.recipe.controls import controls_of
 from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import digest
 from tasks.vision.training.stage import Parent, train_stage
@@ -81,7 +82,7 @@ def test_a_control_on_random_features_has_a_backbone_that_learnt_nothing(
     scans: tuple[Examples, Examples],
 ) -> None:
     transfer = stage(start="baseline", train="head", features="every layer")
-    controls = transfer.controls_of(TINY)
+    controls = controls_of(transfer, TINY)
     random, scratch = controls["random"], controls["scratch"]
     assert random.random_backbone
     card, _ = fit(random, scans)
@@ -89,7 +90,7 @@ def test_a_control_on_random_features_has_a_backbone_that_learnt_nothing(
     assert scratch.train == "all"
     assert scratch.epochs == 1
     assert random.epochs == transfer.epochs
-    both = transfer.model_copy(update={"train": "head then all"}).controls_of(TINY)
+    both = controls_of(transfer.model_copy(update={"train": "head then all"}), TINY)
     assert both["scratch"].epochs == 2
     assert both["random"].epochs == 5, "all of its epochs, for the head"
 
