@@ -17,6 +17,7 @@ from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.data.sample import sample_of
 from tasks.vision.data.targets import images_of
+from tasks.vision.evaluation.attention import maps_of
 from tasks.vision.evaluation.score import match, score, score_features
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.recipe.schema import Strict
@@ -35,6 +36,8 @@ def evaluate(
 ) -> Evaluation:
     """Predict the test images, with and without test-time augmentation, and publish the predictions.
 
+    For a stage on a pretrained network, also where it looked in some images.
+
     Args:
         features: of the data set, for a head on a pretrained network, which then sees no image again.
     """
@@ -52,7 +55,11 @@ def evaluate(
         images = images_of(data, "test", positions, card.architecture.image_size)
         scores, probabilities = score(card, tensors, images, truth)
     emit(Event(name, f"accuracy {scores.metrics.accuracy:.4f} on {len(truth)} images"))
-    content = pack_evaluation(scores, Answers(positions, truth, probabilities))
+    maps = None
+    if card.pretrained and not sample:
+        stored = data.stored_images("test")
+        maps = maps_of(card, tensors, truth, probabilities, stored, positions)
+    content = pack_evaluation(scores, Answers(positions, truth, probabilities, maps))
     ref = store.put("evaluation", content, ".safetensors", made_from=(model, dataset))
     return Evaluation(ref=ref, scores=scores)
 

@@ -204,6 +204,7 @@ def evaluation(model: Ref, dataset: Ref, features: Ref | None = None) -> Work:
             "versions": versions(*NUMERIC, "scikit-learn", "scipy"),
             "code": code_digests(
                 "tasks.vision.evaluation.score",
+                "tasks.vision.evaluation.attention",
                 "tasks.vision.data.sample",
                 "tasks.vision.data.targets",
             ),

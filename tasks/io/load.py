@@ -12,6 +12,7 @@ import numpy as np
 
 from tasks.store.base import MAX_ARRAYS, Oversized, Ref, Store
 from tasks.vision.data.dataset import Dataset, open_dataset
+from tasks.vision.evaluation.attention import Maps
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.pretrained.network import PretrainedNetwork
 from tasks.vision.pretrained.stored import pack_network, unpack_network
@@ -90,17 +91,24 @@ class Answers(NamedTuple):
 
     Attributes:
         positions: (n,) int, of the images in the test split. truth: (n,) int, true labels.
-        probabilities: (n, labels) float.
+        probabilities: (n, labels) float. maps: where it looked in some of them, if it can tell.
     """
 
     positions: np.ndarray
     truth: np.ndarray
     probabilities: np.ndarray
+    maps: Maps | None = None
+
+
+PREDICTIONS, MAPPED = {"positions", "truth", "probabilities"}, {"map_answers", "map_evidence"}
 
 
 def pack_evaluation(scores: Scores, answers: Answers) -> bytes:
     """Return one safetensors file: the predictions, and the scores as JSON in its header."""
-    return pack_arrays(answers._asdict(), scores.model_dump(mode="json"))
+    arrays = {name: getattr(answers, name) for name in PREDICTIONS}
+    if answers.maps:
+        arrays |= {"map_answers": answers.maps.answers, "map_evidence": answers.maps.evidence}
+    return pack_arrays(arrays, scores.model_dump(mode="json"))
 
 
 def load_evaluation(ref: Ref, store: Store) -> tuple[Scores, Answers]:
@@ -110,9 +118,13 @@ def load_evaluation(ref: Ref, store: Store) -> tuple[Scores, Answers]:
         ValueError: the file is not an evaluation.
     """
     note, arrays = unpack_arrays(_bytes_of(ref, store))
-    if arrays.keys() != set(Answers._fields):
+    if arrays.keys() not in (PREDICTIONS, PREDICTIONS | MAPPED):
         raise ValueError(f"no evaluation: it has {', '.join(sorted(arrays))}")
-    return Scores.model_validate(note), Answers(**arrays)
+    predictions = (arrays["positions"], arrays["truth"], arrays["probabilities"])
+    maps = Maps(arrays["map_answers"], arrays["map_evidence"]) if len(arrays) > 3 else None
+    if maps:
+        maps.check(len(arrays["truth"]))
+    return Scores.model_validate(note), Answers(*predictions, maps)
 
 
 def report_files(ref: Ref, store: Store) -> Iterator[tuple[str, bytes]]:

@@ -80,7 +80,7 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
         reliability_diagram,
     )
 
-    positions, truth, probabilities = stage.answers
+    positions, truth, probabilities, _ = stage.answers
     images = data.part("test").images[positions]
     history, best = stage.card.history, stage.best_epoch
     labels, scores = stage.labels, stage.scores
@@ -109,6 +109,20 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
         per_label = [_spread(np.flatnonzero(truth == t), MAX_IMAGES // len(some)) for t in some]
         chosen = np.sort(np.concatenate(per_label))
         yield from grid("predictions_all", chosen, words("%(name)s: test images", name=name))
+    if maps := stage.answers.maps:
+        from tasks.vision.figures.attention import attention_picture
+
+        def looked() -> Figure:
+            pairs = [
+                np.asarray(attention_picture(images[i], each.astype(np.float32)))
+                for i, each in zip(maps.answers, maps.evidence, strict=True)
+            ]
+            chosen = np.stack(pairs), truth[maps.answers].tolist(), probabilities[maps.answers]
+            return prediction_grid(
+                *chosen, labels, words("%(name)s: where it looked", name=name), words
+            )
+
+        yield from draw_or_skip(f"{name}/looked", looked)
     wrong = np.flatnonzero(~stage.correct)
     if len(wrong):
         by_confidence = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")]

@@ -30,6 +30,7 @@ FIGURES = (
     "loss",
     "accuracy",
     "penalty",
+    "looked",
     "mistakes",
     "confusion",
     "reliability",

@@ -16,9 +16,11 @@ from support.keras_files import write_keras
 
 from flows.parameters import StageInputs
 from flows.train_stage import train_stage
+from tasks.io.load import load_dataset, load_evaluation
 from tasks.runs.lookup import find_model
 from tasks.runs.summary import Lineage
 from tasks.store.base import sha256_of
+from tasks.store.opening import open_store
 from tasks.vision.device import Device
 from tasks.vision.export.keras_file import stock_model
 from tasks.vision.network.predictor import Predictor
@@ -211,6 +213,28 @@ def test_predict_writes_a_picture_of_where_the_model_looked(
     ]
     with Image.open(pictures[0]) as picture:
         assert picture.size == (2 * 224 + 4, 224)
+
+
+def test_report_shows_where_a_head_looked(runs: dict[str, Outcome], made: Made) -> None:
+    run, home = Path(runs["first"].json["report"]).parent, open_store(str(made.store))
+    lineage = Lineage.model_validate_json((run / "lineage.json").read_bytes())
+    for name in ("ten", "one"):
+        assert (run / f"figures/{name}_looked.png").is_file()
+        maps = load_evaluation(lineage.evaluations[name], home)[1].maps
+        assert maps
+        assert maps.evidence.shape == (len(maps.answers), class_maps.SIDE, class_maps.SIDE)
+    _, (positions, truth, probabilities, maps) = load_evaluation(lineage.evaluations["ten"], home)
+    assert maps
+    labels = probabilities[maps.answers].argmax(1)
+    assert (labels == truth[maps.answers]).tolist() == [True] * 4 + [False] * 4
+    images = load_dataset(lineage.dataset, home).stored_images("test")[positions[maps.answers]]
+    evidence = class_maps.class_maps(*find_model(str(made.store), str(run / "models/ten")))
+    exact = evidence(images, labels).clip(0)
+    np.testing.assert_allclose(
+        maps.evidence, 255 * exact / exact.max((1, 2))[:, None, None], atol=1
+    )
+    for control in lineage.controls.values():
+        assert load_evaluation(control.evaluation, home)[1].maps is None
 
 
 @pytest.mark.parametrize("stage", ["ten", "one"])

@@ -58,7 +58,7 @@ def prediction_grid(
     and the true label. Without a truth, frames are grey and unmarked.
 
     Args:
-        images: (n, height, width, 3).
+        images: (n, height, width, 3); those that are wider than high are in two columns.
         truth: n indices into `labels`, or None if unknown.
         probabilities: (n, labels).
     """
@@ -74,23 +74,24 @@ def prediction_grid(
         if truth is not None and wrong[i]:
             lines += _lines(words("true: %(label)s", label=labels[truth[i]]))
         captions.append(lines)
-    tall = SIDE * images.shape[1] / images.shape[2]
+    columns, wide = (2, 2.36) if images.shape[2] > images.shape[1] else (COLUMNS, SIDE)
+    tall = wide * images.shape[1] / images.shape[2]
     pitch = tall + 0.14 + LINE * max(map(len, captions))
-    height = HEAD + pitch * -(-len(images) // COLUMNS)
+    height = HEAD + pitch * -(-len(images) // columns)
     figure = new_figure(WIDTH, height, title, fixed=True)
     # One pair of axes in inches: a pair for each image takes twice as long to draw.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for i, image in enumerate(images):
-        row, column = divmod(i, COLUMNS)
-        left = MARGIN + column * (WIDTH - 2 * MARGIN - SIDE) / (COLUMNS - 1)
+        row, column = divmod(i, columns)
+        left = MARGIN + column * (WIDTH - 2 * MARGIN - wide) / (columns - 1)
         bottom = height - HEAD - row * pitch - tall
-        _draw_image(axes, image, left, bottom, tall)
+        _draw_image(axes, image, left, bottom, wide, tall)
         if truth is not None:
-            _draw_mark(axes, left, bottom, tall, bool(wrong[i]))
+            _draw_mark(axes, left, bottom, wide, tall, bool(wrong[i]))
         axes.text(
-            left + SIDE / 2,
-            bottom - 0.06 * tall,
+            left + wide / 2,
+            bottom - 0.06 * SIDE,
             escape_dollars("\n".join(captions[i])),
             ha="center",
             va="top",
@@ -103,26 +104,25 @@ def prediction_grid(
 
 
 def _draw_image(
-    axes: Axes, image: npt.NDArray[np.uint8], left: float, bottom: float, tall: float
+    axes: Axes, image: npt.NDArray[np.uint8], left: float, bottom: float, wide: float, tall: float
 ) -> None:
     # Pixels of small images stay sharp; large images are smoothed.
-    axes.imshow(
-        image,
-        aspect="auto",
-        extent=(left, left + SIDE, bottom, bottom + tall),
-        interpolation="nearest" if image.shape[0] <= 96 else "antialiased",
-    )
-    axes.add_patch(Rectangle((left, bottom), SIDE, tall, fill=False, color=RULE, linewidth=0.8))
+    smoothing = "nearest" if image.shape[0] <= 96 else "antialiased"
+    extent = (left, left + wide, bottom, bottom + tall)
+    axes.imshow(image, aspect="auto", extent=extent, interpolation=smoothing)
+    axes.add_patch(Rectangle((left, bottom), wide, tall, fill=False, color=RULE, linewidth=0.8))
 
 
-def _draw_mark(axes: Axes, left: float, bottom: float, tall: float, wrong: bool) -> None:
-    frame = Rectangle((left, bottom), SIDE, tall, fill=False, linewidth=2.2)
+def _draw_mark(
+    axes: Axes, left: float, bottom: float, wide: float, tall: float, wrong: bool
+) -> None:
+    frame = Rectangle((left, bottom), wide, tall, fill=False, linewidth=2.2)
     frame.set(color=WRONG if wrong else RIGHT, linestyle=(0, (2.2, 1.2)) if wrong else "solid")
     frame.set_capstyle("butt")  # the default would fill the gaps between dashes
     axes.add_patch(frame)
     axes.text(
-        left + 0.965 * SIDE,
-        bottom + 0.955 * tall,
+        left + wide - 0.035 * SIDE,
+        bottom + tall - 0.045 * SIDE,
         "✗" if wrong else "✓",
         ha="right",
         va="top",
