@@ -71,6 +71,7 @@ def dispatch_stages(
                         control=training.control,
                         dataset=context.data,
                         start=context.start_of(training, outcomes.start_of(training)),
+                        models=context.recipe.models,
                     )
                     dispatch = partial(_dispatch, training, inputs, parameters, attempt)
                     if run := outages.call(dispatch):

@@ -32,7 +32,6 @@ from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions
 from tasks.io.load import report_files
 from tasks.io.locations import store_address
-from tasks.io.networks import NetworkFiles
 from tasks.monitoring.mlflow import track
 from tasks.monitoring.prefect_ui import show_run
 from tasks.report import report
@@ -40,6 +39,7 @@ from tasks.reporting.report_input import ReportInput
 from tasks.runs.listing import find_attempt, reserved
 from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of
+from tasks.runs.starts import Starts
 from tasks.runs.summary import RunSummary
 from tasks.store.base import Ref, Store, StoreError
 from tasks.store.marker import check_store
@@ -104,7 +104,7 @@ def experiment(
         settings=settings,
         refresh=refresh,
         lang=lang,
-    )
+    ).pinned()
     warn_of_open_server()
     plan, home = request.recipe, open_store(request.store, retry_for=OUTAGE)
     # A run that crashed after it was published needs nothing more when it is resumed.
@@ -119,10 +119,10 @@ def experiment(
     # Two runs of one name would overwrite each other's folder.
     with reserved(home, run, wait=resumed) if run else nullcontext():
         # Before the images, which may take hours.
-        files = NetworkFiles(plan, plan.ordered(stages or []), request.source)
-        plan = files.recipe
+        starts = Starts(plan, plan.ordered(stages or []), request.source, request.store)
+        plan = starts.recipe
         images, about, known = prepare_dataset(request, home)
-        networks = files.publish(home)
+        networks = starts.publish(home)
         context = RunContext(plan, images, about.classes, home, refresh, not known, networks)
         chosen = plan.ordered(stages or [])
         if dispatch == "inline":

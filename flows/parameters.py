@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,10 +17,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.recipes.load import load_recipe
+from tasks.runs.starts import models_in
 from tasks.store.base import Ref
 from tasks.vision.errors import BadInput
+from tasks.vision.recipe.from_model import FindModel, StartModel
 from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.recipe.recipe import Recipe
+from tasks.vision.recipe.schema import Stage
 from tasks.vision.recipe.to_toml import toml_value
 
 # Prefect takes descriptions from a flow's docstring, and bounds from here.
@@ -35,13 +38,17 @@ Language = Literal["en", "es"]
 
 
 class StageInputs(BaseModel):
-    """Inputs of a stage that `experiment` dispatches to a worker; empty if a person starts the stage."""
+    """Inputs of a stage that `experiment` dispatches to a worker; empty if a person starts the stage.
+
+    `models` are those that stages of the recipe start from, which the worker may not find itself.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     control: Literal["scratch", "sample", "random"] | None = None
     dataset: Ref
     start: Ref | None = None
+    models: dict[str, StartModel] = Field({}, max_length=1000)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class RunRequest:
         choice, own_recipe: a built-in recipe, or the TOML text of another that replaces it.
         data: replaces the recipe's source. store: address. settings: recipe settings to override.
         stages: train only these and those that they start from.
+        models: that stages start from, where they were looked up already.
     """
 
     choice: str
@@ -64,6 +72,7 @@ class RunRequest:
     settings: Mapping[str, Any] | None = None
     refresh: bool = False
     lang: str = "en"
+    models: Mapping[str, StartModel] = field(default_factory=dict)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -72,12 +81,29 @@ class RunRequest:
         Raises:
             BadInput: the recipe does not exist or a value is invalid.
         """
-        changes = self._changes
-        if self.own_recipe is None:
-            found = load_recipe(self.choice, changes)
-        else:
-            found = parse_recipe(self.own_recipe, "own", changes)
+        found = self._parse(self._find)
         return found.with_max_epochs(self.max_epochs) if self.max_epochs else found
+
+    def _parse(self, find: FindModel | None) -> Recipe:
+        if self.own_recipe is None:
+            return load_recipe(self.choice, self._changes, find)
+        return parse_recipe(self.own_recipe, "own", self._changes, find)
+
+    def _find(self, name: str, stage: Stage) -> StartModel:
+        return self.models.get(name) or models_in(self.store)(name, stage)
+
+    def pinned(self) -> RunRequest:
+        """Return the request with the lasting names of the models that stages start from, for `latest`."""
+        models = self.recipe.models
+        if not models:
+            return self
+        stated = self._parse(None).stages
+        names = {
+            f"stages.{name}.start": each.address
+            for name, each in models.items()
+            if each.address != stated[name].start
+        }
+        return replace(self, settings={**(self.settings or {}), **names}, models=models)
 
     @property
     def source(self) -> str:

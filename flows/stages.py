@@ -21,7 +21,6 @@ from tasks.features import compute_features, frozen_network, load_computed
 from tasks.fine_tune import fine_tune
 from tasks.io.checkpoints import Checkpoints, checkpointed
 from tasks.io.load import load_dataset
-from tasks.io.networks import file_name
 from tasks.monitoring.live import live_progress
 from tasks.monitoring.prefect_ui import show_stage
 from tasks.runs.stage_result import StageResult
@@ -31,6 +30,8 @@ from tasks.train_head import Origin, train_head
 from tasks.vision.data.sample import sample_of
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.recipe.controls import Control, controls_of
+from tasks.vision.recipe.from_model import StageFromModel
+from tasks.vision.recipe.names import start_name
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 
@@ -41,7 +42,7 @@ class RunContext:
 
     Attributes:
         new: True if the data set was just prepared, so that hardly any training on it is cached.
-        networks: the pretrained networks that stages start from, by the stage's name.
+        networks: the pretrained networks and trained models that stages start from, by the stage's name.
         refreshed: keys of features that were computed again, which one run does once for all heads.
     """
 
@@ -55,9 +56,11 @@ class RunContext:
     refreshed: set[str] = field(default_factory=set)
 
     def start_of(self, training: Training, parent: Ref | None) -> Ref | None:
-        """Return what a training starts from: its parent's model, a pretrained network, or nothing."""
-        from_scratch = training.control == "scratch"
-        return parent or (None if from_scratch else self.networks.get(training.stage))
+        """Return what a training starts from: its parent's model, one of `networks`, or nothing."""
+        start = self.networks.get(training.stage)
+        if training.control == "scratch" or (training.control and start and start.kind == "model"):
+            return parent
+        return parent or start
 
     @cached_property
     def checkpointed(self) -> set[str]:
@@ -134,11 +137,14 @@ def run_head(
 
     head = stage.head_alone()
     title, work = f"train {name}", head_training(head, targets, work, seed)
+    found = stage.found if isinstance(stage, StageFromModel) else None
     origin = Origin(
         network=start,
         random=random,
-        file=file_name(stage.pretrained or ""),
+        file=start_name(stage.pretrained or ""),
         sha256=stage.sha256 or "",
+        licence=found.licence if found else "",
+        source=found.source if found else "",
     )
     load = partial(load_trained, store=store)
     locked = replace(options, locked=features.seconds > 0)

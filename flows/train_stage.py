@@ -24,8 +24,8 @@ from flows.stages import RunContext, run_training
 from flows.trainings import Training, control_name
 from tasks.io.load import load_dataset
 from tasks.io.locations import store_address
-from tasks.io.networks import NetworkFiles
 from tasks.runs.stage_result import StageResult, save_result
+from tasks.runs.starts import Starts
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
@@ -74,6 +74,7 @@ def train_stage(
         max_epochs=max_epochs,
         settings=settings,
         refresh=refresh,
+        models=inputs.models if inputs else {},
     )
     if inputs is None:  # else the experiment has said so
         warn_of_open_server()
@@ -87,9 +88,10 @@ def train_stage(
         training = Training(stage, inputs.control)
         result = run_training(context, order[stage], training, inputs.start)
     else:
-        files = NetworkFiles(request.recipe, order, request.source)
+        request = request.pinned()
+        starts = Starts(request.recipe, order, request.source, request.store)
         images, about, known = prepare_dataset(request, home)
-        plan, networks = files.recipe, files.publish(home)
+        plan, networks = starts.recipe, starts.publish(home)
         context = RunContext(plan, images, about.classes, home, refresh, not known, networks)
         done: dict[str, StageResult] = {}
         for name, each in plan.ordered([stage]).items():

@@ -32,12 +32,15 @@ class Origin(Strict):
     Attributes:
         network: in the store. random: seed of the weights that replace its own; None leaves those.
         file, sha256: name and hash of the file that it was read from.
+        licence, source: of its weights, where the file is a model that names them.
     """
 
     network: Ref
     random: int | None
     file: str
     sha256: str
+    licence: str = ""
+    source: str = ""
 
 
 @cached_task
@@ -108,8 +111,8 @@ def _card(
                 classes=network.classes,
                 file=origin.file,
                 sha256=origin.sha256,
-                licence=named.licence if named else "",
-                source=named.source if named else "",
+                licence=named.licence if named else origin.licence,
+                source=named.source if named else origin.source,
                 random=origin.random is not None,
             ),
             image_size=data.description.image_size,

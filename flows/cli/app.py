@@ -10,7 +10,7 @@ import sys
 import warnings
 from importlib.metadata import version
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -33,14 +33,13 @@ from flows.cli.progress_bar import ProgressDisplay
 from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
 from flows.cli.tables import Output, print_run
-from tasks.io.locations import find_data, store_address
+from tasks.io.locations import store_address
 from tasks.progress import Event, duration
 from tasks.store.addresses import without_secrets
 from tasks.store.base import StoreError
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.text import printable
 
 app = App(
@@ -80,10 +79,11 @@ def run(
     lang
         Language of the report: English or Spanish.
     """
+    from flows.cli.check_recipe import check_recipe
     from flows.cli.prefect_server import quiet_prefect
 
     address, settings = store_address(store), all_settings(set_, seed)
-    checked = _check(recipe, data, stage, settings)
+    checked = check_recipe(recipe, data, stage, settings, address)
     if checked.require_gpu and dispatch == "inline":
         from tasks.vision.device import require_gpu
 
@@ -136,10 +136,11 @@ def plan(
     refresh
         Plan for `relevo run --refresh`, which ignores the cache.
     """
-    from tasks.cache.plan import plan_steps
+    from flows.cli.check_recipe import check_recipe
+    from tasks.runs.plan import plan_steps
 
     address = store_address(store)
-    checked = _check(recipe, data, stage, all_settings(set_, seed))
+    checked = check_recipe(recipe, data, stage, all_settings(set_, seed), address)
     steps = list(plan_steps(checked, data, address, stage or [], refresh=refresh))
     known = [step.seconds for step in steps if step.seconds is not None]
     if as_json:
@@ -162,18 +163,6 @@ def plan(
         rest = "" if len(known) == len(steps) else ", plus steps without an estimate"
         print(f"about {duration(sum(known))} of training{rest}")
     return 0
-
-
-def _check(
-    recipe: str, data: str | None, stages: list[str] | None, settings: dict[str, Any]
-) -> Recipe:
-    """Load the recipe and check the arguments before Prefect is imported and its server started."""
-    from flows.recipes.load import load_recipe
-
-    loaded = load_recipe(recipe, settings)
-    loaded.ordered(stages or [])
-    find_data(data or loaded.data.source)
-    return loaded
 
 
 COMMANDS = (

@@ -10,16 +10,20 @@ from typing import Any
 
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
+from tasks.vision.recipe.from_model import FindModel
 from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.toml import MAX_BYTES
 
 
-def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipe(
+    given: str, settings: Mapping[str, Any] | None = None, find: FindModel | None = None
+) -> Recipe:
     """Load a built-in recipe by its name, or a TOML file by its path.
 
     Args:
         settings: dotted key -> value, e.g. {"stages.baseline.epochs": 3}; they override the recipe.
+        find: looks up the trained models that stages start from; without it they are not checked.
 
     Raises:
         BadInput: no such recipe, not TOML, or a key or value that a recipe can't have.
@@ -30,7 +34,7 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
         if p.name.endswith(".toml")
     }
     if given in builtin:
-        return parse_recipe(builtin[given].read_text("utf-8"), given, settings or {})
+        return parse_recipe(builtin[given].read_text("utf-8"), given, settings or {}, find)
     try:
         is_file, there = Path(given).is_file(), Path(given).exists()
     except OSError as error:  # too long, or in a folder without permission
@@ -60,4 +64,4 @@ def load_recipe(given: str, settings: Mapping[str, Any] | None = None) -> Recipe
         raise BadInput(
             f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)"
         )
-    return parse_recipe(text, name, settings or {})
+    return parse_recipe(text, name, settings or {}, find)

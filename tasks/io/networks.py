@@ -1,14 +1,13 @@
-"""Read the pretrained network that a stage starts from, and put it into the store."""
+"""Read the pretrained network that a stage starts from, from a file or by its name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from tasks.io.load import publish_network
-from tasks.io.locations import check_allowed, find_data
+from tasks.io.locations import check_allowed
 from tasks.store.addresses import check_scheme, without_secrets
-from tasks.store.base import Missing, Ref, Store, sha256_of
+from tasks.store.base import Missing, sha256_of
 from tasks.vision.errors import BadInput
 from tasks.vision.files.download import fetch
 from tasks.vision.pretrained.applications import read_named_network
@@ -17,7 +16,6 @@ from tasks.vision.pretrained.keras_file import read_keras_file
 from tasks.vision.pretrained.named_networks import NamedNetwork, named_network
 from tasks.vision.pretrained.network import PretrainedNetwork
 from tasks.vision.recipe.names import IMAGENET
-from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 
 
@@ -56,50 +54,6 @@ def read_network(name: str, stage: Stage, image_size: int) -> NetworkFile:
     if stage.train == "head then all":
         check_frozen_blocks(name, network, stage.frozen_blocks)
     return NetworkFile(network, sha256)
-
-
-class NetworkFiles:
-    """The files that stages of a recipe start from, read once."""
-
-    def __init__(self, recipe: Recipe, stages: dict[str, Stage], data: str) -> None:
-        """Read them, after a look at whether the images are there: weights may have to be downloaded.
-
-        Args:
-            data: as the recipe or --data names it.
-
-        Raises:
-            BadInput, StoreError: as `find_data` and `read_network` do.
-        """
-        pretrained = any(stage.pretrained for stage in stages.values())
-        if pretrained and "://" not in data:  # else that is a download too
-            find_data(data)
-        size = recipe.data.image_size
-        self._found = {
-            name: read_network(name, stage, size)
-            for name, stage in stages.items()
-            if stage.pretrained
-        }
-        self._recipe = recipe
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe with the hashes of the files."""
-        return self._recipe.with_hashes({name: each.sha256 for name, each in self._found.items()})
-
-    def publish(self, store: Store) -> dict[str, Ref]:
-        """Store the networks, so that workers need no files; return their refs by stage."""
-        return {name: publish_network(each.network, store) for name, each in self._found.items()}
-
-    def network(self, stage: str) -> PretrainedNetwork:
-        """Return the network that a stage starts from."""
-        return self._found[stage].network
-
-
-def file_name(given: str) -> str:
-    """Return the name of the file at a path or an s3:// address; that of a named network is whole."""
-    if given.startswith(IMAGENET):
-        return given
-    return PurePosixPath(given.replace("\\", "/")).name
 
 
 def _downloaded(what: str, network: NamedNetwork) -> Path:

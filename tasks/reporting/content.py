@@ -12,6 +12,7 @@ import numpy as np
 from tasks.io.load import Answers
 from tasks.vision.data.dataset import Description
 from tasks.vision.evaluation.scores import Metrics, Scores
+from tasks.vision.recipe.names import start_name
 from tasks.vision.trained_model import Card, best_epoch
 
 Verdict = Literal["gained", "lost", "inconclusive", "no_clear_effect", "unknown"]
@@ -22,7 +23,7 @@ class StageContent:
     """A stage, or a control of one.
 
     Attributes:
-        start: the stage that it starts from, or the file of a pretrained network.
+        start: the stage that it starts from, a trained model, or a pretrained network.
         model_digest: hex. answers: for the test images.
         controls: by kind, "scratch", "random", or "sample" (the stage on the sample that "random" had).
     """
@@ -36,8 +37,10 @@ class StageContent:
 
     @property
     def start_name(self) -> str | None:
-        """What it starts from, as a reader knows it: a stage, or the name of a pretrained network."""
-        return str(self.card.pretrained) if self.start and self.card.pretrained else self.start
+        """What it starts from, as a reader knows it: a stage, a model, or the name of a pretrained network."""
+        if not self.start:
+            return None
+        return str(self.card.pretrained or start_name(self.start))
 
     @property
     def labels(self) -> list[str]:

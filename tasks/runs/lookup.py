@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.io.load import load_model
 from tasks.io.locations import check_allowed
 from tasks.runs.listing import Runs, is_name, run_names
 from tasks.runs.summary import RunSummary, read_lineage
-from tasks.store.base import MAX_ARRAYS, Damaged, Missing
+from tasks.store.base import MAX_ARRAYS, Damaged, Missing, Ref, sha256_of
+from tasks.store.keys import blob_key
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.export.files import KERAS_FILE, MODEL_FILE
-from tasks.vision.trained_model import Card, Tensors, unpack
+from tasks.vision.trained_model import Card, Tensors, digest, unpack
 
 EXPORTED = (KERAS_FILE, "saved_model.pb", "model.tflite", "model.onnx")  # what `export` writes
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A trained model, and where it was found.
+
+    Attributes:
+        address: RUN/STAGE with the run's own name, or the absolute path or s3:// address of its folder.
+        ref: as the store has it, or would have it. file: content of a folder's file; None for RUN/STAGE.
+    """
+
+    address: str
+    card: Card
+    tensors: Tensors
+    ref: Ref
+    file: bytes | None = None
 
 
 def find_run(store: str, run: str) -> RunSummary:
@@ -39,7 +57,13 @@ def find_run(store: str, run: str) -> RunSummary:
 
 
 def find_model(store: str, given: str) -> tuple[Card, Tensors]:
-    """Load card and tensors of `RUN/STAGE`, or of a folder models/STAGE by its path or URI.
+    """Load card and tensors of a model, as `look_up` finds it."""
+    found = look_up(store, given)
+    return found.card, found.tensors
+
+
+def look_up(store: str, given: str) -> FoundModel:
+    """Find the model `RUN/STAGE`, or that of a folder models/STAGE by its path or URI.
 
     Raises:
         BadInput: there is no such run, stage or folder, or its file is not a model.
@@ -55,8 +79,8 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         ) from None
     if here or given.startswith("s3://"):
         check_allowed("model", given)
-        name = str(folder / MODEL_FILE) if here else given
-        return unpack(open_store(given).read(MODEL_FILE, MAX_ARRAYS), name)
+        name, address = (folder / MODEL_FILE, folder.absolute()) if here else (given, given)
+        return _in_folder(open_store(given).read(MODEL_FILE, MAX_ARRAYS), str(name), str(address))
     if other := next((name for name in EXPORTED if (folder / name).is_file()), None):
         raise BadInput(
             f"model {given!r}: {other} is for other programs, and {MODEL_FILE} isn't beside it; "
@@ -73,6 +97,24 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
         raise BadInput(f"stage {stage!r} of run {name}{nearest(stage, models)}")
     ref = models[stage]
     try:
-        return load_model(ref, home)
+        return FoundModel(f"{name}/{stage}", *load_model(ref, home), ref)
     except (Missing, Damaged) as error:
         raise BadInput(f"{error}; run its recipe again, which trains it again") from None
+
+
+def find_by_hash(store: str, sha256: str, address: str) -> FoundModel | None:
+    """Return the model in the store whose file has this hash, if there is one; `address` names it."""
+    home, key = open_store(store), blob_key("model", sha256, ".safetensors")
+    try:
+        content = home.read(key, MAX_ARRAYS)
+        return _in_folder(content, address, address) if sha256_of(content)[0] == sha256 else None
+    except (Missing, Damaged, BadInput):
+        return None
+
+
+def _in_folder(content: bytes, name: str, address: str) -> FoundModel:
+    card, tensors = unpack(content, name)
+    sha256, size = sha256_of(content)
+    key = blob_key("model", sha256, ".safetensors")
+    ref = Ref(kind="model", uri=key, sha256=sha256, size=size, digest=digest(tensors))
+    return FoundModel(address, card, tensors, ref, content)

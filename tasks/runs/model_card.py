@@ -31,7 +31,7 @@ class Facts:
     Attributes:
         stage, run, recipe, seed: where the model comes from. source: of the images, as given.
         limits: label -> maximum number of training images.
-        scores: on the test split. start: the stage that it starts from, and that stage's model.
+        scores: on the test split. start: the stage or trained model that it starts from.
         versions: of the packages that computed it.
     """
 

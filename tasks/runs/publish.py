@@ -19,6 +19,7 @@ from tasks.vision.data.targets import apply_scheme
 from tasks.vision.export.files import KERAS_FILE, LABELS, MODEL_FILE, labels_json
 from tasks.vision.export.reader import READER, reader
 from tasks.vision.export.tensorboard import event_file
+from tasks.vision.recipe.names import start_name
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.to_toml import as_toml
 
@@ -118,11 +119,15 @@ def _facts(run: FinishedRun, stage: str) -> Facts:
         scores=result.scores,
         dataset=run.dataset,
         data=run.data,
-        start=(result.start, run.results[result.start].model)
-        if result.start in run.results
-        else None,
+        start=_start_of(result),
         versions=versions("relevo", *NUMERIC),
     )
+
+
+def _start_of(result: StageResult) -> tuple[str, Ref] | None:
+    """Return the name of the model that a stage starts from, and its ref; None for anything else."""
+    models = [ref for ref in result.model.made_from if ref.kind == "model"]
+    return (start_name(result.start), models[0]) if result.start and models else None
 
 
 def _tensorboard(run: FinishedRun, stage: str) -> tuple[str, bytes]:

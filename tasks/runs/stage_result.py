@@ -19,7 +19,7 @@ class StageResult(Strict):
     """A finished stage: its model, its test scores, and the controls that it is compared with.
 
     Attributes:
-        start: the stage that it starts from. evaluation: its predictions on the test images.
+        start: what it starts from, as the recipe names it. evaluation: its predictions on the test images.
         exported: the model as a .keras file; controls have none.
     """
 

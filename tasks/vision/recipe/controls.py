@@ -26,7 +26,13 @@ class Control(Stage):
     @classmethod
     def of(cls, stage: Stage, **changes: Any) -> Control:
         """Return a control of a stage: the same but for the changes."""
-        return cls.model_validate({**dict(stage), **changes})
+        settings = {name: value for name, value in stage if name in Stage.model_fields}
+        return cls.model_validate({**settings, **changes})
+
+    @property
+    def pretrained(self) -> str | None:
+        """What a head on a sample starts from, which is a pretrained network, even that of a model."""
+        return self.start if self.sample else None
 
 
 def controls_of(stage: Stage, network: Network) -> dict[str, Stage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import PurePosixPath
 
 LONGEST = 60  # characters; files are named after a stage and its control
 ALLOWED = f"1 to {LONGEST} characters, none of them a control character"
@@ -36,6 +37,24 @@ IMAGENET = "imagenet/"  # a start of this prefix is a network that Keras names
 def is_keras_file(start: object) -> bool:
     """True for the start of a stage that is the path or address of a Keras 3 file."""
     return isinstance(start, str) and start.lower().endswith(".keras")
+
+
+def is_model(start: object) -> bool:
+    """True for the start of a stage that is a trained model, RUN/STAGE or a folder, which has a slash."""
+    return isinstance(start, str) and ("/" in start or "\\" in start) and not is_pretrained(start)
+
+
+def start_name(start: str) -> str:
+    """Return a start as a reader knows it: RUN/STAGE for a run's folder, another file or folder by its name.
+
+    >>> start_name("s3://bucket/runs/first/models/baseline"), start_name("/home/me/net.keras")
+    ('first/baseline', 'net.keras')
+    """
+    parts = PurePosixPath(start.replace("\\", "/")).parts
+    if is_model(start) and parts[-4:-3] == ("runs",) and parts[-2] == "models":
+        return f"{parts[-3]}/{parts[-1]}"
+    in_a_store = is_model(start) and len(parts) == 2 and start[0] not in "./~"
+    return start if start.startswith(IMAGENET) or in_a_store else parts[-1]
 
 
 def is_pretrained(start: object) -> bool:

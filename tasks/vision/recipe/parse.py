@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from tasks.vision.errors import BadInput, nearest
+from tasks.vision.recipe.from_model import FindModel, is_known
+from tasks.vision.recipe.names import is_model
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Data, LabelScheme, Network, ProgressiveResize, Stage
 from tasks.vision.recipe.toml import read_toml
@@ -21,12 +24,15 @@ RENAMED_KEYS = {
 RENAMED_KINDS = {"fast": "airbench", "classroom": "simple_cnn"}
 
 
-def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
+def parse_recipe(
+    text: str, name: str, settings: Mapping[str, Any], find: FindModel | None = None
+) -> Recipe:
     """Parse TOML into a recipe; `[defaults]` holds for every stage that does not say otherwise.
 
     Args:
         name: of the recipe, unless the TOML has one.
         settings: dotted key -> value; they override the TOML.
+        find: looks up the trained models that stages start from; without it they are not checked.
 
     Raises:
         BadInput: not TOML, or a key or value that a recipe can't have.
@@ -46,11 +52,14 @@ def parse_recipe(text: str, name: str, settings: Mapping[str, Any]) -> Recipe:
             f"recipe {name!r}: defaults = {defaults!r}: expected a table of keys and values"
         )
     if isinstance(stages, dict):
-        table["stages"] = {key: _merge(defaults, stage) for key, stage in stages.items()}
+        merged = {key: _merge(defaults, stage) for key, stage in stages.items()}
+        table["stages"] = {key: _with_path(stage, merged) for key, stage in merged.items()}
     try:
         recipe = Recipe.model_validate({"name": name, **table})
     except ValidationError as error:
         raise BadInput(f"recipe {name!r}: {_first_line(error, defaults, stages)}") from None
+    if find:
+        recipe = recipe.with_models(find)
     _refuse_unused(recipe, stages, table.get("labels", {}))
     return recipe
 
@@ -63,6 +72,21 @@ def _merge(defaults: dict[str, Any], stage: Any) -> Any:
     return {**defaults, **stage, **{key: _merge(defaults[key], stage[key]) for key in tables}}
 
 
+def _with_path(stage: Any, stages: Collection[str]) -> Any:
+    """Return `stage`; if it starts from a folder here whose name could be a stage's, with ./ before that."""
+    start = stage.get("start") if isinstance(stage, dict) else None
+    if not isinstance(start, str) or start in stages or is_model(start) or not _is_folder(start):
+        return stage
+    return {**stage, "start": f"./{start}"}
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).is_dir()
+    except (OSError, ValueError):  # too long, or with a null byte
+        return False
+
+
 def _refuse_unused(recipe: Recipe, stages: dict[str, Any], schemes: dict[str, Any]) -> None:
     """Raise `BadInput` for a setting without effect that a stage or scheme states itself."""
     for name, given in schemes.items():
@@ -73,7 +97,8 @@ def _refuse_unused(recipe: Recipe, stages: dict[str, Any], schemes: dict[str, An
             )
     for name, given in stages.items():
         stage = recipe.stages[name]
-        if unused := sorted(stage.unused_settings() & given.keys()):
+        unknown = set() if is_known(stage) else {"network", "features"}  # they may have an effect
+        if unused := sorted((stage.unused_settings() & given.keys()) - unknown):
             start = f"starts from {stage.start!r}" if stage.start else "starts from nothing"
             raise BadInput(
                 f"recipe {recipe.name!r}: stages.{name}.{unused[0]} has no effect, since the stage "

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import Field, model_validator
 
 from tasks.vision.errors import BadInput, nearest
+from tasks.vision.recipe.from_model import FindModel, StageFromModel, StartModel, is_known
 from tasks.vision.recipe.names import ALLOWED, IMAGENET, LONGEST, clipped, is_good_name
 from tasks.vision.recipe.schema import (
     SMALLEST,
@@ -66,6 +67,11 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _graph_holds(self) -> Recipe:
+        self.check_stages()
+        return self
+
+    def check_stages(self) -> None:
+        """Raise ValueError unless the stages fit each other, what they start from, and the images."""
         if not self.stages:
             raise ValueError("it has no stage to train; add a [stages.NAME]")
         schemes = [*self.labels, "all"]
@@ -81,6 +87,8 @@ class Recipe(Strict):
                 )
         for name, stage in self.ordered().items():
             network = self.network(stage)
+            if not is_known(self._origin(stage)):
+                continue
             if stage.pretrained and not stage.controls:
                 continue  # its network is checked when it is read
             if (size := self.data.image_size) < network.least_size:
@@ -97,7 +105,6 @@ class Recipe(Strict):
                         f"stages.{name}.frozen_blocks = {frozen}: the network {network} can keep "
                         f"{blocks - 1} of its blocks frozen; train = 'head' freezes all of them"
                     )
-        return self
 
     def _check_start(self, name: str, stage: Stage) -> None:
         if stage.pretrained:
@@ -111,15 +118,18 @@ class Recipe(Strict):
                     f"stages.{name}.weights has no effect: the file {stage.pretrained!r} has weights of its "
                     "own; remove it"
                 )
+        elif stage.start and stage.start.lower().endswith(FOREIGN_SUFFIXES):
+            raise ValueError(
+                f"stages.{name}.start = {stage.start!r}: expected a Keras 3 file, FILE.keras; save "
+                "the model by model.save('FILE.keras'), or give the folder of one that relevo trained"
+            )
         elif stage.parent is not None:
-            if stage.parent.lower().endswith(FOREIGN_SUFFIXES):
-                raise ValueError(
-                    f"stages.{name}.start = {stage.parent!r}: expected a Keras 3 file, FILE.keras; save "
-                    "the model by model.save('FILE.keras')"
-                )
             if stage.parent not in self.stages:
                 hint = nearest(stage.parent, self.stages)
-                raise ValueError(f"stages.{name}.start = {stage.parent!r}{hint}")
+                raise ValueError(
+                    f"stages.{name}.start = {stage.parent!r}{hint} (or give RUN/STAGE or the folder "
+                    "of a trained model, FILE.keras, or imagenet/NETWORK)"
+                )
             if network := self.stages[stage.parent].pretrained:
                 raise ValueError(
                     f"stages.{name}.start = {stage.parent!r}: that stage trains a head alone, on the "
@@ -160,6 +170,32 @@ class Recipe(Strict):
         }
         return self.model_copy(update={"stages": stages})
 
+    def with_models(self, find: FindModel) -> Recipe:
+        """Return the recipe with the trained models that its stages start from, by their lasting names.
+
+        Raises:
+            BadInput: there is no such model, or one that the stage can't start from.
+        """
+        found = {
+            name: StageFromModel.of(stage, find(name, stage))
+            for name, stage in self.stages.items()
+            if stage.model
+        }
+        recipe = self.model_copy(update={"stages": {**self.stages, **found}})
+        try:
+            for name, stage in found.items():
+                stage.check_size(name, self.data.image_size)
+            recipe.check_stages()
+        except ValueError as error:
+            raise BadInput(f"recipe {self.name!r}: {error}") from None
+        return recipe
+
+    @property
+    def models(self) -> dict[str, StartModel]:
+        """The trained models that stages start from, once they are looked up, by stage."""
+        stages = self.stages.items()
+        return {name: each.found for name, each in stages if isinstance(each, StageFromModel)}
+
     def ordered(self, only: Iterable[str] = ()) -> dict[str, Stage]:
         """Return the stages in graph order, parents first; with `only`, those and what they start from.
 
@@ -186,13 +222,17 @@ class Recipe(Strict):
         return order
 
     def network(self, stage: Stage) -> Network:
-        """Return the network of a stage: its own from scratch, else that of the stage it starts from.
+        """Return the network of a stage: its own from scratch, else that of what it starts from.
 
-        For one that starts from a file, the network of its control from scratch.
+        For one that starts from a pretrained network, that of its control from scratch.
         """
+        return self._origin(stage).network
+
+    def _origin(self, stage: Stage) -> Stage:
+        """Return the first of the stages that this one builds on, which may be itself."""
         while stage.parent is not None:
             stage = self.stages[stage.parent]
-        return stage.network
+        return stage
 
     def scheme(self, stage: Stage) -> LabelScheme | None:
         """Return the stage's label scheme; None stands for the data's own classes."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.vision.errors import nearest
-from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_pretrained
+from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_model, is_pretrained
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 SMALLEST = 16  # pixels per side of an image
@@ -123,6 +123,13 @@ class ProgressiveResize(Strict):
     image_size: Pixels
 
 
+def with_pretrained_defaults(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a stage with the defaults of one that starts from a pretrained network."""
+    usual = {"network": {"widths": SMALL_WIDTHS}, "features": "every layer"}
+    tuning = FINE_TUNING if given.get("train") == "head then all" else {}
+    return {**usual, **tuning, **given}
+
+
 class Stage(Strict):
     """One training step: a label scheme, a start, what is trained, and a budget."""
 
@@ -130,7 +137,7 @@ class Stage(Strict):
         "all", description="a scheme of [labels], or 'all' for the data's own classes"
     )
     start: str | None = Field(
-        None, description="the stage that this one starts from, FILE.keras, or imagenet/NETWORK"
+        None, description="a stage, RUN/STAGE, a model's folder, FILE.keras, or imagenet/NETWORK"
     )
     weights: str | None = Field(None, description="file of imagenet/NETWORK; else downloaded")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="hash of that file")
@@ -179,10 +186,7 @@ class Stage(Strict):
         if not isinstance(given, dict):
             return given
         if is_pretrained(given.get("start")):
-            usual = {"network": {"widths": SMALL_WIDTHS}, "features": "every layer"}
-            given = {**usual, **given}
-            if given.get("train") == "head then all":
-                given = {**FINE_TUNING, **given}
+            given = with_pretrained_defaults(given)
         if given.get("train") == "head":
             given = {"epochs": cls.model_fields["head_epochs"].default, **given}
         return given
@@ -195,7 +199,12 @@ class Stage(Strict):
     @property
     def parent(self) -> str | None:
         """The stage that this one starts from."""
-        return None if self.pretrained else self.start
+        return None if self.pretrained or self.model else self.start
+
+    @property
+    def model(self) -> str | None:
+        """The trained model that the stage starts from: RUN/STAGE, or a folder's path or address."""
+        return self.start if is_model(self.start) else None
 
     def head_alone(self) -> Stage:
         """The stage that only trains the head, with which fine-tuning begins."""
@@ -223,7 +232,7 @@ class Stage(Strict):
                 effective |= {"flip", "shift"} if self.augment == "shifts" else set()
             return Stage.model_fields.keys() - effective
         unused = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}
-        unused |= {"weights", "sha256"}
+        unused |= {"weights"} if self.model else {"weights", "sha256"}
         if self.train == "all":
             unused |= {"head_lr_scale"}
         if self.train != "head":  # fine-tuning changes the layers that such features come from

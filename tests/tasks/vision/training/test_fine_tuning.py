@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def tune(
     network: PretrainedNetwork,
     scans: tuple[Examples, Examples],
     checkpointer: MemoryCheckpointer | None = None,
-    **settings: object,
+    **settings: Any,
 ) -> tuple[HeadOnNetwork, FineTuned]:
     """Train a head on the network's features, then fine-tune both."""
     values = {"start": "net.keras", "train": "head then all", "epochs": 2, "frozen_blocks": 0}
@@ -72,7 +72,13 @@ def accuracy(model: HeadOnNetwork, examples: Examples) -> float:
 def test_fine_tuning_learns_more_than_the_head(
     network: PretrainedNetwork, scans: tuple[Examples, Examples]
 ) -> None:
-    settings = {"epochs": 12, "augment": "shifts", "flip": False, "shift": 0, "lr_scale": 1}
+    settings: dict[str, Any] = {
+        "epochs": 12,
+        "augment": "shifts",
+        "flip": False,
+        "shift": 0,
+        "lr_scale": 1,
+    }
     start, tuned = tune(network, scans, **settings)
     assert accuracy(tuned.model, scans[0]) > accuracy(start, scans[0]) + 0.1
     assert [row["epoch"] for row in tuned.history] == list(range(1, 14))
@@ -99,7 +105,10 @@ def test_head_alone_is_restored_where_fine_tuning_makes_it_worse(
 def test_interrupted_fine_tuning_ends_with_the_same_bits(
     network: PretrainedNetwork, scans: tuple[Examples, Examples], augment: str
 ) -> None:
-    settings = {"augment": augment, "progressive_resize": {"epochs": 1, "image_size": 24}}
+    settings: dict[str, Any] = {
+        "augment": augment,
+        "progressive_resize": {"epochs": 1, "image_size": 24},
+    }
     _, whole = tune(network, scans, **settings)
     for steps in (3, 11, 20):
         notebook = MemoryCheckpointer(steps)
@@ -133,7 +142,8 @@ def test_changes_of_photos_are_a_function_of_seed_and_epoch() -> None:
     assert (first.boxes == again.boxes).all()
     assert not (first.boxes == later.boxes).all()
     left, top, right, bottom = first.boxes.T
-    assert (min(left.min(), top.min()) >= 0) and (max(right.max(), bottom.max()) <= 1)
+    assert min(left.min(), top.min()) >= 0
+    assert max(right.max(), bottom.max()) <= 1
     area, shape = (right - left) * (bottom - top), (right - left) / (bottom - top)
     assert AREA[0] * 0.85 < area.min() < area.max() <= AREA[1]
     assert SHAPE[0] - 1e-9 < shape.min() < shape.max() < SHAPE[1] + 1e-9

@@ -13,7 +13,7 @@ from tasks.cache.keys import featuring, fine_tuning, head_training, preparation,
 from tasks.cache.records import Work
 from tasks.io.load import load_dataset
 from tasks.io.locations import find_data
-from tasks.io.networks import NetworkFiles
+from tasks.runs.starts import Starts
 from tasks.store.base import Ref
 from tasks.vision.data.sample import sample_of
 from tasks.vision.data.sources import classes_in
@@ -43,7 +43,7 @@ def plan_steps(
         BadInput: the data can't be used. StoreError: the store is unavailable.
     """
     history, chosen = History(store), recipe.ordered(stages)
-    files = NetworkFiles(recipe, chosen, data or recipe.data.source)
+    starts = Starts(recipe, chosen, data or recipe.data.source, store)
     source = find_data(data or recipe.data.source)
     work = preparation(recipe.data, source)
     images, why = history.lookup(work)
@@ -59,7 +59,7 @@ def plan_steps(
     yield PlannedStep("prepare data", images is not None, "refresh" if refresh else why)
     models: dict[str, Ref | None] = {}
     for name, stage in chosen.items():
-        start = models[stage.parent] if stage.parent else None
+        start = models[stage.parent] if stage.parent else starts.models.get(name)
         models[name] = None
         for title, each, parent in [
             (name, stage, stage.parent),
@@ -74,7 +74,7 @@ def plan_steps(
                 size = min(size, control.max_image_size)
             job = PlannedTraining(each, recipe.network(each), size, counts.get(name))
             if each.pretrained and images and known:
-                frozen, sample = files.network(name), None
+                frozen, sample = starts.network(name), None
                 if control and control.random:
                     frozen = random_weights(frozen, seed)
                     sample = sample_of(known, targets[name].classes)
@@ -86,7 +86,7 @@ def plan_steps(
             elif parent and start is None:
                 blocked = f"{parent} is trained first"
             else:
-                begin = start if parent else None
+                begin = start if title == name else None
                 step, ref = _step(history, job, title, targets[name], images, begin, recipe.seed)
                 if title == name:
                     models[name] = ref
