@@ -67,6 +67,7 @@ TRAINS = (
     "tasks.vision.pretrained.rebuild",
     "tasks.vision.pretrained.features",
     "tasks.vision.pretrained.frozen_",
+    "tasks.vision.pretrained.tunable",
     "tasks.vision.pretrained.head_model",
     "tasks.vision.pretrained.class_maps",
 )
