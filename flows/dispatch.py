@@ -133,7 +133,9 @@ def _dispatch(
 ) -> FlowRun:
     # The key makes it idempotent: a run that is resumed after a crash finds the stages that it has
     # dispatched. A run that is retried after its end would find ended ones, so the attempt counts.
-    key = f"{flow_run.id}, {attempt}, {training.title}" if flow_run.id else None
+    # Resumed, it may find another `latest` to start from, and what was dispatched started from that before.
+    starts = "".join(f", {each.sha256}" for each in inputs.models.values())
+    key = f"{flow_run.id}, {attempt}, {training.title}{starts}" if flow_run.id else None
     own = {"stage": training.stage, "inputs": inputs.model_dump(mode="json")}
     dispatched: FlowRun = run_deployment(
         DEPLOYMENT, parameters={**parameters, **own}, timeout=0, idempotency_key=key

@@ -30,7 +30,7 @@ from tasks.train_head import Origin, train_head
 from tasks.vision.data.sample import sample_of
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.recipe.controls import Control, controls_of
-from tasks.vision.recipe.from_model import StageFromModel
+from tasks.vision.recipe.from_model import found_start
 from tasks.vision.recipe.names import start_name
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
@@ -137,7 +137,7 @@ def run_head(
 
     head = stage.head_alone()
     title, work = f"train {name}", head_training(head, targets, work, seed)
-    found = stage.found if isinstance(stage, StageFromModel) else None
+    found = found_start(stage)
     origin = Origin(
         network=start,
         random=random,

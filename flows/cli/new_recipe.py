@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.options import Flag, JsonOption
+from flows.cli.options import Flag, JsonOption, StoreOption
 from flows.cli.output_files import write_output
-from tasks.io.locations import find_data
+from tasks.io.locations import find_data, store_address
+from tasks.store.base import Damaged, Missing
 from tasks.vision.errors import BadInput
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def new_recipe(
     start: str = "",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     force: Flag = False,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Write a recipe for your own pictures, from the names of their folders.
@@ -44,15 +46,14 @@ def new_recipe(
     second
         The class that the next stage tells apart from those and the rest.
     start
-        The pretrained network that stages start from: imagenet/NETWORK, FILE.keras, or none; by default one
-        of Keras' networks, chosen by the number of pictures.
+        What stages start from: imagenet/NETWORK, FILE.keras, a trained model as RUN/STAGE or its folder, or
+        none; by default one of Keras' networks, chosen by the number of pictures.
     output
         The file to write; by default FOLDER.toml, here.
     force
         Overwrite that file.
     """
     from tasks.vision.new_recipe.draft import draft
-    from tasks.vision.new_recipe.start import find_start
     from tasks.vision.new_recipe.survey import survey
     from tasks.vision.recipe.parse import parse_recipe
 
@@ -66,7 +67,7 @@ def new_recipe(
     if source.path is None:
         raise BadInput(f"{folder!r} has a recipe of its own: relevo run {folder}")
     found = survey(source.path, source.given)
-    network = find_start(start, sum(found.train.values()))
+    network = _find_start(start, sum(found.train.values()), store_address(store))
     text = draft(found, folder, positive or (), second, network)
     recipe = parse_recipe(text, file.stem, {})
     write_output("--output", file, text.encode())
@@ -90,6 +91,31 @@ def new_recipe(
         _print_warnings(found)
         _print_summary(file, found, recipe, network)
     return 0
+
+
+def _find_start(given: str, pictures: int, store: str) -> Start | None:
+    """Return what `--start` names: a trained model of the store or in a folder, a network, or nothing."""
+    from tasks.runs.lookup import look_up
+    from tasks.vision.new_recipe.draft import Start
+    from tasks.vision.new_recipe.start import find_start
+    from tasks.vision.recipe.names import is_model, start_name, with_slash
+
+    path = with_slash(given)
+    if not is_model(path):
+        return find_start(given, pictures)
+    try:
+        found = look_up(store, path)
+    except (BadInput, Missing, Damaged) as error:
+        raise BadInput(f"--start {given}: {error}") from None
+    head = found.card.pretrained
+    about = f"a head on {head}" if head else str(found.card.architecture.network)
+    return Start(
+        found.address,
+        found.card.architecture.image_size,
+        f"{start_name(found.address)}, {about}",
+        found.ref.sha256,
+        own=head is None,
+    )
 
 
 def _check_names(folder: str, file: Path, force: bool) -> None:
@@ -145,7 +171,7 @@ def _print_summary(file: Path, found: Survey, recipe: Recipe, start: Start | Non
     if start:
         print(
             f"start: {start.name}, {start.about}; --start FILE.keras takes a network of yours, "
-            "--start none trains from scratch"
+            "RUN/STAGE a model of an earlier run, none trains from scratch"
         )
     elif scheme := recipe.scheme(next(iter(recipe.stages.values()))):
         print(f"the first finds {', '.join(scheme.targets)}; --positive names other classes")

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from tasks.progress import duration
 from tasks.runs.summary import RunSummary
-from tasks.vision.recipe.names import is_pretrained
+from tasks.vision.recipe.names import is_model, is_pretrained
 from tasks.vision.text import printable
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def print_run(summary: RunSummary) -> None:
             "scratch: accuracy of the same network without its start, trained for as many"
         )
         console.print("epochs of all layers (one for a head)")
-        if any(is_pretrained(stage.start) for stage in summary.stages.values()):
+        starts = [stage.start for stage in summary.stages.values()]
+        if any(is_pretrained(start) or is_model(start) for start in starts):
             console.print("(from a pretrained network: a small network, for one epoch)")
         if "sample" in controls:
             console.print("sample: accuracy of the same head, trained on a few hundred images")

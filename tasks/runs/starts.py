@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from os.path import expanduser
+
+import numpy as np
 
 from tasks.io.load import publish_network
 from tasks.io.locations import find_data
 from tasks.io.networks import NetworkFile, read_network
 from tasks.runs.lookup import FoundModel, find_by_hash, look_up
-from tasks.store.addresses import without_secrets
+from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.vision.errors import BadInput
 from tasks.vision.pretrained.head_tensors import split_tensors
@@ -69,8 +72,12 @@ class Starts:
 
     @property
     def models(self) -> dict[str, Ref]:
-        """The models by the stage that starts from them, which may not be in the store yet."""
-        return {name: each.ref for name, each in self._models.items()}
+        """The models by the stage that starts from them, which may not be in the store yet.
+
+        Without their own lineage, which would grow with every run that starts from an earlier one.
+        """
+        bare = {"made_from": ()}
+        return {name: each.ref.model_copy(update=bare) for name, each in self._models.items()}
 
     def publish(self, store: Store) -> dict[str, Ref]:
         """Store networks and models, so that workers need no files; return their refs by stage."""
@@ -101,16 +108,30 @@ class Starts:
 def _find(name: str, stage: Stage, store: str) -> FoundModel:
     """Look up the model that the stage called `name` starts from, and check its hash."""
     given = stage.start or ""
+    shown = f"stages.{name}.start = {without_secrets(given)!r}"
+    check_scheme(given, f"stages.{name}.start")
+    if "://" in given and not given.startswith("s3://"):
+        raise BadInput(f"{shown} can't be fetched from here; give a path or s3://bucket/prefix")
     try:
         found = look_up(store, expanduser(given))  # noqa: PTH111
     except (BadInput, Missing, Damaged) as error:
         # Its run or folder may be gone, and the store may still have what a later run has started from.
         if stage.sha256 and (stored := find_by_hash(store, stage.sha256, given)):
             return stored
-        raise BadInput(f"stages.{name}.start = {without_secrets(given)!r}: {error}") from None
+        raise BadInput(f"{shown}: {error}") from None
     if stage.sha256 not in (None, found.ref.sha256):
         raise BadInput(
-            f"stages.{name}.start = {without_secrets(given)!r}: the SHA-256 of that model's file is "
-            f"{found.ref.sha256}, the recipe expects {stage.sha256}; give the right model, or correct sha256"
+            f"{shown}: the SHA-256 of that model's file is {found.ref.sha256}, the recipe expects "
+            f"{stage.sha256}; give the right model, or correct sha256"
+        )
+    if not _is_finite(found):
+        raise BadInput(
+            f"{shown}: that model's weights, or its scaling of images, are not finite; train it again"
         )
     return found
+
+
+def _is_finite(found: FoundModel) -> bool:
+    about = found.card.architecture
+    scaled = all(map(isfinite, (*about.mean, *about.std))) and min(about.std) > 0
+    return scaled and all(np.isfinite(each).all() for each in found.tensors.values())

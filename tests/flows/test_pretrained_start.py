@@ -95,7 +95,47 @@ def runs(made: Made) -> dict[str, Outcome]:
         whole=["run", "RECIPE", "--set", "stages.ten.train=all"],
         images=["run", "RECIPE", "--data", "nowhere", "--set", f"stages.ten.start={none}"],
         small=["run", "RECIPE", "--set", "data.image_size=16"],
+        model=[
+            *("run", "RECIPE", "--json", "--set=stages.one.start=latest/one"),
+            *("--set=stages.ten.start=latest/ten", "--set=stages.ten.features='last layer'"),
+        ],
+        narrow=[
+            "plan",
+            "RECIPE",
+            "--set",
+            "stages.one.start=latest/one",
+            "--set=stages.one.epochs=3",
+        ],
     )
+
+
+def test_head_starts_from_the_network_of_an_earlier_head(
+    runs: dict[str, Outcome], made: Made
+) -> None:
+    """What was computed for the network is a hit, and its head is not taken over."""
+    first, model = runs["second"].json, runs["model"].json
+    assert model["stages"]["one"]["state"] == "cached"
+    assert model["stages"]["one"]["model_digest"] == first["stages"]["one"]["model_digest"]
+    controls = [run["stages"]["one"]["controls"] for run in (first, model)]
+    assert controls[0].keys() == controls[1].keys()
+    assert all(each["state"] == "cached" for each in controls[1].values())
+    ten, start = model["stages"]["ten"], f"{first['run']}/ten"
+    assert (ten["state"], ten["start"]) == ("trained", start)
+    card, _ = find_model(str(made.store), f"{model['run']}/ten")
+    before, _ = find_model(str(made.store), start)
+    file, _ = sha256_of(Path(first["stages"]["ten"]["model"]) / "model.safetensors")
+    assert card.pretrained
+    assert before.pretrained
+    assert card.pretrained.digest == before.pretrained.digest
+    assert (card.pretrained.file, card.pretrained.sha256) == (start, file)
+    toml = (Path(model["report"]).parent / "recipe.toml").read_text("utf-8")
+    assert f'start = "{start}"\nsha256 = "{file}"' in toml
+    page = Path(model["report"]).read_text("utf-8")
+    assert f"network small from {start} (SHA-256 {file[:12]}…), frozen" in page
+    assert "latest/" not in page
+    refused = runs["narrow"]
+    assert refused.status == 2
+    assert "stages.one.epochs has no effect, since the stage starts from" in refused.err
 
 
 def steps(outcome: Outcome) -> dict[str, Any]:

@@ -33,17 +33,19 @@ Schemes = dict[str, dict[str, list[str]]]  # scheme -> target -> classes
 
 @dataclass(frozen=True)
 class Start:
-    """The pretrained network that a draft starts from.
+    """The pretrained network or trained model that a draft starts from.
 
     Attributes:
         name: what the recipe calls it. size: pixels per side of its images. about: a few words on its source.
         sha256: of its file, "" where the name says it all.
+        own: relevo's own network, all layers of which learn.
     """
 
     name: str
     size: int
     about: str
     sha256: str = ""
+    own: bool = False
 
 
 def draft(
@@ -61,7 +63,7 @@ def draft(
         source: the recipe's data.source.
         positive: the classes that the detector finds; the class with most pictures when empty.
         second: the class told apart next; the one with most pictures of the others when None.
-        start: the pretrained network that every stage starts from; without one, all is learnt from scratch.
+        start: what every stage starts from; without one, all is learnt from scratch.
 
     Raises:
         BadInput: a class that is not there, or too few pictures or classes to learn from.
@@ -97,6 +99,8 @@ def draft(
         "rest": rest,
         "side": survey.side,
         "validation": _validation(total),
+        "batch_size": _batch_size(total - held_out),
+        "steps": max(1, (total - held_out) // _batch_size(total - held_out)),
     }
     if start:
         return _render(
@@ -106,6 +110,9 @@ def draft(
             start=start.name,
             about=start.about,
             sha256=start.sha256,
+            trained=start.own,
+            shift=start.size // 16,
+            epochs=_epochs(total) // 2,
         )
     return _render(
         TEMPLATE,
@@ -113,8 +120,6 @@ def draft(
         image_size=_image_size(survey),
         shift=_image_size(survey) // 16,
         widths=_widths(survey),
-        batch_size=_batch_size(total - held_out),
-        steps=max(1, (total - held_out) // _batch_size(total - held_out)),
         epochs=_epochs(total),
     )
 

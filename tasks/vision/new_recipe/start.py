@@ -36,7 +36,10 @@ def find_start(given: str, pictures: int) -> Start | None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Start(given, network.size, "a Keras 3 file of your own", digest)
     if given and not given.startswith(IMAGENET):
-        raise BadInput(f"--start {given}: expected {IMAGENET}NETWORK, FILE.keras or none")
+        raise BadInput(
+            f"--start {given}: expected {IMAGENET}NETWORK, FILE.keras, RUN/STAGE or the folder of a "
+            "trained model, or none"
+        )
     named = named_network(given or (FEW_START if pictures < MANY else MANY_START))
     about = f"{named.weights.megabytes} MB are downloaded once, {named.licence}"
     return Start(named.start, named.size, about)

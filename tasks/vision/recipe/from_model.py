@@ -31,9 +31,9 @@ FindModel = Callable[[str, Stage], StartModel]  # of a stage by its name; raises
 
 
 class StageFromModel(Stage):
-    """A stage whose start, a trained model, was looked up."""
+    """A stage whose start, a trained model, was looked up; `found` is what no recipe says."""
 
-    found: StartModel = Field(exclude=True)
+    found: StartModel | None = Field(None, exclude=True)
 
     @classmethod
     def of(cls, stage: Stage, found: StartModel) -> StageFromModel:
@@ -45,8 +45,9 @@ class StageFromModel(Stage):
 
     @property
     def pretrained(self) -> str | None:
-        """The model's address, if it is a head on a pretrained network: the stage starts from that."""
-        return self.start if self.found.network is None else None
+        """As for any stage; and a model's address, if that is a head on a pretrained network."""
+        on_network = self.found and self.found.network is None
+        return self.start if on_network else super().pretrained
 
     def check_size(self, name: str, size: int) -> None:
         """Raise ValueError if relevo's own network was built for images of another size.
@@ -54,7 +55,7 @@ class StageFromModel(Stage):
         Args:
             name: of the stage. size: of the recipe's images.
         """
-        if self.found.network and size != self.found.image_size:
+        if self.found and self.found.network and size != self.found.image_size:
             raise ValueError(
                 f"stages.{name}.start = {self.start!r}: that model takes images of {self.found.image_size} "
                 f"pixels, the recipe's have {size}; set data.image_size = {self.found.image_size}"
@@ -63,4 +64,9 @@ class StageFromModel(Stage):
 
 def is_known(stage: Stage) -> bool:
     """False for a stage that starts from a trained model which was not looked up."""
-    return stage.model is None or isinstance(stage, StageFromModel)
+    return stage.model is None or found_start(stage) is not None
+
+
+def found_start(stage: Stage) -> StartModel | None:
+    """Return what is known of the trained model that a stage starts from, if it was looked up."""
+    return stage.found if isinstance(stage, StageFromModel) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 LONGEST = 60  # characters; files are named after a stage and its control
 ALLOWED = f"1 to {LONGEST} characters, none of them a control character"
@@ -42,6 +42,15 @@ def is_keras_file(start: object) -> bool:
 def is_model(start: object) -> bool:
     """True for the start of a stage that is a trained model, RUN/STAGE or a folder, which has a slash."""
     return isinstance(start, str) and ("/" in start or "\\" in start) and not is_pretrained(start)
+
+
+def with_slash(start: str) -> str:
+    """Return `start`, as ./FOLDER if it is the name of a folder here."""
+    try:
+        folder = bool(start) and not is_pretrained(start) and Path(start).is_dir()
+    except (OSError, ValueError):  # too long, or with a null byte
+        folder = False
+    return f"./{start}" if folder and not is_model(start) else start
 
 
 def start_name(start: str) -> str:

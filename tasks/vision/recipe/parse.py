@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.from_model import FindModel, is_known
-from tasks.vision.recipe.names import is_model
+from tasks.vision.recipe.names import with_slash
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Data, LabelScheme, Network, ProgressiveResize, Stage
 from tasks.vision.recipe.toml import read_toml
@@ -73,18 +72,11 @@ def _merge(defaults: dict[str, Any], stage: Any) -> Any:
 
 
 def _with_path(stage: Any, stages: Collection[str]) -> Any:
-    """Return `stage`; if it starts from a folder here whose name could be a stage's, with ./ before that."""
+    """Return `stage`; a folder here that it starts from gets a slash, which no stage has."""
     start = stage.get("start") if isinstance(stage, dict) else None
-    if not isinstance(start, str) or start in stages or is_model(start) or not _is_folder(start):
+    if not isinstance(start, str) or start in stages:
         return stage
-    return {**stage, "start": f"./{start}"}
-
-
-def _is_folder(name: str) -> bool:
-    try:
-        return bool(name) and Path(name).is_dir()
-    except (OSError, ValueError):  # too long, or with a null byte
-        return False
+    return {**stage, "start": with_slash(start)}
 
 
 def _refuse_unused(recipe: Recipe, stages: dict[str, Any], schemes: dict[str, Any]) -> None:

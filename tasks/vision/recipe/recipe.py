@@ -11,7 +11,13 @@ from collections.abc import Iterable, Mapping
 from pydantic import Field, model_validator
 
 from tasks.vision.errors import BadInput, nearest
-from tasks.vision.recipe.from_model import FindModel, StageFromModel, StartModel, is_known
+from tasks.vision.recipe.from_model import (
+    FindModel,
+    StageFromModel,
+    StartModel,
+    found_start,
+    is_known,
+)
 from tasks.vision.recipe.names import ALLOWED, IMAGENET, LONGEST, clipped, is_good_name
 from tasks.vision.recipe.schema import (
     SMALLEST,
@@ -193,8 +199,8 @@ class Recipe(Strict):
     @property
     def models(self) -> dict[str, StartModel]:
         """The trained models that stages start from, once they are looked up, by stage."""
-        stages = self.stages.items()
-        return {name: each.found for name, each in stages if isinstance(each, StageFromModel)}
+        found = {name: found_start(stage) for name, stage in self.stages.items()}
+        return {name: each for name, each in found.items() if each}
 
     def ordered(self, only: Iterable[str] = ()) -> dict[str, Stage]:
         """Return the stages in graph order, parents first; with `only`, those and what they start from.

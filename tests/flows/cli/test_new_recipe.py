@@ -9,15 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.cards import small_model
 from support.command import ROOT, Relevo
 from support.images import encoded, png, write_folder, write_zip
 from support.keras_files import write_keras
 
+from tasks.runs.starts import models_in
 from tasks.vision.errors import BadInput
 from tasks.vision.new_recipe.draft import Start, draft
 from tasks.vision.new_recipe.start import find_start
 from tasks.vision.new_recipe.survey import Survey, survey
+from tasks.vision.recipe.from_model import StartModel
 from tasks.vision.recipe.parse import parse_recipe
+from tasks.vision.recipe.schema import Network, Stage
+from tasks.vision.trained_model import pack
 
 NAMES = ["apple", "cherry", "fig", "grape", "plum", "zebra crossing"]
 SIZES = [(48, 48), (60, 80), (100, 64), (56, 56)]
@@ -103,6 +108,44 @@ def test_draft_with_a_pretrained_start_trains_heads_on_it(
         assert (stage.start, stage.sha256, stage.train) == (start.name, start.sha256, "head")
 
 
+def test_draft_with_a_trained_model_goes_on_from_it(relevo: Relevo, tmp_path: Path) -> None:
+    write_folder(tmp_path, {f"photos/{name}": data for name, data in photos(6, 2).items()})
+    card, tensors = small_model()
+    write_folder(tmp_path / "exported", {"model.safetensors": pack(card, tensors)})
+    words = ["new-recipe", "photos", "--json", "--store", "none", "--start"]
+    done = relevo(*words, "exported", cwd=tmp_path).json
+    assert (done["start"], done["image_size"]) == (str(tmp_path / "exported"), 16)
+    text = (tmp_path / "photos.toml").read_text()
+    recipe = parse_recipe(text, "photos", {}, models_in(str(tmp_path / "none")))
+    stage = recipe.stages["all_classes"]
+    assert (stage.train, stage.epochs, stage.shift) == ("head then all", 20, 1)
+    assert recipe.models["all_classes"].network == card.architecture.network
+    refused = relevo(*words, "never/baseline", "-o", "two.toml", cwd=tmp_path)
+    assert refused.status == 2
+    assert refused.err.startswith("relevo: --start never/baseline: run 'never': the store ")
+
+
+def test_draft_with_a_trained_model_states_no_setting_without_effect() -> None:
+    some, own = (
+        dict.fromkeys(NAMES, 50),
+        StartModel(
+            address="a/b", sha256="0" * 64, image_size=32, network=Network.model_validate({})
+        ),
+    )
+    head = own.model_copy(update={"network": None})
+    for found in (own, head):
+
+        def find(name: str, stage: Stage, found: StartModel = found) -> StartModel:
+            return found
+
+        start = Start("a/b", 32, "a model", "0" * 64, own=found.network is not None)
+        text = draft(Survey(some, some, 300), "photos", NAMES[:1], start=start)
+        given = tomllib.loads(text)["defaults"]
+        recipe = parse_recipe(text, "x", {}, find)
+        for stage in recipe.stages.values():
+            assert given.keys().isdisjoint(stage.unused_settings()), found
+
+
 def test_start_is_chosen_by_the_number_of_photos_and_named_by_its_size(tmp_path: Path) -> None:
     few, many = find_start("", 500), find_start("", 50_000)
     assert few
@@ -117,7 +160,10 @@ def test_start_is_chosen_by_the_number_of_photos_and_named_by_its_size(tmp_path:
     assert (own.size, own.sha256) == (32, hashlib.sha256(file.read_bytes()).hexdigest())
     for bad, reason in (
         ("imagenet/resnet_50", "did you mean 'imagenet/resnet50'"),
-        ("resnet50", "expected imagenet/NETWORK, FILE.keras or none"),
+        (
+            "resnet50",
+            "expected imagenet/NETWORK, FILE.keras, RUN/STAGE or the folder of a trained model, or none",
+        ),
         (str(tmp_path / "y.keras"), "there is no such file"),
     ):
         with pytest.raises(BadInput, match=reason):
