@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from support.command import SMALL, Relevo
+from support.results import bare_result
 
-from flows.trainings import second_try
+from flows.trainings import Outcomes, second_try, trainings_of
 from tasks.progress import Event, listening
 from tasks.store.base import StoreError, Unavailable
 from tasks.vision.errors import BadInput
+from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.training.state import Diverged
 
 
@@ -46,6 +48,18 @@ def test_what_would_fail_again_is_not_tried_again(error: BaseException) -> None:
     with pytest.raises(type(error)):
         second_try("train a", work)
     assert len(tried) == 1
+
+
+def test_a_head_on_a_sample_waits_for_the_features_of_its_stage() -> None:
+    text = '[data]\nsource = "digits"\n[stages.own]\nstart = "net.keras"\ntrain = "head"\n'
+    recipe = parse_recipe(text, "mine", {})
+    stage, *controls = trainings_of(recipe, recipe.ordered())
+    outcomes, failed = Outcomes(), Outcomes()
+    assert [each.control for each in controls if not outcomes.can_start(each)] == ["sample"]
+    outcomes.add(stage, bare_result(start=None))
+    assert all(map(outcomes.can_start, controls))
+    failed.fail(stage, BadInput("x"))
+    assert [each.control for each in controls if failed.leave_out(each)] == ["sample"]
 
 
 def test_a_stage_that_fails_stops_only_those_that_start_from_it(
