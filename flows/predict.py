@@ -33,7 +33,8 @@ def predict(
         pictures: a folder, archive or s3:// address of images.
         model: RUN/STAGE, or the path of a run's folder models/STAGE.
         store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
-        unless: least probability of an answer; less probable ones are counted as unsure.
+        unless: least probability of an answer; less probable ones, and images unlike anything in training, are
+            counted as unsure.
     """
     home = store_address(store)
     sample = ImageSample()

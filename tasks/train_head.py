@@ -17,6 +17,7 @@ from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.sample import sample_of, sampled
 from tasks.vision.data.targets import Examples, Targets, apply_scheme
 from tasks.vision.device import cores, find_device
+from tasks.vision.pretrained.feature_points import feature_width
 from tasks.vision.pretrained.head_tensors import join_tensors
 from tasks.vision.pretrained.named_networks import named_networks
 from tasks.vision.pretrained.network import PretrainedNetwork
@@ -24,6 +25,8 @@ from tasks.vision.recipe.controls import Control
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
 from tasks.vision.trained_model import Architecture, Card, FrozenNetwork, Penalty
 from tasks.vision.training.linear_head import LinearHead, fit_head
+from tasks.vision.training.temperature import fit_temperature
+from tasks.vision.training.unlikeness import fit_unlikeness
 
 
 class Origin(Strict):
@@ -66,6 +69,13 @@ def train_head(
     emit(Event(name, f"{len(train):,} images train a head on their features"))
     shift = targets.prior_shift(data.classes, data.labels("train"))
     head = fit_head(train, validation, targets.outputs, shift, threads=cores())
+    logits = validation.inputs @ head.kernel + head.bias
+    temperature = fit_temperature(logits, validation.targets)
+    network = frozen_network(origin.network, origin.random, store)
+    last = feature_width(network, "last layer")
+    labels = data.labels("train")
+    classes = labels[targets.select(data.classes, labels)[0]]
+    unlikeness = fit_unlikeness(train.inputs[:, -last:], classes, validation.inputs[:, -last:])
     seconds = features.seconds + time.monotonic() - started
     best = head.path[head.chosen]
     emit(
@@ -75,11 +85,10 @@ def train_head(
             f"validation: loss {best.validation_loss:.3f}, accuracy {best.validation_accuracy:.3f}",
         )
     )
-    network = frozen_network(origin.network, origin.random, store)
     card = _card(stage, targets, data, origin, network, head, len(train), seconds)
-    if features.resumed:
-        card = card.model_copy(update={"resumed": True})
-    tensors = join_tensors(network, head.kernel, head.bias)
+    card = card.model_copy(update={"temperature": temperature, "resumed": features.resumed})
+    kernel, bias = head.kernel / temperature, head.bias / temperature
+    tensors = join_tensors(network, kernel, bias, unlikeness)
     made_from = (dataset, origin.network, features.ref)
     return TrainedModel(ref=publish_model(card, tensors, store, made_from), card=card)
 

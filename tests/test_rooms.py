@@ -78,6 +78,8 @@ LIGHT = {
     "tasks.vision.training.linear_head",
     "tasks.vision.training.dataset_features",
     "tasks.vision.training.state",
+    "tasks.vision.training.temperature",
+    "tasks.vision.training.unlikeness",
     "tasks.store.s3.blob_cache",
 }  # beside what is heavy
 UNTYPED = ("dict[str, Any]", "Mapping[str, Any]")

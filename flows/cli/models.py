@@ -114,7 +114,8 @@ def predict(
     force
         Overwrite these files if they exist.
     unless
-        Answer "unsure" unless the most probable label has at least this probability, e.g. 0.9.
+        Answer "unsure" unless the most probable label has at least this probability, e.g. 0.9; also for an
+        image that is unlike anything in training, where the model can tell.
     """
     for option, path in (("--csv", csv), ("--grid", grid)):
         if path is not None:
@@ -160,7 +161,8 @@ def predict(
     listed = read if csv is None else read[:MAX_ROWS]
     for each in listed:
         probability = each.probabilities[each.label]
-        print(f"{printable(each.answer):<20} {probability:.4f}  {printable(each.name)}")
+        note = "  (unlike anything in training)" if each.unlike_training else ""
+        print(f"{printable(each.answer):<20} {probability:.4f}  {printable(each.name)}{note}")
     if len(listed) < len(read):
         print(printable(f"... and {len(read) - len(listed):,} more in {csv}"))
     return 0

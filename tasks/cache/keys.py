@@ -148,9 +148,11 @@ def head_training(stage: Stage, targets: Targets, features: Work, seed: int) -> 
             "start": features.ingredients["network"],
             "dataset": features.ingredients["dataset"],
             "inputs": features.key,
-            "versions": versions("numpy", "scipy"),
+            "versions": versions("numpy", "scipy", "scikit-learn"),
             "code": code_digests(
                 "tasks.vision.training.linear_head",
+                "tasks.vision.training.temperature",
+                "tasks.vision.training.unlikeness",
                 "tasks.vision.pretrained.head_tensors",
                 "tasks.vision.data.sample",
                 "tasks.vision.data.targets",

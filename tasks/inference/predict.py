@@ -22,9 +22,11 @@ from tasks.vision.errors import BadInput
 from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.files.left_out import LeftOut
 from tasks.vision.text import printable
+from tasks.vision.unlikeness import UNLIKE
 
 AHEAD_BYTES = 256 * 2**20  # of decoded images that wait for the network
 UNSURE = "unsure"  # the answer for an image whose most probable label is not probable enough
+UNLIKE_COLUMN = "share_more_like_training"  # of the validation images
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,15 @@ class Prediction:
     """An image's name and the probability of each label, or the reason why it could not be read.
 
     Attributes:
-        unless: least probability of an answer.
+        unless: least probability of an answer; 0 gives an answer for every image.
+        unlike: share of the validation images that are more like training, if the model can tell.
     """
 
     name: str
     probabilities: dict[str, float]
     fault: str = ""
     unless: float = 0.0
+    unlike: float | None = None
 
     @property
     def label(self) -> str:
@@ -47,13 +51,26 @@ class Prediction:
 
     @property
     def answer(self) -> str:
-        """The most probable label; `UNSURE` if its probability is below `unless`."""
-        return self.label if self.probabilities[self.label] >= self.unless else UNSURE
+        """The most probable label; with `unless`, `UNSURE` for a less probable one or an unlike image."""
+        unsure = self.unlike_training or self.probabilities[self.label] < self.unless
+        return UNSURE if self.unless and unsure else self.label
+
+    @property
+    def unlike_training(self) -> bool:
+        """True for an image that is unlike anything in training."""
+        return self.unlike is not None and self.unlike >= UNLIKE
 
     def row(self) -> dict[str, Any]:
         """Return the prediction as a JSON object."""
         chances = {label: round(value, 6) for label, value in self.probabilities.items()}
-        return {"file": self.name, "label": self.answer, "probabilities": chances}
+        row = {"file": self.name, "label": self.answer, "probabilities": chances}
+        if self.unlike is None:
+            return row
+        return {
+            **row,
+            UNLIKE_COLUMN: round(self.unlike, 4),
+            "unlike_training": self.unlike_training,
+        }
 
 
 def predict_images(
@@ -98,15 +115,19 @@ def predict_images(
         predictor = Predictor(card, tensors, find_device().in_float32)
         evidence = evidence_function(card, tensors, predictor) if maps else None
         for batch in batches:
-            probabilities = predictor(batch.images)
+            found = predictor.predict(batch.images)
+            probabilities = found.probabilities
+            n = len(batch.images)
+            unlike = [None] * n if found.unlike is None else found.unlike.tolist()
             if sample:
                 sample.offer(batch.images, probabilities)
             if maps and evidence and len(batch.images):
                 best = probabilities.argmax(1)
                 labels = [card.labels[i] for i in best]
                 maps.write(batch.names, labels, batch.images, evidence(batch.images, best))
-            for name, row in zip(batch.names, probabilities.tolist(), strict=True):
-                yield Prediction(name, dict(zip(card.labels, row, strict=True)), unless=unless)
+            for name, row, share in zip(batch.names, probabilities.tolist(), unlike, strict=True):
+                chances = dict(zip(card.labels, row, strict=True))
+                yield Prediction(name, chances, unless=unless, unlike=share)
             for name, reason in batch.unreadable.items():
                 yield Prediction(name, {}, f"{printable(name)}: {reason}")
 
@@ -150,16 +171,20 @@ class ImageSample:
 
 
 def as_csv(predictions: Iterable[Prediction]) -> str:
-    """Return CSV with the columns file, label, and one probability per label."""
+    """Return CSV with the columns file, label, one probability per label, and how unlike training it is.
+
+    The last column is there if the model can tell: the share of validation images that are more like training.
+    """
     text = io.StringIO()
     writer: Any = None
     for each in predictions:
         if writer is None:
             writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(["file", "label", *each.probabilities])
-        writer.writerow(
-            [each.name, each.answer, *(f"{value:.6f}" for value in each.probabilities.values())]
-        )
+            more = [] if each.unlike is None else [UNLIKE_COLUMN]
+            writer.writerow(["file", "label", *each.probabilities, *more])
+        chances = [f"{value:.6f}" for value in each.probabilities.values()]
+        more = [] if each.unlike is None else [f"{each.unlike:.4f}"]
+        writer.writerow([each.name, each.answer, *chances, *more])
     return text.getvalue()
 
 

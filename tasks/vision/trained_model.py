@@ -20,6 +20,7 @@ from tasks.vision.errors import BadInput
 from tasks.vision.recipe.names import IMAGENET
 from tasks.vision.recipe.schema import Network, Pixels, Positive, Strict
 from tasks.vision.tensor_shapes import tensor_shapes
+from tasks.vision.unlikeness import UNLIKE_PREFIX, unlikeness_of
 
 Tensors = dict[str, np.ndarray]
 NOTE = "relevo"
@@ -121,6 +122,9 @@ class Card(Strict):
         [], description="tried for a head on a pretrained network, strongest first"
     )
     penalty: float | None = Field(None, description="the one chosen on the validation images")
+    temperature: float | None = Field(
+        None, gt=0, description="by which a head was divided, chosen on the validation images"
+    )
 
     @model_validator(mode="after")
     def _labels_and_outputs_agree(self) -> Card:
@@ -197,7 +201,8 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
 
 def _check_head(tensors: Tensors, outputs: int) -> None:
     """Raise ValueError unless there is a head; the network's tensors are checked when it is rebuilt."""
-    own = {name: value for name, value in tensors.items() if not name.startswith(NETWORK_PREFIX)}
+    other = (NETWORK_PREFIX, UNLIKE_PREFIX)
+    own = {name: value for name, value in tensors.items() if not name.startswith(other)}
     if own.keys() != {HEAD_KERNEL, HEAD_BIAS}:
         raise ValueError("other tensors than a head has")
     kernel, bias = own[HEAD_KERNEL], own[HEAD_BIAS]
@@ -205,6 +210,7 @@ def _check_head(tensors: Tensors, outputs: int) -> None:
         raise ValueError("a head of another shape")
     if not kernel.dtype == bias.dtype == np.float32:
         raise ValueError("a head that is not float32")
+    unlikeness_of(tensors)
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray], note: Any) -> bytes:

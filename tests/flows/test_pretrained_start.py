@@ -25,8 +25,10 @@ from tasks.vision.device import Device
 from tasks.vision.export.keras_file import stock_model
 from tasks.vision.network.predictor import Predictor
 from tasks.vision.pretrained import class_maps
-from tasks.vision.pretrained.head_model import logits_function
+from tasks.vision.pretrained.head_model import head_function
 from tasks.vision.pretrained.head_tensors import split_tensors
+from tasks.vision.trained_model import Card, pack, unpack
+from tasks.vision.unlikeness import UNLIKE
 
 RECIPE = """
 [data]
@@ -89,6 +91,15 @@ def runs(made: Made) -> dict[str, Outcome]:
         plan=["plan", "RECIPE", "--json"],
         evaluate=["evaluate", "latest/ten", "--data", "digits", "--json"],
         predict=["predict", "latest/ten", scans, "--json", "--maps", str(made.folder / "maps")],
+        unsure=[
+            "predict",
+            "latest/ten",
+            scans,
+            "--unless",
+            ".01",
+            "--csv",
+            str(made.folder / "seen.csv"),
+        ],
         verify=["verify"],
         hash=["run", "RECIPE", "--set", f"stages.ten.sha256={'0' * 64}"],
         missing=["run", "RECIPE", "--set", f"stages.ten.start={none}"],
@@ -243,6 +254,47 @@ def test_exported_model_opens_in_plain_keras(
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+def test_an_image_unlike_training_is_noted_and_unsure(runs: dict[str, Outcome], made: Made) -> None:
+    for row in runs["predict"].json["predictions"]:  # noise, where digits were learnt
+        assert row["unlike_training"]
+        assert row["share_more_like_training"] >= UNLIKE
+        assert row["label"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
+    assert runs["unsure"].out.count("(unlike anything in training)") == 3
+    assert runs["unsure"].out.count("unsure ") == 3
+    header, first, *_ = (made.folder / "seen.csv").read_text().splitlines()
+    assert header.endswith(",share_more_like_training")
+    assert first.split(",")[1] == "unsure"
+
+
+def test_a_head_of_before_still_predicts_without_a_score(
+    runs: dict[str, Outcome], made: Made
+) -> None:
+    card, tensors = find_model(str(made.store), runs["first"].json["stages"]["ten"]["model"])
+    older = {name: value for name, value in tensors.items() if not name.startswith("unlike/")}
+    fields = card.model_dump(mode="json", exclude={"temperature"})
+    card, older = unpack(pack(Card.model_validate(fields), older), "older")
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    device = Device("cpu", "tests", "float32")
+    found = Predictor(card, older, device).predict(images)
+    assert found.unlike is None
+    now = Predictor(card, tensors, device).predict(images)
+    np.testing.assert_array_equal(found.probabilities, now.probabilities)
+    assert now.unlike is not None
+
+
+def test_report_and_card_say_what_the_temperature_changed(runs: dict[str, Outcome]) -> None:
+    summary = runs["first"].json
+    metrics = summary["stages"]["ten"]["metrics"]
+    assert metrics["uncalibrated"].keys() == {"ece", "brier", "log_loss"}
+    assert metrics["log_loss"] != metrics["uncalibrated"]["log_loss"]
+    run = Path(summary["report"]).parent
+    page = (run / "report.html").read_text("utf-8")
+    assert "The outputs of ten were divided by a temperature of " in page
+    readme = (run / "models/ten/README.md").read_text("utf-8")
+    assert "before a temperature of " in readme
+    assert "unlike anything in training" in " ".join(readme.split())
+
+
 def test_predict_writes_a_picture_of_where_the_model_looked(
     runs: dict[str, Outcome], made: Made
 ) -> None:
@@ -285,7 +337,7 @@ def test_maps_of_a_label_add_up_to_its_logit(
     card, tensors = find_model(str(made.store), runs["first"].json["stages"][stage]["model"])
     images = np.random.default_rng(1).integers(0, 256, (40, 32, 32, 3), np.uint8)
     model = split_tensors(card, tensors)
-    logits = logits_function(card, tensors)(images) - model.bias
+    logits = head_function(card, tensors)(images).logits - model.bias
     both = np.concatenate([logits, -logits], 1) if card.binary else logits
     if not card.binary:
         both = both - both.mean(1, keepdims=True)

@@ -11,6 +11,7 @@ from sklearn.metrics import (
     balanced_accuracy_score,
     brier_score_loss,
     confusion_matrix,
+    log_loss,
     precision_recall_fscore_support,
     roc_auc_score,
 )
@@ -27,7 +28,8 @@ def scores(truth: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> d
     Returns:
         accuracy with its 95 % interval (Wilson 1927), `majority` (accuracy of always predicting the most
         frequent label), balanced accuracy, precision and recall by label; for two labels also ROC-AUC
-        and PR-AUC of the first; ECE and the Brier score (of the whole distribution, 0 best, 2 worst).
+        and PR-AUC of the first; and `calibration`. The Brier score is of the whole distribution, 0 best,
+        2 worst.
     """
     predicted = probabilities.argmax(1)
     columns = np.arange(len(labels))
@@ -48,8 +50,19 @@ def scores(truth: np.ndarray, probabilities: np.ndarray, labels: list[str]) -> d
         "precision": dict(zip(labels, map(float, precision), strict=True)),
         "roc_auc": float(roc_auc_score(positive, probabilities[:, 0])) if both else None,
         "pr_auc": float(average_precision_score(positive, probabilities[:, 0])) if both else None,
+        **calibration(truth, probabilities),
+    }
+
+
+def calibration(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Return ECE, Brier score and log loss (nats) of probabilities (n, labels)."""
+    columns = np.arange(probabilities.shape[1])
+    chances = probabilities.astype(np.float64)
+    chances /= chances.sum(1, keepdims=True)  # log_loss warns of sums that float32 has rounded
+    return {
         "ece": expected_calibration_error(reliability(truth, probabilities)),
         "brier": float(brier_score_loss(truth, probabilities, labels=columns, scale_by_half=False)),
+        "log_loss": float(log_loss(truth, chances, labels=columns)),
     }
 
 

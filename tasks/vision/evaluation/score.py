@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
-from tasks.vision.evaluation.probabilities import probabilities
+from tasks.vision.evaluation.probabilities import probabilities, without_temperature
 from tasks.vision.evaluation.scores import Scores, cells_of
 from tasks.vision.text import normalized
 from tasks.vision.trained_model import HEAD_BIAS, HEAD_KERNEL, Card, Tensors
@@ -61,10 +61,18 @@ def scores_of(
     card: Card, truth: np.ndarray, chances: np.ndarray, averaged: np.ndarray | None = None
 ) -> Scores:
     """Return the scores of a model's probabilities (n, labels), and of those averaged over copies."""
-    from tasks.vision.evaluation.metrics import confused_pairs, confusion, reliability, scores
+    from tasks.vision.evaluation.metrics import (
+        calibration,
+        confused_pairs,
+        confusion,
+        reliability,
+        scores,
+    )
 
     matrix = confusion(truth, chances, card.labels)
     metrics = scores(truth, chances, card.labels)
+    if card.temperature is not None:
+        metrics["uncalibrated"] = calibration(truth, without_temperature(chances, card.temperature))
     if averaged is not None:
         metrics["accuracy_tta"] = float((averaged.argmax(1) == truth).mean())
     summary = {

@@ -20,13 +20,23 @@ class Bin(Strict):
     count: int
 
 
+class Calibration(Strict):
+    """How far probabilities are from the truth; lower is better. As in `Metrics`."""
+
+    ece: float
+    brier: float
+    log_loss: float
+
+
 class Metrics(Strict):
     """Scores as single numbers, or one number for each label; shares are from 0 to 1.
 
     Attributes:
         accuracy_interval: 95 % (Wilson 1927). majority: of always predicting the commonest label.
         roc_auc, pr_auc: of the first of two labels. ece: expected calibration error.
-        brier: of the whole distribution, 0 best, 2 worst. accuracy_tta: averaged over augmented copies.
+        brier: of the whole distribution, 0 best, 2 worst. log_loss: mean cross-entropy in nats.
+        uncalibrated: before the logits were divided by a temperature, if they were.
+        accuracy_tta: averaged over augmented copies.
     """
 
     images: int
@@ -40,6 +50,8 @@ class Metrics(Strict):
     pr_auc: float | None
     ece: float
     brier: float
+    log_loss: float | None = None
+    uncalibrated: Calibration | None = None
     accuracy_tta: float | None = None
 
 

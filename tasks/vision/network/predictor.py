@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -11,16 +12,30 @@ from tasks.vision.device import Device
 from tasks.vision.network.networks import PREDICT_BATCH, build_model
 from tasks.vision.network.runtime import set_up
 from tasks.vision.network.weights import set_weights
-from tasks.vision.pretrained.head_model import logits_function
+from tasks.vision.pretrained.head_model import HeadAnswers, head_function
 from tasks.vision.trained_model import Card, Tensors
 
 
-def _own_logits(card: Card, tensors: Tensors) -> Callable[[np.ndarray], np.ndarray]:
+@dataclass(frozen=True)
+class Predicted:
+    """What a model says of n images.
+
+    Attributes:
+        probabilities: of every label, (n, labels) float32.
+        unlike: (n,) share of the validation images that are more like training than each; None if the model
+            can't tell: relevo's own networks, and older heads.
+    """
+
+    probabilities: np.ndarray
+    unlike: np.ndarray | None
+
+
+def _own_network(card: Card, tensors: Tensors) -> Callable[[np.ndarray], HeadAnswers]:
     """Return a function from images to logits by a network that relevo builds itself."""
     model = build_model(card.architecture)
     set_weights(model, tensors)
     forward = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
-    return lambda images: forward(images).numpy()
+    return lambda images: HeadAnswers(forward(images).numpy(), None)
 
 
 class Predictor:
@@ -29,8 +44,18 @@ class Predictor:
     def __init__(self, card: Card, tensors: Tensors, device: Device) -> None:
         self._card = card
         set_up(device.in_float32 if card.pretrained else device)
-        make = logits_function if card.pretrained else _own_logits
-        self._plain = make(card, tensors)
+        self._answers = (head_function if card.pretrained else _own_network)(card, tensors)
+
+    def predict(self, images: np.ndarray) -> Predicted:
+        """Return what the model says of images (n, size, size, 3) uint8, in one pass."""
+        if not len(images):
+            return Predicted(self(images), None)
+        parts = [self._answers(part) for part in _batches(images)]
+        unlike = [part.unlike for part in parts if part.unlike is not None]
+        return Predicted(
+            self._probabilities([part.logits for part in parts]),
+            np.concatenate(unlike) if unlike else None,
+        )
 
     def __call__(self, images: np.ndarray, *, average: bool = False) -> np.ndarray:
         """Return the probabilities of every label: (n, labels) float32.
@@ -42,15 +67,18 @@ class Predictor:
                 pixel up-left and down-right (Jordan, arXiv 2404.00498, sec. 3.6).
         """
         forward = self._averaged if average else self._plain
-        parts = [
-            forward(images[i : i + PREDICT_BATCH]) for i in range(0, len(images), PREDICT_BATCH)
-        ]
+        return self._probabilities([forward(part) for part in _batches(images)])
+
+    def _probabilities(self, parts: list[np.ndarray]) -> np.ndarray:
         outputs = self._card.architecture.outputs
         scores = np.concatenate(parts) if parts else np.empty((0, outputs), np.float32)
         if self._card.binary:
             positive = 1 / (1 + np.exp(-scores[:, 0].astype(np.float64)))
             return np.stack([positive, 1 - positive], 1).astype(np.float32)
         return tf.nn.softmax(scores).numpy()
+
+    def _plain(self, x: np.ndarray) -> np.ndarray:
+        return self._answers(x).logits
 
     def _mirrored(self, x: np.ndarray) -> np.ndarray:
         if not self._card.flip:
@@ -64,3 +92,7 @@ class Predictor:
         return 0.5 * self._mirrored(x) + 0.25 * sum(
             self._mirrored(np.ascontiguousarray(each)) for each in moved
         )
+
+
+def _batches(images: np.ndarray) -> list[np.ndarray]:
+    return [images[i : i + PREDICT_BATCH] for i in range(0, len(images), PREDICT_BATCH)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -16,8 +17,21 @@ from tasks.vision.trained_model import Card, Tensors
 FLOAT = "float32"
 
 
-def logits_function(card: Card, tensors: Tensors) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from uint8 images (n, size, size, 3) to float32 logits (n, outputs).
+@dataclass(frozen=True)
+class HeadAnswers:
+    """What a head says of n images.
+
+    Attributes:
+        logits: (n, outputs) float32.
+        unlike: (n,) share of the validation images that are more like training; None from an older model.
+    """
+
+    logits: np.ndarray
+    unlike: np.ndarray | None
+
+
+def head_function(card: Card, tensors: Tensors) -> Callable[[np.ndarray], HeadAnswers]:
+    """Return a function from uint8 images (n, size, size, 3) to a head's answers, in one pass.
 
     Raises:
         BadInput: the tensors do not match the card's network.
@@ -25,7 +39,13 @@ def logits_function(card: Card, tensors: Tensors) -> Callable[[np.ndarray], np.n
     model = split_tensors(card, tensors)
     size = card.architecture.image_size
     extract = feature_extractor(model.network, size, model.features, FLOAT)
-    return lambda images: extract(images) @ model.kernel + model.bias
+
+    def answer(images: np.ndarray) -> HeadAnswers:
+        features = extract(images)
+        unlike = model.unlikeness.shares(features) if model.unlikeness else None
+        return HeadAnswers(features @ model.kernel + model.bias, unlike)
+
+    return answer
 
 
 def stock_logits(card: Card, tensors: Tensors) -> tuple[keras.KerasTensor, keras.KerasTensor]:

@@ -17,6 +17,7 @@ from tasks.vision.trained_model import (
     Card,
     Tensors,
 )
+from tasks.vision.unlikeness import Unlikeness, unlikeness_of
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,26 @@ class HeadOnNetwork:
 
     Attributes:
         kernel: (features, outputs) float32. bias: (outputs,) float32.
+        unlikeness: of images to those of training; older models have none.
     """
 
     network: PretrainedNetwork
     features: Features
     kernel: np.ndarray
     bias: np.ndarray
+    unlikeness: Unlikeness | None = None
 
 
-def join_tensors(network: PretrainedNetwork, kernel: np.ndarray, bias: np.ndarray) -> Tensors:
-    """Return the tensors of a model: those of the network, and the head's."""
+def join_tensors(
+    network: PretrainedNetwork,
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    unlikeness: Unlikeness | None = None,
+) -> Tensors:
+    """Return the tensors of a model: those of the network, the head's, and those of its unlikeness."""
     own = {f"{NETWORK_PREFIX}{name}": value for name, value in network.tensors.items()}
-    return {**own, HEAD_KERNEL: kernel, HEAD_BIAS: bias}
+    more = unlikeness.tensors() if unlikeness else {}
+    return {**own, HEAD_KERNEL: kernel, HEAD_BIAS: bias, **more}
 
 
 def split_tensors(card: Card, tensors: Tensors) -> HeadOnNetwork:
@@ -67,4 +76,10 @@ def split_tensors(card: Card, tensors: Tensors) -> HeadOnNetwork:
         raise BadInput(
             f"the model's head takes {len(kernel)} features, its network has {width}; the file is damaged"
         )
-    return HeadOnNetwork(network, features, kernel, bias)
+    unlikeness = unlikeness_of(tensors)
+    if unlikeness and len(unlikeness.centre) > width:
+        raise BadInput(
+            f"the model's unlikeness takes {len(unlikeness.centre)} features, its network has {width}; "
+            "the file is damaged"
+        )
+    return HeadOnNetwork(network, features, kernel, bias, unlikeness)

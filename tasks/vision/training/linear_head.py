@@ -17,7 +17,7 @@ import numpy as np
 
 from tasks.vision.data.targets import Examples
 from tasks.vision.errors import BadInput
-from tasks.vision.evaluation.probabilities import probabilities
+from tasks.vision.evaluation.probabilities import TINY, log_loss, probabilities
 
 STRENGTHS = tuple(
     float(f"{10 ** (-k / 2):.3g}") for k in range(1, 13)
@@ -28,7 +28,6 @@ WORSE = 2  # strengths in a row without a lower validation loss; weaker ones are
 GRADIENT_TOLERANCE, LOSS_TOLERANCE = 3e-4, 1e-6
 MAX_STEPS = 300  # for one strength
 PART = 512  # images at a time: their features stay in the processor's cache from logits to gradient
-TINY = 1e-300  # so that no logarithm is infinite
 # Standard deviation, relative to the mean, of a feature that carries no information.
 CONSTANT = 1e-6
 
@@ -177,9 +176,7 @@ def _logits(data: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _scores(logits: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
     """Return mean cross-entropy and accuracy."""
-    odds = probabilities(logits)
-    likely = np.maximum(odds[np.arange(len(targets)), targets], TINY)
-    return float(-np.log(likely).mean()), float((odds.argmax(1) == targets).mean())
+    return log_loss(logits, targets), float((probabilities(logits).argmax(1) == targets).mean())
 
 
 def _standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

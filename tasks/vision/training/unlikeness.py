@@ -1,0 +1,74 @@
+"""Fit the score of how unlike its training images an image is to a model's features."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.unlikeness import PERCENTILES, Unlikeness, roots
+
+# Of the training images: as many are looked at, and as many are stored.
+MOST_FITTED, MOST_STORED = 5000, 2000
+AXES = 256
+# Share of a covariance that is spread evenly over the axes; chosen on photos of flowers, one kind left out.
+SMOOTHING = 0.03
+TINY = 1e-12
+
+
+def fit_unlikeness(features: np.ndarray, classes: np.ndarray, validation: np.ndarray) -> Unlikeness:
+    """Fit the score to features of the network's last layer.
+
+    Args:
+        features: (n, d) of training images, n > 1. classes: (n,) of each, any integers; finer ones than the
+            model's labels are better.
+        validation: (v, d) of validation images, which say what is usual.
+    """
+    from sklearn.decomposition import PCA  # slow to import
+    from threadpoolctl import threadpool_limits
+
+    chosen = evenly_spaced(len(features), MOST_FITTED)
+    rooted, classes = roots(features[chosen]), np.unique(classes[chosen], return_inverse=True)[1]
+    # In one thread, so that the bits don't depend on the number of cores.
+    with threadpool_limits(1, "blas"):
+        axes = min(AXES, len(rooted) - 1, rooted.shape[1])
+        pca = PCA(axes, svd_solver="randomized", iterated_power=3, random_state=0).fit(rooted)
+        at = (rooted - pca.mean_) @ pca.components_.T
+        off_axes = ((rooted - pca.mean_) ** 2).sum(1) - (at**2).sum(1)
+        means = _means(at, classes)
+        whitening = _whitening(at - means[classes])
+        stored = evenly_spaced(len(at), MOST_STORED)
+        fitted = Unlikeness(
+            centre=pca.mean_,
+            axes=np.ascontiguousarray(pca.components_.T),
+            variances=_smoothed((at**2).mean(0, dtype=np.float64)),
+            whitening=whitening,
+            means=means @ whitening,
+            examples=at[stored],
+            off_axes=np.maximum(off_axes[stored], 0),
+            scales=np.array([[0, 0], [1, 1]]),
+            percentiles=np.zeros(PERCENTILES),
+        )
+        usual = fitted.distances(validation).astype(np.float64)
+        scales = np.stack([usual.mean(0), np.maximum(usual.std(0), TINY)])
+        scores = ((usual - scales[0]) / scales[1]).sum(1)
+    percentiles = np.percentile(scores, np.linspace(0, 100, PERCENTILES))
+    found = {**vars(fitted), "scales": scales, "percentiles": percentiles}
+    return Unlikeness(**{name: value.astype(np.float32) for name, value in found.items()})
+
+
+def _means(at: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    return np.stack([at[classes == each].mean(0) for each in range(classes.max() + 1)])
+
+
+def _smoothed(variances: np.ndarray) -> np.ndarray:
+    """Variances with a part of them spread evenly, none of them 0."""
+    even = max(float(variances.mean()), TINY)
+    return (1 - SMOOTHING) * variances + SMOOTHING * even
+
+
+def _whitening(within: np.ndarray) -> np.ndarray:
+    """The matrix that makes the smoothed covariance of rows (n, p) of mean 0 the identity."""
+    covariance = (within.T @ within).astype(np.float64) / len(within)
+    variances, axes = np.linalg.eigh(covariance)
+    whitened: np.ndarray = axes / np.sqrt(_smoothed(np.maximum(variances, 0)))
+    return whitened

@@ -1,0 +1,121 @@
+"""How unlike a model's training images an image is, by its features. No TensorFlow.
+
+The sum of two distances, each in standard deviations over the validation images: the relative Mahalanobis
+distance to the nearest class (Ren et al., arXiv 2106.09022) and the distance to the nearest training image (Sun
+et al., arXiv 2204.06507). Both are of the features' square roots, scaled to norm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+
+UNLIKE_PREFIX = "unlike/"  # of the tensors' names in a model
+# An image that this share of the validation images is more like training than is called unlike training.
+UNLIKE = 0.95
+PERCENTILES = 101
+# Of each array, by letters for sizes that must agree: d features, p axes, k classes, m training images.
+SHAPES: dict[str, tuple[str | int, ...]] = {
+    "centre": ("d",),
+    "axes": ("d", "p"),
+    "variances": ("p",),
+    "whitening": ("p", "p"),
+    "means": ("k", "p"),
+    "examples": ("m", "p"),
+    "off_axes": ("m",),
+    "scales": (2, 2),
+    "percentiles": (PERCENTILES,),
+}
+
+
+@dataclass(frozen=True)
+class Unlikeness:
+    """What the score is computed with; all float32, of bounded size.
+
+    Attributes:
+        centre: (d,) mean of the training images' roots. axes: (d, p) their principal axes.
+        variances: (p,) of all training images along the axes, smoothed.
+        whitening: (p, p) makes the smoothed covariance within classes the identity. means: (k, p) of the
+            classes, so whitened.
+        examples: (m, p) training images along the axes. off_axes: (m,) their squared distance from them.
+        scales: (2, 2) mean and deviation of each distance over the validation images.
+        percentiles: (101,) of the score over the validation images.
+    """
+
+    centre: np.ndarray
+    axes: np.ndarray
+    variances: np.ndarray
+    whitening: np.ndarray
+    means: np.ndarray
+    examples: np.ndarray
+    off_axes: np.ndarray
+    scales: np.ndarray
+    percentiles: np.ndarray
+
+    def shares(self, features: np.ndarray) -> np.ndarray:
+        """Return the share of the validation images that are more like training than each image: (n,) float64.
+
+        Args:
+            features: (n, at least d), of which the last d count: those of the network's last layer.
+        """
+        return np.interp(self.scores(features), self.percentiles, np.linspace(0, 1, PERCENTILES))
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """Return the score of each image, greater for one less like training: (n,)."""
+        mean, deviation = self.scales
+        return ((self.distances(features) - mean) / deviation).sum(1)
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Return the two distances of each image, from a class and from a training image: (n, 2)."""
+        centred = roots(features[:, -len(self.centre) :]) - self.centre
+        at = centred @ self.axes
+        squared = (at**2).sum(1)
+        from_class = _squared_distances(at @ self.whitening, self.means).min(1)
+        relative = from_class - (at**2 / self.variances).sum(1)
+        from_example = (_squared_distances(at, self.examples) + self.off_axes).min(1)
+        off_axes = (centred**2).sum(1) - squared
+        return np.stack([relative, from_example + off_axes], 1)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the arrays under their names in a model."""
+        names = [f"{UNLIKE_PREFIX}{field.name}" for field in fields(self)]
+        return dict(zip(names, astuple(self), strict=True))
+
+
+def unlikeness_of(tensors: Mapping[str, np.ndarray]) -> Unlikeness | None:
+    """Return a model's arrays, None if it has none.
+
+    Raises:
+        ValueError: they have other names, shapes or dtypes.
+    """
+    own = {
+        name.removeprefix(UNLIKE_PREFIX): value
+        for name, value in tensors.items()
+        if name.startswith(UNLIKE_PREFIX)
+    }
+    if not own:
+        return None
+    if own.keys() != SHAPES.keys() or any(each.dtype != np.float32 for each in own.values()):
+        raise ValueError("other arrays than a score of unlikeness has")
+    sizes: dict[str | int, int] = {2: 2, PERCENTILES: PERCENTILES}
+    for name, shape in SHAPES.items():
+        found = own[name].shape
+        if len(found) != len(shape) or 0 in found:
+            raise ValueError(f"{name} of shape {found}")
+        if any(sizes.setdefault(key, size) != size for key, size in zip(shape, found, strict=True)):
+            raise ValueError(f"{name} of shape {found}")
+    return Unlikeness(**own)
+
+
+def roots(features: np.ndarray) -> np.ndarray:
+    """Return the square roots of features, with their signs, each image scaled to norm 1: (n, d) float32."""
+    rooted = np.sign(features) * np.sqrt(np.abs(features))
+    return rooted / np.maximum(np.linalg.norm(rooted, axis=1, keepdims=True), 1e-12)
+
+
+def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances between rows, (n, m)."""
+    found = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
+    return np.maximum(found, 0)
