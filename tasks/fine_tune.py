@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from tasks.cache.cached_task import cached_task
@@ -12,9 +14,12 @@ from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel
 from tasks.vision.data.targets import apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
+from tasks.vision.pretrained.feature_points import feature_width
 from tasks.vision.pretrained.head_tensors import join_tensors, split_tensors
 from tasks.vision.recipe.schema import LabelScheme, Stage
 from tasks.vision.training.state import PreviousPhases
+from tasks.vision.training.temperature import fit_temperature
+from tasks.vision.training.unlikeness import fit_unlikeness
 
 
 @cached_task
@@ -35,6 +40,7 @@ def fine_tune(
         head: a model of `train_head`, on these `features`.
     """
     with loading_tensorflow():
+        from tasks.vision.pretrained.features import feature_extractor
         from tasks.vision.training.fine_tuning import fine_tune as run
 
     data = load_dataset(dataset, store)
@@ -63,11 +69,23 @@ def fine_tune(
             on_progress=lambda progress: emit(Event(name, detail=progress)),
             checkpointer=checkpoints,
         )
-    network, epochs = tuned.model.network, len(tuned.history)
+    clock, network, epochs = time.monotonic(), tuned.model.network, len(tuned.history)
+    extract = feature_extractor(network, data.description.image_size, start.features)
+    of_train, of_validation = extract(train.inputs), extract(validation.inputs)
+    logits = of_validation @ tuned.model.kernel + tuned.model.bias
+    temperature = fit_temperature(logits, validation.targets)
+    last, labels = feature_width(network, "last layer"), data.labels("train")
+    classes = labels[targets.select(data.classes, labels)[0]]
+    unlikeness = fit_unlikeness(of_train[:, -last:], classes, of_validation[:, -last:])
+    seconds = tuned.seconds + time.monotonic() - clock
     origin = card.pretrained
     assert origin is not None  # else `split_tensors` has refused it
     about = origin.model_copy(
-        update={"config": network.config.model_dump_json(), "digest": network.digest}
+        update={
+            "config": network.config.model_dump_json(),
+            "digest": network.digest,
+            "start": origin.digest,
+        }
     )
     card = card.model_copy(
         update={
@@ -76,12 +94,14 @@ def fine_tune(
             "frozen_blocks": stage.frozen_blocks,
             "epochs": epochs,
             "selected_epoch": tuned.best_epoch,
-            "seconds": tuned.seconds,
-            "images_per_second": epochs * len(train) / tuned.seconds,
+            "temperature": temperature,
+            "seconds": seconds,
+            "images_per_second": epochs * len(train) / seconds,
             "resumed": card.resumed or tuned.resumed,
             "history": list(tuned.history),
         }
     )
-    tensors = join_tensors(network, tuned.model.kernel, tuned.model.bias)
+    kernel, bias = tuned.model.kernel / temperature, tuned.model.bias / temperature
+    tensors = join_tensors(network, kernel, bias, unlikeness)
     made_from = (dataset, head, features)
     return TrainedModel(ref=publish_model(card, tensors, store, made_from), card=card)

@@ -210,7 +210,7 @@ def stage_figures(name: str, card: Card, confusion: list[list[int]]) -> list[str
 
         history, best = card.history, best_epoch(card.history)
         drawn = {}
-        if not card.pretrained:  # whose head has no epochs
+        if not card.on_features:  # else it has no epochs
             drawn["accuracy"] = png(accuracy_curves(history, f"{name}: accuracy", best), WIDTH)
             drawn["loss"] = png(loss_curves(history, f"{name}: loss", best), WIDTH)
         title = f"{name}: confusion matrix"

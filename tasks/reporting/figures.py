@@ -89,9 +89,9 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
         shown = (images[chosen], truth[chosen].tolist(), probabilities[chosen])
         return draw_or_skip(f"{name}/{kind}", lambda: prediction_grid(*shown, labels, title, words))
 
-    if stage.card.penalty is not None:  # its one epoch would be two dots
+    if stage.card.penalty is not None:
         yield from draw_penalties(name, stage.card.penalties, stage.card.penalty, words)
-    else:
+    if not stage.card.on_features:  # else its one epoch would be two dots
         title = words("%(name)s: loss", name=name)
         yield from draw_or_skip(f"{name}/loss", lambda: loss_curves(history, title, best, words))
         title = words("%(name)s: accuracy", name=name)

@@ -34,7 +34,7 @@ class FrozenNetwork(Strict):
 
     Attributes:
         config: its layers, as `pretrained.network.NetworkConfig` writes them.
-        digest: sha256:..., over config and tensors. classes: of its own head, which is left out, if it has one.
+        digest: sha256:..., over config and tensors. start: that of the network before fine-tuning. classes: of its own head, which is left out, if it has one.
         file, sha256: name and hash of the file that it was read from; imagenet/NETWORK for a named one.
         licence, source: of its weights, and its paper; "" for somebody's own file.
         random: its weights are random, for comparison.
@@ -50,6 +50,7 @@ class FrozenNetwork(Strict):
     licence: str = ""
     source: str = ""
     random: bool = False
+    start: str = ""
 
     def __str__(self) -> str:
         return self.name
@@ -140,6 +141,11 @@ class Card(Strict):
         """The pretrained network that the model is a head of."""
         network = self.architecture.network
         return network if isinstance(network, FrozenNetwork) else None
+
+    @property
+    def on_features(self) -> bool:
+        """True for a head on a frozen pretrained network, which is trained without epochs."""
+        return self.pretrained is not None and self.train == "head"
 
     @property
     def binary(self) -> bool:

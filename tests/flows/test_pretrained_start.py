@@ -45,6 +45,12 @@ controls = false
 labels = "one"
 start = "NET"
 train = "head"
+[stages.tuned]
+start = "NET"
+train = "head then all"
+frozen_blocks = 1
+epochs = 1
+controls = false
 """
 
 
@@ -104,6 +110,7 @@ def runs(made: Made) -> dict[str, Outcome]:
         hash=["run", "RECIPE", "--set", f"stages.ten.sha256={'0' * 64}"],
         missing=["run", "RECIPE", "--set", f"stages.ten.start={none}"],
         whole=["run", "RECIPE", "--set", "stages.ten.train=all"],
+        blocks=["run", "RECIPE", "--set", "stages.tuned.frozen_blocks=2"],
         images=["run", "RECIPE", "--data", "nowhere", "--set", f"stages.ten.start={none}"],
         small=["run", "RECIPE", "--set", "data.image_size=16"],
         model=[
@@ -186,6 +193,27 @@ def test_second_run_trains_nothing(runs: dict[str, Outcome]) -> None:
     assert all(first[name]["seconds"] == second[name]["seconds"] for name in first)
 
 
+def test_fine_tuning_goes_on_from_the_head(runs: dict[str, Outcome], made: Made) -> None:
+    first = runs["first"]
+    said = [line.split(":") for line in first.err.splitlines()]
+    # Its head is that of the stage which trains nothing else.
+    assert next(line[1].strip() for line in said if line[0] == "train tuned").startswith("cached")
+    assert "fine-tune tuned" in {line[0] for line in said}
+    assert steps(runs["plan"])["fine-tune tuned"]["hit"]
+    stages = first.json["stages"]
+    cards = {
+        name: find_model(str(made.store), stages[name]["model"])[0] for name in ("ten", "tuned")
+    }
+    frozen, tuned = cards["ten"].pretrained, cards["tuned"].pretrained
+    assert frozen
+    assert tuned
+    assert tuned.start == frozen.digest != tuned.digest
+    assert cards["tuned"].history[0] == cards["ten"].history[0]
+    assert cards["tuned"].epochs == 2
+    page = Path(first.json["report"]).read_text("utf-8")
+    assert "except its head, trained further" in page
+
+
 def test_another_seed_reuses_the_features(runs: dict[str, Outcome]) -> None:
     assert "features ten:" in runs["seed"].err
     assert "cached" in next(
@@ -234,7 +262,7 @@ def test_evaluation_from_images_is_that_from_features(runs: dict[str, Outcome]) 
     assert again["brier"] == pytest.approx(once["brier"], abs=1e-4)
 
 
-@pytest.mark.parametrize("stage", ["ten", "one"])
+@pytest.mark.parametrize("stage", ["ten", "one", "tuned"])
 def test_exported_model_opens_in_plain_keras(
     runs: dict[str, Outcome], made: Made, stage: str
 ) -> None:
@@ -310,7 +338,7 @@ def test_predict_writes_a_picture_of_where_the_model_looked(
 def test_report_shows_where_a_head_looked(runs: dict[str, Outcome], made: Made) -> None:
     run, home = Path(runs["first"].json["report"]).parent, open_store(str(made.store))
     lineage = Lineage.model_validate_json((run / "lineage.json").read_bytes())
-    for name in ("ten", "one"):
+    for name in ("ten", "one", "tuned"):
         assert (run / f"figures/{name}_looked.png").is_file()
         maps = load_evaluation(lineage.evaluations[name], home)[1].maps
         assert maps
@@ -329,7 +357,7 @@ def test_report_shows_where_a_head_looked(runs: dict[str, Outcome], made: Made) 
         assert load_evaluation(control.evaluation, home)[1].maps is None
 
 
-@pytest.mark.parametrize("stage", ["ten", "one"])
+@pytest.mark.parametrize("stage", ["ten", "one", "tuned"])
 def test_maps_of_a_label_add_up_to_its_logit(
     runs: dict[str, Outcome], made: Made, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,7 +379,8 @@ def test_maps_of_a_label_add_up_to_its_logit(
     [
         ("hash", "its SHA-256 is "),
         ("missing", "there is no such file"),
-        ("whole", "stages.ten.train = 'all': a pretrained network stays frozen"),
+        ("whole", "stages.ten.train = 'all': a pretrained network needs a new head first"),
+        ("blocks", "stages.tuned.frozen_blocks = 2: the network small can keep 1 of its blocks"),
         ("small", "can't take images of 16 x 16 pixels"),
         ("images", "'nowhere'"),
     ],

@@ -20,9 +20,19 @@ from tasks.vision.pretrained.fold import fold
 from tasks.vision.pretrained.frozen_graph import FrozenGraph
 from tasks.vision.pretrained.head_tensors import HeadOnNetwork
 from tasks.vision.pretrained.network import PretrainedNetwork
-from tasks.vision.pretrained.weighted_layers import Normalization
+from tasks.vision.pretrained.weighted_layers import (
+    BatchNormalization,
+    DepthwiseConv2D,
+    Normalization,
+)
 
-STATISTICS = ("moving_mean", "moving_variance")
+# What is not trained. Kernels of depthwise convolutions are a fiftieth of a mobile network's weights, and
+# their gradients would take a third of a step.
+CONSTANT: dict[type, tuple[str, ...]] = {
+    BatchNormalization: ("moving_mean", "moving_variance"),
+    Normalization: ("mean", "variance"),
+    DepthwiseConv2D: ("kernel",),
+}
 LEAST_SCALE = 1e-3  # of a feature, that of one that is nearly constant would magnify noise
 
 
@@ -58,13 +68,15 @@ class TunableNetwork:
         block_of = blocks(self._folded)
         last = max(block_of.values())
         constant = {
-            layer.name for layer in self._folded.config.layers if isinstance(layer, Normalization)
+            f"{layer.name}/{name}"
+            for layer in self._folded.config.layers
+            for name in CONSTANT.get(type(layer), ())
         }
         found: dict[str, TunableLayer] = {}
         self._variables: dict[str, keras.Variable] = {}
         for key, value in self._folded.tensors.items():
             layer, _, name = key.rpartition("/")
-            if block_of[layer] < frozen or name in STATISTICS or layer in constant:
+            if block_of[layer] < frozen or key in constant:
                 continue
             self._variables[key] = keras.Variable(value, name=name, dtype="float32")
             about = found.setdefault(layer, TunableLayer(layer, last - block_of[layer]))

@@ -24,13 +24,13 @@ from support.stores import make_old, mark
 from flows.recipes.load import load_recipe
 from tasks.cache.cache import Cache, Hit, record_key
 from tasks.cache.cached_task import is_transient
+from tasks.cache.code import imports_of
 from tasks.cache.history import History
 from tasks.cache.keys import (
     evaluation,
     exporting,
     featuring,
     head_training,
-    imports_of,
     preparation,
     training,
 )
@@ -49,7 +49,7 @@ from tasks.vision.trained_model import Architecture
 
 
 def code_digest_in(tree: Path) -> str:
-    code = "from tasks.cache.keys import code_digests; print(code_digests('tasks.vision.training.stage'))"
+    code = "from tasks.cache.code import code_digests; print(code_digests('tasks.vision.training.stage'))"
     answer = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tree,
@@ -82,7 +82,7 @@ def test_the_source_that_a_stage_runs_is_in_its_key(tmp_path: Path) -> None:
 KEYS_IN_THREADS = """
 import ast, gc, sys, threading, time
 from pathlib import Path
-from tasks.cache.keys import code_digests
+from tasks.cache.code import code_digests
 
 end = time.monotonic() + float(sys.argv[1])
 expected, failed = code_digests("tasks.vision.training.stage"), []

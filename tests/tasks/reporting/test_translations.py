@@ -14,7 +14,8 @@ from support.pages import DATA, Reader, calls_of_words, drawn, messages, plain
 
 from flows.parameters import Language, RecipeChoice
 from flows.recipes.load import load_recipe
-from tasks.cache.keys import code_digests, reporting
+from tasks.cache.code import code_digests
+from tasks.cache.keys import reporting
 from tasks.reporting import html as page
 from tasks.vision.figures import curves, predictions, style
 from tasks.vision.figures.numbers import DECIMAL_MARKS
