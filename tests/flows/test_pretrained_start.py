@@ -114,7 +114,7 @@ def runs(made: Made) -> dict[str, Outcome]:
         images=["run", "RECIPE", "--data", "nowhere", "--set", f"stages.ten.start={none}"],
         small=["run", "RECIPE", "--set", "data.image_size=16"],
         model=[
-            *("run", "RECIPE", "--json", "--set=stages.one.start=latest/one"),
+            *("run", "RECIPE", "--json", "--set=stages.one.start=latest/ten"),
             *("--set=stages.ten.start=latest/ten", "--set=stages.ten.features='last layer'"),
         ],
         narrow=[
@@ -137,11 +137,12 @@ def test_head_starts_from_the_network_of_an_earlier_head(
     controls = [run["stages"]["one"]["controls"] for run in (first, model)]
     assert controls[0].keys() == controls[1].keys()
     assert all(each["state"] == "cached" for each in controls[1].values())
-    ten, start = model["stages"]["ten"], f"{first['run']}/ten"
+    latest = runs["seed"].json
+    ten, start = model["stages"]["ten"], f"{latest['run']}/ten"
     assert (ten["state"], ten["start"]) == ("trained", start)
     card, _ = find_model(str(made.store), f"{model['run']}/ten")
     before, _ = find_model(str(made.store), start)
-    file, _ = sha256_of(Path(first["stages"]["ten"]["model"]) / "model.safetensors")
+    file, _ = sha256_of(Path(latest["stages"]["ten"]["model"]) / "model.safetensors")
     assert card.pretrained
     assert before.pretrained
     assert card.pretrained.digest == before.pretrained.digest
