@@ -12,7 +12,7 @@ import numpy as np
 
 from tasks.vision.evaluation.probabilities import log_loss
 
-# Measured on flowers: of fewer images than this, a temperature made test loss worse as often as better.
+# On held-out photos of flowers, a temperature from 10 or 20 images raised the mean loss, from 50 lowered it.
 LEAST = 50
 PRIOR = 0.3  # standard deviation of log T before the images are seen; bounds T where all of them are right
 MOST = 10.0  # and a tenth at least
