@@ -57,7 +57,7 @@ BELOW = {
     "tasks.store": {"tasks.store"},
 }
 ENTRANCE = ("flows.launcher", "flows.cli")  # it starts the command line
-PROJECT = ("tasks.cache.keys", "flows")  # a key holds the sources of both; no module is named by it
+PROJECT = ("tasks.cache.code", "flows")  # a key holds the sources of both; no module is named by it
 
 TENSORFLOW = {"tensorflow", "keras"}
 TRAINS = (
@@ -258,7 +258,7 @@ GOOD = {
     "flows/launcher.py": "def main():\n    from flows.cli.app import main as run\n",
     "flows/cli/__init__.py": "",
     "flows/cli/app.py": "import prefect\nfrom tasks.vision.pictures import decode\ndef main(): ...\n",
-    "tasks/cache/keys.py": 'PROJECT = ("flows", "tasks")\n',
+    "tasks/cache/code.py": 'PROJECT = ("flows", "tasks")\n',
     "tasks/train.py": "import prefect\nfrom tasks.vision.training.loop import fit\n",
     "tasks/vision/device.py": "def f():\n    import tensorflow\n",
     "tasks/vision/pictures/__init__.py": "",
@@ -275,7 +275,7 @@ BAD: list[tuple[Rule, str, str]] = [
     (imports_run_one_way, "tasks/store/x.py", "from tasks.vision import errors"),
     (imports_run_one_way, "tasks/store/x.py", "from .base import Ref"),
     (no_string_names_a_room_above, "tasks/vision/x.py", 'files("flows.recipes")'),
-    (no_string_names_a_room_above, "tasks/vision/x.py", 'find_spec("tasks.cache.keys")'),
+    (no_string_names_a_room_above, "tasks/vision/x.py", 'find_spec("tasks.cache.code")'),
     (
         no_string_names_a_room_above,
         "tasks/store/x.py",
@@ -283,7 +283,7 @@ BAD: list[tuple[Rule, str, str]] = [
     ),
     (no_string_names_a_room_above, "tasks/x.py", 'Path("flows/recipes/digits.toml")'),
     (no_string_names_a_room_above, "tasks/x.py", 'PROJECT = ("flows", "tasks")'),
-    (no_string_names_a_room_above, "tasks/cache/keys.py", 'find_spec("flows.parameters")'),
+    (no_string_names_a_room_above, "tasks/cache/code.py", 'find_spec("flows.parameters")'),
     (
         modules_form_no_circle,
         "tasks/vision/pictures/decode.py",

@@ -123,7 +123,7 @@ class ProgressiveResize(Strict):
     image_size: Pixels
 
 
-def with_pretrained_defaults(given: dict[str, Any]) -> dict[str, Any]:
+def with_pretrained_defaults(given: dict[str, object]) -> dict[str, object]:
     """Return the settings of a stage with the defaults of one that starts from a pretrained network."""
     usual = {"network": {"widths": SMALL_WIDTHS}, "features": "every layer"}
     tuning = FINE_TUNING if given.get("train") == "head then all" else {}
