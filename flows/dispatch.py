@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
 from flows.parameters import StageInputs
-from flows.stages import RunContext
+from flows.run_context import RunContext
 from flows.trainings import Outcomes, StageFailed, Training, trainings_of
 from tasks.progress import Event, emit
 from tasks.runs.stage_result import StageResult, load_result

@@ -26,7 +26,8 @@ from flows.parameters import (
     Settings,
 )
 from flows.prepare_data import prepare_dataset
-from flows.stages import RunContext, run_training
+from flows.run_context import RunContext
+from flows.stages import run_training
 from flows.trainings import Outcomes, trainings_of
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions

@@ -20,7 +20,8 @@ from flows.parameters import (
     StageInputs,
 )
 from flows.prepare_data import prepare_dataset
-from flows.stages import RunContext, run_training
+from flows.run_context import RunContext
+from flows.stages import run_training
 from flows.trainings import Training, control_name
 from tasks.io.load import load_dataset
 from tasks.io.locations import store_address

@@ -77,6 +77,9 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
         other_figures=[name for name in figures if not _has_place(name, stages)],
         balanced_disagrees=balanced_disagrees,
         overfitting=partial(overfitting, words=words),
+        has_tuned=any(
+            stage.card.pretrained and not stage.card.on_features for stage in stages.values()
+        ),
         has_pretrained=any(stage.card.pretrained for stage in stages.values()),
         has_own_start=any(stage.start and not stage.card.pretrained for stage in stages.values()),
     )

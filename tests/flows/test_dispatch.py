@@ -28,7 +28,7 @@ from support.results import bare_result
 from flows import dispatch
 from flows.parameters import StageInputs
 from flows.recipes.load import load_recipe
-from flows.stages import RunContext
+from flows.run_context import RunContext
 from flows.trainings import StageFailed, Training
 from tasks.progress import listening
 from tasks.runs.stage_result import StageResult, save_result

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tasks.vision.pretrained.tunable import TunableNetwork
 
-RATE = 0.002  # of the root mean square of a channel's weights, each step
+RATE = 6e-4  # of the root mean square of a channel's weights, each step
 PER_BLOCK = 0.5  # factor on the rate from one block to the one before it
 WARM_UP = 0.1  # share of the steps
 MOMENTS, EPSILON = (0.9, 0.98), 1e-8
