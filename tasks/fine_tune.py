@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-
 from tasks.cache.cached_task import cached_task
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_dataset, load_features, load_model, publish_model
@@ -41,13 +39,14 @@ def fine_tune(
     """
     with loading_tensorflow():
         from tasks.vision.pretrained.features import feature_extractor
+        from tasks.vision.pretrained.tunable import FeatureStatistics
         from tasks.vision.training.fine_tuning import fine_tune as run
 
     data = load_dataset(dataset, store)
     card, tensors = load_model(head, store)
     start = split_tensors(card, tensors)
     targets = apply_scheme(scheme, data.classes)
-    scale = load_features(features, store)["train"][data.rows("train")].std(0, dtype=np.float64)
+    seen = FeatureStatistics.of(load_features(features, store)["train"][data.rows("train")])
     train, validation, shift = training_examples(data, targets)
     blocks = f", but for its first {stage.frozen_blocks} blocks" if stage.frozen_blocks else ""
     emit(Event(name, f"{len(train):,} images train {start.network.config.name}{blocks}"))
@@ -58,7 +57,7 @@ def fine_tune(
         tuned = run(
             stage,
             start,
-            scale,
+            seen,
             PreviousPhases(tuple(card.history), card.seconds),
             train,
             validation,

@@ -45,12 +45,24 @@ class TunableLayer:
     variables: list[keras.Variable] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and standard deviation of each feature: (d,) float64."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> FeatureStatistics:
+        """Return those of features (n, d)."""
+        return cls(features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64))
+
+
 class TunableNetwork:
     """A network with a head; a call adds its operations to the TensorFlow function being traced.
 
     Args:
-        scale: (features,) by which features are divided in training, so that one rate suits all weights of
-            the head.
+        seen: what is known of the features of the training images.
         frozen: number of first blocks that don't change.
 
     Attributes:
@@ -60,11 +72,12 @@ class TunableNetwork:
 
     input = tf.TensorSpec((None, None, None, 3), tf.uint8)
 
-    def __init__(self, start: HeadOnNetwork, scale: np.ndarray, frozen: int = 0) -> None:
+    def __init__(self, start: HeadOnNetwork, seen: FeatureStatistics, frozen: int = 0) -> None:
         self._features = start.features
         self._names = feature_names(start.network, start.features)
         self._folded = fold(start.network, self._names)
-        self._scale = np.maximum(scale, LEAST_SCALE).astype(np.float32)
+        self._mean = seen.mean.astype(np.float32)
+        self._scale = np.maximum(seen.deviation, LEAST_SCALE).astype(np.float32)
         block_of = blocks(self._folded)
         last = max(block_of.values())
         constant = {
@@ -83,7 +96,8 @@ class TunableNetwork:
             about.variables.append(self._variables[key])
         kernel = start.kernel * self._scale[:, None]
         self._kernel = keras.Variable(kernel, name="kernel", dtype="float32")
-        self._bias = keras.Variable(start.bias, name="bias", dtype="float32")
+        bias = start.bias + self._mean @ start.kernel
+        self._bias = keras.Variable(bias, name="bias", dtype="float32")
         self.layers = [*found.values(), TunableLayer("", 0, [self._kernel, self._bias])]
         self._graph = FrozenGraph(self._folded, "float32", self._variables)
 
@@ -97,11 +111,14 @@ class TunableNetwork:
         maps = [tf.cast(x, tf.float32) for x in self._graph(images, self._names)]
         pooled = [tf.reduce_mean(x, (1, 2)) if len(x.shape) == 4 else x for x in maps]
         flat = [tf.reshape(x, (-1, math.prod(x.shape[1:]))) for x in pooled]
-        return tf.matmul(tf.concat(flat, 1) / self._scale, self._kernel) + self._bias
+        # Standardised, so that one rate suits all weights of the head.
+        features = (tf.concat(flat, 1) - self._mean) / self._scale
+        return tf.matmul(features, self._kernel) + self._bias
 
     def trained(self) -> HeadOnNetwork:
         """Return network and head with the weights as they are now."""
         now = {key: np.array(variable) for key, variable in self._variables.items()}
         network = PretrainedNetwork(self._folded.config, {**self._folded.tensors, **now})
         kernel = np.array(self._kernel) / self._scale[:, None]
-        return HeadOnNetwork(network, self._features, kernel, np.array(self._bias))
+        bias = np.array(self._bias) - self._mean @ kernel
+        return HeadOnNetwork(network, self._features, kernel, bias)

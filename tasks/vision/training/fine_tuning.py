@@ -18,7 +18,7 @@ from tasks.vision.network.distribution import strategy_for
 from tasks.vision.network.runtime import set_up
 from tasks.vision.pretrained.features import batch_size
 from tasks.vision.pretrained.head_tensors import HeadOnNetwork
-from tasks.vision.pretrained.tunable import TunableNetwork
+from tasks.vision.pretrained.tunable import FeatureStatistics, TunableNetwork
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.training.loop import Fit
 from tasks.vision.training.scaled_adam import ScaledAdam
@@ -44,7 +44,7 @@ class FineTuned:
 def fine_tune(
     stage: Stage,
     start: HeadOnNetwork,
-    scale: np.ndarray,
+    seen: FeatureStatistics,
     before: PreviousPhases,
     train: Examples,
     validation: Examples,
@@ -59,7 +59,7 @@ def fine_tune(
 
     Args:
         start: a network and the head that was trained on its features.
-        scale: (features,) standard deviation of each feature over the training images.
+        seen: what is known of the features of the training images, by the network as it is at the start.
         before: history and seconds of the head.
         train, validation: uint8 images (n, size, size, 3) with target indices.
         prior_shift: (outputs,) added to the logits in training alone (`Targets.prior_shift`).
@@ -73,7 +73,7 @@ def fine_tune(
     set_up(device)
     resize, size = stage.progressive_resize, train.inputs.shape[1]
     with strategy_for(device, stage.devices).scope():
-        model = TunableNetwork(start, scale, stage.frozen_blocks)
+        model = TunableNetwork(start, seen, stage.frozen_blocks)
         config = FitConfig(
             epochs=stage.epochs,
             batch_size=stage.batch_size,
