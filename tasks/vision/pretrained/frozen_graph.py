@@ -1,4 +1,4 @@
-"""Run a network of stock layers with TensorFlow's own operations and constant weights.
+"""Run a network of stock layers with TensorFlow's own operations, its weights constant unless they train.
 
 With constants, TensorFlow's optimizer fuses each convolution with its bias, activation and residual sum, and
 oneDNN orders a kernel for the processor once. Through Keras' layers neither happens, which takes twice as long.

@@ -19,7 +19,7 @@ def rebuild(network: PretrainedNetwork, size: int) -> keras.Model:
 
     Takes (n, size, size, 3) images of values 0 to 255, and returns what the file's network does. It has no
     dropout or other randomness. Its layers have the names of `network.config` and are `trainable = False`
-    each: to fine-tune, thaw layers one by one and leave batch normalisation frozen.
+    each, also where training is asked for: batch normalisation would use other statistics.
 
     Raises:
         BadInput: it can't take images of that size.
@@ -38,14 +38,6 @@ def rebuild(network: PretrainedNetwork, size: int) -> keras.Model:
     for layer in model.layers:
         layer.trainable = False
     return model
-
-
-def trained_tensors(model: keras.Model, network: PretrainedNetwork) -> Tensors:
-    """Return the weights of a model of `rebuild`, as the tensors of a network like `network`."""
-    found = dict(network.tensors)
-    for key, variable in _variables(model, network):
-        found[key] = np.array(variable, np.float32).reshape(network.tensors[key].shape)
-    return found
 
 
 def _variables(model: keras.Model, network: PretrainedNetwork) -> Iterator[tuple[str, Any]]:
