@@ -50,10 +50,21 @@ def read_network(name: str, stage: Stage, image_size: int) -> NetworkFile:
             f"expects {stage.sha256}; give the right file, or correct sha256"
         )
     network = read_named_network(named, path) if named else read_keras_file(path)
+    check_fits(name, stage, network, image_size)
+    return NetworkFile(network, sha256)
+
+
+def check_fits(name: str, stage: Stage, network: PretrainedNetwork, image_size: int) -> None:
+    """Refuse a network that the stage called `name` can't train on images of that size.
+
+    Raises:
+        BadInput: it can't take such images, or the smaller ones of first epochs; or all its blocks are frozen.
+    """
     network.check_size(image_size)
     if stage.train == "head then all":
         check_frozen_blocks(name, network, stage.frozen_blocks)
-    return NetworkFile(network, sha256)
+        if stage.progressive_resize:
+            network.check_size(stage.progressive_resize.image_size)
 
 
 def _downloaded(what: str, network: NamedNetwork) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.io.load import publish_network
 from tasks.io.locations import find_data
-from tasks.io.networks import NetworkFile, read_network
+from tasks.io.networks import NetworkFile, check_fits, read_network
 from tasks.runs.lookup import FoundModel, find_by_hash, look_up
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Damaged, Missing, Ref, Store
@@ -101,7 +101,7 @@ class Starts:
             return read_network(name, stage, size)
         found = _find(name, stage, self._store)
         network = split_tensors(found.card, found.tensors).network
-        network.check_size(size)
+        check_fits(name, stage, network, size)
         return NetworkFile(network, found.ref.sha256)
 
 
