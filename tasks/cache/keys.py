@@ -50,7 +50,7 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
             "start": start.digest if start else None,
             "dataset": dataset.digest,
             **_arithmetic(),
-            "versions": versions(*NUMERIC),
+            "versions": versions(*NUMERIC, "pillow"),
             "code": code_digests("tasks.vision.training.stage", "tasks.vision.data.targets"),
         },
     )
@@ -116,7 +116,7 @@ def fine_tuning(stage: Stage, targets: Targets, head: Work, seed: int) -> Work:
             "dataset": head.ingredients["dataset"],
             "inputs": head.key,
             **_arithmetic(in_float32=True),
-            "versions": versions(*NUMERIC, "pillow", "scipy"),
+            "versions": versions(*NUMERIC, "pillow", "scikit-learn", "scipy"),
             "code": code_digests(
                 "tasks.vision.training.fine_tuning",
                 "tasks.vision.training.temperature",

@@ -30,6 +30,7 @@ from tasks.cache.keys import (
     evaluation,
     exporting,
     featuring,
+    fine_tuning,
     head_training,
     preparation,
     training,
@@ -139,6 +140,12 @@ CACHED = {
     "train": lambda: training(Stage(), TARGETS, REF, None, 0),
     "features": lambda: featuring("sha256:0", REF, "last layer"),
     "train_head": lambda: head_training(Stage(), TARGETS, featuring("", REF, "last layer"), 0),
+    "fine_tune": lambda: fine_tuning(
+        Stage(),
+        TARGETS,
+        head_training(Stage(), TARGETS, featuring("", REF, "last layer"), 0),
+        0,
+    ),
     "evaluate": lambda: evaluation(REF, REF),
     "prepare": lambda: preparation(Data(source="digits"), find_source("digits")),
 }
@@ -158,6 +165,7 @@ BESIDE = {
         "tasks.vision.pretrained.named_networks",
         "tasks.vision.recipe.controls",
     },
+    "fine_tune": {"tasks.vision.device"},
     "evaluate": set(),
     # They refuse classes early.
     "prepare": {"tasks.vision.data.cifar10", "tasks.vision.data.targets"},
@@ -192,7 +200,8 @@ def test_every_library_that_a_task_computes_with_is_in_its_key(task: str) -> Non
         module.split(".")[0] for path in modules if path.is_file() for module, _ in imports_of(path)
     }
     used -= {*sys.stdlib_module_names, "tasks"}
-    idle = IDLE if task == "prepare" else {*IDLE, "pillow"}  # which decodes, and prepare alone does
+    # Where no image is decoded or resized.
+    idle = IDLE if task in {"prepare", "train", "fine_tune"} else {*IDLE, "pillow"}
     assert {PACKAGES.get(name, name) for name in used} - idle <= set(ingredients["versions"])
 
 
