@@ -28,8 +28,9 @@ TRANSFER = [*SMALL, "--stage=transfer"]
 
 
 def names(chain: Chain) -> tuple[str, Path]:
-    """The newest run of the chain, and the folder of its first model."""
-    return chain.spanish.json["run"], Path(chain.first.json["stages"]["baseline"]["model"])
+    """The newest run of the chain's store, and the folder of its first model."""
+    newest = max(each.name for each in (chain.store / "runs").iterdir())
+    return newest, Path(chain.first.json["stages"]["baseline"]["model"])
 
 
 @pytest.fixture(scope="module")

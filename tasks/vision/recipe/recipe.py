@@ -104,6 +104,8 @@ class Recipe(Strict):
                 )
             if stage.progressive_resize and stage.train != "head":
                 self._check_resize(name, stage.progressive_resize, network)
+            if stage.pretrained:
+                continue  # its blocks are counted when it is read
             if (frozen := stage.frozen_blocks) and "frozen_blocks" not in stage.unused_settings():
                 blocks = len(network.widths) if network.kind == "airbench" else 1
                 if frozen >= blocks:
@@ -138,8 +140,8 @@ class Recipe(Strict):
                 )
             if network := self.stages[stage.parent].pretrained:
                 raise ValueError(
-                    f"stages.{name}.start = {stage.parent!r}: that stage trains a head alone, on the "
-                    f"network of {network!r}; start from that too"
+                    f"stages.{name}.start = {stage.parent!r}: that stage starts from the pretrained "
+                    f"network {network!r}; start from that too"
                 )
 
     def _check_resize(self, name: str, resize: ProgressiveResize, network: Network) -> None:

@@ -92,14 +92,11 @@ def test_predict_refuses_folder_without_readable_image(
     assert not (tmp_path / "seen.csv").exists()
 
 
-def _brightness(path: Path) -> np.ndarray:
-    """How bright each place is in the map beside an image, (32, 32), of 0 to 1."""
+def _colour(path: Path) -> np.ndarray:
+    """How far from grey each place is in the map beside an image, (32, 32), of 0 to 255."""
     with Image.open(path) as picture:
-        image, shown = (
-            np.asarray(picture.crop(box).resize((32, 32)).convert("L"), float)
-            for box in ((0, 0, 224, 224), (228, 0, 452, 224))
-        )
-    return np.asarray(shown / np.maximum(image, 1))
+        shown = picture.crop((228, 0, 452, 224)).resize((32, 32))
+        return np.ptp(np.asarray(shown.convert("RGB"), float), axis=2)
 
 
 def test_predict_agrees_for_archive_folder_and_file(
@@ -147,7 +144,7 @@ def test_predict_draws_grid(
     maps = tmp_path / "maps"
     assert relevo(*words, "--grid", str(path), "--maps", str(maps)).status == 0
     assert len(list(maps.glob("000?? *.png"))) == len(scans[1])
-    where = np.mean([_brightness(each) for each in maps.iterdir()], axis=0)
+    where = np.mean([_colour(each) for each in maps.iterdir()], axis=0)
     assert where[8:-8, 8:-8].mean() > 1.2 * where.mean(), "digits are in the middle"
     with Image.open(path) as image:
         assert image.format == "PNG"

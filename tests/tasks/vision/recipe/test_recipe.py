@@ -449,11 +449,22 @@ def test_network_of_a_files_control_may_be_chosen() -> None:
         assert small.settings_in_key() == from_file()["own"].settings_in_key()
 
 
+def test_fine_tuning_a_file_has_defaults_of_its_own_and_controls() -> None:
+    stage = from_file('start = "a.keras"\ntrain = "head then all"')["own"]
+    assert (stage.frozen_blocks, stage.augment, stage.restore) == (3, "photos", "best")
+    controls = controls_of(stage, stage.network)
+    assert {kind: control.train for kind, control in controls.items()} == {
+        "scratch": "all",
+        "sample": "head",
+        "random": "head",
+    }
+    assert controls["scratch"].augment == "shifts"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('start = "a.keras"', "stages.own.train = 'all': a pretrained network stays frozen"),
-        ('start = "a.keras"\ntrain = "head then all"', "set train = 'head'"),
+        ('start = "a.keras"', "stages.own.train = 'all': a pretrained network needs a new head"),
         ('start = "a.h5"\ntrain = "head"', "expected a Keras 3 file, FILE.keras; save"),
         (f"{FILE}\nweights = 'w.h5'", "has weights of its own; remove it"),
         ("weights = 'w.h5'", "stages.own.weights has no effect"),
@@ -463,7 +474,7 @@ def test_network_of_a_files_control_may_be_chosen() -> None:
         (f"sha256 = '{'a' * 64}'", "stages.own.sha256 has no effect, since the stage starts from"),
         (
             f'{FILE}\n[stages.next]\nstart = "own"\ntrain = "head"',
-            "stages.next.start = 'own': that stage trains a head alone, on the network of "
+            "stages.next.start = 'own': that stage starts from the pretrained network "
             "'models/net.keras'; start from that too",
         ),
     ],
