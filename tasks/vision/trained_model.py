@@ -24,8 +24,8 @@ from tasks.vision.unlikeness import UNLIKE_PREFIX, unlikeness_of
 
 Tensors = dict[str, np.ndarray]
 NOTE = "relevo"
-# Tensors of a head on a pretrained network, and what begins the names of that network's own.
 IMAGENET_CLASSES = 1000
+# Tensors of a head on a pretrained network, and what begins the names of that network's own.
 HEAD_KERNEL, HEAD_BIAS, NETWORK_PREFIX = "head/kernel", "head/bias", "network/"
 
 

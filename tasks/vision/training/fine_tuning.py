@@ -71,22 +71,9 @@ def fine_tune(
         TrainingInterrupted: `checkpointer` asked for it.
     """
     set_up(device)
-    resize, size = stage.progressive_resize, train.inputs.shape[1]
     with strategy_for(device, stage.devices).scope():
         model = TunableNetwork(start, seen, stage.frozen_blocks)
-        config = FitConfig(
-            epochs=stage.epochs,
-            batch_size=stage.batch_size,
-            label_smoothing=stage.label_smoothing,
-            flip=stage.flip,
-            shift=stage.shift,
-            keep_best=stage.restore == "best",
-            early_epochs=min(resize.epochs, stage.epochs - 1) if resize else 0,
-            early_size=resize.image_size if resize else 0,
-            prior_shift=prior_shift,
-            photos=stage.augment == "photos",
-            micro_batch=batch_size(size),
-        )
+        config = FitConfig.of(stage, prior_shift, batch_size(train.inputs.shape[1]))
         fit = Fit("all", model, ScaledAdam(model, stage.lr_scale), config, seed, before)
         fit.run(train, validation, on_progress, checkpointer)
     history = (*fit.before.history, *fit.history)

@@ -85,7 +85,7 @@ def train_stage(
             load_backbone(model, parent.tensors, perturb)
         elif stage.random_backbone:
             recalibrate_batch_norm(model, train.inputs, checkpointer)
-        config = _fit_config(stage, prior_shift)
+        config = FitConfig.of(stage, prior_shift)
         phases = _Phases(
             stage, architecture, model, config, train, validation, seed, on_progress, checkpointer
         )
@@ -177,6 +177,7 @@ class _Phases:
             epochs=stage.epochs if stage.train == "head" else stage.head_epochs,
             batch_size=min(stage.batch_size, HEAD_BATCH),
             flip=False,
+            photos=False,
             shift=0,
             early_epochs=0,
         )
@@ -221,19 +222,3 @@ def _deviation(channels: np.ndarray) -> np.ndarray:
         mean = (share * values).sum()
         out.append(((share * (values - mean) ** 2).sum()) ** 0.5)
     return np.array(out)
-
-
-def _fit_config(stage: Stage, prior_shift: np.ndarray | None) -> FitConfig:
-    resize = stage.progressive_resize
-    return FitConfig(
-        epochs=stage.epochs,
-        batch_size=stage.batch_size,
-        label_smoothing=stage.label_smoothing,
-        flip=stage.flip,
-        shift=stage.shift,
-        keep_best=stage.restore == "best",
-        # The last epoch is always on images of full size, which the model is for.
-        early_epochs=min(resize.epochs, stage.epochs - 1) if resize else 0,
-        early_size=resize.image_size if resize else 0,
-        prior_shift=prior_shift,
-    )

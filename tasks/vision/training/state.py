@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tasks.vision.recipe.schema import Stage
 from tasks.vision.trained_model import Tensors
 
 
@@ -34,6 +35,27 @@ class FitConfig:
     prior_shift: np.ndarray | None = None
     photos: bool = False
     micro_batch: int | None = None
+
+    @classmethod
+    def of(
+        cls, stage: Stage, prior_shift: np.ndarray | None, micro_batch: int | None = None
+    ) -> FitConfig:
+        """Return a stage's configuration for training all its layers."""
+        resize = stage.progressive_resize
+        return cls(
+            epochs=stage.epochs,
+            batch_size=stage.batch_size,
+            label_smoothing=stage.label_smoothing,
+            flip=stage.flip,
+            shift=stage.shift,
+            keep_best=stage.restore == "best",
+            # The last epoch is always on images of full size, which the model is for.
+            early_epochs=min(resize.epochs, stage.epochs - 1) if resize else 0,
+            early_size=resize.image_size if resize else 0,
+            prior_shift=prior_shift,
+            photos=stage.augment == "photos",
+            micro_batch=micro_batch,
+        )
 
 
 @dataclass

@@ -231,6 +231,11 @@ def test_gpu_kernels_train_like_those_of_a_processor(
     assert digest(other_tensors) != digest(tensors), "the kernels were the same"
 
 
+def test_photos_are_augmented_in_an_own_network_too(scans: tuple[Examples, Examples]) -> None:
+    plain, photos = (fit(stage(epochs=1, augment=each), scans)[1] for each in ("shifts", "photos"))
+    assert digest(plain) != digest(photos)
+
+
 def test_a_gpu_is_given_what_its_memory_holds() -> None:
     small, large = 500 * 32 * 32 * 3, 500 * 96 * 96 * 3
     assert step._per_call(4, small) == 4
