@@ -50,7 +50,8 @@ class History:
     def estimate(self, job: PlannedTraining, work: Work | None = None) -> float | None:
         """Estimate the seconds of `job` from the most similar earlier training.
 
-        None if no such training has the same network and image size, or the images aren't counted.
+        None if no such training has the same network and image size, or the images aren't counted. Of a
+        stage on a pretrained network, `work` counts, and the features are part of it.
         """
         stage = job.stage
         near = self._nearest(work or Work("train", {"stage": stage.settings_in_key()}))
@@ -60,13 +61,18 @@ class History:
             card, _ = load_model(near.ref, self.store)
         except (Missing, Damaged):
             return None
-        then = card.architecture
-        if (then.network, then.image_size) != (job.network, job.image_size):
+        then, was = card.architecture, near.ingredients["stage"]
+        if then.image_size != job.image_size:
             return None
-        was = near.ingredients["stage"]
+        seconds = card.seconds * job.images / card.images
+        if stage.pretrained:
+            same = work is not None and near.ingredients["start"] == work.ingredients["start"]
+            tuned = stage.train == "head then all"
+            return seconds * (stage.epochs / was["epochs"] if tuned else 1) if same else None
+        if then.network != job.network:
+            return None
         epochs = stage.epochs + (stage.head_epochs if stage.train == "head then all" else 0)
-        earlier = was["epochs"] + was.get("head_epochs", 0)
-        return card.seconds * epochs / earlier * job.images / card.images
+        return seconds * epochs / (was["epochs"] + was.get("head_epochs", 0))
 
     @cached_property
     def _checkpointed(self) -> set[str]:

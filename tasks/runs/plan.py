@@ -6,7 +6,7 @@ Reads only the store: no server, no TensorFlow, nothing is trained or written.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.cache.history import History, PlannedTraining
 from tasks.cache.keys import featuring, fine_tuning, head_training, preparation, training
@@ -79,7 +79,7 @@ def plan_steps(
                     frozen = random_weights(frozen, seed)
                     sample = sample_of(known, targets[name].classes)
                 work = featuring(frozen.digest, images, each.features, sample)
-                yield from _head_steps(history, each, title, targets[name], work, seed)
+                yield from _head_steps(history, job, title, targets[name], work, seed)
                 continue
             if images is None:
                 blocked = "refresh" if refresh else "its images are not prepared yet"
@@ -103,20 +103,26 @@ def plan_steps(
 
 def _head_steps(
     history: History,
-    stage: Stage,
+    job: PlannedTraining,
     title: str,
     targets: Targets,
     features: Work,
     seed: int,
 ) -> Iterator[PlannedStep]:
     """Plan the features of a pretrained network, the head on them, and fine-tuning."""
-    head = head_training(stage.head_alone(), targets, features, seed)
-    steps = [(f"features {title}", features), (title, head)]
-    if stage.train == "head then all":
-        steps += [(f"fine-tune {title}", fine_tuning(stage, targets, head, seed))]
-    for name, work in steps:
-        ref, why = history.lookup(work)
-        yield PlannedStep(name, ref is not None, why, 0.0 if ref else None)
+    alone = replace(job, stage=job.stage.head_alone())
+    head = head_training(alone.stage, targets, features, seed)
+    computed, why = history.lookup(features)
+    # The seconds of a head are those of its features, which take nearly all of them.
+    seconds = 0.0 if computed else history.estimate(alone, head)
+    yield PlannedStep(f"features {title}", computed is not None, why, seconds)
+    trained, why = history.lookup(head)
+    yield PlannedStep(title, trained is not None, why)
+    if job.stage.train == "head then all":
+        work = fine_tuning(job.stage, targets, head, seed)
+        tuned, why = history.lookup(work)
+        seconds = 0.0 if tuned else history.estimate(job, work)
+        yield PlannedStep(f"fine-tune {title}", tuned is not None, why, seconds)
 
 
 def _step(

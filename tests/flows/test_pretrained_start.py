@@ -95,6 +95,7 @@ def runs(made: Made) -> dict[str, Outcome]:
         second=["run", "RECIPE", "--json"],
         seed=["run", "RECIPE", "--json", "--stage", "ten", "--seed", "1"],
         plan=["plan", "RECIPE", "--json"],
+        longer=["plan", "RECIPE", "--json", "--set", "stages.tuned.epochs=2"],
         evaluate=["evaluate", "latest/ten", "--data", "digits", "--json"],
         predict=["predict", "latest/ten", scans, "--json", "--maps", str(made.folder / "maps")],
         unsure=[
@@ -233,6 +234,13 @@ def test_plan_knows_features_and_heads(runs: dict[str, Outcome]) -> None:
     )
     assert {step["hit"] for step in unknown.values()} == {False}
     assert {step["hit"] for step in plan.values()} == {True}
+
+
+def test_plan_estimates_fine_tuning_from_an_earlier_one(runs: dict[str, Outcome]) -> None:
+    took = runs["first"].json["stages"]["tuned"]["seconds"]
+    planned = steps(runs["longer"])
+    assert planned["fine-tune tuned"]["seconds"] == pytest.approx(2 * took, rel=0.01)
+    assert planned["features tuned"]["seconds"] == planned["tuned"]["seconds"] == 0
 
 
 def test_documents_name_the_network_and_its_file(runs: dict[str, Outcome], made: Made) -> None:
