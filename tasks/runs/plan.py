@@ -21,7 +21,6 @@ from tasks.vision.data.targets import Targets, apply_scheme
 from tasks.vision.pretrained.random_weights import random_weights
 from tasks.vision.recipe.controls import Control, controls_of
 from tasks.vision.recipe.recipe import Recipe
-from tasks.vision.recipe.schema import Stage
 
 
 @dataclass(frozen=True)
