@@ -92,7 +92,7 @@ def fine_tune(
             "train": stage.train,
             "frozen_blocks": stage.frozen_blocks,
             "epochs": epochs,
-            "selected_epoch": tuned.best_epoch,
+            "selected_epoch": tuned.selected_epoch,
             "temperature": temperature,
             "seconds": seconds,
             "images_per_second": epochs * len(train) / seconds,

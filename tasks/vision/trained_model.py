@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -175,6 +176,22 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
         return history[index]["validation_accuracy"], -history[index]["validation_loss"]
 
     return 1 + max(range(len(history)), key=quality)
+
+
+def settled_epoch(history: Sequence[Mapping[str, float]], images: int) -> int:
+    """Return the last epoch, or the best one if that is better by more than one standard error.
+
+    On few validation images the best of several epochs is best by chance, and training that ends at a rate
+    of zero is best at its end. After the one-standard-error rule (Breiman et al., Classification and
+    Regression Trees, 1984, sec. 3.4.3).
+
+    Args:
+        images: number of validation images.
+    """
+    best = best_epoch(history)
+    accuracy = history[best - 1]["validation_accuracy"]
+    error = math.sqrt(accuracy * (1 - accuracy) / images)
+    return best if accuracy - history[-1]["validation_accuracy"] > error else len(history)
 
 
 def pack(card: Card, tensors: Tensors) -> bytes:

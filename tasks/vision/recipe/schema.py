@@ -173,7 +173,8 @@ class Stage(Strict):
         "shifts", description="flip and shift, or a random part of each photo in changing light"
     )
     restore: Literal["last", "best"] = Field(
-        "last", description="epoch whose weights are restored at the end"
+        "last",
+        description="epoch whose weights count; in fine-tuning, best: clearly better than the last",
     )
     controls: bool = Field(
         True, description="also train what to compare it with: from scratch and on random features"

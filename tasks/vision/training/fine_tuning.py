@@ -2,13 +2,13 @@
 
 The head is trained first, since a random one would pass large, useless gradients down and spoil what the
 network has learnt (Kumar et al., arXiv 2202.10054). Then the last blocks, or all, learn on augmented photos.
-The best epoch on validation counts, that of the head alone among them.
+The last epoch counts, unless another or the head alone is clearly better on validation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,13 +30,14 @@ class FineTuned:
     """A fine-tuned network with its head.
 
     Attributes:
-        history: a row for each epoch, that of the head alone first. best_epoch: 1-based, into it.
+        history: a row for each epoch, that of the head alone first.
+        selected_epoch: whose weights the model has, 1-based, into it.
         seconds: of the head and of fine-tuning.
     """
 
     model: HeadOnNetwork
     history: tuple[dict[str, float], ...]
-    best_epoch: int
+    selected_epoch: int
     seconds: float
     resumed: bool
 
@@ -74,13 +75,14 @@ def fine_tune(
     with strategy_for(device, stage.devices).scope():
         model = TunableNetwork(start, seen, stage.frozen_blocks)
         config = FitConfig.of(stage, prior_shift, batch_size(train.inputs.shape[1]))
+        config = replace(config, settled=True)
         fit = Fit("all", model, ScaledAdam(model, stage.lr_scale), config, seed, before)
         fit.run(train, validation, on_progress, checkpointer)
     history = (*fit.before.history, *fit.history)
     return FineTuned(
         model=model.trained(),
         history=history,
-        best_epoch=fit.best_epoch if stage.restore == "best" else len(history),
+        selected_epoch=fit.selected_epoch(len(validation)),
         seconds=fit.before.seconds + fit.seconds,
         resumed=fit.before.resumed or fit.resumed,
     )

@@ -17,7 +17,7 @@ from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import PREDICT_BATCH
 from tasks.vision.network.weights import get_weights, set_weights
-from tasks.vision.trained_model import Tensors, best_epoch
+from tasks.vision.trained_model import Tensors, best_epoch, settled_epoch
 from tasks.vision.training.batches import Batches
 from tasks.vision.training.optimizers import Optimizer
 from tasks.vision.training.state import (
@@ -88,7 +88,7 @@ class Fit:
             raise
         if checkpointer:
             checkpointer.wait()  # else a late write may come after the checkpoints are removed
-        if self._best:
+        if self._best and self.selected_epoch(len(validation)) == self.best_epoch:
             set_weights(self.model, self._best)
 
     def _train(
@@ -135,6 +135,13 @@ class Fit:
     def best_epoch(self) -> int:
         """The best epoch on validation (1-based), counted from the first phase on."""
         return best_epoch((*self.before.history, *self.history))
+
+    def selected_epoch(self, images: int) -> int:
+        """The epoch whose weights the model has at the end, by `images` of validation; counted as that."""
+        history = (*self.before.history, *self.history)
+        if not self.config.keep_best:
+            return len(history)
+        return settled_epoch(history, images) if self.config.settled else self.best_epoch
 
     def _evaluate(
         self, validation: Examples, checkpointer: Checkpointer | None

@@ -19,6 +19,7 @@ class FitConfig:
     2018; Tan and Le, arXiv 2104.00298, sec. 4).
 
     Attributes:
+        settled: the best epoch counts only where it is clearly better than the last (`settled_epoch`).
         photos: change images as `augment_photos` does, instead of `flip` and `shift`.
         micro_batch: images that pass the network at a time, None for the usual number; and as many in
             validation.
@@ -30,6 +31,7 @@ class FitConfig:
     flip: bool
     shift: int
     keep_best: bool
+    settled: bool = False
     early_epochs: int = 0
     early_size: int = 0
     prior_shift: np.ndarray | None = None

@@ -22,6 +22,7 @@ from tasks.vision.pretrained.keras_file import read_keras_file
 from tasks.vision.pretrained.network import PretrainedNetwork
 from tasks.vision.pretrained.tunable import FeatureStatistics
 from tasks.vision.recipe.schema import Stage
+from tasks.vision.trained_model import settled_epoch
 from tasks.vision.training import linear_head
 from tasks.vision.training.fine_tuning import FineTuned, fine_tune
 from tasks.vision.training.linear_head import fit_head
@@ -80,9 +81,19 @@ def test_fine_tuning_learns_more_than_the_head(
     start, tuned = tune(network, scans, epochs=12, **settings)
     assert loss(tuned.model, scans[0]) < loss(start, scans[0]) - 0.05
     assert [row["epoch"] for row in tuned.history] == list(range(1, 14))
-    best = tuned.history[tuned.best_epoch - 1]
-    assert best["validation_loss"] == pytest.approx(loss(tuned.model, scans[1]), rel=1e-3)
-    assert best["validation_accuracy"] == max(row["validation_accuracy"] for row in tuned.history)
+    selected = tuned.history[tuned.selected_epoch - 1]
+    assert selected["validation_loss"] == pytest.approx(loss(tuned.model, scans[1]), rel=1e-3)
+
+
+def test_last_epoch_counts_unless_another_is_clearly_better() -> None:
+    def selected(accuracies: list[float], images: int) -> int:
+        rows = [{"validation_accuracy": each, "validation_loss": 1.0} for each in accuracies]
+        return settled_epoch(rows, images)
+
+    assert selected([0.90, 0.95, 0.94], 400) == 3, "one standard error is .011"
+    assert selected([0.90, 0.95, 0.93], 400) == 2
+    assert selected([0.90, 0.95, 0.94], 10_000) == 2, "one standard error is .002"
+    assert selected([0.90, 1.00, 1.00], 10) == 3
 
 
 def test_head_alone_is_restored_where_fine_tuning_makes_it_worse(
@@ -94,7 +105,7 @@ def test_head_alone_is_restored_where_fine_tuning_makes_it_worse(
     width = feature_width(network, stage.features)
     seen = FeatureStatistics(np.zeros(width), np.ones(width))
     tuned = fine_tune(stage, start, seen, perfect, *scans, seed=3, device=CPU)
-    assert tuned.best_epoch == 1
+    assert tuned.selected_epoch == 1
     np.testing.assert_allclose(tuned.model.kernel, start.kernel, rtol=1e-6)
     folded = fold(network, [tuned.model.network.config.output])
     for name, value in tuned.model.network.tensors.items():
