@@ -24,7 +24,8 @@ from tasks.runs.summary import RunSummary, StageSummary
 from tasks.store.base import Ref, Store
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.figures.defaults import matplotlib_defaults
-from tasks.vision.trained_model import Card, best_epoch
+from tasks.vision.selected_epoch import best_epoch
+from tasks.vision.trained_model import Card
 
 MAX_FAULTS = 50  # listed on a page
 # Column headers

@@ -13,7 +13,8 @@ from tasks.io.load import Answers
 from tasks.vision.data.dataset import Description
 from tasks.vision.evaluation.scores import Metrics, Scores
 from tasks.vision.recipe.names import start_name
-from tasks.vision.trained_model import Card, best_epoch
+from tasks.vision.selected_epoch import best_epoch
+from tasks.vision.trained_model import Card
 
 Verdict = Literal["gained", "lost", "inconclusive", "no_clear_effect", "unknown"]
 

@@ -17,7 +17,8 @@ from tasks.vision.data.prefetch import prefetch
 from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import PREDICT_BATCH
 from tasks.vision.network.weights import get_weights, set_weights
-from tasks.vision.trained_model import Tensors, best_epoch, settled_epoch
+from tasks.vision.selected_epoch import best_epoch, settled_epoch
+from tasks.vision.trained_model import Tensors
 from tasks.vision.training.batches import Batches
 from tasks.vision.training.optimizers import Optimizer
 from tasks.vision.training.state import (

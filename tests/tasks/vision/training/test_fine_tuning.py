@@ -22,7 +22,7 @@ from tasks.vision.pretrained.keras_file import read_keras_file
 from tasks.vision.pretrained.network import PretrainedNetwork
 from tasks.vision.pretrained.tunable import FeatureStatistics
 from tasks.vision.recipe.schema import Stage
-from tasks.vision.trained_model import settled_epoch
+from tasks.vision.selected_epoch import settled_epoch
 from tasks.vision.training import linear_head
 from tasks.vision.training.fine_tuning import FineTuned, fine_tune
 from tasks.vision.training.linear_head import fit_head
