@@ -19,7 +19,8 @@ from tasks.vision.network.networks import build, initialise
 from tasks.vision.network.predictor import Predictor
 from tasks.vision.network.runtime import set_up
 from tasks.vision.recipe.schema import Network
-from tasks.vision.trained_model import best_epoch, digest
+from tasks.vision.selected_epoch import best_epoch
+from tasks.vision.trained_model import digest
 from tasks.vision.training import step
 from tasks.vision.training.stage import train_stage
 from tasks.vision.training.state import Diverged, Progress, TrainingInterrupted
