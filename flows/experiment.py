@@ -35,12 +35,13 @@ from tasks.io.load import report_files
 from tasks.io.locations import store_address
 from tasks.monitoring.mlflow import track
 from tasks.monitoring.prefect_ui import show_run
+from tasks.progress import Event, emit
 from tasks.report import report
 from tasks.reporting.report_input import ReportInput
 from tasks.runs.listing import find_attempt, reserved
 from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of
-from tasks.runs.starts import Starts
+from tasks.runs.starts import Starts, other_fits
 from tasks.runs.summary import RunSummary
 from tasks.store.base import Ref, Store, StoreError
 from tasks.store.marker import check_store
@@ -120,6 +121,8 @@ def experiment(
     # Two runs of one name would overwrite each other's folder.
     with reserved(home, run, wait=resumed) if run else nullcontext():
         # Before the images, which may take hours.
+        for note in other_fits(plan):
+            emit(Event("recipe", note))
         starts = Starts(plan, plan.ordered(stages or []), request.source, request.store)
         plan = starts.recipe
         images, about, known = prepare_dataset(request, home)

@@ -52,6 +52,7 @@ def prepare_images(
             source,
             data.image_size,
             max_unreadable=data.max_unreadable,
+            fit=data.fit,
             cifar10_archive=archive,
             accept=accept,
         )
@@ -65,7 +66,7 @@ def prepare_images(
         about = f"{train:,} training images, {test:,} test images, of {len(found.classes)} classes"
         emit(Event("prepare data", about))
         path = Path(folder) / "dataset"
-        _tell_of(prepare(found, data.image_size, data.validation, path))
+        _tell_of(prepare(found, data.image_size, data.validation, path, data.fit))
         mark_store(store)
         ref = store.put("dataset", path, ".safetensors")
     return Published(ref=ref)

@@ -65,8 +65,7 @@ def train(
             on_progress=lambda progress: emit(Event(name, detail=progress)),
             checkpointer=checkpoints,
         )
-    if data.description.bits != card.bits:
-        card = card.model_copy(update={"bits": data.description.bits})
+    card = card.model_copy(update={"bits": data.description.bits, "fit": data.description.fit})
     made_from = (dataset, start) if start else (dataset,)
     return TrainedModel(ref=publish_model(card, tensors, store, made_from), card=card)
 

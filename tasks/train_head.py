@@ -135,6 +135,7 @@ def _card(
         classes=targets.classes,
         train=stage.train,
         bits=data.description.bits,
+        fit=data.description.fit,
         # One pass over the images gives their features; the head's solution needs no more of them.
         epochs=1,
         selected_epoch=1,

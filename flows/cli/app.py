@@ -138,9 +138,12 @@ def plan(
     """
     from flows.cli.check_recipe import check_recipe
     from tasks.runs.plan import plan_steps
+    from tasks.runs.starts import other_fits
 
     address = store_address(store)
     checked = check_recipe(recipe, data, stage, all_settings(set_, seed), address)
+    for note in other_fits(checked):
+        print(note, file=sys.stderr)
     steps = list(plan_steps(checked, data, address, stage or [], refresh=refresh))
     known = [step.seconds for step in steps if step.seconds is not None]
     if as_json:

@@ -115,6 +115,7 @@ def _find_start(given: str, pictures: int, store: str) -> Start | None:
         f"{start_name(found.address)}, {about}",
         found.ref.sha256,
         own=head is None,
+        fit=found.card.fit,
     )
 
 

@@ -174,7 +174,7 @@ def _arithmetic(*, in_float32: bool = False) -> dict[str, str]:
 
 
 def exporting(model: Ref, card: Card) -> Work:
-    """What determines a model's .keras file: tensors, labels, and the code that writes it."""
+    """What determines a model's .keras file: tensors, labels, what it says of images, and the code."""
     return Work(
         "export",
         {
@@ -182,6 +182,7 @@ def exporting(model: Ref, card: Card) -> Work:
             "architecture": card.architecture.model_dump(mode="json"),
             "labels": card.labels,
             "classes": card.classes,
+            "images": {"bits": card.bits, "fit": card.fit},
             "versions": versions(*NUMERIC, "h5py"),
             "code": code_digests("tasks.vision.export.keras_file"),
         },

@@ -105,7 +105,7 @@ def predict_images(
     # `UnlabelledImages` refuses bad input before TensorFlow is imported.
     with (
         UnlabelledImages([local_data(each) for each in given]) as images,
-        prefetch(images.batches(size, card.bits), depth) as batches,
+        prefetch(images.batches(size, card.bits, card.fit), depth) as batches,
     ):
         leave_out(images.left_out)
         with loading_tensorflow():

@@ -24,6 +24,7 @@ def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[s
         splits=(split,),
         max_unreadable=None,
         bits=card.bits,
+        fit=card.fit,
         instead=True,
     )
     part = found.splits[split]

@@ -16,8 +16,9 @@ from tasks.runs.markdown import code, plain
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description
 from tasks.vision.evaluation.scores import Scores
-from tasks.vision.export.files import LABELS
+from tasks.vision.export.files import LABELS, reading_options
 from tasks.vision.export.reader import READER
+from tasks.vision.pictures.fit import SHOWS
 from tasks.vision.trained_model import Card
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
@@ -75,6 +76,8 @@ def model_card(facts: Facts) -> str:
             labels=labels,
             rare=[label for label in labels if label.tested < FEW],
             labels_file=LABELS,
+            reading_options=reading_options(card),
+            shows=SHOWS[card.fit],
             reader_file=READER,
             metrics=facts.scores.metrics,
             confused=facts.scores.confused[:3],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isfinite
 from os.path import expanduser
 
@@ -32,11 +33,25 @@ def models_in(store: str) -> FindModel:
             sha256=found.ref.sha256,
             image_size=about.image_size,
             network=None if head else about.own_network,
+            fit=found.card.fit,
             licence=head.licence if head else "",
             source=head.source if head else "",
         )
 
     return find
+
+
+def other_fits(recipe: Recipe) -> Iterator[str]:
+    """Yield a line for each stage whose start, a trained model, saw pictures made square in another way.
+
+    It is no error, since a network takes any squares and goes on learning; nobody should do so unawares.
+    """
+    for name, found in recipe.models.items():
+        if found.fit != recipe.data.fit:
+            yield (
+                f"stages.{name} starts from a model that was trained with data.fit = {found.fit!r}, and "
+                f"goes on with {recipe.data.fit!r}; set data.fit = {found.fit!r} to keep it"
+            )
 
 
 class Starts:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from tasks.vision.errors import BadInput
+from tasks.vision.pictures.fit import CROP, Fit
 from tasks.vision.recipe.names import IMAGENET
 from tasks.vision.recipe.schema import Network, Pixels, Positive, Strict
 from tasks.vision.tensor_shapes import tensor_shapes
@@ -103,6 +104,10 @@ class Card(Strict):
     )
     train: str
     bits: int = Field(16, ge=8, le=16, description="used by 16-bit samples of its images")
+    # Left out where it was always so, since the hash of a model's file covers its card.
+    fit: Fit = Field(
+        CROP, exclude_if=lambda fit: fit == CROP, description="how its pictures became squares"
+    )
     frozen_blocks: int = 0
     perturb: float = Field(
         0.0, description="share of random weights mixed into the transferred kernels"

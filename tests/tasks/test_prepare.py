@@ -17,7 +17,7 @@ from tasks.prepare import fetch_archive, prepare_images
 from tasks.progress import listening
 from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
-from tasks.vision.data.dataset import open_dataset
+from tasks.vision.data.dataset import Description, open_dataset
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, fingerprint, read_source
@@ -233,6 +233,13 @@ def test_what_is_left_out_is_emitted_and_stored(tmp_path: Path) -> None:
     ]
     about = open_dataset(store.fetch(ref)).description
     assert [each.kind for each in about.left_out] == [".tga", "valid/"]
+
+
+def test_a_data_set_of_crops_has_the_digest_that_it_had_before_there_was_a_choice() -> None:
+    about = Description(image_size=16, classes=["a", "b"], counts={})
+    assert "fit" not in about.model_dump_json()
+    padded = about.model_copy(update={"fit": "pad"})
+    assert Description.model_validate_json(padded.model_dump_json()) == padded
 
 
 def test_validation_images_of_the_datas_own_are_the_validation_split(tmp_path: Path) -> None:

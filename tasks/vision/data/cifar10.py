@@ -18,7 +18,7 @@ from PIL import Image
 from tasks.vision.errors import BadInput
 from tasks.vision.files import download
 from tasks.vision.files.download import Published
-from tasks.vision.pictures.decode import fit
+from tasks.vision.pictures.decode import square
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
@@ -58,7 +58,7 @@ def read_split(path: Path, split: str, image_size: int) -> tuple[np.ndarray, np.
             target[:] = pixels
         else:
             for image, small in zip(target, np.ascontiguousarray(pixels), strict=True):
-                image[:] = np.asarray(fit(Image.fromarray(small), image_size))
+                image[:] = np.asarray(square(Image.fromarray(small), image_size))
     return images, labels, names
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
+from tasks.vision.pictures.fit import CROP, Fit
 from tasks.vision.recipe.schema import Strict
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Description(Strict):
         odd: a line for each image that was decoded and may not be what was meant.
         bits: how many bits 16-bit samples use, unless their file says it.
         validation: the folder of the validation images; "" if they are a share of those in train.
+        fit: how pictures became squares.
     """
 
     image_size: int
@@ -55,6 +57,8 @@ class Description(Strict):
     odd: Listed[str] = Listed()
     bits: int = 16
     validation: str = ""
+    # Left out where it was always so, since a data set's digest covers its description.
+    fit: Fit = Field(CROP, exclude_if=lambda fit: fit == CROP)
 
 
 @dataclass(frozen=True)

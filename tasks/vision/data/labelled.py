@@ -13,6 +13,7 @@ from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import ImageTree
 from tasks.vision.files.left_out import LeftOut
 from tasks.vision.pictures.decode_pool import Findings, decode_all
+from tasks.vision.pictures.fit import Fit
 from tasks.vision.text import first_of, printable
 
 FEW = 3  # damaged files that are left out of any data set, unless they are more than a tenth of it
@@ -57,6 +58,7 @@ def read_images(
     max_unreadable: float | None,
     workers: int | None,
     bits: int | None,
+    fit: Fit,
     instead: bool,
     accept: Callable[[list[str]], None],
 ) -> ImageSet:
@@ -70,7 +72,7 @@ def read_images(
     images = np.empty((len(names), image_size, image_size, 3), np.uint8)
     training = sum(map(len, found[splits[0]].values()))
     findings, bits = _decode(
-        container, [root + name for name in names], images, workers, bits, training
+        container, [root + name for name in names], images, workers, bits, fit, training
     )
     failed = findings.failed
     unreadable = {row: f"{printable(names[row])}: {failed[row]}" for row in sorted(failed)}
@@ -125,13 +127,14 @@ def _decode(
     images: np.ndarray,
     workers: int | None,
     bits: int | None,
+    fit: Fit,
     training: int,
 ) -> tuple[Findings, int]:
     """Decode all; without `bits`, 16-bit samples use as many as the largest of the first `training`.
 
     Cameras and microscopes put 10, 12 or 14 bits into 16, which would be nearly black.
     """
-    findings = decode_all(container.read(names), images, workers, bits or 16)
+    findings = decode_all(container.read(names), images, workers, bits or 16, fit)
     depths = findings.depths
     if bits:
         return findings, bits
@@ -139,5 +142,5 @@ def _decode(
     if bits < 16:
         rows = sorted(depths)
         deep = ((rows[at], file) for at, file in container.read([names[row] for row in rows]))
-        findings.failed.update(decode_all(deep, images, workers, bits).failed)
+        findings.failed.update(decode_all(deep, images, workers, bits, fit).failed)
     return findings, bits

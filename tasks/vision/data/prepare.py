@@ -15,16 +15,20 @@ from safetensors.numpy import save_file
 from tasks.vision.data.dataset import MAX_HEADER, Description, Listed
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.errors import BadInput
+from tasks.vision.pictures.fit import CROP, Fit
 
 SPLIT_SEED = 0  # the split belongs to the data, not to a run's seed
 
 
-def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> Description:
+def prepare(
+    found: ImageSet, image_size: int, validation: float, path: Path, fit: Fit = CROP
+) -> Description:
     """Hold out validation images, look for duplicates, and write everything to the file `path`.
 
     Args:
         validation: share of each class's training images to hold out for choosing epochs and settings;
             unused if the data has validation images of its own.
+        fit: how the images became squares.
 
     Raises:
         BadInput: a class has too few images for both, or the file can't be written.
@@ -51,6 +55,7 @@ def prepare(found: ImageSet, image_size: int, validation: float, path: Path) -> 
         odd=Listed.of(found.odd),
         bits=found.bits,
         validation=found.validation,
+        fit=fit,
     )
     arrays = {
         "train_images": train.images,

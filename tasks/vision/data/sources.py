@@ -27,6 +27,7 @@ from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 from tasks.vision.files.containers import open_container
 from tasks.vision.files.image_files import file_digest
+from tasks.vision.pictures.fit import CROP, Fit
 
 DIGITS = tuple("0123456789")
 
@@ -114,6 +115,7 @@ def read_source(
     cifar10_archive: Path | None = None,
     workers: int | None = None,
     bits: int | None = None,
+    fit: Fit = CROP,
     instead: bool = False,
     accept: Callable[[list[str]], None] = lambda classes: None,
 ) -> ImageSet:
@@ -127,6 +129,7 @@ def read_source(
             user's cache folder.
         workers: how many decode at once, by default one per core; doesn't change the result.
         bits: how many bits 16-bit samples use; by default as many as the largest of the first split.
+        fit: how pictures that are not square become it, as for `decode`.
         instead: of a single split; where it is missing, read what `find_layout` finds in its place.
         accept: called with the classes before anything is downloaded or decoded; may raise.
 
@@ -160,6 +163,7 @@ def read_source(
             max_unreadable=max_unreadable,
             workers=workers,
             bits=bits,
+            fit=fit,
             instead=instead,
             accept=accept,
         )

@@ -19,6 +19,7 @@ from tasks.vision.files.containers import ImageTree, open_container
 from tasks.vision.files.image_files import read_file
 from tasks.vision.files.left_out import Tally, is_junk
 from tasks.vision.pictures.decode_pool import Decoders
+from tasks.vision.pictures.fit import CROP, Fit
 from tasks.vision.text import is_utf8, printable
 
 BATCH = 2000  # small images; a multiple of the network's own batch size
@@ -63,12 +64,15 @@ class UnlabelledImages:
     def __len__(self) -> int:
         return len(self._found)
 
-    def batches(self, image_size: int, bits: int = 16) -> Generator[ImageBatch, None, None]:
-        """Decode to squares of `image_size` pixels, in batches of `batch_size`; `bits` as for `decode`."""
+    def batches(
+        self, image_size: int, bits: int = 16, fit: Fit = CROP
+    ) -> Generator[ImageBatch, None, None]:
+        """Decode to squares of `image_size` pixels, in batches of `batch_size`; the others as for `decode`."""
         most = batch_size(image_size)
         with Decoders(len(self)) as decoders:
             for start in range(0, len(self), most):
-                yield _batch(decoders, self._found[start : start + most], image_size, bits)
+                found = self._found[start : start + most]
+                yield _batch(decoders, found, image_size, bits, fit)
 
     def close(self) -> None:
         """Close open archives."""
@@ -98,9 +102,11 @@ def batch_size(image_size: int) -> int:
     return min(BATCH, max(1, BATCH_BYTES // (3 * image_size**2)))
 
 
-def _batch(decoders: Decoders, found: list[_Found], image_size: int, bits: int) -> ImageBatch:
+def _batch(
+    decoders: Decoders, found: list[_Found], image_size: int, bits: int, fit: Fit
+) -> ImageBatch:
     images = np.empty((len(found), image_size, image_size, 3), np.uint8)
-    failed = decoders.decode(_files(found), images, bits).failed
+    failed = decoders.decode(_files(found), images, bits, fit).failed
     good = [row for row in range(len(found)) if row not in failed]
     unreadable = {found[row].title: failed[row] for row in sorted(failed)}
     return ImageBatch(

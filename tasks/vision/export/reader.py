@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tasks.vision.pictures import colours, decode, kinds, limits, pixels, tiff
+from tasks.vision.pictures import colours, decode, fit, kinds, limits, pixels, tiff
 
 READER = "read_image.py"  # beside a model in any format
-MODULES = (kinds, limits, tiff, colours, pixels, decode)  # each after those that it imports
+MODULES = (fit, kinds, limits, tiff, colours, pixels, decode)  # each after those that it imports
 HEAD = '''\
 """Read a picture of any kind as this model's training did: `decode(data, image_size)`.
 

@@ -19,11 +19,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.new_recipe.survey import Survey
+from tasks.vision.pictures.fit import CROP, Fit
 from tasks.vision.recipe.names import good_name
 from tasks.vision.recipe.to_toml import toml_value
 from tasks.vision.text import printable
 
 TEMPLATE, PRETRAINED = "draft.toml.jinja", "pretrained.toml.jinja"
+PHOTO_FIT: Fit = CROP  # what a draft sets data.fit to; the built-in recipe for photos has the same
 WIDTH = 96  # of the lines that list the classes
 COMMENT_COLUMN = 38
 COMMENT = "  # "
@@ -38,7 +40,7 @@ class Start:
     Attributes:
         name: what the recipe calls it. size: pixels per side of its images. about: a few words on its source.
         sha256: of its file, "" where the name says it all.
-        own: relevo's own network, all layers of which learn.
+        own: relevo's own network, all layers of which learn. fit: how the pictures that it saw became squares.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Start:
     about: str
     sha256: str = ""
     own: bool = False
+    fit: Fit = PHOTO_FIT
 
 
 def draft(
@@ -98,6 +101,7 @@ def draft(
         "schemes": schemes,
         "rest": rest,
         "side": survey.side,
+        "fit": start.fit if start else PHOTO_FIT,
         "validation": _validation(total),
         "batch_size": _batch_size(total - held_out),
         "steps": max(1, (total - held_out) // _batch_size(total - held_out)),

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from PIL.ExifTags import Base as ExifTag
 
 from tasks.vision.pictures.colours import depth_of, eight_bits, flatten, srgb_transform
+from tasks.vision.pictures.fit import CROP, Fit
 from tasks.vision.pictures.limits import UnreadableError
 from tasks.vision.pictures.pixels import Pixels, damage, low_bytes, plain_png, read_pixels
 
@@ -40,42 +41,68 @@ class Decoded(NamedTuple):
     depth: int = 0
 
 
-def decode(data: bytes, image_size: int, bits: int = 16) -> np.ndarray:
-    """Decode to (image_size, image_size, 3) uint8 RGB: upright, sRGB, on white, the centre square.
+def decode(data: bytes, image_size: int, bits: int = 16, fit: Fit = CROP) -> np.ndarray:
+    """Decode to (image_size, image_size, 3) uint8 RGB: upright, sRGB, on white.
 
     The pixels of an 8-bit image that already has this size stay as they are.
 
     Args:
         bits: how many bits 16-bit samples use, where the file doesn't say.
+        fit: how a picture becomes a square: "crop" takes the one in its centre, "pad" adds its mean colour
+            on two sides, "stretch" changes its proportions.
 
     Raises:
         UnreadableError: the file is not an image, is damaged or is too large.
     """
-    return np.array(decode_picture(data, image_size, bits).image)
+    return np.array(decode_picture(data, image_size, bits, fit).image)
 
 
-def fit(image: Image.Image, image_size: int) -> Image.Image:
-    """Crop to the centre square and resize; unchanged if the image already has this size."""
+def square(image: Image.Image, image_size: int, fit: Fit = CROP) -> Image.Image:
+    """Make an RGB image a square of this size; unchanged if it is one already."""
+    return _pad(_scale(image, image_size, fit), image_size)
+
+
+def _scale(image: Image.Image, image_size: int, fit: Fit) -> Image.Image:
+    """Scale to a square of `image_size` pixels a side, or to fit into it if it will be padded."""
     if image.size == (image_size, image_size):
         return image
-    return ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
+    if fit == "crop":
+        return ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
+    width, height = (image_size, image_size) if fit == "stretch" else image.size
+    longer = max(width, height)
+    inside = [max(1, round(side * image_size / longer)) for side in (width, height)]
+    return image.resize((inside[0], inside[1]), Image.Resampling.LANCZOS)
 
 
-def decode_picture(data: bytes, image_size: int, bits: int = 16) -> Decoded:
+def _pad(image: Image.Image, image_size: int) -> Image.Image:
+    """Centre an RGB image on a square of its mean colour.
+
+    Beside it, a black border would be an edge that no photo has, and a repeated one a pattern.
+    """
+    if image.size == (image_size, image_size):
+        return image
+    red, green, blue = (round(mean) for mean in np.asarray(image).mean((0, 1)).tolist())
+    whole = Image.new("RGB", (image_size, image_size), (red, green, blue))
+    whole.paste(image, ((image_size - image.width) // 2, (image_size - image.height) // 2))
+    return whole
+
+
+def decode_picture(data: bytes, image_size: int, bits: int = 16, fit: Fit = CROP) -> Decoded:
     """As `decode`, as a Pillow image with what is odd about it."""
     if plain := plain_png(data):
-        return Decoded(fit(plain if plain.mode == "RGB" else plain.convert("RGB"), image_size))
+        rgb = plain if plain.mode == "RGB" else plain.convert("RGB")
+        return Decoded(square(rgb, image_size, fit))
     with ExitStack() as turn:
         pixels = read_pixels(data, image_size, turn)
         try:
-            return _convert(data, pixels, image_size, bits)
+            return _convert(data, pixels, image_size, bits, fit)
         except (UnreadableError, MemoryError):
             raise
         except Exception as error:
             raise damage(error) from error
 
 
-def _convert(data: bytes, pixels: Pixels, image_size: int, bits: int) -> Decoded:
+def _convert(data: bytes, pixels: Pixels, image_size: int, bits: int, fit: Fit) -> Decoded:
     source, image, odd, depth = pixels.image, pixels.image, pixels.odd, 0
     if source.mode in ("I", "F"):
         raise UnreadableError("32-bit samples, whose white is unknown")
@@ -85,10 +112,10 @@ def _convert(data: bytes, pixels: Pixels, image_size: int, bits: int) -> Decoded
     if not (transform and image.mode == "CMYK"):
         image, hidden = flatten(image)
         odd = odd or hidden
-    image = fit(_upright(image, source), image_size)
+    image = _scale(_upright(image, source), image_size, fit)
     if transform:  # after scaling, of few pixels
         image = transform.apply(image.convert(transform.input_mode))
-    return Decoded(image, odd, depth)
+    return Decoded(_pad(image, image_size), odd, depth)
 
 
 def _eight_bits(data: bytes, pixels: Pixels, bits: int) -> tuple[Image.Image, int]:

@@ -25,6 +25,7 @@ from typing import Self
 import numpy as np
 
 from tasks.vision.pictures.decode_worker import Chunk, decode_chunk
+from tasks.vision.pictures.fit import CROP, Fit
 
 PROCESSES_FROM = 2_000  # images; below this, starting processes costs more than it saves
 
@@ -32,7 +33,7 @@ CHUNK_IMAGES = 256
 CHUNK_BYTES = 8 * 2**20  # of files or of pixels: what one worker holds at a time
 
 Files = Iterable[tuple[int, bytes | str]]  # row, and the file's bytes or why there are none
-Decode = Callable[[list[bytes], int, int], Chunk]
+Decode = Callable[[list[bytes], int, int, Fit], Chunk]
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,15 @@ class Findings:
 
 
 def decode_all(
-    files: Files, out: np.ndarray, workers: int | None = None, bits: int = 16
+    files: Files,
+    out: np.ndarray,
+    workers: int | None = None,
+    bits: int = 16,
+    fit: Fit = CROP,
 ) -> Findings:
     """Decode files into one array: `Decoders.decode` with workers for this call alone."""
     with Decoders(len(out), workers) as decoders:
-        return decoders.decode(files, out, bits)
+        return decoders.decode(files, out, bits, fit)
 
 
 class Decoders:
@@ -86,8 +91,8 @@ class Decoders:
             self._workers = [_Worker(lock) for _ in range(workers)]
             self._decoders = [worker.decode for worker in self._workers]
 
-    def decode(self, files: Files, out: np.ndarray, bits: int = 16) -> Findings:
-        """Decode files into the rows of `out` (N, size, size, 3) uint8; `bits` as for `decode.decode`.
+    def decode(self, files: Files, out: np.ndarray, bits: int = 16, fit: Fit = CROP) -> Findings:
+        """Decode files into the rows of `out` (N, size, size, 3) uint8; `bits`, `fit` as for `decode.decode`.
 
         Files may come in any order; they are read by one thread at a time, a few MiB ahead. A file that
         crashes its worker process fails alone.
@@ -108,7 +113,7 @@ class Decoders:
                 if chunk is None:
                     return
                 rows, blobs = chunk
-                sheet, remarks = decode_chunk(blobs, out.shape[1], bits)
+                sheet, remarks = decode_chunk(blobs, out.shape[1], bits, fit)
                 out[rows] = np.frombuffer(sheet, np.uint8).reshape(-1, *out.shape[1:])
                 for index, (fault, odd, depth) in remarks.items():
                     found.add(rows[index], fault, odd, depth)
@@ -189,13 +194,13 @@ class _Worker:
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
 
-    def decode(self, blobs: list[bytes], size: int, bits: int) -> Chunk:
+    def decode(self, blobs: list[bytes], size: int, bits: int, fit: Fit) -> Chunk:
         """As `decode_chunk`. After a crash, halves are tried until the file that causes it is alone."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         # marshal: plain values only, and the same interpreter at both ends.
         try:
-            marshal.dump((blobs, size, bits), self._process.stdin)
+            marshal.dump((blobs, size, bits, fit), self._process.stdin)
             self._process.stdin.flush()
             return marshal.load(self._process.stdout)  # nosec B302
         except (BrokenPipeError, EOFError, ValueError):  # it died, or was closed by another thread
@@ -209,8 +214,8 @@ class _Worker:
         if len(blobs) == 1:
             return bytes(3 * size**2), {0: ("damaged image (it crashes the decoder)", "", 0)}
         half = len(blobs) // 2
-        first, remarks = self.decode(blobs[:half], size, bits)
-        second, more = self.decode(blobs[half:], size, bits)
+        first, remarks = self.decode(blobs[:half], size, bits, fit)
+        second, more = self.decode(blobs[half:], size, bits, fit)
         return first + second, remarks | {half + index: more[index] for index in more}
 
     def close(self) -> None:

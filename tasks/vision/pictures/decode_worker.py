@@ -13,6 +13,7 @@ from PIL import Image
 
 from tasks.vision.pictures import pixels
 from tasks.vision.pictures.decode import decode_picture
+from tasks.vision.pictures.fit import Fit
 from tasks.vision.pictures.limits import UnreadableError
 
 try:
@@ -26,14 +27,16 @@ Remark = tuple[str, str, int]  # why it is left black, what is odd about it, dep
 Chunk = tuple[bytes, dict[int, Remark]]  # pixels, {index: what is to be said about it}
 
 
-def decode_chunk(blobs: list[bytes], size: int, bits: int, *, limited: bool = False) -> Chunk:
+def decode_chunk(
+    blobs: list[bytes], size: int, bits: int, fit: Fit, *, limited: bool = False
+) -> Chunk:
     """Decode files to squares of `size` pixels; `limited` if memory that runs out is the file's fault."""
     remarks: dict[int, Remark] = {}
     # One tall sheet: taking the pixels out of Pillow has a price per call.
     sheet = Image.new("RGB", (size, size * len(blobs)))
     for index, data in enumerate(blobs):
         try:
-            decoded = decode_picture(data, size, bits)
+            decoded = decode_picture(data, size, bits, fit)
         except UnreadableError as error:
             remarks[index] = str(error), "", 0
             continue

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pydantic import Field
 
+from tasks.vision.pictures.fit import CROP, Fit
 from tasks.vision.recipe.schema import Network, Stage, Strict, with_pretrained_defaults
 
 
@@ -15,6 +16,7 @@ class StartModel(Strict):
     Attributes:
         address: RUN/STAGE with the run's own name, or the absolute path or s3:// address of a model's folder.
         sha256: of its file. image_size: pixels per side of the images that it was built for.
+        fit: how the pictures that it was trained on became squares.
         network: relevo's own network; None for a head on a pretrained one.
         licence, source: of a pretrained network's weights, and its paper; "" where the model names none.
     """
@@ -23,6 +25,7 @@ class StartModel(Strict):
     sha256: str
     image_size: int
     network: Network | None
+    fit: Fit = CROP
     licence: str = ""
     source: str = ""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.vision.errors import nearest
+from tasks.vision.pictures.fit import CROP, Fit
 from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_model, is_pretrained
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
@@ -36,10 +37,9 @@ class Data(Strict):
 
     source: str = Field(description="digits, cifar10, or a folder or archive of images")
     image_size: Pixels = Field(32, description="pixels per side of the square images")
+    fit: Fit = Field(CROP, description="how pictures become squares: crop, pad or stretch")
     validation: float = Field(0.1, gt=0, lt=1, description="share of train held out for choosing")
-    max_unreadable: float = Field(
-        0.01, ge=0, lt=1, description="share of images that may be damaged"
-    )
+    max_unreadable: float = Field(0.01, ge=0, lt=1, description="share of files that may be bad")
 
 
 class LabelScheme(Strict):

@@ -14,9 +14,10 @@ from support.command import ROOT, Relevo
 from support.images import encoded, png, write_folder, write_zip
 from support.keras_files import write_keras
 
+from flows.recipes.load import load_recipe
 from tasks.runs.starts import models_in
 from tasks.vision.errors import BadInput
-from tasks.vision.new_recipe.draft import Start, draft
+from tasks.vision.new_recipe.draft import PHOTO_FIT, Start, draft
 from tasks.vision.new_recipe.start import find_start
 from tasks.vision.new_recipe.survey import Survey, survey
 from tasks.vision.recipe.from_model import StartModel
@@ -144,6 +145,13 @@ def test_draft_with_a_trained_model_states_no_setting_without_effect() -> None:
         recipe = parse_recipe(text, "x", {}, find)
         for stage in recipe.stages.values():
             assert given.keys().isdisjoint(stage.unused_settings()), found
+
+
+def test_drafts_and_the_built_in_recipe_make_photos_square_in_one_way() -> None:
+    some = dict.fromkeys(NAMES, 30)
+    text = draft(Survey(some, some, 300), "photos", start=Start("FILE.keras", 224, "yours"))
+    assert f'\nfit = "{PHOTO_FIT}"' in text
+    assert load_recipe("photos").data.fit == PHOTO_FIT
 
 
 def test_start_is_chosen_by_the_number_of_photos_and_named_by_its_size(tmp_path: Path) -> None:

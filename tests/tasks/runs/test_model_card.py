@@ -94,5 +94,5 @@ def test_card_and_labels_say_how_16_bit_images_are_scaled() -> None:
     plain, deep = facts(), facts(bits=12)
     assert '"rb").read(), 32, bits=12)' in model_card(deep)
     assert '"rb").read(), 32)' in model_card(plain)
-    assert b"read_image.py reads them with bits=12" in labels_json(deep.card)
+    assert b"decode(data, 32, bits=12)" in labels_json(deep.card)
     assert b"bits" not in labels_json(plain.card)

@@ -26,6 +26,7 @@ from read_image import UnreadableError, decode
 
 files = sorted(Path(sys.argv[1]).iterdir())
 seen = [decode(file.read_bytes(), 24, 12 if file.stem == "twelve" else 16) for file in files]
+seen += [decode(file.read_bytes(), 24, fit="pad") for file in files]
 np.save("seen.npy", seen)
 try:
     decode(b"<html>", 24)
@@ -42,17 +43,20 @@ def test_every_kind_has_the_same_pixels_everywhere(
     assert len(files) >= 60
     folder = write_folder(tmp_path / "photos", files)
     expected = {name: decode(data, 24) for name, data in files.items()}
+    padded = {name: decode(data, 24, fit="pad") for name, data in files.items()}
     for many in (10**9, 10):  # in threads, in processes
         monkeypatch.setattr(decode_pool, "PROCESSES_FROM", many)
         given = [str(folder / name) for name in files]
         with UnlabelledImages(given) as images:
-            (batch,) = images.batches(24)
+            (batch,), (whole,) = images.batches(24), images.batches(24, fit="pad")
         assert not batch.unreadable
-        for path, image in zip(batch.names, batch.images, strict=True):
+        for path, image, more in zip(batch.names, batch.images, whole.images, strict=True):
             assert (image == expected[Path(path).name]).all(), path
+            assert (more == padded[Path(path).name]).all(), path
     twelve = png16(deep(12, 3))
     (folder / "twelve.png").write_bytes(twelve)
     expected["twelve.png"] = decode(twelve, 24, 12)
+    padded["twelve.png"] = decode(twelve, 24, fit="pad")
     (tmp_path / READER).write_bytes(reader())
     done = subprocess.run(
         [sys.executable, "-c", STRANGER, str(folder)],
@@ -66,8 +70,10 @@ def test_every_kind_has_the_same_pixels_everywhere(
         "an HTML page, not an image; download the image itself",
         "[]",
     ]
-    for name, image in zip(sorted(expected), np.load(tmp_path / "seen.npy"), strict=True):
-        assert (image == expected[name]).all(), name
+    seen = np.load(tmp_path / "seen.npy")
+    for each, images in ((expected, seen[: len(expected)]), (padded, seen[len(expected) :])):
+        for name, image in zip(sorted(each), images, strict=True):
+            assert (image == each[name]).all(), name
 
 
 def test_the_modules_in_one_file_share_no_name() -> None:

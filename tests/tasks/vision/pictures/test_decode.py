@@ -15,6 +15,7 @@ from support.images import encoded, png, read, refused, same, small_set, write_f
 
 from tasks.vision.data.labelled import ImageSet
 from tasks.vision.pictures import decode
+from tasks.vision.pictures.fit import Fit
 
 
 def solid(mode: str, value: Any, size: tuple[int, int] = (8, 8)) -> Image.Image:
@@ -95,6 +96,35 @@ def test_decode_crops_to_the_centre_square() -> None:
     for pixels in (wide, wide.transpose(1, 0, 2)):
         image = decode.decode(encoded(Image.fromarray(np.ascontiguousarray(pixels)), "PNG"), 10)
         assert image[2:8, 2:8].min() > 190
+
+
+def test_decode_pads_to_a_square_of_the_mean_colour() -> None:
+    wide = np.zeros((30, 90, 3), np.uint8)
+    wide[:, :45], wide[:, 45:] = (200, 40, 0), (100, 0, 60)
+    for pixels in (wide, wide.transpose(1, 0, 2)):
+        data = encoded(Image.fromarray(np.ascontiguousarray(pixels)), "PNG")
+        image = decode.decode(data, 30, fit="pad")
+        if pixels is not wide:
+            image = image.transpose(1, 0, 2)
+        assert (image[:10] == (150, 20, 30)).all()
+        assert (image[20:] == (150, 20, 30)).all()
+        assert (image[10:20, :12] == (200, 40, 0)).all()
+        assert (image[10:20, 18:] == (100, 0, 60)).all()
+
+
+def test_decode_stretches_to_a_square() -> None:
+    wide = np.zeros((30, 90, 3), np.uint8)
+    wide[:, :45] = 200
+    image = decode.decode(encoded(Image.fromarray(wide), "PNG"), 30, fit="stretch")
+    assert image[:, :12].min() == 200
+    assert image[:, 18:].max() == 0
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (7, 7), (24, 24), (24, 1)])
+def test_decode_makes_squares_of_all_shapes(fit: Fit, size: tuple[int, int]) -> None:
+    data = encoded(Image.new("RGB", size, (9, 99, 199)), "PNG")
+    assert (decode.decode(data, 24, fit=fit) == (9, 99, 199)).all()
 
 
 def test_decode_scales_large_jpeg_as_well_as_from_all_pixels() -> None:
