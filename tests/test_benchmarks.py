@@ -9,7 +9,16 @@ import pytest
 BENCHMARKS = Path(__file__).with_name("benchmarks")
 
 
-NAMES = ["accuracy", "finetuning", "head", "photos", "preparation", "throughput", "unseen"]
+NAMES = [
+    "accuracy",
+    "decoding",
+    "finetuning",
+    "head",
+    "photos",
+    "preparation",
+    "throughput",
+    "unseen",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.ExifTags import Base as ExifTag
 
 from tasks.vision.pictures.colours import depth_of, eight_bits, flatten, srgb_transform
@@ -62,16 +62,26 @@ def square(image: Image.Image, image_size: int, fit: Fit = CROP) -> Image.Image:
     return _pad(_scale(image, image_size, fit), image_size)
 
 
-def _scale(image: Image.Image, image_size: int, fit: Fit) -> Image.Image:
+def _scale(
+    image: Image.Image, image_size: int, fit: Fit, extent: tuple[float, float] | None = None
+) -> Image.Image:
     """Scale to a square of `image_size` pixels a side, or to fit into it if it will be padded."""
-    if image.size == (image_size, image_size):
+    square = (image_size, image_size)
+    if image.size == square:
         return image
+    width, height = extent or image.size
+    box, inside = (0.0, 0.0, width, height), square
     if fit == "crop":
-        return ImageOps.fit(image, (image_size, image_size), Image.Resampling.LANCZOS)
-    width, height = (image_size, image_size) if fit == "stretch" else image.size
-    longer = max(width, height)
-    inside = [max(1, round(side * image_size / longer)) for side in (width, height)]
-    return image.resize((inside[0], inside[1]), Image.Resampling.LANCZOS)
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    elif fit == "pad":
+        longer = max(width, height)
+        inside = (
+            max(1, round(width * image_size / longer)),
+            max(1, round(height * image_size / longer)),
+        )
+    return image.resize(inside, Image.Resampling.LANCZOS, box)
 
 
 def _pad(image: Image.Image, image_size: int) -> Image.Image:
@@ -93,7 +103,7 @@ def decode_picture(data: bytes, image_size: int, bits: int = 16, fit: Fit = CROP
         rgb = plain if plain.mode == "RGB" else plain.convert("RGB")
         return Decoded(square(rgb, image_size, fit))
     with ExitStack() as turn:
-        pixels = read_pixels(data, image_size, turn)
+        pixels = read_pixels(data, image_size, turn, fit)
         try:
             return _convert(data, pixels, image_size, bits, fit)
         except (UnreadableError, MemoryError):
@@ -112,7 +122,10 @@ def _convert(data: bytes, pixels: Pixels, image_size: int, bits: int, fit: Fit) 
     if not (transform and image.mode == "CMYK"):
         image, hidden = flatten(image)
         odd = odd or hidden
-    image = _scale(_upright(image, source), image_size, fit)
+    if pixels.extent:
+        image = _upright(_scale(image, image_size, fit, pixels.extent), source)
+    else:
+        image = _scale(_upright(image, source), image_size, fit)
     if transform:  # after scaling, of few pixels
         image = transform.apply(image.convert(transform.input_mode))
     return Decoded(_pad(image, image_size), odd, depth)

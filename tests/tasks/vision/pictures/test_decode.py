@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 from support.images import encoded, png, read, refused, same, small_set, write_folder
 
 from tasks.vision.data.labelled import ImageSet
@@ -133,7 +134,41 @@ def test_decode_scales_large_jpeg_as_well_as_from_all_pixels() -> None:
     data = encoded(photo, "JPEG", quality=95)
     whole = Image.open(io.BytesIO(data))
     expected = np.asarray(ImageOps.fit(whole, (32, 32), Image.Resampling.LANCZOS)).astype(int)
-    assert np.abs(decode.decode(data, 32) - expected).mean() < 1
+    bilinear = np.asarray(ImageOps.fit(whole, (32, 32), Image.Resampling.BILINEAR)).astype(int)
+    error = np.abs(decode.decode(data, 32) - expected).mean()
+    assert error < np.abs(bilinear - expected).mean() / 4, "of detail that no photo has"
+
+
+def detailed(size: tuple[int, int]) -> Image.Image:
+    pattern = np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8)
+    return Image.fromarray(pattern).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize(("size", "factor"), [((47, 71), 1), ((72, 96), 2), ((200, 152), 4)])
+def test_decode_lets_libjpeg_scale_from_three_times_the_size_on(
+    size: tuple[int, int], factor: int, fit: Fit
+) -> None:
+    data = encoded(detailed(size), "JPEG", quality=95, subsampling="4:2:0")
+    scaled = Image.open(io.BytesIO(data))
+    assert isinstance(scaled, JpegImageFile)
+    scaled.draft(None, (scaled.width // factor, scaled.height // factor))
+    assert scaled.width == size[0] // factor
+    expected = np.asarray(decode.square(scaled, 24, fit))
+    assert np.array_equal(decode.decode(data, 24, fit=fit), expected)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_what_libjpeg_scales_is_where_it_was(fit: Fit, orientation: int) -> None:
+    """Its last column and row may reach beyond the picture, at its end or, turned, at its beginning."""
+    photo = detailed((601, 401))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(photo, "JPEG", quality=95, exif=exif.tobytes())
+    upright = photo if orientation == 1 else photo.transpose(Image.Transpose.ROTATE_270)
+    error = decode.decode(data, 30, fit=fit) - np.asarray(decode.square(upright, 30, fit), int)
+    assert np.abs(error).mean() < 2, "half a pixel of it would be 8 or more"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
