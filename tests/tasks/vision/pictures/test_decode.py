@@ -158,6 +158,13 @@ def test_decode_lets_libjpeg_scale_from_three_times_the_size_on(
     assert np.array_equal(decode.decode(data, 24, fit=fit), expected)
 
 
+def test_a_large_picture_of_another_kind_is_reduced_first() -> None:
+    photo = detailed((2600, 1700))
+    seen = decode.decode(encoded(photo, "PNG", compress_level=1), 100).astype(int)
+    whole = np.asarray(ImageOps.fit(photo, (100, 100), Image.Resampling.LANCZOS))
+    assert 0 < np.abs(seen - whole).max() <= 2
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_what_libjpeg_scales_is_where_it_was(fit: Fit, orientation: int) -> None:
