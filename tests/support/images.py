@@ -7,7 +7,7 @@ import io
 import tarfile
 import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,12 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def coarse_photo(seed: int) -> Image.Image:
+    """Some coarse shapes, as a photo has them."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return Image.fromarray(coarse).resize((96, 96), Image.Resampling.BICUBIC)
+
+
 def small_set() -> dict[str, bytes]:
     """Two classes, six training and three test images each, of several sizes and kinds."""
     files: dict[str, bytes] = {}
@@ -44,6 +50,12 @@ def small_set() -> dict[str, bytes]:
                 files[f"{split}/{label}/{index}é.png"] = png(seed, (8 + seed % 3, 8 + seed % 2))
     files["train/car/photo.JPEG"] = encoded(Image.new("RGB", (20, 16), "red"), "JPEG")
     return files
+
+
+def labelled_pngs(folders: Sequence[str], classes: Sequence[str], count: int) -> dict[str, bytes]:
+    """So many pictures of noise of each class in each folder (with a slash at its end), no two alike."""
+    names = [f"{folder}{c}/{i}.png" for folder in folders for c in classes for i in range(count)]
+    return {name: png(1000 + seed) for seed, name in enumerate(names)}
 
 
 def write_folder(path: Path, files: dict[str, bytes]) -> Path:
