@@ -83,7 +83,7 @@ def experiment(
     Args:
         recipe: the built-in recipe to train.
         own_recipe: the TOML text of a recipe of your own, used instead of the built-in one.
-        data: digits, cifar10, or a folder, archive or s3:// address of images; defaults to the recipe's source.
+        data: digits, cifar10, or a folder, archive, table or s3:// address of images; the recipe's by default.
         store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
         stages: train only these stages and those that they start from; defaults to all.
         seed: random seed of the run; defaults to the recipe's.

@@ -65,7 +65,7 @@ def prepare_data(
     Args:
         recipe: the built-in recipe whose image size and split are used.
         own_recipe: the TOML text of a recipe of your own, used instead of the built-in one.
-        data: digits, cifar10, or a folder, archive or s3:// address of images; defaults to the recipe's source.
+        data: digits, cifar10, or a folder, archive, table or s3:// address of images; the recipe's by default.
         store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
     """
     request = RunRequest(recipe, store_address(store), own_recipe=own_recipe, data=data)

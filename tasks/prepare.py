@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
@@ -17,8 +18,9 @@ from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import fingerprint, read_source
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe.schema import Data, LabelScheme
-from tasks.vision.text import printable
+from tasks.vision.files.left_out import LeftOut
+from tasks.vision.recipe.schema import TEST_SHARE, Data, LabelScheme
+from tasks.vision.text import percent, printable
 
 
 @cached_task
@@ -41,7 +43,7 @@ def prepare_images(
         if len(classes) < 2:
             raise BadInput(
                 f"{printable(given)} has one class, {classes[0]!r}; expected two or more: add a folder"
-                " train/CLASS and test/CLASS for another"
+                " of pictures for another"
             )
         for scheme in schemes:
             apply_scheme(scheme, classes)
@@ -62,27 +64,49 @@ def prepare_images(
                 f"{printable(given)} changed while it was read; wait until nothing writes there, then "
                 "start the run again"
             )
-        train, test = (len(found.splits[name].labels) for name in ("train", "test"))
-        about = f"{train:,} training images, {test:,} test images, of {len(found.classes)} classes"
-        emit(Event("prepare data", about))
         path = Path(folder) / "dataset"
-        _tell_of(prepare(found, data.image_size, data.validation, path, data.fit))
+        about = prepare(found, data, path)
+        for line in (*_split_lines(about, data), *_lines(about), *map(_left_out, found.junk)):
+            emit(Event("prepare data", printable(line)))
         mark_store(store)
         ref = store.put("dataset", path, ".safetensors")
     return Published(ref=ref)
 
 
-def _tell_of(about: Description) -> None:
-    """Emit a line for each image or kind of file that is left out, and for images to look at."""
-    lines = [f"left out {each}" for each in (*about.unreadable.first, *about.left_out)]
+def _split_lines(about: Description, data: Data) -> Iterator[str]:
+    """Yield the number of images, and how they came to be divided."""
+    count = {split: sum(counts) for split, counts in about.counts.items()}
+    train = count["train"] + count["validation"]
+    yield f"{train:,} training images, {count['test']:,} test images, of {len(about.classes)} classes"
+    made = about.made
+    if made and made.test:
+        yield f"no test images: {percent(made.test)} of each class are set aside for test by content"
+    elif data.test != TEST_SHARE:
+        yield "the data has test images; data.test is not used"
+    if about.validation:
+        images = counted(count["validation"], "validation image")
+        yield f"{about.validation}: {images}; data.validation is not used"
+    elif made:
+        rest = "the others" if made.test else "train"
+        yield f"no validation images: {percent(data.validation)} of {rest} are held out for it by content"
+    if made and made.groups:
+        yield f"the members of each of {counted(made.groups, 'group')} are in one split"
+    if made and made.alike:
+        yield f"{counted(made.alike, 'image')} with a near duplicate: each is in the split of those like it"
+
+
+def _left_out(each: LeftOut | str) -> str:
+    return f"left out {each}"
+
+
+def _lines(about: Description) -> list[str]:
+    """Return a line for each image or kind of file that is left out, and for images to look at."""
+    lines = [*map(_left_out, about.unreadable.first), *map(_left_out, about.left_out)]
     if more := about.unreadable.count - len(about.unreadable.first):
         lines.append(f"left out {more:,} more images that can't be decoded")
     lines += [f"read {each}" for each in about.odd.first]
     if more := about.odd.count - len(about.odd.first):
         lines.append(f"read {more:,} more images that are odd")
-    if about.validation:
-        images = counted(sum(about.counts["validation"]), "validation image")
-        lines.append(f"{about.validation}/: {images}; data.validation is not used")
     if about.bits < 16:
         lines.append(f"16-bit images use {about.bits} bits; they are scaled by that")
     for what, pairs in (
@@ -92,8 +116,7 @@ def _tell_of(about: Description) -> None:
         if pairs.count:
             a, b = pairs.first[0]
             lines.append(f"{what}: {counted(pairs.count, 'image')}, such as {a} = {b}")
-    for line in lines:
-        emit(Event("prepare data", printable(line)))
+    return lines
 
 
 def fetch_archive(home: Store, folder: Path) -> Path:

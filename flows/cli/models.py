@@ -41,7 +41,7 @@ def evaluate(
     model
         RUN/STAGE, e.g. latest/transfer, or a path to runs/RUN/models/STAGE.
     data
-        digits, cifar10, or a folder or archive with test/CLASS/NAME.png or CLASS/NAME.png.
+        digits, cifar10, or a folder, archive or table of images: test/CLASS/NAME.png or CLASS/NAME.png.
     split
         Which split to score: valid is val/ or validation/ too. Scores on a model's own training images
         are too high.
@@ -59,7 +59,7 @@ def evaluate(
         )
     if summary["scored"] != split:
         place = "its folders as classes" if summary["scored"] == "." else summary["scored"]
-        print(printable(f"there is no folder {split}; scored {place}"), file=sys.stderr)
+        print(printable(f"there is no split {split}; scored {place}"), file=sys.stderr)
     lines = [*summary["unreadable"], *summary["left_out"]]
     for line in lines[:MAX_ROWS]:
         print(printable(f"left out {line}"), file=sys.stderr)

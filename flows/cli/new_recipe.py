@@ -40,7 +40,8 @@ def new_recipe(
     Parameters
     ----------
     folder
-        A folder or archive with train/CLASS/NAME.png and test/CLASS/NAME.png, here or at s3://.
+        A folder or archive of pictures, or a table of them, here or at s3://: one folder per class, or
+        train/CLASS with val/CLASS or test/CLASS or both.
     positive
         Classes that the first stage finds among the others; by default the one with most pictures.
     second
@@ -66,7 +67,7 @@ def new_recipe(
     source = find_data(folder)
     if source.path is None:
         raise BadInput(f"{folder!r} has a recipe of its own: relevo run {folder}")
-    found = survey(source.path, source.given)
+    found = survey(source)
     network = _find_start(start, sum(found.train.values()), store_address(store))
     text = draft(found, folder, positive or (), second, network)
     recipe = parse_recipe(text, file.stem, {})
@@ -74,11 +75,13 @@ def new_recipe(
     if as_json:
         about = {
             "recipe": str(file),
+            "layout": found.layout,
             "pictures": {
                 "train": found.train,
                 **({"validation": found.validation} if found.folder else {}),
                 "test": found.test,
             },
+            "set_aside_for_test": found.test_share,
             "unread": found.unread,
             "left_out": [each.model_dump() for each in found.left_out],
             "image_size": recipe.data.image_size,
@@ -140,9 +143,6 @@ def _print_warnings(found: Survey) -> None:
     from tasks.vision.new_recipe.survey import small_classes
     from tasks.vision.text import first_of, printable
 
-    if found.folder:
-        count = sum(found.validation.values())
-        print(f"{found.folder}/: its {count:,} pictures are the validation images", file=sys.stderr)
     for each in found.left_out:
         print(f"left out {each}", file=sys.stderr)
     if found.unread:
@@ -164,10 +164,16 @@ def _print_warnings(found: Survey) -> None:
 
 
 def _print_summary(file: Path, found: Survey, recipe: Recipe, start: Start | None) -> None:
+    from tasks.vision.text import printable
+
+    about = "about " if found.test_share else ""
     print(
-        f"{file}: {len(found.train)} classes, {sum(found.train.values())} training and "
+        f"{file}: {len(found.train)} classes, {about}{sum(found.train.values())} training and "
         f"{sum(found.test.values())} test pictures"
     )
+    print(f"found: {found.layout}; {_split_words(found, recipe)}")
+    counts = (f"{printable(label)} {count:,}" for label, count in found.pictures.items())
+    print(f"pictures: {', '.join(counts)}")
     print(f"stages: {', '.join(recipe.stages)}")
     if start:
         print(
@@ -183,14 +189,34 @@ def _print_summary(file: Path, found: Survey, recipe: Recipe, start: Start | Non
     print("then: relevo predict latest/all_classes MORE_PICTURES --csv seen.csv")
 
 
+def _split_words(found: Survey, recipe: Recipe) -> str:
+    """Say where the splits come from."""
+    from tasks.vision.text import percent
+
+    test, validation = f"{percent(recipe.data.test)} of each class", percent(recipe.data.validation)
+    words = []
+    if found.test_share:
+        words.append(f"no test images: {test} are set aside for test by content")
+    if found.folder:
+        count = sum(found.validation.values())
+        words.append(f"the {count:,} of {found.folder} are the validation images")
+    else:
+        words.append(f"{validation} of train are held out for validation")
+    if found.groups:
+        words.append(f"each of {found.groups:,} groups stays in one split")
+    return "; ".join(words)
+
+
 def _command(file: Path) -> str:
     return shlex.join(["relevo", "run", str(file)])
 
 
 def _stem(given: str) -> str:
-    """The name of a folder or archive without its suffix; "photos" where nothing is left."""
+    """The name of a folder, archive or table without its suffix; "photos" where nothing is left."""
+    from tasks.vision.data.table import TABLE_SUFFIXES
     from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 
     name = given.rpartition("/")[2] if "://" in given else Path(given).resolve().name
-    suffix = next((each for each in ARCHIVE_SUFFIXES if name.lower().endswith(each)), "")
+    suffixes = (*ARCHIVE_SUFFIXES, *TABLE_SUFFIXES)
+    suffix = next((each for each in suffixes if name.lower().endswith(each)), "")
     return name[: len(name) - len(suffix)] or "photos"

@@ -33,8 +33,8 @@ RecipeArgument = Annotated[
 DataOption = Annotated[
     str | None,
     Parameter(
-        help="digits, cifar10, or a folder or archive with train/CLASS/NAME.png and "
-        "test/CLASS/NAME.png, here or at s3://bucket/path."
+        help="digits, cifar10, or a folder, archive or table of images, here or at s3://bucket/path: "
+        "CLASS/NAME.png, or that in train/ with val/ or test/."
     ),
 ]
 SeedOption = Annotated[int | None, Parameter(help="Random seed, overriding the recipe's.")]

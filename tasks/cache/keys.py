@@ -17,7 +17,7 @@ from tasks.vision.data.sample import Sample
 from tasks.vision.data.sources import Source, fingerprint
 from tasks.vision.data.targets import Targets
 from tasks.vision.device import ONEDNN, find_device
-from tasks.vision.recipe.schema import Data, Stage
+from tasks.vision.recipe.schema import TEST_SHARE, Data, Stage
 from tasks.vision.trained_model import Card
 
 NUMERIC = ("tensorflow", "keras", "numpy")
@@ -34,11 +34,17 @@ def preparation(data: Data, source: Source) -> Work:
         "prepare",
         {
             "source": fingerprint(source),
-            **data.model_dump(mode="json", exclude={"source"}),
+            **_prepared(data),
             "code": code_digests("tasks.vision.data.prepare", "tasks.vision.data.sources"),
-            "versions": versions("numpy", "pillow", "scikit-learn"),
+            "versions": versions("numpy", "pillow", "scikit-learn", "scipy"),
         },
     )
+
+
+def _prepared(data: Data) -> dict[str, object]:
+    """Return how images are prepared; the usual share of test is left out, as before there was one."""
+    usual = {"test"} if data.test == TEST_SHARE else set()
+    return data.model_dump(mode="json", exclude={"source", *usual})
 
 
 def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, seed: int) -> Work:

@@ -11,9 +11,11 @@ from pathlib import Path
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, Store
 from tasks.store.opening import open_store
-from tasks.vision.data.image_folder import find_layout
-from tasks.vision.data.missing_split import LAYOUT, SPLITS
+from tasks.vision.data.find_layout import find_layout
+from tasks.vision.data.missing_split import EXPECTED
 from tasks.vision.data.sources import Source, find_source
+from tasks.vision.data.split_names import SPLITS
+from tasks.vision.data.table import is_table
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 from tasks.vision.files.listing import ListedFiles
@@ -84,19 +86,24 @@ def find_data(given: str, splits: Sequence[str] = SPLITS, *, instead: bool = Fal
         BadInput: it names no source. StoreError: the bucket is out of reach.
     """
     if "://" not in given:
-        return find_source(given)
+        return find_source(local_data(given))
     address = without_secrets(given)
+    folder, _, table = given.rpartition("/") if is_table(given) else (given, "", "")
 
     def accept(paths: list[str]) -> None:
-        if paths != [""]:
+        if paths == [""]:
+            if not folder.lower().endswith(ARCHIVE_SUFFIXES):
+                raise BadInput(
+                    f"data {address!r} is no folder, archive or table; expected {', '.join(ARCHIVE_SUFFIXES)}"
+                    f" or a folder with {EXPECTED}"
+                )
+        elif table and table not in paths:
+            raise BadInput(f"data {address!r} isn't there; expected a table: check the spelling")
+        elif not any(map(is_table, paths)):  # else its rows say what there is
             find_layout(ListedFiles(address, paths), splits, instead=instead)
-        elif not given.lower().endswith(ARCHIVE_SUFFIXES):
-            raise BadInput(
-                f"data {address!r} is no folder and no archive; expected {', '.join(ARCHIVE_SUFFIXES)}"
-                f" or {LAYOUT}"
-            )
 
-    return replace(find_source(local_data(given, accept)), given=address)
+    path = local_data(folder, accept)
+    return replace(find_source(f"{path}/{table}" if table else path), given=address)
 
 
 def local_data(given: str, accept: Callable[[list[str]], None] | None = None) -> str:
@@ -111,7 +118,8 @@ def local_data(given: str, accept: Callable[[list[str]], None] | None = None) ->
     """
     check_scheme(given, "data")
     if given not in BUILT_IN:
-        check_allowed("data", given)
+        # A table names files beside it.
+        check_allowed("data", given.rpartition("/")[0] or "." if is_table(given) else given)
     if "://" not in given:
         return given
     if not given.startswith("s3://"):
@@ -124,5 +132,5 @@ def local_data(given: str, accept: Callable[[list[str]], None] | None = None) ->
         return str(download_images(given, accept))
     except Missing as error:
         raise BadInput(
-            f"data {given!r}: {error}; expected an archive, or a folder with train/ and test/"
+            f"data {given!r}: {error}; expected an archive, a table, or a folder of images"
         ) from None

@@ -139,7 +139,10 @@ def environment(words: Words) -> Environment:
     jinja = Environment(autoescape=True, undefined=StrictUndefined, extensions=["jinja2.ext.i18n"])
     jinja.policies["ext.i18n.trimmed"] = True
     jinja.install_gettext_callables(words.translate, plural, newstyle=True)  # type: ignore[attr-defined]
-    formats = (numbers.share, numbers.elapsed, numbers.points, numbers.number, numbers.significant)
+    formats = (
+        *(numbers.share, numbers.percent, numbers.elapsed),
+        *(numbers.points, numbers.number, numbers.significant),
+    )
     jinja.filters.update({each.__name__: partial(each, lang=words.lang) for each in formats})
     jinja.filters["breakable"] = breakable
     return jinja

@@ -47,3 +47,12 @@ def first_of(names: Iterable[object], most: int = 10, separator: str = ", ") -> 
     every = list(names)
     others = [f"and {len(every) - most:,} more"] if len(every) > most else []
     return separator.join([*map(printable, every[:most]), *others])
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage.
+
+    >>> percent(0.2), percent(0.125)
+    ('20 %', '12.5 %')
+    """
+    return f"{100 * share:.3g} %"

@@ -28,10 +28,11 @@ def prepare_in_this_process(archive: str, folder: str) -> dict[str, float]:
     """Decode, split and write one archive; return seconds and MiB."""
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
+    from tasks.vision.recipe.schema import Data
 
     clock = time.monotonic()
     found = read_source(find_source(archive), 32)
-    prepare(found, 32, 0.1, Path(folder) / "dataset")
+    prepare(found, Data(source=archive), Path(folder) / "dataset")
     return {"seconds": time.monotonic() - clock, "mebibytes": peak_memory()}
 
 

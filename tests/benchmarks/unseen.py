@@ -47,12 +47,15 @@ def read(archive: str, model: str, size: int) -> tuple[dict[str, Labelled], list
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
     from tasks.vision.pretrained.keras_file import read_keras_file
+    from tasks.vision.recipe.schema import Data
 
     set_up(find_device().in_float32)
     extract = feature_extractor(read_keras_file(Path(model)), size)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data")
-        prepare(read_source(find_source(archive), size), size, 0.1, path)
+        prepare(
+            read_source(find_source(archive), size), Data(source=archive, image_size=size), path
+        )
         data = open_dataset(path)
         parts = {name: data.part(name) for name in ("train", "validation", "test")}
         found = {name: Labelled(extract(part.images), part.labels) for name, part in parts.items()}

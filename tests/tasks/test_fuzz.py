@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.cards import small_model
 from support.command import Relevo
+from support.datasets import prepare_in_folder
 from support.images import read, small_set, write_any
 from support.mutations import mutations
 
@@ -23,7 +24,6 @@ from tasks.store.base import Ref
 from tasks.store.marker import mark_store
 from tasks.store.opening import open_store
 from tasks.vision.data.dataset import open_dataset
-from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, read_source
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Network
@@ -157,7 +157,7 @@ def test_a_whole_checkpoint_without_its_count_is_passed_over(tmp_path: Path, val
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("data")
     path = write_any(folder / "set.zip", small_set())
-    prepare(read_source(find_source(str(path)), 8), 8, 0.2, folder / "set")
+    prepare_in_folder(read_source(find_source(str(path)), 8), 8, 0.2, folder / "set")
     return (folder / "set").read_bytes()
 
 

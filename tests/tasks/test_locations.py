@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.io.locations import local_data, store_address
+from tasks.io.locations import find_data, local_data, store_address
 from tasks.runs.lookup import find_model
 from tasks.vision.errors import BadInput
 
@@ -25,8 +25,17 @@ def allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ["/etc", "{}/photos-2", "{}/photos/../x", "{}/photos/link", "s3://other/data", "s3://team"],
 )
 def test_data_elsewhere_is_refused(data: str, allowed: Path) -> None:
-    with pytest.raises(BadInput, match="is not allowed on this machine; give one below"):
-        local_data(data.format(allowed))
+    for resolve in (local_data, find_data):
+        with pytest.raises(BadInput, match="is not allowed on this machine; give one below"):
+            resolve(data.format(allowed))
+
+
+def test_a_table_is_allowed_where_its_pictures_are(allowed: Path) -> None:
+    (allowed / "photos" / "x.csv").touch()
+    (allowed / "x.csv").touch()
+    assert find_data(f"{allowed}/photos/x.csv").kind == "table"
+    with pytest.raises(BadInput, match="not allowed"):
+        find_data(f"{allowed}/x.csv")
 
 
 @pytest.mark.parametrize("data", ["digits", "cifar10", "{}/photos", "{}/photos/inner"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.cifar import cifar_archive, serving
+from support.datasets import prepare_in_folder
 from support.images import png, write_folder, write_zip
 
 from tasks.cache.cached_task import Published
@@ -19,7 +20,6 @@ from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
 from tasks.vision.data.dataset import Description, open_dataset
 from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import find_source, fingerprint, read_source
 from tasks.vision.errors import BadInput
 from tasks.vision.files.image_files import file_digest
@@ -31,7 +31,7 @@ def test_the_digits_become_one_mapped_file_named_by_content(tmp_path: Path) -> N
     refs = []
     for name in ("one", "two"):
         found = read_source(find_source("digits"), 32)
-        prepare(found, 32, 0.1, tmp_path / name)
+        prepare_in_folder(found, 32, 0.1, tmp_path / name)
         refs.append(store.put("dataset", tmp_path / name, ".safetensors"))
     assert refs[0] == refs[1]
     assert refs[0].sha256 in refs[0].uri
@@ -45,7 +45,7 @@ def test_the_digits_become_one_mapped_file_named_by_content(tmp_path: Path) -> N
 
 def test_validation_is_carved_from_train_class_by_class(tmp_path: Path) -> None:
     found = read_source(find_source("digits"), 16)
-    about = prepare(found, 16, 0.1, tmp_path / "file")
+    about = prepare_in_folder(found, 16, 0.1, tmp_path / "file")
     data = open_dataset(tmp_path / "file")
     train, validation = data.part("train"), data.part("validation")
     whole = {image.tobytes() for image in found.splits["train"].images}
@@ -61,7 +61,7 @@ def test_images_in_train_and_test_are_named(tmp_path: Path) -> None:
     labels = np.array([0, 1] * 10, np.int32)
     train = Split(images, labels, [f"train/{i}" for i in range(20)])
     test = Split(images[3:5].copy(), labels[3:5], ["test/a", "test/b"])
-    about = prepare(
+    about = prepare_in_folder(
         ImageSet(["x", "y"], {"train": train, "test": test}, []), 16, 0.2, tmp_path / "file"
     )
     assert about.duplicates.first == (("train/3", "test/a"), ("train/4", "test/b"))
@@ -96,7 +96,7 @@ def test_too_few_images_to_hold_some_out_are_refused(
     counts: tuple[int, ...], validation: float, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(BadInput, match=message):
-        prepare(noise(*counts), 16, validation, tmp_path / "f")
+        prepare_in_folder(noise(*counts), 16, validation, tmp_path / "f")
     assert not (tmp_path / "f").exists()
 
 
@@ -107,7 +107,7 @@ def test_each_class_is_in_train_and_in_validation(
     counts: tuple[int, ...], validation: float, tmp_path: Path
 ) -> None:
     """A stage of two rare classes alone would have nothing to choose its epochs by."""
-    about = prepare(noise(*counts), 16, validation, tmp_path / "f")
+    about = prepare_in_folder(noise(*counts), 16, validation, tmp_path / "f")
     assert min(about.counts["train"] + about.counts["validation"]) >= 1
     data = open_dataset(tmp_path / "f")
     rows = [data.part(split).images.tobytes() for split in ("train", "validation")]
@@ -123,7 +123,7 @@ def test_a_data_set_of_twins_alone_can_be_opened_again(tmp_path: Path) -> None:
     ]
     split = Split(images, labels, names)
     lines = [f"{name}: an empty file" for name in names]
-    about = prepare(
+    about = prepare_in_folder(
         ImageSet(["a", "b"], {"train": split, "test": split}, lines), 16, 0.1, tmp_path / "f"
     )
     assert about.duplicates.count == len(names)
@@ -137,7 +137,7 @@ def test_names_of_classes_that_no_header_holds_are_refused(tmp_path: Path) -> No
     found = noise(*(2,) * 10)
     vast = ImageSet([f"{i}{'x' * 2_000_000}" for i in range(10)], found.splits, [])
     with pytest.raises(BadInput, match=r"the names of 10 classes take .+ shorten them"):
-        prepare(vast, 16, 0.5, tmp_path / "f")
+        prepare_in_folder(vast, 16, 0.5, tmp_path / "f")
 
 
 def header_of(path: Path) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def shaped(header: dict[str, Any], shape: list[Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", [*FORGED, "nested deep", "nested deep in the note"])
 def test_forged_header_is_refused_in_a_line(case: str, tmp_path: Path) -> None:
-    prepare(noise(20, 20), 16, 0.1, tmp_path / "f")
+    prepare_in_folder(noise(20, 20), 16, 0.1, tmp_path / "f")
     header = header_of(tmp_path / "f")
     open_dataset(with_header(tmp_path / "f", json.dumps(header)))
     deep = "[" * 100_000 + "]" * 100_000
@@ -255,7 +255,7 @@ def test_validation_images_of_the_datas_own_are_the_validation_split(tmp_path: P
     seen: list[str] = []
     with listening(lambda event: seen.append(str(event.message))):
         ref = prepare_images.fn(str(path), data, [], digest, store).ref
-    assert seen[2:] == ["valid/: 6 validation images; data.validation is not used"]
+    assert seen[2:] == ["valid: 6 validation images; data.validation is not used"]
     prepared = open_dataset(store.fetch(ref))
     about = prepared.description
     assert about.counts == {"train": [6, 6], "validation": [3, 3], "test": [4, 4]}
@@ -275,8 +275,10 @@ def test_validation_images_that_cannot_be_read_are_named_by_their_class(tmp_path
     found = read_source(
         find_source(str(write_folder(tmp_path / "x", files))), 8, max_unreadable=0.5
     )
-    with pytest.raises(BadInput, match="class 'b' has no image in val that can be read"):
-        prepare(found, 8, 0.1, tmp_path / "dataset")
+    with pytest.raises(
+        BadInput, match=r"class 'b' has no image in validation \(val\) that can be read"
+    ):
+        prepare_in_folder(found, 8, 0.1, tmp_path / "dataset")
 
 
 @pytest.mark.parametrize("write", [write_folder, write_zip], ids=["folder", "archive"])

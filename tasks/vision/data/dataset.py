@@ -34,6 +34,21 @@ class Listed(Strict, Generic[T]):
         return cls(count=len(found), first=tuple(found[:MAX_LISTED]))
 
 
+class MadeSplits(Strict):
+    """How splits were made that the data did not have: by the content of each picture.
+
+    Attributes:
+        test, validation: the share asked for; None if the data has its own.
+        groups: how many groups of pictures were kept together. alike: how many pictures have a near duplicate,
+            with which they were kept together.
+    """
+
+    test: float | None
+    validation: float | None
+    groups: int = 0
+    alike: int = 0
+
+
 class Description(Strict):
     """A data set's metadata.
 
@@ -43,8 +58,10 @@ class Description(Strict):
         unreadable: a line for each image that can't be decoded. left_out: files that are not read.
         odd: a line for each image that was decoded and may not be what was meant.
         bits: how many bits 16-bit samples use, unless their file says it.
-        validation: the folder of the validation images; "" if they are a share of those in train.
+        validation: the folder or table with the validation images; "" if they are a share of those in train.
         fit: how pictures became squares.
+        made: how splits were made by content; None if test is the data's own, and validation its own or drawn
+            from the rows of train.
     """
 
     image_size: int
@@ -59,6 +76,7 @@ class Description(Strict):
     validation: str = ""
     # Left out where it was always so, since a data set's digest covers its description.
     fit: Fit = Field(CROP, exclude_if=lambda fit: fit == CROP)
+    made: MadeSplits | None = Field(None, exclude_if=lambda made: made is None)
 
 
 @dataclass(frozen=True)

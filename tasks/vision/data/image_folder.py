@@ -1,123 +1,52 @@
-"""The layout `train/<class>/` and `test/<class>/`: find it, or say what is wrong with it."""
+"""Folders of classes, `<class>/<image>`: the pictures in each, at any depth, and what lies beside them."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from tasks.vision.data.missing_split import LAYOUT, SPLITS, VALID, is_validation, missing_split
+from tasks.vision.data.split_names import LAYOUT, SPLITS, is_validation, split_of
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import Tree, link_loop
 from tasks.vision.files.image_files import is_image, looks_like_image
-from tasks.vision.files.left_out import LeftOut, Reason, Tally, is_junk
+from tasks.vision.files.left_out import Reason, Tally, is_junk, junk_kind
 from tasks.vision.text import first_of, normalized, printable
 
 Classes = dict[str, list[str]]  # class -> paths of its images below the root; both sorted
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The images of a data set by split and class, and what it leaves out.
-
-    Attributes:
-        root: folder of the container that holds the splits: "" for the top or, one level down, "name/".
-        instead: the folder that was found in place of a split, "." for the top.
-        validation: the folder beside train and test with validation images; they are among those of train.
-    """
-
-    root: str
-    splits: dict[str, Classes]
-    left_out: list[LeftOut]
-    instead: str = ""
-    validation: str = ""
-
-
-def find_layout(container: Tree, splits: Sequence[str], *, instead: bool = False) -> Layout:
-    """Find the images of "train", "test" or both, or of "valid"; `BadInput` for another layout.
+def find_classes(container: Tree, root: str, split: str, tally: Tally) -> Classes:
+    """Images by class of the folder `split` below the root, at any depth; names in Unicode's form C.
 
     Args:
-        instead: with "test" alone, take validation images or one folder per class where it is missing.
+        split: name of the split's folder; "" if the class folders are in the root itself.
     """
-    tally = Tally()
-    if instead and (place := _instead_of(container, splits[0])) is not None:
-        classes = find_classes(container, "", place, tally)
-        return Layout("", {splits[0]: classes}, tally.most_common(), place or ".")
-    root, validation = find_root(container, splits), ""
-    beside = [name for name in container.children(root.rstrip("/"))[0] if is_validation(name)]
-    if tuple(splits) == (VALID,) and len(beside) == 1:
-        return Layout(
-            root, {VALID: find_classes(container, root, beside[0], tally)}, tally.most_common()
-        )
-    found = {split: find_classes(container, root, split, tally) for split in splits}
-    if len(found) == len(SPLITS):
-        check_same_classes(container.given, found["train"], found["test"])
-        if len(beside) == 1 and _classes_in(container, root + beside[0]) == {*found["train"]}:
-            validation = beside[0]
-            for label, names in find_classes(container, root, validation, tally).items():
-                found["train"][label] += names
-        _tally_outside(container, root, (*SPLITS, validation), tally)
-    if container.cut:
-        tally.add("cut", "*", container.given, 0)
-    return Layout(root, found, tally.most_common(), validation=validation)
-
-
-def _instead_of(container: Tree, split: str) -> str | None:
-    """The folder to take in place of a missing test split: of validation images, or the top itself."""
-    folders, _ = container.children("")
-    inner = {each for name in folders for each in container.children(name)[0]}
-    if split != "test" or split in folders or split in inner:
-        return None
-    if near := [name for name in folders if is_validation(name)]:
-        return near[0] if len(near) == 1 else None
-    return None if set(SPLITS) & {*folders, *inner} else ""
-
-
-def find_root(container: Tree, splits: Sequence[str]) -> str:
-    """Folder that holds the splits: "" for the top or, one level down, "name/"."""
-
-    def holds_splits(names: list[str]) -> bool:
-        return any(name in SPLITS or (VALID in splits and is_validation(name)) for name in names)
-
-    folders, _ = container.children("")
-    if holds_splits(folders):
-        return ""
-    inner = [name for name in folders if holds_splits(container.children(name)[0])]
-    if len(inner) == 1:
-        return f"{inner[0]}/"
-    with_classes = [name for name in inner if container.children(f"{name}/train")[0]]
-    if not with_classes:  # but perhaps class/train, or images/train beside labels/train
-        raise missing_split(container, "", splits)
-    raise BadInput(
-        f"{container.given} holds several data sets: {first_of(sorted(inner))}; expected one: name it"
-    )
-
-
-def find_classes(container: Tree, root: str, split: str, tally: Tally) -> Classes:
-    """Images by class of the folder `split` below the root, at any depth; names in Unicode's form C."""
-    if split and split not in container.children(root.rstrip("/"))[0]:
-        raise missing_split(container, root, [split])
     top = f"{split}/" if split else ""
-    expected = LAYOUT if split in SPLITS else f"{top}<class>/<image>"
     folders, files = container.children((root + top).rstrip("/"))
-    if stray := min(select_images(container, root + top, files, Tally()), default=""):
+    labels = sorted(name for name in folders if not is_junk(name))
+    stray = select_images(container, root + top, files, Tally())
+    if stray and (split or not labels):
+        expected = LAYOUT if split_of(split) in SPLITS else f"{top}<class>/<image>"
         raise BadInput(
-            f"{container.given} has {printable(top + stray)}; expected {expected}: move it there"
+            f"{container.given} has {printable(top + min(stray))}; expected {expected}: move it there"
         )
-    if not folders:
+    if not labels:
         raise BadInput(
-            f"{container.given} has no class folders in {split or 'it'}; expected {expected}"
+            f"{container.given} has no class folders in {split or 'it'}; expected {top or LAYOUT}"
+            f"{'<class>/<image>' if split else ' or <class>/<image>'}"
         )
-    for name, count in container.hidden_images((root + top).rstrip("/")).items():
-        tally.add("hidden", top + name, top + name, count)
+    if stray:
+        tally.add("unsorted", root or "/", root + min(stray), len(stray))
+    tally_hidden(container, root + top, top, None, tally)
     classes: Classes = {}
-    for label in sorted(name for name in folders if not is_junk(name)):
+    for label in labels:
         found = _class_images(container, root, f"{top}{label}", tally)
         classes.setdefault(normalized(label), []).extend(f"{top}{label}/{name}" for name in found)
     return {label: sorted(classes[label]) for label in sorted(classes)}
 
 
-def _classes_in(container: Tree, folder: str) -> set[str]:
+def classes_in_folder(container: Tree, folder: str) -> set[str]:
+    """Names of the classes in a folder of class folders."""
     return {normalized(name) for name in container.children(folder)[0] if not is_junk(name)}
 
 
@@ -135,8 +64,7 @@ def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list
         names = select_images(container, f"{path}/", files, own, len(root))
         found += [below + name for name in names]
         waiting += [f"{below}{name}/" for name in folders if not is_junk(name)]
-        for name, count in container.hidden_images(path).items():
-            own.add("hidden", f"{folder}/", f"{folder}/{below}{name}", count)
+        tally_hidden(container, path, f"{folder}/{below}", f"{folder}/", own)
     if not found:
         seen = ", ".join(f"{each.kind} ({each.count:,})" for each in own.most_common(3))
         raise BadInput(
@@ -184,16 +112,38 @@ def select_images(
     ]
 
 
-def _tally_outside(container: Tree, root: str, used: Sequence[str], tally: Tally) -> None:
-    """Count the images beside the folders that are used and beside the one that holds them."""
-    for level in ("", root) if root else ("",):
+def tally_hidden(container: Tree, path: str, shown: str, kind: str | None, tally: Tally) -> None:
+    """Count what is hidden in a folder: images, and what systems leave behind.
+
+    Args:
+        shown: how examples call the folder, with a slash at its end. kind: of the images; None for each
+            hidden file's or folder's own name.
+    """
+    folder = path.rstrip("/")
+    for name, count in container.hidden_images(folder).items():
+        tally.add("hidden", kind or shown + name, shown + name, count)
+    for name in container.junk(folder):
+        tally.add("junk", junk_kind(name), shown + name)
+
+
+def tally_outside(container: Tree, root: str, used: Sequence[str], tally: Tally) -> None:
+    """Count the images beside the folders of splits that are used, and beside the root.
+
+    Args:
+        used: names of folders in the root. All of them are, where classes are folders of it: [].
+    """
+    levels = [root[:at] for at in range(len(root) + 1) if at == 0 or root[at - 1] == "/"]
+    for level in levels:
         folders, files = container.children(level.rstrip("/"))
+        if level == root and not used:
+            continue
         for name in filter(looks_like_image, files):
             tally.add("beside", level or "/", level + name)
-        for name, count in container.hidden_images(level.rstrip("/")).items():
-            tally.add("hidden", level + name, level + name, count)
+        tally_hidden(container, level, level, None, tally)
         for name in sorted(folders):
-            if is_junk(name) or (name in used if level == root else f"{name}/" == root):
+            if is_junk(name) or (
+                name in used if level == root else root.startswith(f"{level}{name}/")
+            ):
                 continue
             images = list(images_below(container, level + name))
             if images:

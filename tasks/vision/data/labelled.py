@@ -1,18 +1,18 @@
-"""Labelled images in a folder or archive: `train/<class>/` and `test/<class>/` become arrays."""
+"""Labelled images in a folder or archive, as `find_layout` lists them, become arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.vision.data.image_folder import find_layout
-from tasks.vision.data.missing_split import SPLITS
+from tasks.vision.data.layout import LabelledFile, Layout
+from tasks.vision.data.made_splits import content_hash
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import ImageTree
 from tasks.vision.files.left_out import LeftOut
-from tasks.vision.pictures.decode_pool import Findings, decode_all
+from tasks.vision.pictures.decode_pool import Files, Findings, decode_all
 from tasks.vision.pictures.fit import Fit
 from tasks.vision.text import first_of, printable
 
@@ -21,23 +21,32 @@ FEW = 3  # damaged files that are left out of any data set, unless they are more
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, size, size, 3) uint8, labels (N,) int32 that index the classes, and names."""
+    """Images (N, size, size, 3) uint8, labels (N,) int32 that index the classes, and names.
+
+    Attributes:
+        held_out: (N,) bool, those that the data itself has for validation; None if it has none.
+        groups: the group of each, or "". hashes: the `content_hash` of each; empty where no split is made.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     names: list[str]
+    held_out: np.ndarray | None = None
+    groups: list[str] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Classes, and splits by name ("train", "test").
+    """Classes, and splits by name: "train" with its validation images, and "test" if the data has one.
 
     Attributes:
         unreadable: a line for each image that can't be decoded. left_out: files that are not read.
         odd: a line for each image that was decoded and may not be what was meant.
         bits: how many bits 16-bit samples use, unless their file says it.
         instead: the folder that was read in place of a missing split.
-        validation: the folder of those images of train that are for validation; "" if any may be.
+        validation: the folder or table that has the validation images; "" if it names none.
+        junk: what systems and programs have left behind.
     """
 
     classes: list[str]
@@ -48,41 +57,46 @@ class ImageSet:
     odd: list[str] = field(default_factory=list)
     bits: int = 16
     validation: str = ""
+    junk: list[LeftOut] = field(default_factory=list)
 
 
 def read_images(
     container: ImageTree,
-    image_size: int,
+    layout: Layout,
     splits: Sequence[str],
+    image_size: int,
     *,
     max_unreadable: float | None,
     workers: int | None,
     bits: int | None,
     fit: Fit,
-    instead: bool,
-    accept: Callable[[list[str]], None],
 ) -> ImageSet:
-    """Decode all images of the splits; arguments and errors as for `sources.read_source`."""
-    layout = find_layout(container, splits, instead=instead)
-    found, root = layout.splits, layout.root
-    classes = list(found[splits[0] if len(splits) == 1 else SPLITS[0]])
-    accept(classes)
-    names = [name for files in found.values() for label in files for name in files[label]]
+    """Decode all images of a layout; arguments and errors as for `sources.read_source`."""
+    files, root = layout.files, layout.place.root
     # One array for all: both splits are decoded in one pass over the archive.
-    images = np.empty((len(names), image_size, image_size, 3), np.uint8)
-    training = sum(map(len, found[splits[0]].values()))
+    images = np.empty((len(files), image_size, image_size, 3), np.uint8)
+    bounds = _bounds(layout, splits)
+    divide = len(splits) > 1 and layout.needs_division
+    hashes = [b""] * len(files) if divide else []
     findings, bits = _decode(
-        container, [root + name for name in names], images, workers, bits, fit, training
+        container,
+        [root + file.path for file in files],
+        images,
+        workers,
+        bits,
+        fit,
+        next(iter(bounds.values())).stop,
+        hashes,
     )
     failed = findings.failed
-    unreadable = {row: f"{printable(names[row])}: {failed[row]}" for row in sorted(failed)}
-    read, start = {}, 0
-    for split, files in found.items():
-        sizes = [len(of_class) for of_class in files.values()]
-        rows = range(start, start + sum(sizes))
+    unreadable = {row: f"{printable(files[row].path)}: {failed[row]}" for row in sorted(failed)}
+    labels = {label: number for number, label in enumerate(layout.classes)}
+    read: dict[str, Split] = {}
+    for split, rows in bounds.items():
         bad = [unreadable[row] for row in rows if row in failed]
-        good = np.array([row for row in rows if row not in failed], np.int64)
-        labels = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[good - start]
+        good = [row for row in rows if row not in failed]
+        chosen = [files[row] for row in good]
+        numbers = np.array([labels[file.label] for file in chosen], np.int32)
         if max_unreadable is None:
             limit, fits = "one that can be", len(good) > 0
         else:
@@ -91,21 +105,29 @@ def read_images(
                 f"at most {allowed:,} (data.max_unreadable = {max_unreadable:g}), and a good one in"
                 " each class"
             )
-            fits = len(bad) <= allowed and len(set(labels.tolist())) == len(sizes)
+            fits = len(bad) <= allowed and len(set(numbers.tolist())) == len(labels)
         if not fits:
+            where = split if layout.splits or len(splits) == 1 else "all"
             raise BadInput(
-                f"{container.given}: {len(bad)} of {len(rows)} images in {split or 'it'} can't be"
+                f"{container.given}: {len(bad)} of {len(rows)} images in {where} can't be"
                 f" decoded: {first_of(bad, separator='; ')}; expected {limit}: mend or remove them"
             )
+        start = rows.start
         if bad:  # close the gaps in small steps: one large step would need the memory twice
             for step in range(0, len(good), 1024):
                 some = good[step : step + 1024]
                 images[start + step : start + step + len(some)] = images[some]
-        read[split] = Split(images[start : start + len(good)], labels, [names[row] for row in good])
-        start = rows.stop
-    odd = [f"{printable(names[row])}: {findings.odd[row]}" for row in sorted(findings.odd)]
+        read[split] = Split(
+            images[start : start + len(good)],
+            numbers,
+            [file.path for file in chosen],
+            _held_out(chosen),
+            [file.group for file in chosen] if layout.has_groups else [],
+            [hashes[row] for row in good] if hashes else [],
+        )
+    odd = [f"{printable(files[row].path)}: {findings.odd[row]}" for row in sorted(findings.odd)]
     return ImageSet(
-        classes,
+        layout.classes,
         read,
         list(unreadable.values()),
         layout.left_out,
@@ -113,7 +135,23 @@ def read_images(
         odd,
         bits,
         layout.validation,
+        layout.junk,
     )
+
+
+def _bounds(layout: Layout, splits: Sequence[str]) -> dict[str, range]:
+    """The rows of each split, where train has the validation images and those of no split."""
+    count = len(layout.files)
+    if len(splits) == 1:
+        return {splits[0]: range(count)}
+    trained = sum(file.split != "test" for file in layout.files)
+    bounds = {"train": range(trained), "test": range(trained, count)}
+    return {split: rows for split, rows in bounds.items() if rows}
+
+
+def _held_out(files: list[LabelledFile]) -> np.ndarray | None:
+    held_out = np.array([file.split == "validation" for file in files])
+    return held_out if held_out.any() else None
 
 
 def _allowed(share: float, count: int) -> int:
@@ -129,12 +167,17 @@ def _decode(
     bits: int | None,
     fit: Fit,
     training: int,
+    hashes: list[bytes],
 ) -> tuple[Findings, int]:
     """Decode all; without `bits`, 16-bit samples use as many as the largest of the first `training`.
 
     Cameras and microscopes put 10, 12 or 14 bits into 16, which would be nearly black.
+
+    Args:
+        hashes: receives the `content_hash` of each, if it has a place for each.
     """
-    findings = decode_all(container.read(names), images, workers, bits or 16, fit)
+    files = _hashed(container.read(names), hashes) if hashes else container.read(names)
+    findings = decode_all(files, images, workers, bits or 16, fit)
     depths = findings.depths
     if bits:
         return findings, bits
@@ -144,3 +187,11 @@ def _decode(
         deep = ((rows[at], file) for at, file in container.read([names[row] for row in rows]))
         findings.failed.update(decode_all(deep, images, workers, bits, fit).failed)
     return findings, bits
+
+
+def _hashed(files: Files, hashes: list[bytes]) -> Iterator[tuple[int, bytes | str]]:
+    """Pass files on, and hash those that could be read."""
+    for row, data in files:
+        if not isinstance(data, str):
+            hashes[row] = content_hash(data)
+        yield row, data

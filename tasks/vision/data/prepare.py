@@ -1,10 +1,9 @@
-"""Write images as one prepared data set file, with a validation split (`dataset` reads it)."""
+"""Write images as one prepared data set file, divided into splits (`dataset` reads it)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,36 +12,33 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from tasks.vision.data.dataset import MAX_HEADER, Description, Listed
+from tasks.vision.data.divided import divided
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.errors import BadInput
-from tasks.vision.pictures.fit import CROP, Fit
-
-SPLIT_SEED = 0  # the split belongs to the data, not to a run's seed
+from tasks.vision.recipe.schema import Data
 
 
-def prepare(
-    found: ImageSet, image_size: int, validation: float, path: Path, fit: Fit = CROP
-) -> Description:
-    """Hold out validation images, look for duplicates, and write everything to the file `path`.
+def prepare(found: ImageSet, data: Data, path: Path) -> Description:
+    """Divide images into splits, look for duplicates, and write everything to the file `path`.
 
     Args:
-        validation: share of each class's training images to hold out for choosing epochs and settings;
-            unused if the data has validation images of its own.
-        fit: how the images became squares.
+        data: how the images were prepared, and the shares of splits that are made. Images that are set aside
+            for test are moved within the arrays of `found`.
 
     Raises:
-        BadInput: a class has too few images for both, or the file can't be written.
+        BadInput: a class has too few images for all, or the file can't be written.
     """
-    train, test = found.splits["train"], found.splits["test"]
-    if found.validation:
-        held_back = _own_validation(train, found.classes, found.validation)
-    else:
-        held_back = _hold_back(train.labels, found.classes, validation)
+    splits = divided(found, data.validation, data.test)
+    train, held_back = splits.train, splits.held_back
     remaining = np.delete(train.labels, held_back)
-    per_class = {"train": remaining, "validation": train.labels[held_back], "test": test.labels}
-    duplicates, contradictions = find_twins(train, test)
+    per_class = {
+        "train": remaining,
+        "validation": train.labels[held_back],
+        "test": splits.test.labels,
+    }
+    duplicates, contradictions = find_twins(train, splits.test)
     description = Description(
-        image_size=image_size,
+        image_size=data.image_size,
         classes=found.classes,
         counts={
             split: np.bincount(labels, minlength=len(found.classes)).tolist()
@@ -55,15 +51,16 @@ def prepare(
         odd=Listed.of(found.odd),
         bits=found.bits,
         validation=found.validation,
-        fit=fit,
+        fit=data.fit,
+        made=splits.made,
     )
     arrays = {
         "train_images": train.images,
         "train_labels": train.labels.astype(np.int32),
         "train_names": _as_bytes(train.names),
-        "test_images": test.images,
-        "test_labels": test.labels.astype(np.int32),
-        "test_names": _as_bytes(test.names),
+        "test_images": splits.test.images,
+        "test_labels": splits.test.labels.astype(np.int32),
+        "test_names": _as_bytes(splits.test.names),
         "validation": held_back.astype(np.int64),
     }
     try:
@@ -81,49 +78,6 @@ def prepare(
             f" {MAX_HEADER}: shorten them"
         )
     return description
-
-
-def _own_validation(train: Split, classes: list[str], folder: str) -> np.ndarray:
-    """Sorted rows of the images in a folder; `BadInput` unless it and the rest have some of each class."""
-    held_back = np.array([name.startswith(f"{folder}/") for name in train.names])
-    for where, labels in (("train", train.labels[~held_back]), (folder, train.labels[held_back])):
-        if missing := {*range(len(classes))} - {*labels.tolist()}:
-            raise BadInput(
-                f"class {classes[min(missing)]!r} has no image in {where} that can be read; expected one"
-                " or more: add some"
-            )
-    return np.flatnonzero(held_back)
-
-
-def _hold_back(labels: np.ndarray, classes: list[str], validation: float) -> np.ndarray:
-    """Sorted rows of the validation images, at least one of each class; `BadInput` if that can't be."""
-    from sklearn.model_selection import train_test_split  # slow to import, and only needed here
-
-    counts = np.bincount(labels, minlength=len(classes))
-    if counts.min() < 2:
-        raise BadInput(
-            f"class {classes[int(counts.argmin())]!r} has one training image; expected two or more, one"
-            " of them to choose epochs by: add images of it, or remove the class from train and test"
-        )
-    held, least = round(len(labels) * validation), len(classes)
-    if not least <= held <= len(labels) - least:
-        bounds = (least, len(labels) - least)
-        low, high = (math.ceil(100 * each / len(labels)) / 100 for each in bounds)
-        raise BadInput(
-            f"{len(labels)} training images of {least} classes: a share of {validation} for validation"
-            f" is {held}; expected one or more of each class, and as many left: set data.validation"
-            f" to {low:g} at least and {high:g} at most, or add images"
-        )
-    rows = train_test_split(
-        np.arange(len(labels)), test_size=validation, stratify=labels, random_state=SPLIT_SEED
-    )
-    train, held_back = (np.sort(each) for each in rows)
-    # Of a class of few images, chance may have left none on one side.
-    missing = np.setdiff1d(labels, labels[held_back])
-    lent = [train[labels[train] == label][-1] for label in missing]
-    missing = np.setdiff1d(labels, labels[train])
-    returned = [held_back[labels[held_back] == label][0] for label in missing]
-    return np.sort(np.concatenate([np.setdiff1d(held_back, returned), lent])).astype(np.int64)
 
 
 def _as_bytes(names: list[str]) -> np.ndarray:

@@ -10,9 +10,10 @@ import difflib
 import hashlib
 import importlib.metadata
 import itertools
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +21,15 @@ import numpy as np
 from PIL import Image
 
 from tasks.vision.data import cifar10
-from tasks.vision.data.image_folder import find_layout
+from tasks.vision.data.find_layout import find_layout
 from tasks.vision.data.labelled import ImageSet, Split, read_images
-from tasks.vision.data.missing_split import LAYOUT, SPLITS, VALID
+from tasks.vision.data.layout import Layout
+from tasks.vision.data.missing_split import EXPECTED
+from tasks.vision.data.split_names import SPLITS, VALID
+from tasks.vision.data.table import is_table
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
-from tasks.vision.files.containers import open_container
+from tasks.vision.files.containers import ImageTree, open_container
 from tasks.vision.files.image_files import file_digest
 from tasks.vision.pictures.fit import CROP, Fit
 
@@ -34,7 +38,7 @@ DIGITS = tuple("0123456789")
 
 @dataclass(frozen=True)
 class Source:
-    """A resolved `--data` value; kind is digits, cifar10, folder or archive.
+    """A resolved `--data` value; kind is digits, cifar10, folder, archive or table.
 
     Attributes:
         given: the address that it was downloaded from, for messages.
@@ -50,7 +54,7 @@ def find_source(given: str) -> Source:
     """Resolve a `--data` value; `BadInput` if it names no source."""
     if given in ("digits", "cifar10"):
         return Source(given, given, None)
-    kinds = f"digits, cifar10, or a folder or {', '.join(ARCHIVE_SUFFIXES)} with {LAYOUT}"
+    kinds = f"digits, cifar10, or a folder or {', '.join(ARCHIVE_SUFFIXES)} with {EXPECTED}"
     near = {"digits": "digits", "cifar10": "cifar10"}
     try:
         path = Path(given).expanduser()
@@ -58,6 +62,8 @@ def find_source(given: str) -> Source:
             return Source(path.name or path.resolve().name, "folder", path)
         if path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES):
             return Source(path.name, "archive", path)
+        if path.is_file() and is_table(path.name):
+            return Source(path.name, "table", path)
         there = path.exists() and given != ""
         if path.parent.is_dir():
             for sibling in itertools.islice(path.parent.iterdir(), 1000):
@@ -65,10 +71,24 @@ def find_source(given: str) -> Source:
     except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, an unknown home
         raise BadInput(f"data {given!r} can't be a path ({error}); expected {kinds}") from error
     if there:
-        raise BadInput(f"data {given!r} is no folder and no archive; expected {kinds}")
+        raise BadInput(f"data {given!r} is no folder, archive or table; expected {kinds}")
     close = difflib.get_close_matches(path.name.lower(), near, n=1)
     hint = f"did you mean {near[close[0]]!r}?" if close else "check the spelling"
     raise BadInput(f"data {given!r} isn't there; expected {kinds}: {hint}")
+
+
+@contextmanager
+def opened(
+    source: Source, splits: Sequence[str] = SPLITS, *, instead: bool = False
+) -> Iterator[tuple[ImageTree, Layout]]:
+    """Open a folder, archive or table, and list its pictures; arguments and errors as for `find_layout`."""
+    assert source.path is not None
+    table = source.path.name if source.kind == "table" else ""
+    # Paths in a table are relative to it.
+    path = source.path.parent if table else source.path
+    given = source.given.removesuffix(f"/{table}") if table else source.given
+    with closing(open_container(path, given)) as container:
+        yield container, find_layout(container, splits, instead=instead, table=table)
 
 
 def fingerprint(source: Source) -> str:
@@ -78,31 +98,28 @@ def fingerprint(source: Source) -> str:
         return hashlib.sha256(f"digits {version}".encode()).hexdigest()
     if source.kind == "cifar10":
         return cifar10.SHA256
-    assert source.path is not None
     if source.kind == "archive":
+        assert source.path is not None
         return file_digest(source.path)
-    with closing(open_container(source.path, source.given)) as folder, ThreadPoolExecutor() as pool:
-        layout = find_layout(folder, SPLITS)
-        names = sorted(
-            name
-            for classes in layout.splits.values()
-            for found in classes.values()
-            for name in found
-        )
+    with opened(source) as (folder, layout), ThreadPoolExecutor() as pool:
+        files = sorted(layout.files)
+        names = [file.path for file in files]
 
         def digests(start: int) -> list[bytes]:
-            part = [layout.root + name for name in names[start : start + 256]]
+            part = [layout.place.root + name for name in names[start : start + 256]]
             # A file that can't be read counts as the reason.
-            files = (file for _, file in folder.read(part))
+            read = (file for _, file in folder.read(part))
             return [
                 hashlib.sha256(file.encode() if isinstance(file, str) else file).digest()
-                for file in files
+                for file in read
             ]
 
         parts = pool.map(digests, range(0, len(names), 256))
         total = hashlib.sha256()
         for name, digest in zip(names, itertools.chain.from_iterable(parts), strict=True):
             total.update(name.encode() + b"\0" + digest)
+        if layout.place.table:  # else the names say what it says
+            total.update(json.dumps(files).encode())
     return total.hexdigest()
 
 
@@ -122,7 +139,8 @@ def read_source(
     """Read splits as arrays of images, `image_size` pixels a side.
 
     Args:
-        splits: one or both of "train" and "test", or ("valid",) alone; others are not read.
+        splits: both "train" and "test", which is made later where the data has none; or one of them, or
+            "valid"; others are not read.
         max_unreadable: the share of a split's images that may be left out as they can't be decoded;
             with None any number, as long as one can be.
         cifar10_archive: the published archive, already checked; by default it is downloaded to the
@@ -154,18 +172,17 @@ def read_source(
         archive = cifar10_archive or cifar10.fetch()
         read = {split: Split(*cifar10.read_split(archive, split, image_size)) for split in splits}
         return ImageSet(list(cifar10.CLASSES), read, [])
-    assert source.path is not None
-    with closing(open_container(source.path, source.given)) as container:
+    with opened(source, splits, instead=instead) as (container, layout):
+        accept(layout.classes)
         return read_images(
             container,
-            image_size,
+            layout,
             splits,
+            image_size,
             max_unreadable=max_unreadable,
             workers=workers,
             bits=bits,
             fit=fit,
-            instead=instead,
-            accept=accept,
         )
 
 
@@ -173,9 +190,8 @@ def classes_in(source: Source) -> list[str]:
     """Names of the classes that `read_source` would find; no image is read. `BadInput` as there."""
     if source.kind in ("digits", "cifar10"):
         return list(DIGITS if source.kind == "digits" else cifar10.CLASSES)
-    assert source.path is not None
-    with closing(open_container(source.path, source.given)) as container:
-        return list(find_layout(container, SPLITS).splits["train"])
+    with opened(source) as (_, layout):
+        return layout.classes
 
 
 def _digits(image_size: int, splits: Sequence[str]) -> ImageSet:

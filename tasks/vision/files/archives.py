@@ -47,6 +47,7 @@ class Archive:
         self._path = path
         self._tree: dict[str, tuple[set[str], set[str]]] = {"": (set(), set())}
         self._hidden: dict[str, Counter[str]] = {}
+        self._junk: dict[str, set[str]] = {}
         self._too_large: dict[str, str] = {}
         self._members = 0
         self._bytes = 0
@@ -59,6 +60,10 @@ class Archive:
 
     def hidden_images(self, folder: str) -> dict[str, int]:
         return dict(self._hidden.get(folder, {}))
+
+    def junk(self, folder: str) -> list[str]:
+        folders, files = self.children(folder)
+        return sorted({*self._junk.get(folder, ()), *filter(is_junk, (*folders, *files))})
 
     def is_link_loop(self, path: str) -> bool:
         return False  # an archive with links is refused
@@ -109,8 +114,12 @@ class Archive:
         return path
 
     def _hide(self, pieces: list[str]) -> None:
-        """Count an image in a hidden folder, or a hidden one, unless a program has left it behind."""
-        if looks_like_image(pieces[-1]) and not any(map(is_junk, pieces)):
+        """Note junk; count an image in another hidden folder, or a hidden one."""
+        for at, piece in enumerate(pieces):
+            if is_junk(piece):
+                self._junk.setdefault("/".join(pieces[:at]), set()).add(piece)
+                return
+        if looks_like_image(pieces[-1]):
             depth = next(at for at, piece in enumerate(pieces) if is_hidden(piece))
             self._hidden.setdefault("/".join(pieces[:depth]), Counter())[pieces[depth]] += 1
 

@@ -54,6 +54,9 @@ class Tree(Listing, Protocol):
     def hidden_images(self, folder: str) -> dict[str, int]:
         """How many images the hidden files and folders in a folder hold, without known junk."""
 
+    def junk(self, folder: str) -> list[str]:
+        """Names of what systems and programs have left behind in a folder: files and folders."""
+
     def kind(self, path: str) -> Kind | None:
         """What a file that is not named like a readable image is by its first bytes."""
 
@@ -117,6 +120,11 @@ class Folder:
                     names = _files_below(path / name) if below else [name]
                     found[name] += sum(map(looks_like_image, names))
         return {name: count for name, count in found.items() if count}
+
+    def junk(self, folder: str) -> list[str]:
+        with suppress(OSError):
+            return sorted(filter(is_junk, os.listdir(Path(self._path, folder))))  # noqa: PTH208 (fast)
+        return []
 
     def kind(self, path: str) -> Kind | None:
         try:

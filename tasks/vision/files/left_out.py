@@ -3,32 +3,56 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections import Counter
+from collections.abc import Callable
 from typing import Literal
 
 from tasks.vision.recipe.schema import Strict
 from tasks.vision.text import printable
 
-# Left behind by systems and programs; nobody wants to hear of them.
+# Left behind by systems and programs; compared without regard to case.
 _JUNK = (
     *("._*", ".DS_Store", "__MACOSX", ".AppleDouble", ".Spotlight-V100", ".Trash*", ".fseventsd"),
-    *("Thumbs.db", "desktop.ini", ".thumbnails", ".directory", "@eaDir", ".@__thumb"),
-    *(".ipynb_checkpoints", ".git", ".git?*", ".svn", ".hg", ".cache", ".keep", ".nfs*", ".fuse_*"),
+    *(
+        "Thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        ".thumbnails",
+        ".directory",
+        "@eaDir",
+        ".@__thumb",
+    ),
+    *("$RECYCLE.BIN", "System Volume Information", "lost+found", "Icon\r", ".localized"),
+    *(".ipynb_checkpoints", ".amlignore*", ".git", ".git?*", ".svn", ".hg", ".cache", ".keep"),
+    *(".nfs*", ".fuse_*"),
 )
+_PATTERN = re.compile("|".join(f"({fnmatch.translate(each)})" for each in _JUNK), re.IGNORECASE)
 
 
 def is_junk(name: str) -> bool:
     """True for names that systems and programs leave behind."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _JUNK)
+    return _PATTERN.match(name) is not None
 
 
-Reason = Literal["no_image", "beside", "validation", "hidden", "cut"]
+def junk_kind(name: str) -> str:
+    """What a junk file or folder is usually called; a pattern for names that differ."""
+    match = _PATTERN.match(name)
+    return _JUNK[match.lastindex - 1] if match and match.lastindex else name
+
+
+Reason = Literal[
+    "no_image", "beside", "validation", "unsorted", "unlisted", "hidden", "cut", "junk"
+]
 REASONS: dict[Reason, str] = {
     "no_image": "files that are no images",
     "beside": "images beside train and test",
     "validation": "validation images of other classes than those of train (some of train are held out instead)",
+    "unsorted": "images that are in no class's folder",
+    "unlisted": "images that the table does not name",
     "hidden": "images hidden by a dot at the beginning of a name (rename it)",
     "cut": "what may have followed, since the archive has no end mark",
+    "junk": "files and folders that a system or program has left behind",
 }
 
 
@@ -66,8 +90,16 @@ class Tally:
         self._examples = other._examples | self._examples
 
     def most_common(self, most: int = 50) -> list[LeftOut]:
-        """List the kinds, the most frequent first."""
-        ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
+        """List the kinds, the most frequent first, without junk."""
+        return self._listed(lambda reason: reason != "junk", most)
+
+    def junk(self, most: int = 50) -> list[LeftOut]:
+        """List the kinds of junk, the most frequent first."""
+        return self._listed(lambda reason: reason == "junk", most)
+
+    def _listed(self, wanted: Callable[[Reason], bool], most: int) -> list[LeftOut]:
+        counts = ((key, count) for key, count in self._counts.items() if wanted(key[0]))
+        ordered = sorted(counts, key=lambda item: (-item[1], item[0]))
         return [
             LeftOut(
                 reason=reason,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.vision.files.image_files import is_hidden
 from tasks.vision.pictures.kinds import Kind
@@ -41,9 +41,20 @@ class ListedFiles:
         """None are looked for."""
         return {}
 
+    def junk(self, folder: str) -> list[str]:
+        """None is looked for."""
+        return []
+
     def kind(self, path: str) -> Kind | None:
         """Any file may be an image until it is there."""
         return Kind("unknown")
+
+    def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
+        """Nothing can be read yet."""
+        yield from ((index, "not downloaded yet") for index in range(len(paths)))
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def is_link_loop(self, path: str) -> bool:
         """Buckets have no links."""

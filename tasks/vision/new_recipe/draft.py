@@ -90,7 +90,10 @@ def draft(
         what = f"{' or '.join(found)}, and all classes"
     total, tests = sum(survey.train.values()), sum(survey.test.values())
     counts = ", ".join(f"{printable(name)} {count}" for name, count in survey.train.items())
-    summary = f"{total} training and {tests} test pictures of {len(classes)} classes: {counts}"
+    about = "about " if survey.test_share else ""
+    summary = (
+        f"{about}{total} training and {tests} test pictures of {len(classes)} classes: {counts}"
+    )
     held_out = 0 if survey.validation else ceil(total * _validation(total))
     common = {
         "summary": wrap(summary, WIDTH),
@@ -103,6 +106,7 @@ def draft(
         "side": survey.side,
         "fit": start.fit if start else PHOTO_FIT,
         "validation": _validation(total),
+        "test_share": survey.test_share,
         "batch_size": _batch_size(total - held_out),
         "steps": max(1, (total - held_out) // _batch_size(total - held_out)),
     }
@@ -132,8 +136,8 @@ def _check_counts(survey: Survey, given: str) -> None:
     classes, total = len(survey.train), sum(survey.train.values())
     if classes < 2:
         raise BadInput(
-            f"{given}: train and test hold one class, {next(iter(survey.train))!r}; expected two or more: "
-            "add a folder train/CLASS and test/CLASS for another"
+            f"{given}: there is one class, {next(iter(survey.train))!r}; expected two or more: add a folder of "
+            "pictures for another"
         )
     poor = min(survey.train, key=lambda name: survey.train[name])
     share = not survey.validation and round(total * _validation(total)) < classes

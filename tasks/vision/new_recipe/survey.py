@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from statistics import median
 
 from PIL import Image
 
-from tasks.vision.data.image_folder import Classes, find_layout
-from tasks.vision.data.missing_split import SPLITS
+from tasks.vision.data.layout import LabelledFile, Layout
+from tasks.vision.data.sources import Source, opened
 from tasks.vision.errors import BadInput
-from tasks.vision.files.containers import ImageTree, open_container
+from tasks.vision.files.containers import ImageTree
 from tasks.vision.files.image_files import is_image
 from tasks.vision.files.left_out import LeftOut
+from tasks.vision.recipe.schema import TEST_SHARE
 from tasks.vision.text import printable
 
 SAMPLE = 200  # pictures whose size is read
@@ -33,9 +33,13 @@ class Survey:
         train, test, validation: class -> number of pictures; validation is empty if none are set apart.
         side: median of the shorter sides, in pixels; pictures are cropped to squares.
         unread: suffix -> number of photos of a format that can't be read; train and test leave them out.
-        left_out: files that are no images, and what is beside train and test.
-        folder: of the validation pictures, or "".
+        left_out: files that are no images, what is beside the pictures, and what systems leave behind.
+        folder: that has the validation pictures, or the table, or "".
         damaged: names of pictures, of those whose size was read, that aren't what their names say.
+        layout: in a few words.
+        test_share: of each class that is set aside for test; None if the data has its own. `test` has about
+            as many then.
+        groups: how many groups of pictures stay together.
     """
 
     train: dict[str, int]
@@ -46,19 +50,26 @@ class Survey:
     validation: dict[str, int] = field(default_factory=dict)
     folder: str = ""
     damaged: list[str] = field(default_factory=list)
+    layout: str = "train/, test/"
+    test_share: float | None = None
+    groups: int = 0
+
+    @property
+    def pictures(self) -> dict[str, int]:
+        """Class -> number of pictures in all splits."""
+        splits = (self.train, self.validation, self.test)
+        return {label: sum(split.get(label, 0) for split in splits) for label in self.train}
 
 
-def survey(path: Path, given: str = "") -> Survey:
-    """Count the pictures in a folder or archive, and read the sizes of some from their headers.
+def survey(source: Source) -> Survey:
+    """Count the pictures of a folder, archive or table, and read the sizes of some from their headers.
 
     Raises:
-        BadInput: it is not laid out as train/CLASS and test/CLASS, or holds no picture.
+        BadInput: its layout is none that can be trained from, or it holds no picture.
     """
-    with closing(open_container(path, given)) as contents:
-        layout = find_layout(contents, SPLITS)
-        unread: Counter[str] = Counter()
-        train, test = (_readable(contents, layout.root, layout.splits[s], unread) for s in SPLITS)
-        names = [layout.root + name for label in train for name in train[label]]
+    with opened(source) as (contents, layout):
+        files, unread = _readable(contents, layout)
+        names = [layout.place.root + file.path for file in files if file.split != "test"]
         some = names[:: max(1, len(names) // SAMPLE)]
         looked = {some[i]: _shorter_side(file) for i, file in contents.read(some)}
         sides = [side for side in looked.values() if side]
@@ -67,46 +78,54 @@ def survey(path: Path, given: str = "") -> Survey:
                 f"{contents.given}: none of {len(some)} files looked at is a picture; "
                 "expected .png, .jpg or such"
             )
-    folder = layout.validation
-    inside = {
-        label: sum(name.startswith(f"{folder}/") for name in names)
-        for label, names in train.items()
+    counts = {
+        split: _counts(layout.classes, files, split)
+        for split in ("train", "validation", "test", None)
     }
-    validation = inside if folder else {}
+    train, test = counts["train"], counts["test"]
+    made = "test" not in layout.splits
+    if made:
+        whole = {label: count + counts[None][label] for label, count in train.items()}
+        test = {label: max(1, round(count * TEST_SHARE)) for label, count in whole.items()}
+        train = {label: count - test[label] for label, count in whole.items()}
     return Survey(
-        {label: len(names) - validation.get(label, 0) for label, names in train.items()},
-        _counts(test),
+        train,
+        test,
         int(median(sides)),
         dict(unread),
-        layout.left_out,
-        validation,
-        folder,
+        [*layout.left_out, *layout.junk],
+        counts["validation"] if layout.validation else {},
+        layout.validation,
         sorted(name for name, side in looked.items() if not side),
+        layout.described(),
+        TEST_SHARE if made else None,
+        len({file.group for file in files} - {""}),
     )
 
 
-def _readable(contents: ImageTree, root: str, classes: Classes, unread: Counter[str]) -> Classes:
-    """Leave the photos of formats that can't be read out of a split's classes, and count them."""
-    readable: Classes = {}
-    for label, names in classes.items():
-        readable[label] = []
-        for name in names:
-            kind = None if is_image(name) else contents.kind(root + name)
-            if is_image(name) or (kind and not kind.fault):
-                readable[label].append(name)
-            else:
-                unread[PurePosixPath(name).suffix.lower()] += 1
-        if not readable[label]:
-            folder, _, first = names[0].rpartition("/")
-            raise BadInput(
-                f"{contents.given} has no picture that can be read in {printable(folder)}, only such"
-                f" as {printable(first)}; expected .png, .jpg or such: convert them to JPEG"
-            )
-    return readable
+def _counts(classes: list[str], files: list[LabelledFile], split: str | None) -> dict[str, int]:
+    found = Counter(file.label for file in files if file.split == split)
+    return {label: found[label] for label in classes}
 
 
-def _counts(files: dict[str, list[str]]) -> dict[str, int]:
-    return {label: len(names) for label, names in files.items()}
+def _readable(contents: ImageTree, layout: Layout) -> tuple[list[LabelledFile], Counter[str]]:
+    """Leave out the photos of formats that can't be read, and count them by suffix."""
+    files: list[LabelledFile] = []
+    unread: Counter[str] = Counter()
+    for file in layout.files:
+        kind = None if is_image(file.path) else contents.kind(layout.place.root + file.path)
+        if is_image(file.path) or (kind and not kind.fault):
+            files.append(file)
+        else:
+            unread[PurePosixPath(file.path).suffix.lower()] += 1
+    there = {(file.label, file.split) for file in files}
+    if missing := [each for each in layout.files if (each.label, each.split) not in there]:
+        folder, _, first = missing[0].path.rpartition("/")
+        raise BadInput(
+            f"{contents.given} has no picture that can be read in {printable(folder)}, only such"
+            f" as {printable(first)}; expected .png, .jpg or such: convert them to JPEG"
+        )
+    return files, unread
 
 
 def _shorter_side(file: bytes | str) -> int | None:

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 from support.cards import small_model
 from support.command import ROOT, Relevo
-from support.images import encoded, png, write_folder, write_zip
+from support.images import encoded, labelled_pngs, png, write_any, write_folder, write_zip
 from support.keras_files import write_keras
 
 from flows.recipes.load import load_recipe
 from tasks.runs.starts import models_in
+from tasks.vision.data.sources import find_source
 from tasks.vision.errors import BadInput
 from tasks.vision.new_recipe.draft import PHOTO_FIT, Start, draft
 from tasks.vision.new_recipe.start import find_start
@@ -243,7 +244,7 @@ def test_draft_names_a_target_whose_class_has_no_valid_name(
 
 def test_survey_reads_archives_too(relevo: Relevo, tmp_path: Path) -> None:
     write_zip(tmp_path / "my photos.tar.zip", photos(6, 2))
-    seen = survey(tmp_path / "my photos.tar.zip")
+    seen = survey(find_source(str(tmp_path / "my photos.tar.zip")))
     assert seen.train == dict.fromkeys(NAMES, 6)
     assert seen.side == 58, "the median of 48, 48, 56, 60, 60, 64"
     done = relevo("new-recipe", "my photos.tar.zip", "--json", cwd=tmp_path)
@@ -263,16 +264,16 @@ def small(**more: bytes) -> dict[str, bytes]:
 
 
 REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
-    "no train and no test": ({"a/1.png": png(1)}, [], "no folder train and no folder test"),
-    "capitals": (
-        {f"{split}/{label}/1.png": png(1) for split in ("Train", "Test") for label in "ab"},
+    "one folder": ({"a/1.png": png(1)}, [], "there is one class, 'a'; expected two or more: add a"),
+    "no train": (
+        {f"test/{label}/1.png": png(1) for label in "ab"},
         [],
-        "Test/, Train/: did you mean train? rename Train; did you mean test? rename Test\n",
+        "has no folder train; expected",
     ),
-    "no test": (
-        {"train/a/1.png": png(1)},
+    "too few to set some aside": (
+        {f"{c}/{i}.png": png(i) for c in "ab" for i in range(2)},
         [],
-        "move about a fifth of each class's pictures from train/<class> into test/<class>",
+        "class 'a' has 1 in train, all classes together 2; expected 5 or more",
     ),
     "one class": ({"train/a/1.png": png(1), "test/a/1.png": png(1)}, [], "one class"),
     "too few": (
@@ -301,7 +302,7 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
     "a class that is called only": (
         {"train/only/1.png": png(1), "test/only/1.png": png(1)},
         [],
-        "photos: train and test hold one class, 'only'; expected two or more: add a folder",
+        "photos: there is one class, 'only'; expected two or more: add a folder",
     ),
     "no class after --positive": (small(), ["--positive"], "--positive: no class is named"),
     "a name that is not UTF-8": (
@@ -384,13 +385,42 @@ def test_own_validation_pictures_are_counted_apart_and_need_no_share(
     write_folder(tmp_path / "photos", small(**own))
     printed = relevo("new-recipe", "photos", cwd=tmp_path)
     assert "18 training and 18 test pictures" in printed.out
-    assert printed.err.startswith("valid/: its 8 pictures are the validation images\n")
+    assert "found: train/, test/, valid/ with 2 classes; the 8 of valid are the" in printed.out
     text = (tmp_path / "photos.toml").read_text()
-    assert "\n# The 8 pictures in valid are held out for choosing" in text
+    assert "\n# The 8 validation pictures of valid are for choosing" in text
     assert "\nvalidation =" not in text
     parse_recipe(text, "photos", {})
     done = relevo("new-recipe", "photos", "--force", "--json", cwd=tmp_path).json
     assert done["pictures"]["validation"] == {"a": 4, "b": 4}
+
+
+@pytest.mark.parametrize("form", ["photos", "photos.zip"])
+def test_pictures_without_a_split_are_counted_with_what_will_become_of_them(
+    form: str, relevo: Relevo, tmp_path: Path
+) -> None:
+    files = labelled_pngs(["my/"], ["a", "b"], 20) | {
+        "my/a/.DS_Store": b"x",
+        "my/b/Thumbs.db": b"x",
+    }
+    write_any(tmp_path / form, files)
+    printed = relevo("new-recipe", form, cwd=tmp_path)
+    assert printed.out.splitlines()[:3] == [
+        "photos.toml: 2 classes, about 32 training and 8 test pictures",
+        "found: one folder for each of 2 classes in my/; no test images: 20 % of each class are set aside for"
+        " test by content; 20 % of train are held out for validation",
+        "pictures: a 20, b 20",
+    ]
+    left_out = "left out files and folders that a system or program has left behind: "
+    assert printed.err.splitlines()[:2] == [
+        f"{left_out}.DS_Store (1), such as my/a/.DS_Store".replace("my/", "", 1),
+        f"{left_out}Thumbs.db (1), such as my/b/Thumbs.db".replace("my/", "", 1),
+    ]
+    text = (tmp_path / "photos.toml").read_text()
+    assert "\ntest = 0.2 " in text
+    assert parse_recipe(text, "photos", {}).data.test == 0.2
+    done = relevo("new-recipe", form, "--force", "--json", cwd=tmp_path).json
+    assert done["set_aside_for_test"] == 0.2
+    assert done["pictures"] == {"train": {"a": 16, "b": 16}, "test": {"a": 4, "b": 4}}
 
 
 def test_draft_escapes_a_line_break_of_a_class_in_its_comment() -> None:

@@ -24,9 +24,10 @@ from support.pages import (
 )
 
 from tasks.reporting import html as page
-from tasks.vision.data.dataset import Listed
+from tasks.vision.data.dataset import Listed, MadeSplits
 from tasks.vision.errors import BadInput
 from tasks.vision.figures import numbers
+from tasks.vision.figures.words import ENGLISH
 from tasks.vision.recipe.schema import Network
 
 HTML = page.render(DATA, drawn(DATA))
@@ -179,3 +180,35 @@ def test_one_epoch_is_not_many_in_the_words_for_a_curve() -> None:
     assert "over 1 epoch: training" in page.render(one, drawn(one))
     assert "en 1 época: el" in page.render(one, drawn(one), page.load_words("es"))
     assert "over 2 epochs: training" in page.render(DATA, drawn(DATA))
+
+
+OWN = "The test images are the data's own."
+MADE = "The data has no test images: 20 % of each class were set aside for test by the content of each image"
+
+
+@pytest.mark.parametrize(
+    ("made", "validation", "expected"),
+    [
+        (None, "", f"{OWN} The validation images were held out of train."),
+        (None, "valid", f"{OWN} The validation images are those in valid; none were held out"),
+        (
+            MadeSplits(test=0.2, validation=None),
+            "val",
+            f"{MADE}, so that it stays there as others are",
+        ),
+        (
+            MadeSplits(test=0.2, validation=0.1, groups=7, alike=2),
+            "",
+            "added. 10 % of the others were held out for validation in the same way. The members of each of"
+            " 7 groups are in one split. 2 images have near duplicates; each is in",
+        ),
+    ],
+)
+def test_the_page_says_how_the_data_came_to_be_divided(
+    made: MadeSplits | None, validation: str, expected: str
+) -> None:
+    about = DATA.dataset.description.model_copy(update={"made": made, "validation": validation})
+    data = replace(DATA, dataset=replace(DATA.dataset, description=about))
+    for words in (ENGLISH, page.load_words("es")):
+        text = plain(page.render(data, {}, words)).replace(numbers.NO_BREAK_SPACE, " ")
+        assert (expected in " ".join(text.split())) == (words is ENGLISH)

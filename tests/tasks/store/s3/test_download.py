@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.buckets import StartRelay
-from support.images import png, small_set, write_folder, write_zip
+from support.images import labelled_pngs, png, same, small_set, write_folder, write_zip
 
 from tasks.io.locations import find_data, local_data, store_address
 from tasks.store.base import StoreError
@@ -100,14 +100,19 @@ def test_local_data_errors_are_one_line(bucket: str, s3: Any) -> None:
 @pytest.mark.parametrize(
     ("files", "key", "expected"),
     [
-        ({"cat/1.png": png(1), "dog/1.png": png(2)}, "pets", "cat, dog look like classes"),
-        ({"train/a/1.png": png(1), "val/a/1.png": png(2)}, "pets", "rename val to test"),
+        (
+            {"1.png": png(1), "2.png": png(2)},
+            "pets",
+            "sort the images into a folder for each class",
+        ),
+        ({"test/a/1.png": png(1), "val/a/1.png": png(2)}, "pets", "no folder train"),
+        ({"1.png": png(1), "x.csv": b"file,label"}, "pets/y.csv", "isn't there; expected a table"),
         (
             {"train/a/1.png": png(1), "test/b/1.png": png(2)},
             "pets/",
             "classes in test that train lacks",
         ),
-        ({"film.mp4": b"long"}, "pets/film.mp4", "is no folder and no archive"),
+        ({"film.mp4": b"long"}, "pets/film.mp4", "is no folder, archive or table"),
     ],
 )
 def test_a_layout_that_can_not_be_trained_is_refused_after_the_listing(
@@ -126,6 +131,26 @@ def test_a_layout_that_can_not_be_trained_is_refused_after_the_listing(
     assert f"s3://{bucket}/{key}" in str(caught.value)
     assert not [name for name in watch.requests if name.startswith("GET") and ".png" in name]
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["pets", "pets/x.csv", "pets.zip"])
+@pytest.mark.parametrize("layout", ["class folders", "train and val", "a table"])
+def test_layouts_in_a_bucket_read_like_those_here(
+    layout: str, name: str, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    folders = {"class folders": [""], "train and val": ["train/", "val/"], "a table": ["data/"]}
+    files = labelled_pngs(folders[layout], ["a", "b"], 3)
+    if layout == "a table":
+        rows = "".join(f"{file},{file.split('/')[1]}\n" for file in files)
+        files["x.csv"] = f"file,label\n{rows}".encode()
+    elif name.endswith(".csv"):
+        pytest.skip("no table")
+    here = write_folder(tmp_path / "pets", files)
+    archive = write_zip(tmp_path / "pets.zip", files)
+    upload(s3, bucket, files, "pets/")
+    upload(s3, bucket, {"pets.zip": archive.read_bytes()})
+    found = read_source(find_data(f"s3://{bucket}/{name}"), 8)
+    assert same(found, read_source(find_source(str(here)), 8))
 
 
 def test_faults_of_images_in_a_bucket_name_its_address(

@@ -154,9 +154,15 @@ def test_without_a_test_split_what_is_there_is_read(
 def test_images_without_classes_can_not_be_scored(tmp_path: Path) -> None:
     options: dict[str, Any] = {"splits": ("test",), "max_unreadable": None, "instead": True}
     flat = write_folder(tmp_path / "flat", {"1.png": png(1)})
-    refused(lambda: read(flat, **options), "has 1.png; expected <class>/<image>")
+    refused(
+        lambda: read(flat, **options), "no class folders; expected", "found: 1.png: sort the images"
+    )
     nothing = write_folder(tmp_path / "nothing", {"readme.md": b""})
-    refused(lambda: read(nothing, **options), "no class folders in it; expected <class>/<image>")
+    refused(
+        lambda: read(nothing, **options),
+        "no class folders; expected",
+        "readme.md: no images are there",
+    )
     broken = write_folder(tmp_path / "broken", {"a/1.png": b"", "a/2.png": b""})
     refused(lambda: read(broken, **options), "2 of 2 images in test", "expected one that can be")
 
