@@ -19,7 +19,8 @@ from tasks.vision.data.sources import fingerprint, read_source
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
-from tasks.vision.recipe.schema import TEST_SHARE, Data, LabelScheme
+from tasks.vision.recipe.data import TEST_SHARE, Data
+from tasks.vision.recipe.schema import LabelScheme
 from tasks.vision.text import percent, printable
 
 

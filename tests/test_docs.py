@@ -12,8 +12,9 @@ import pytest
 from support.command import ROOT, Relevo
 
 from flows.cli.app import app
+from tasks.vision.recipe.data import Data
 from tasks.vision.recipe.recipe import Recipe
-from tasks.vision.recipe.schema import Data, LabelScheme, Network, ProgressiveResize, Stage
+from tasks.vision.recipe.schema import LabelScheme, Network, ProgressiveResize, Stage
 
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = sorted(name for name in app if not name.startswith("-"))

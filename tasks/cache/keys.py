@@ -17,7 +17,8 @@ from tasks.vision.data.sample import Sample
 from tasks.vision.data.sources import Source, fingerprint
 from tasks.vision.data.targets import Targets
 from tasks.vision.device import ONEDNN, find_device
-from tasks.vision.recipe.schema import TEST_SHARE, Data, Stage
+from tasks.vision.recipe.data import TEST_SHARE, Data
+from tasks.vision.recipe.schema import Stage
 from tasks.vision.trained_model import Card
 
 NUMERIC = ("tensorflow", "keras", "numpy")

@@ -28,7 +28,7 @@ def prepare_in_this_process(archive: str, folder: str) -> dict[str, float]:
     """Decode, split and write one archive; return seconds and MiB."""
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
-    from tasks.vision.recipe.schema import Data
+    from tasks.vision.recipe.data import Data
 
     clock = time.monotonic()
     found = read_source(find_source(archive), 32)

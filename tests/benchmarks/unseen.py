@@ -47,7 +47,7 @@ def read(archive: str, model: str, size: int) -> tuple[dict[str, Labelled], list
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
     from tasks.vision.pretrained.keras_file import read_keras_file
-    from tasks.vision.recipe.schema import Data
+    from tasks.vision.recipe.data import Data
 
     set_up(find_device().in_float32)
     extract = feature_extractor(read_keras_file(Path(model)), size)

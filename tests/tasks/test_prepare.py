@@ -23,7 +23,7 @@ from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.sources import find_source, fingerprint, read_source
 from tasks.vision.errors import BadInput
 from tasks.vision.files.image_files import file_digest
-from tasks.vision.recipe.schema import Data
+from tasks.vision.recipe.data import Data
 
 
 def test_the_digits_become_one_mapped_file_named_by_content(tmp_path: Path) -> None:

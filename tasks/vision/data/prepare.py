@@ -15,7 +15,7 @@ from tasks.vision.data.dataset import MAX_HEADER, Description, Listed
 from tasks.vision.data.divided import divided
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe.schema import Data
+from tasks.vision.recipe.data import Data
 
 
 def prepare(found: ImageSet, data: Data, path: Path) -> Description:

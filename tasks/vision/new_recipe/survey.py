@@ -16,7 +16,7 @@ from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import ImageTree
 from tasks.vision.files.image_files import is_image
 from tasks.vision.files.left_out import LeftOut
-from tasks.vision.recipe.schema import TEST_SHARE
+from tasks.vision.recipe.data import TEST_SHARE
 from tasks.vision.text import printable
 
 SAMPLE = 200  # pictures whose size is read

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.vision.errors import BadInput, nearest
+from tasks.vision.recipe.data import Data
 from tasks.vision.recipe.from_model import FindModel, is_known
 from tasks.vision.recipe.names import with_slash
 from tasks.vision.recipe.recipe import Recipe
-from tasks.vision.recipe.schema import Data, LabelScheme, Network, ProgressiveResize, Stage
+from tasks.vision.recipe.schema import LabelScheme, Network, ProgressiveResize, Stage
 from tasks.vision.recipe.toml import read_toml
 
 RENAMED_KEYS = {

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import Field, model_validator
 
 from tasks.vision.errors import BadInput, nearest
+from tasks.vision.recipe.data import Data
 from tasks.vision.recipe.from_model import (
     FindModel,
     StageFromModel,
@@ -21,7 +22,6 @@ from tasks.vision.recipe.from_model import (
 from tasks.vision.recipe.names import ALLOWED, IMAGENET, LONGEST, clipped, is_good_name
 from tasks.vision.recipe.schema import (
     SMALLEST,
-    Data,
     LabelScheme,
     Network,
     ProgressiveResize,

@@ -7,11 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.vision.errors import nearest
-from tasks.vision.pictures.fit import CROP, Fit
 from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_model, is_pretrained
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
-TEST_SHARE = 0.2  # of images without a test split
 SMALLEST = 16  # pixels per side of an image
 Pixels = Annotated[int, Field(ge=SMALLEST, le=512, strict=True)]
 Width = Annotated[int, Field(ge=1, le=8192, strict=True)]  # a kernel between two of these is 2.4 GB
@@ -31,17 +29,6 @@ class Strict(BaseModel):
     """Refuses unknown keys and values of another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(Strict):
-    """Where images come from, and how they are prepared."""
-
-    source: str = Field(description="digits, cifar10, or a folder, archive or table of images")
-    image_size: Pixels = Field(32, description="pixels per side of the square images")
-    fit: Fit = Field(CROP, description="how pictures become squares: crop, pad or stretch")
-    validation: float = Field(0.1, gt=0, lt=1, description="share of train held out for choosing")
-    test: float = Field(TEST_SHARE, gt=0, lt=1, description="the same for test, if there is none")
-    max_unreadable: float = Field(0.01, ge=0, lt=1, description="share of files that may be bad")
 
 
 class LabelScheme(Strict):

@@ -45,7 +45,8 @@ from tasks.vision.data.sources import find_source
 from tasks.vision.data.targets import Targets
 from tasks.vision.device import find_device
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe.schema import Data, Network, Stage
+from tasks.vision.recipe.data import Data
+from tasks.vision.recipe.schema import Network, Stage
 from tasks.vision.trained_model import Architecture
 
 

@@ -1,0 +1,21 @@
+"""The settings of [data] in a recipe."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tasks.vision.pictures.fit import CROP, Fit
+from tasks.vision.recipe.schema import Pixels, Strict
+
+TEST_SHARE = 0.2  # of images without a test split
+
+
+class Data(Strict):
+    """Where images come from, and how they are prepared."""
+
+    source: str = Field(description="digits, cifar10, or a folder, archive or table of images")
+    image_size: Pixels = Field(32, description="pixels per side of the square images")
+    fit: Fit = Field(CROP, description="how pictures become squares: crop, pad or stretch")
+    validation: float = Field(0.1, gt=0, lt=1, description="share of train held out for choosing")
+    test: float = Field(TEST_SHARE, gt=0, lt=1, description="the same for test, if there is none")
+    max_unreadable: float = Field(0.01, ge=0, lt=1, description="share of files that may be bad")
