@@ -10,7 +10,7 @@ from prefect import flow
 from flows.parameters import Address, OwnRecipe, RecipeChoice, RunRequest
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import preparation
-from tasks.io.load import load_dataset
+from tasks.io.load import check_dataset, load_dataset
 from tasks.io.locations import find_data, store_address
 from tasks.prepare import prepare_images
 from tasks.store.base import Ref, Store
@@ -49,7 +49,7 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
 
 def load_prepared(ref: Ref, store: Store) -> Published:
     """Return the data set at `ref`. Raises BadInput if there is something else."""
-    load_dataset(ref, store)
+    check_dataset(ref, store)
     return Published.of(ref)
 
 

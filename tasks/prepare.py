@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
 from tasks.io.documents import read_ref
+from tasks.io.load import publish_shard
 from tasks.io.locations import find_data
 from tasks.progress import Event, counted, emit
 from tasks.store.base import Damaged, Missing, Store
@@ -66,10 +68,11 @@ def prepare_images(
                 "start the run again"
             )
         path = Path(folder) / "dataset"
-        about = prepare(found, data, path)
+        mark_store(store)
+        publish = partial(publish_shard, store)
+        about = prepare(found, data, path, publish)
         for line in (*_split_lines(about, data), *_lines(about), *map(_left_out, found.junk)):
             emit(Event("prepare data", printable(line)))
-        mark_store(store)
         ref = store.put("dataset", path, ".safetensors")
     return Published(ref=ref)
 

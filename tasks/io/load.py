@@ -6,12 +6,15 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tasks.store.base import MAX_ARRAYS, Oversized, Ref, Store
+from tasks.store.base import MAX_ARRAYS, Missing, Oversized, Ref, Store
+from tasks.store.keys import blob_key
 from tasks.vision.data.dataset import Dataset, open_dataset
+from tasks.vision.data.shards import Shard
 from tasks.vision.evaluation.attention import Maps
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.pretrained.network import PretrainedNetwork
@@ -27,12 +30,52 @@ from tasks.vision.trained_model import (
 )
 
 REPORT_FILE = re.compile(r"report\.html|figures/[\w.-]+\.png", re.ASCII)
+MOST_DOWNLOADED = 256 << 20  # bytes of shards that are fetched to see whether they are whole
 MAX_REPORT = 1 << 30  # bytes of all its files
 
 
 def load_dataset(ref: Ref, store: Store) -> Dataset:
-    """Open a prepared data set, memory-mapped."""
-    return open_dataset(store.open_blob(ref))
+    """Open a prepared data set; its images are fetched and read where they are used."""
+    return open_dataset(store.open_blob(ref), lambda shard: store.open_blob(_shard_ref(shard)))
+
+
+def check_dataset(ref: Ref, store: Store) -> Dataset:
+    """Open a data set whose shards are all there.
+
+    Their bytes are checked as far as that doesn't mean downloading much; the others are when they are used.
+
+    Raises:
+        Missing, Damaged: a shard is not there, or has other bytes.
+        BadInput: it is no data set.
+    """
+    data = load_dataset(ref, store)
+    shards = shards_of(data)
+    if not store.remote or sum(shard.size for shard in shards) <= MOST_DOWNLOADED:
+        for shard in shards:
+            store.open_blob(shard)
+        return data
+    found = {entry.key: entry.size for entry in store.entries("shards")}
+    for shard in shards:
+        if found.get(shard.uri) != shard.size:
+            raise Missing(f"{shard.uri} is not in the store {store.uri}, or has another size")
+    return data
+
+
+def publish_shard(store: Store, path: Path) -> tuple[str, int]:
+    """Store a data set's shard; return the SHA-256 and the size of its bytes."""
+    ref = store.put("shard", path, ".safetensors")
+    return ref.sha256, ref.size
+
+
+def shards_of(data: Dataset) -> list[Ref]:
+    """Return the refs of a data set's shards."""
+    shards = data.description.shards
+    return [_shard_ref(shard) for shard in (*shards.train, *shards.test)]
+
+
+def _shard_ref(shard: Shard) -> Ref:
+    uri = blob_key("shard", shard.file, ".safetensors")
+    return Ref(kind="shard", uri=uri, sha256=shard.file, size=shard.size, digest=shard.file)
 
 
 def publish_model(card: Card, tensors: Tensors, store: Store, made_from: tuple[Ref, ...]) -> Ref:

@@ -81,7 +81,7 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
     )
 
     positions, truth, probabilities, _ = stage.answers
-    images = data.part("test").images[positions]
+    images = data.stored_images("test")[positions]
     history, best = stage.card.history, stage.best_epoch
     labels, scores = stage.labels, stage.scores
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tasks.cache.cache import TOUCH_EVERY, Cache
+from tasks.io.load import load_dataset, shards_of
 from tasks.runs.listing import has_summary, is_run, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
-from tasks.store.base import Entry, Missing, Ref, Store
+from tasks.store.base import Damaged, Entry, Missing, Ref, Store
 from tasks.store.keys import BLOB_FOLDERS, FOLDERS, is_own
 from tasks.store.marker import MARKER, is_marked
 from tasks.store.opening import open_store
@@ -126,7 +127,7 @@ def collect(
         if now - entry.modified <= record_grace and (
             ref := refs.get(entry.key) or _ref_in(cache, entry.key)
         ):
-            reached |= set(_closure(ref))
+            reached |= set(_closure(ref, home))
     for folder in BLOB_FOLDERS:
         remove((entry for entry in home.entries(folder) if entry.key not in reached), GRACE_PERIOD)
     if older_than is not None:
@@ -189,10 +190,15 @@ def _reached_by_runs(home: Store, names: list[str]) -> set[str]:
         BadInput: a run's lineage is damaged, so what it needs is unknown.
     """
     refs = (ref for name in names for ref in read_lineage(home, name).refs())
-    return {key for ref in refs for key in _closure(ref)}
+    distinct = {ref.uri: ref for ref in refs}.values()
+    return {key for ref in distinct for key in _closure(ref, home)}
 
 
-def _closure(ref: Ref) -> Iterator[str]:
+def _closure(ref: Ref, home: Store) -> Iterator[str]:
     yield ref.uri
+    if ref.kind == "dataset":
+        # Of one that is damaged, or of an earlier version, there is nothing to retain.
+        with suppress(Missing, Damaged, BadInput):
+            yield from (shard.uri for shard in shards_of(load_dataset(ref, home)))
     for origin in ref.made_from:
-        yield from _closure(origin)
+        yield from _closure(origin, home)

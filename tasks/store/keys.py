@@ -9,7 +9,15 @@ import re
 from typing import Literal, get_args
 
 Kind = Literal[
-    "dataset", "model", "evaluation", "export", "report", "download", "network", "feature"
+    "dataset",
+    "shard",
+    "model",
+    "evaluation",
+    "export",
+    "report",
+    "download",
+    "network",
+    "feature",
 ]
 BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.cards import small_model
 from support.command import Relevo
-from support.datasets import prepare_in_folder
+from support.datasets import open_in_folder, prepare_in_folder
 from support.images import read, small_set, write_any
 from support.mutations import mutations
 
@@ -154,22 +154,28 @@ def test_a_whole_checkpoint_without_its_count_is_passed_over(tmp_path: Path, val
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     path = write_any(folder / "set.zip", small_set())
     prepare_in_folder(read_source(find_source(str(path)), 8), 8, 0.2, folder / "set")
-    return (folder / "set").read_bytes()
+    return folder / "set"
 
 
 @fuzz
 @given(st.data())
 def test_a_mutated_data_set_is_refused_or_has_its_shapes(
-    prepared: bytes, tmp_path: Path, data: st.DataObject
+    prepared: Path, tmp_path: Path, data: st.DataObject
 ) -> None:
-    path = tmp_path / "set"
-    path.write_bytes(data.draw(mutations(prepared, 8 + int.from_bytes(prepared[:8], "little"))))
+    shard = prepared.parent / open_in_folder(prepared).description.shards.train[0].file
+    files = {prepared: tmp_path / "set", shard: tmp_path / "shard"}
+    mutated = data.draw(st.sampled_from(list(files)))
+    for path, copy in files.items():
+        whole = path.read_bytes()
+        if path == mutated:
+            whole = data.draw(mutations(whole, 8 + int.from_bytes(whole[:8], "little")))
+        copy.write_bytes(whole)
     try:
-        found = open_dataset(path)
+        found = open_dataset(tmp_path / "set", lambda _: tmp_path / "shard")
         part = found.part("train")
         names = found.names("train")
     except (BadInput, ValueError):

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from support.cifar import cifar_archive, serving
-from support.datasets import prepare_in_folder
+from support.datasets import open_in_folder, prepare_in_folder
 from support.images import png, write_folder, write_zip
 
 from tasks.cache.cached_task import Published
+from tasks.io.load import load_dataset
 from tasks.prepare import fetch_archive, prepare_images
 from tasks.progress import listening
 from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
-from tasks.vision.data.dataset import Description, open_dataset
+from tasks.vision.data.dataset import Description
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.sources import find_source, fingerprint, read_source
 from tasks.vision.errors import BadInput
@@ -26,7 +27,7 @@ from tasks.vision.files.image_files import file_digest
 from tasks.vision.recipe.data import Data
 
 
-def test_the_digits_become_one_mapped_file_named_by_content(tmp_path: Path) -> None:
+def test_the_digits_become_an_index_and_shards_named_by_content(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     refs = []
     for name in ("one", "two"):
@@ -35,9 +36,8 @@ def test_the_digits_become_one_mapped_file_named_by_content(tmp_path: Path) -> N
         refs.append(store.put("dataset", tmp_path / name, ".safetensors"))
     assert refs[0] == refs[1]
     assert refs[0].sha256 in refs[0].uri
-    data = open_dataset(store.fetch(refs[0]))
+    data = open_in_folder(tmp_path / "one")
     train, validation, test = (data.part(split) for split in ("train", "validation", "test"))
-    assert isinstance(test.images, np.memmap)
     assert test.images.dtype == np.uint8
     assert [len(p.labels) for p in (train, validation, test)] == [1293, 144, 360]
     assert train.images.shape[1:] == (32, 32, 3)
@@ -46,7 +46,7 @@ def test_the_digits_become_one_mapped_file_named_by_content(tmp_path: Path) -> N
 def test_validation_is_carved_from_train_class_by_class(tmp_path: Path) -> None:
     found = read_source(find_source("digits"), 16)
     about = prepare_in_folder(found, 16, 0.1, tmp_path / "file")
-    data = open_dataset(tmp_path / "file")
+    data = open_in_folder(tmp_path / "file")
     train, validation = data.part("train"), data.part("validation")
     whole = {image.tobytes() for image in found.splits["train"].images}
     assert {image.tobytes() for image in validation.images} <= whole
@@ -109,7 +109,7 @@ def test_each_class_is_in_train_and_in_validation(
     """A stage of two rare classes alone would have nothing to choose its epochs by."""
     about = prepare_in_folder(noise(*counts), 16, validation, tmp_path / "f")
     assert min(about.counts["train"] + about.counts["validation"]) >= 1
-    data = open_dataset(tmp_path / "f")
+    data = open_in_folder(tmp_path / "f")
     rows = [data.part(split).images.tobytes() for split in ("train", "validation")]
     assert sum(map(len, rows)) == sum(counts) * 16 * 16 * 3
 
@@ -129,7 +129,7 @@ def test_a_data_set_of_twins_alone_can_be_opened_again(tmp_path: Path) -> None:
     assert about.duplicates.count == len(names)
     assert about.contradictions.count == len(names)
     assert about.unreadable.count == len(names)
-    assert open_dataset(tmp_path / "f").description == about
+    assert open_in_folder(tmp_path / "f").description == about
     assert about.duplicates.first[0] == (names[0], names[0])
 
 
@@ -158,11 +158,11 @@ FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
     "a number": lambda header: 1,
     "no note": lambda header: {**header, "__metadata__": None},
     "a note that is a list": lambda header: {**header, "__metadata__": ["relevo"]},
-    "an entry that is a number": lambda header: {**header, "train_images": 1},
-    "a shape that overflows": lambda header: shaped(header, [2**62, 16, 16, 3]),
-    "a shape that overflows to nothing": lambda header: shaped(header, [2**32, 2**32, 1, 1]),
-    "a negative shape": lambda header: shaped(header, [-1, 16, 16, 3]),
-    "a shape of a fraction": lambda header: shaped(header, [1.5, 16, 16, 3]),
+    "an entry that is a number": lambda header: {**header, "train_labels": 1},
+    "a shape that overflows": lambda header: shaped(header, [2**62]),
+    "a shape that overflows to nothing": lambda header: shaped(header, [2**32, 2**32]),
+    "a negative shape": lambda header: shaped(header, [-1]),
+    "a shape of a fraction": lambda header: shaped(header, [1.5]),
     "offsets past the end": lambda header: {
         **header,
         "train_names": {"dtype": "U8", "shape": [8], "data_offsets": [2**40, 2**40 + 8]},
@@ -175,20 +175,20 @@ FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
         **header,
         "train_names": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]},
     },
-    "fewer images than labels": lambda header: shaped(header, [1, 16, 16, 3]),
+    "fewer labels than images": lambda header: shaped(header, [1]),
     "no labels": lambda header: {k: v for k, v in header.items() if k != "train_labels"},
 }
 
 
 def shaped(header: dict[str, Any], shape: list[Any]) -> dict[str, Any]:
-    return {**header, "train_images": {**header["train_images"], "shape": shape}}
+    return {**header, "train_labels": {**header["train_labels"], "shape": shape}}
 
 
 @pytest.mark.parametrize("case", [*FORGED, "nested deep", "nested deep in the note"])
 def test_forged_header_is_refused_in_a_line(case: str, tmp_path: Path) -> None:
     prepare_in_folder(noise(20, 20), 16, 0.1, tmp_path / "f")
     header = header_of(tmp_path / "f")
-    open_dataset(with_header(tmp_path / "f", json.dumps(header)))
+    open_in_folder(with_header(tmp_path / "f", json.dumps(header)))
     deep = "[" * 100_000 + "]" * 100_000
     if case == "nested deep":
         text = deep
@@ -197,7 +197,7 @@ def test_forged_header_is_refused_in_a_line(case: str, tmp_path: Path) -> None:
     else:
         text = json.dumps({**header, "__metadata__": {"relevo": deep}})
     with pytest.raises(BadInput, match="is not a prepared data set; prepare it again"):
-        open_dataset(with_header(tmp_path / "f", text))
+        open_in_folder(with_header(tmp_path / "f", text))
 
 
 def test_a_data_set_of_one_class_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_what_is_left_out_is_emitted_and_stored(tmp_path: Path) -> None:
         "in both train and test: 1 image, such as train/a/1.png = test/a/y.png",
         "the same pixels with different labels: 1 image, such as train/a/x.png = train/b/1.png",
     ]
-    about = open_dataset(store.fetch(ref)).description
+    about = load_dataset(ref, store).description
     assert [each.kind for each in about.left_out] == [".tga", "valid/"]
 
 
@@ -256,7 +256,7 @@ def test_validation_images_of_the_datas_own_are_the_validation_split(tmp_path: P
     with listening(lambda event: seen.append(str(event.message))):
         ref = prepare_images.fn(str(path), data, [], digest, store).ref
     assert seen[2:] == ["valid: 6 validation images; data.validation is not used"]
-    prepared = open_dataset(store.fetch(ref))
+    prepared = load_dataset(ref, store)
     about = prepared.description
     assert about.counts == {"train": [6, 6], "validation": [3, 3], "test": [4, 4]}
     assert about.validation == "valid"
@@ -309,7 +309,7 @@ def test_images_that_change_after_they_were_hashed_are_not_kept_under_that_hash(
 def test_another_file_is_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\x10\0\0\0\0\0\0\0{}" + b"junk" * 10)
     with pytest.raises(BadInput, match="is not a prepared data set"):
-        open_dataset(tmp_path / "x")
+        open_in_folder(tmp_path / "x")
 
 
 def test_cifar10_is_downloaded_once_and_kept_in_the_store(

@@ -8,12 +8,35 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from tasks.vision.data.images import Images
+
 ORDER, SHIFT, FLIP = range(3)
 
 
 def order(seed: int, epoch: int, n: int) -> np.ndarray:
     """Permutation of `n` images for this epoch: (n,) int64."""
     return np.random.default_rng([seed, epoch, ORDER]).permutation(n)
+
+
+def windowed_order(seed: int, epoch: int, shard_of: np.ndarray, window: int) -> np.ndarray:
+    """Permutation of images for this epoch that needs only some shards at a time: (n,) int64.
+
+    The shards come in random order. As many as hold `window` images, one at least, are shuffled together.
+
+    Args:
+        shard_of: (n,) the number of each image's shard.
+    """
+    random = np.random.default_rng([seed, epoch, ORDER])
+    numbers, counts = np.unique(shard_of, return_counts=True)
+    by_shard = np.split(np.argsort(shard_of, kind="stable"), np.cumsum(counts)[:-1])
+    parts: list[np.ndarray] = []
+    group: list[np.ndarray] = []
+    for number in random.permutation(len(numbers)):
+        if group and sum(map(len, group)) + counts[number] > window:
+            parts.append(random.permutation(np.concatenate(group)))
+            group = []
+        group.append(by_shard[number])
+    return np.concatenate([*parts, random.permutation(np.concatenate(group))])
 
 
 def mirrored(seed: int, epoch: int, n: int) -> np.ndarray:
@@ -49,7 +72,7 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def batch(
-    images: np.ndarray,
+    images: Images,
     chosen: np.ndarray,
     flips: np.ndarray | None,
     moves: np.ndarray | None,

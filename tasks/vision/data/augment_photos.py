@@ -16,6 +16,8 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from tasks.vision.data.images import Images
+
 PHOTOS = 3  # of augment.ORDER, SHIFT and FLIP
 AREA = (0.35, 1.0)  # of the part, as a share of the photo
 SHAPE = (3 / 4, 4 / 3)  # its width by its height
@@ -57,7 +59,7 @@ def photo_changes(seed: int, epoch: int, n: int) -> PhotoChanges:
 
 
 def photo_batch(
-    images: np.ndarray, chosen: np.ndarray, changes: PhotoChanges, size: int, threads: Executor
+    images: Images, chosen: np.ndarray, changes: PhotoChanges, size: int, threads: Executor
 ) -> np.ndarray:
     """Make one batch of changed photos: (b, size, size, 3) uint8.
 
@@ -68,10 +70,11 @@ def photo_batch(
     return np.stack(list(threads.map(change, chosen)))
 
 
-def _changed(images: np.ndarray, changes: PhotoChanges, size: int, index: int) -> np.ndarray:
-    height, width, _ = images[index].shape
+def _changed(images: Images, changes: PhotoChanges, size: int, index: int) -> np.ndarray:
+    image = images[int(index)]
+    height, width, _ = image.shape
     left, top, right, bottom = changes.boxes[index]
-    photo = Image.fromarray(images[index]).resize(
+    photo = Image.fromarray(image).resize(
         (size, size),
         Image.Resampling.BICUBIC,
         box=(left * width, top * height, right * width, bottom * height),

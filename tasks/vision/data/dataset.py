@@ -1,9 +1,10 @@
-"""A prepared data set as one memory-mapped safetensors file: images, labels, names and splits."""
+"""A prepared data set: an index of labels, names and splits, and shards of images that it names."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -11,6 +12,9 @@ from typing import Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel, Field
 
+from tasks.vision.data.images import Images
+from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard
+from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
 from tasks.vision.pictures.fit import CROP, Fit
@@ -49,6 +53,13 @@ class MadeSplits(Strict):
     alike: int = 0
 
 
+class Shards(Strict):
+    """The files of the images of each split, in the order of their rows."""
+
+    train: tuple[Shard, ...] = ()
+    test: tuple[Shard, ...] = ()
+
+
 class Description(Strict):
     """A data set's metadata.
 
@@ -62,6 +73,8 @@ class Description(Strict):
         fit: how pictures became squares.
         made: how splits were made by content; None if test is the data's own, and validation its own or drawn
             from the rows of train.
+        shards: files of the images of train and of test, in their order.
+        window: number of training images that an epoch shuffles at a time; 0 for all.
     """
 
     image_size: int
@@ -77,6 +90,8 @@ class Description(Strict):
     # Left out where it was always so, since a data set's digest covers its description.
     fit: Fit = Field(CROP, exclude_if=lambda fit: fit == CROP)
     made: MadeSplits | None = Field(None, exclude_if=lambda made: made is None)
+    shards: Shards = Shards()
+    window: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,10 +103,16 @@ class Part:
 
 
 class Dataset:
-    """A prepared data set; arrays are read from the file on access."""
+    """A prepared data set; images are read from their files on access.
 
-    def __init__(self, description: Description, arrays: dict[str, np.ndarray]) -> None:
-        self.description, self._arrays = description, arrays
+    Args:
+        images: of "train", those of validation included, and of "test".
+    """
+
+    def __init__(
+        self, description: Description, arrays: dict[str, np.ndarray], images: dict[str, Images]
+    ) -> None:
+        self.description, self._arrays, self._images = description, arrays, images
 
     @property
     def classes(self) -> list[str]:
@@ -99,13 +120,13 @@ class Dataset:
         return self.description.classes
 
     def part(self, split: str) -> Part:
-        """The images and labels of "train", "validation" or "test"."""
+        """The images and labels of "train", "validation" or "test", read into memory."""
         where, rows = self._rows(split)
-        return Part(self._arrays[f"{where}_images"][rows], self.labels(split))
+        return Part(np.asarray(self._images[where][rows]), self.labels(split))
 
-    def stored_images(self, where: str) -> np.ndarray:
+    def stored_images(self, where: str) -> Images:
         """All images of "train", those of validation included, or of "test"; read on access, in pieces."""
-        return self._arrays[f"{where}_images"]
+        return self._images[where]
 
     def stored_labels(self, where: str) -> np.ndarray:
         """The labels of those images."""
@@ -146,11 +167,14 @@ class _Entry(BaseModel):
     data_offsets: tuple[int, int]
 
 
-def open_dataset(path: Path) -> Dataset:
-    """Memory-map a file that `prepare` wrote.
+def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
+    """Open a data set by its index, a file that `prepare` wrote.
+
+    Args:
+        locate: returns the path of a shard's file; called when an image of it is read.
 
     Raises:
-        BadInput: the file is not a prepared data set.
+        BadInput: the file is not the index of a prepared data set.
     """
     try:
         with path.open("rb") as file:
@@ -163,7 +187,11 @@ def open_dataset(path: Path) -> Dataset:
             raise ValueError("its parts don't fit each other")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
-    return Dataset(description, arrays)
+    size, window = description.image_size, description.window
+    images: dict[str, Images] = {
+        split: StoredImages.of(shards, size, locate, window) for split, shards in description.shards
+    }
+    return Dataset(description, arrays, images)
 
 
 def _mapped(path: Path, start: int, entry: object) -> np.ndarray:
@@ -180,13 +208,15 @@ def _mapped(path: Path, start: int, entry: object) -> np.ndarray:
 
 
 def _is_consistent(about: Description, arrays: dict[str, np.ndarray]) -> bool:
-    """Check shapes, dtypes and ranges, since a store's bytes can't be trusted."""
-    side, held_back = about.image_size, arrays["validation"]
-    for split in ("train", "test"):
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        fits = images.dtype == np.uint8 and images.shape == (len(labels), side, side, 3)
+    """Check lengths, sizes, dtypes and ranges, since a store's bytes can't be trusted."""
+    each, held_back = about.image_size**2 * 3, arrays["validation"]
+    for split, shards in about.shards:
+        labels = arrays[f"{split}_labels"]
         known = labels.dtype == np.int32 and labels.ndim == 1 and _below(labels, len(about.classes))
-        if not (fits and known and arrays[f"{split}_names"].dtype == np.uint8):
+        named = arrays[f"{split}_names"].dtype == np.uint8
+        counted = sum(shard.count for shard in shards) == len(labels)
+        sized = all(0 <= shard.size - shard.count * each <= MAX_SHARD_HEADER for shard in shards)
+        if not (known and named and counted and sized):
             return False
     whole = held_back.dtype == np.int64 and held_back.ndim == 1
     return whole and _below(held_back, len(arrays["train_labels"]))

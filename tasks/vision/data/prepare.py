@@ -1,29 +1,33 @@
-"""Write images as one prepared data set file, divided into splits (`dataset` reads it)."""
+"""Write images as a prepared data set, divided into splits (`dataset` reads it)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from tasks.vision.data.dataset import MAX_HEADER, Description, Listed
+from tasks.vision.data.dataset import MAX_HEADER, Description, Listed, Shards
 from tasks.vision.data.divided import divided
 from tasks.vision.data.labelled import ImageSet, Split
+from tasks.vision.data.shards import write_shards
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.data import Data
 
 
-def prepare(found: ImageSet, data: Data, path: Path) -> Description:
-    """Divide images into splits, look for duplicates, and write everything to the file `path`.
+def prepare(
+    found: ImageSet, data: Data, path: Path, publish: Callable[[Path], tuple[str, int]]
+) -> Description:
+    """Divide images into splits, look for duplicates, publish the images, and write the index to `path`.
 
     Args:
         data: how the images were prepared, and the shares of splits that are made. Images that are set aside
             for test are moved within the arrays of `found`.
+        publish: takes each shard's file; see `write_shards`.
 
     Raises:
         BadInput: a class has too few images for all, or the file can't be written.
@@ -37,6 +41,13 @@ def prepare(found: ImageSet, data: Data, path: Path) -> Description:
         "test": splits.test.labels,
     }
     duplicates, contradictions = find_twins(train, splits.test)
+    try:
+        shards = Shards(
+            train=tuple(write_shards(train.images, path.parent, publish)),
+            test=tuple(write_shards(splits.test.images, path.parent, publish)),
+        )
+    except (OSError, SafetensorError) as error:
+        raise _unwritable(path, error) from None
     description = Description(
         image_size=data.image_size,
         classes=found.classes,
@@ -53,12 +64,13 @@ def prepare(found: ImageSet, data: Data, path: Path) -> Description:
         validation=found.validation,
         fit=data.fit,
         made=splits.made,
+        shards=shards,
+        # Of a data set within the window it is 0, so that the window changes no digest.
+        window=window_images(train.images, data.window_gb),
     )
     arrays = {
-        "train_images": train.images,
         "train_labels": train.labels.astype(np.int32),
         "train_names": _as_bytes(train.names),
-        "test_images": splits.test.images,
         "test_labels": splits.test.labels.astype(np.int32),
         "test_names": _as_bytes(splits.test.names),
         "validation": held_back.astype(np.int64),
@@ -66,10 +78,7 @@ def prepare(found: ImageSet, data: Data, path: Path) -> Description:
     try:
         save_file(arrays, path, {"relevo": description.model_dump_json()})
     except (OSError, SafetensorError) as error:
-        raise BadInput(
-            f"the data set can't be written to {path.parent} ({error}); free space there, or set "
-            "TMPDIR to another folder"
-        ) from None
+        raise _unwritable(path, error) from None
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if header > MAX_HEADER:  # `open_dataset` would refuse it
@@ -78,6 +87,19 @@ def prepare(found: ImageSet, data: Data, path: Path) -> Description:
             f" {MAX_HEADER}: shorten them"
         )
     return description
+
+
+def window_images(images: np.ndarray, gigabytes: float) -> int:
+    """How many of the images are shuffled at a time; 0 for all."""
+    most = int(gigabytes * 1e9)
+    return max(1, most * len(images) // images.nbytes) if images.nbytes > most else 0
+
+
+def _unwritable(path: Path, error: Exception) -> BadInput:
+    return BadInput(
+        f"the data set can't be written to {path.parent} ({error}); free space there, or set "
+        "TMPDIR to another folder"
+    )
 
 
 def _as_bytes(names: list[str]) -> np.ndarray:

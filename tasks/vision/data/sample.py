@@ -50,8 +50,8 @@ def sample_of(data: Dataset, classes: list[list[str]]) -> Sample:
 def sampled(data: Dataset, sample: Sample) -> Dataset:
     """Return the data set of the sample's images, read into memory, without their files' names."""
     held_back = np.isin(sample.train, data.rows("validation"))
-    arrays = {"validation": np.flatnonzero(held_back)}
+    arrays, images = {"validation": np.flatnonzero(held_back)}, {}
     for where, rows in (("train", sample.train), ("test", sample.test)):
-        arrays[f"{where}_images"] = data.stored_images(where)[rows]
+        images[where] = np.asarray(data.stored_images(where)[rows])
         arrays[f"{where}_labels"] = data.stored_labels(where)[rows]
-    return Dataset(data.description, arrays)
+    return Dataset(data.description, arrays, {**images})

@@ -8,10 +8,13 @@ import numpy as np
 
 from tasks.vision.data.augment import evenly_spaced, resize
 from tasks.vision.data.dataset import Dataset
+from tasks.vision.data.images import Images
+from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.schema import LabelScheme
 from tasks.vision.text import normalized
 
+IN_MEMORY = 256 << 20  # bytes of images that are read at once; of more, each batch is read
 PIECE = 1000  # images that are made smaller at a time
 
 
@@ -114,7 +117,7 @@ def apply_scheme(scheme: LabelScheme | None, classes: list[str]) -> Targets:
 class Examples:
     """Training data: (n, ...) inputs and (n,) int32 target indices."""
 
-    inputs: np.ndarray
+    inputs: Images
     targets: np.ndarray
 
     def __len__(self) -> int:
@@ -143,11 +146,17 @@ def training_examples(
     return parts[0], parts[1], targets.prior_shift(data.classes, data.labels("train"))
 
 
-def images_of(data: Dataset, where: str, rows: np.ndarray, max_size: int | None) -> np.ndarray:
-    """Stored images of "train" or "test", (n, size, size, 3) uint8, none above `max_size` pixels per side."""
+def images_of(data: Dataset, where: str, rows: np.ndarray, max_size: int | None) -> Images:
+    """Stored images of "train" or "test", (n, size, size, 3) uint8, none above `max_size` pixels per side.
+
+    They are in memory if they are few, else read where they are used.
+    """
     stored, size = data.stored_images(where), data.description.image_size
     if max_size is None or max_size >= size:
-        return np.asarray(stored[rows])
+        if not isinstance(stored, StoredImages):
+            return np.asarray(stored[rows])
+        chosen = stored.select(rows)
+        return np.asarray(chosen) if chosen.nbytes <= IN_MEMORY else chosen
     parts = np.array_split(
         rows, max(1, len(rows) // PIECE)
     )  # all of full size may not fit into memory

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.images import Images
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
 from tasks.vision.trained_model import Card, Tensors
@@ -40,7 +41,7 @@ def maps_of(
     tensors: Tensors,
     truth: np.ndarray,
     probabilities: np.ndarray,
-    images: np.ndarray,
+    images: Images,
     positions: np.ndarray,
 ) -> Maps | None:
     """Return the maps of some correct answers and of the most confident mistakes.

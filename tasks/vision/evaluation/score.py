@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tasks.vision.data.images import Images
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.probabilities import probabilities, without_temperature
@@ -36,7 +37,7 @@ def match(
 
 
 def score(
-    card: Card, tensors: Tensors, images: np.ndarray, truth: np.ndarray
+    card: Card, tensors: Tensors, images: Images, truth: np.ndarray
 ) -> tuple[Scores, np.ndarray]:
     """Return the scores of a model's answers, and its probabilities (n, labels)."""
     with loading_tensorflow():

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.images import Images
 from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Pooling, silu
 from tasks.vision.recipe.schema import Network
 from tasks.vision.tensor_shapes import GRID
@@ -137,7 +138,7 @@ def freeze_blocks(model: keras.Model, count: int) -> None:
             layer.trainable = False
 
 
-def initialise(model: keras.Model, images: np.ndarray | None, seed: int) -> None:
+def initialise(model: keras.Model, images: Images | None, seed: int) -> None:
     """Set every weight from `seed`, and the whitening layer from `images` (n, size, size, 3) uint8.
 
     3x3 kernels start as a partial identity, U(+-1/sqrt(fan in)) elsewhere; the whitening kernel

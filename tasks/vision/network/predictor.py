@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from tasks.vision.data.images import Images
 from tasks.vision.device import Device
 from tasks.vision.network.networks import PREDICT_BATCH, build_model
 from tasks.vision.network.runtime import set_up
@@ -57,7 +58,7 @@ class Predictor:
             np.concatenate(unlike) if unlike else None,
         )
 
-    def __call__(self, images: np.ndarray, *, average: bool = False) -> np.ndarray:
+    def __call__(self, images: Images, *, average: bool = False) -> np.ndarray:
         """Return the probabilities of every label: (n, labels) float32.
 
         Args:
@@ -94,5 +95,5 @@ class Predictor:
         )
 
 
-def _batches(images: np.ndarray) -> list[np.ndarray]:
-    return [images[i : i + PREDICT_BATCH] for i in range(0, len(images), PREDICT_BATCH)]
+def _batches(images: Images) -> Iterator[np.ndarray]:
+    return (images[i : i + PREDICT_BATCH] for i in range(0, len(images), PREDICT_BATCH))

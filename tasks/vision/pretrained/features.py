@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from tasks.vision.data.images import Images
 from tasks.vision.pretrained.feature_points import Features, feature_names, feature_width
 from tasks.vision.pretrained.fold import fold
 from tasks.vision.pretrained.frozen_graph import FrozenGraph
@@ -26,7 +27,7 @@ def feature_extractor(
     size: int,
     features: Features = "last layer",
     policy: str = "float32",
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Callable[[Images], np.ndarray]:
     """Return a function from (n, size, size, 3) uint8 images to (n, d) float32 features.
 
     Images go through in batches of one fixed size, the last filled up with black ones, so that the bits of a
@@ -56,7 +57,7 @@ def feature_extractor(
         forward, input_signature=[tf.TensorSpec((batch, size, size, 3), tf.uint8)]
     )
 
-    def compute(images: np.ndarray) -> np.ndarray:
+    def compute(images: Images) -> np.ndarray:
         found = np.empty((len(images), width), np.float32)
         for start in range(0, len(images), batch):
             part = images[start : start + batch]

@@ -18,4 +18,7 @@ class Data(Strict):
     fit: Fit = Field(CROP, description="how pictures become squares: crop, pad or stretch")
     validation: float = Field(0.1, gt=0, lt=1, description="share of train held out for choosing")
     test: float = Field(TEST_SHARE, gt=0, lt=1, description="the same for test, if there is none")
+    window_gb: float = Field(
+        2.0, gt=0, description="of images that an epoch shuffles at a time, if there are more"
+    )
     max_unreadable: float = Field(0.01, ge=0, lt=1, description="share of files that may be bad")

@@ -10,6 +10,8 @@ import numpy as np
 
 from tasks.vision.data import augment
 from tasks.vision.data.augment_photos import photo_batch, photo_changes
+from tasks.vision.data.images import Images
+from tasks.vision.data.stored_images import StoredImages, smaller
 from tasks.vision.device import cores
 from tasks.vision.training.gpu_batches import BatchMaker, batch_maker
 from tasks.vision.training.state import FitConfig
@@ -20,7 +22,7 @@ Batch = tuple[int, np.ndarray, Any]  # number of the step, indices of the images
 class Batches:
     """Makes the batches of each epoch from `inputs`: (n, size, size, 3) uint8, or features (n, d)."""
 
-    def __init__(self, inputs: np.ndarray, config: FitConfig, seed: int) -> None:
+    def __init__(self, inputs: Images, config: FitConfig, seed: int) -> None:
         self._inputs, self._config, self._seed = inputs, config, seed
         self._make: BatchMaker | None = None
 
@@ -33,13 +35,19 @@ class Batches:
         # Here and not in the generator, which runs in a thread without TensorFlow's strategy.
         if not self._make or epoch == config.early_epochs + 1:
             inputs = self._inputs
-            self._make = batch_maker(augment.resize(inputs, config.early_size) if early else inputs)
+            self._make = batch_maker(smaller(inputs, config.early_size) if early else inputs)
         return self._shifted(self._make, epoch, steps, size)
 
     def _chosen(self, epoch: int, steps: range, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        order = augment.order(self._seed, epoch, len(self._inputs))
+        order = self._order(epoch)
         for step in steps:
             yield step, order[step * size : (step + 1) * size]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        inputs = self._inputs
+        if isinstance(inputs, StoredImages) and 0 < inputs.window < len(inputs):
+            return augment.windowed_order(self._seed, epoch, inputs.shard_of(), inputs.window)
+        return augment.order(self._seed, epoch, len(inputs))
 
     def _shifted(
         self, make: BatchMaker, epoch: int, steps: range, size: int

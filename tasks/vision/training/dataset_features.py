@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.vision.data.dataset import Dataset
+from tasks.vision.data.images import Images
 from tasks.vision.training.state import (
     Checkpointer,
     Progress,
@@ -89,7 +90,7 @@ def features_of(
     return Computed({"train": found[:trained], "test": found[trained:]}, seconds(), resumed)
 
 
-def _piece(images: list[np.ndarray], begin: int, size: int) -> np.ndarray:
+def _piece(images: list[Images], begin: int, size: int) -> np.ndarray:
     """Return the next `size` images from position `begin` on, all of one split."""
     train, test = images
     if begin < len(train):

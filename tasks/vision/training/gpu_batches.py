@@ -13,13 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.data import augment
+from tasks.vision.data.images import Images
 
 MAX_BYTES = 2**30  # any GPU used for training has that much beside the network and its activations
 
 BatchMaker = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None, int], Any]
 
 
-def batch_maker(inputs: np.ndarray) -> BatchMaker:
+def batch_maker(inputs: Images) -> BatchMaker:
     """Return a function with `augment.batch`'s signature that builds batches on the network's device.
 
     Args:
@@ -35,8 +36,8 @@ def batch_maker(inputs: np.ndarray) -> BatchMaker:
 class GpuFeatures:
     """Features on TensorFlow's first device, and batches of them: (b, features) float32."""
 
-    def __init__(self, features: np.ndarray) -> None:
-        self._features = tf.constant(features)
+    def __init__(self, features: Images) -> None:
+        self._features = tf.constant(np.asarray(features))
 
     def __call__(self, chosen: np.ndarray, *_: object) -> tf.Tensor:
         return tf.cast(tf.gather(self._features, tf.constant(chosen)), tf.float32)
@@ -45,7 +46,7 @@ class GpuFeatures:
 class GpuImages:
     """Images on TensorFlow's first device, and crops of them: (b, size, size, 3) uint8."""
 
-    def __init__(self, images: np.ndarray) -> None:
+    def __init__(self, images: Images) -> None:
         # A pixel is stored as one float32 that is never computed with: no GPU kernel gathers bytes.
         pixels = np.zeros((*images.shape[:3], 4), np.uint8)
         pixels[..., :3] = images

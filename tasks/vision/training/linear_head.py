@@ -100,9 +100,10 @@ def _fit(
     prior_shift: np.ndarray | None,
     threads: ThreadPoolExecutor,
 ) -> LinearHead:
-    mean, scale = _standardisation(train.inputs)
-    data = _standardised(train.inputs, mean, scale)
-    held_out = _standardised(validation.inputs, mean, scale)
+    features = np.asarray(train.inputs)
+    mean, scale = _standardisation(features)
+    data = _standardised(features, mean, scale)
+    held_out = _standardised(np.asarray(validation.inputs), mean, scale)
     shift = np.zeros(outputs) if prior_shift is None else prior_shift.astype(np.float64)
     objective = _Objective(data, _one_hot(train.targets, outputs), shift, threads)
     weights = np.zeros((data.shape[1] + 1, outputs))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
+from tasks.vision.data.images import Images
 from tasks.vision.data.targets import Examples, Targets
 from tasks.vision.device import Device
 from tasks.vision.network.distribution import strategy_for
@@ -193,16 +194,16 @@ class _Phases:
 
 
 def _architecture(
-    stage: Stage, targets: Targets, images: np.ndarray, parent: Parent | None
+    stage: Stage, targets: Targets, images: Images, parent: Parent | None
 ) -> Architecture:
     """The parent's network and normalisation; from scratch, the recipe's and the images'."""
     features = stage.features if stage.train == "head" else "last layer"
     if parent:
         inherited = parent.card.architecture
         return inherited.model_copy(update={"outputs": targets.outputs, "features": features})
-    channels = images.reshape(-1, 3)
-    mean = channels.mean(0, dtype=np.float64) / 255
-    deviation = np.maximum(_deviation(channels) / 255, 1e-3)
+    counts, values = _counts(images), np.arange(256)
+    mean = (counts * values).sum(1) / counts.sum(1) / 255
+    deviation = np.maximum(_deviation(counts) / 255, 1e-3)
     return Architecture(
         network=stage.network,
         image_size=images.shape[1],
@@ -213,12 +214,23 @@ def _architecture(
     )
 
 
-def _deviation(channels: np.ndarray) -> np.ndarray:
-    """Standard deviation per channel of (n, 3) uint8, from the counts of the 256 values."""
+COUNTED = 1000  # images at a time
+
+
+def _counts(images: Images) -> np.ndarray:
+    """How often each of the 256 values occurs in each channel: (3, 256) int64."""
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(images), COUNTED):
+        channels = images[start : start + COUNTED].reshape(-1, 3)
+        counts += [np.bincount(channels[:, channel], minlength=256) for channel in range(3)]
+    return counts
+
+
+def _deviation(counts: np.ndarray) -> np.ndarray:
+    """Standard deviation per channel, from `_counts`."""
     values = np.arange(256)
     out = []
-    for channel in range(3):
-        share = np.bincount(channels[:, channel], minlength=256) / len(channels)
+    for share in counts / counts.sum(1, keepdims=True):
         mean = (share * values).sum()
         out.append(((share * (values - mean) ** 2).sum()) ** 0.5)
     return np.array(out)

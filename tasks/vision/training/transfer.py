@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.images import Images
 from tasks.vision.network.networks import HEAD, PREDICT_BATCH, STANDARDISE, batch_norm_layers
 from tasks.vision.network.weights import named_variables
 from tasks.vision.trained_model import Tensors, digest
@@ -29,7 +30,7 @@ def head_inputs(model: keras.Model) -> keras.Model:
 
 
 def compute_features(
-    model: keras.Model, images: np.ndarray, checkpointer: Checkpointer | None = None
+    model: keras.Model, images: Images, checkpointer: Checkpointer | None = None
 ) -> np.ndarray:
     """Run the frozen part over all images once: (n, features) float16, half the memory of float32."""
     frozen = head_inputs(model)
@@ -42,7 +43,7 @@ def compute_features(
     return out
 
 
-def head_model(model: keras.Model, features: np.ndarray) -> keras.Model:
+def head_model(model: keras.Model, features: Images) -> keras.Model:
     """A model of the head alone, sharing its variables with `model`: features to logits.
 
     Sets the standardisation, where the model has one, from the training `features`, and the head
@@ -64,7 +65,7 @@ def head_model(model: keras.Model, features: np.ndarray) -> keras.Model:
     return keras.Model(inputs, logits)
 
 
-def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments(features: Images) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each feature in float64, without a float64 copy of them all."""
     total = np.zeros((2, features.shape[1]))
     for start in range(0, len(features), PREDICT_BATCH):
@@ -109,7 +110,7 @@ def _mixed(kernel: np.ndarray, fresh: np.ndarray, share: float) -> np.ndarray:
 
 def recalibrate_batch_norm(
     model: keras.Model,
-    images: np.ndarray,
+    images: Images,
     checkpointer: Checkpointer | None = None,
     batches: int = 5,
 ) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.datasets import prepare_in_folder
+from support.datasets import open_in_folder, prepare_in_folder
 from support.images import encoded, png, read, write_any
 from support.pictures import deep, photo, png16, see_through
 
-from tasks.vision.data.dataset import Description, open_dataset
+from tasks.vision.data.dataset import Description
 from tasks.vision.data.unlabelled import UnlabelledImages
 
 
@@ -37,7 +37,7 @@ def test_deep_samples_are_scaled_by_the_range_of_all_training_images(
         assert (dim[..., :1] == (deep(12, 1) // 8) >> 4).all(), "as dim as it was beside the others"
         assert (split.images[0] == deep(12) >> 4).all()
     about = prepare_in_folder(found, 16, 0.2, tmp_path / "prepared")
-    assert about.bits == open_dataset(tmp_path / "prepared").description.bits == 12
+    assert about.bits == open_in_folder(tmp_path / "prepared").description.bits == 12
     (tmp_path / "1.png").write_bytes(files["test/cell/3.png"])
     with UnlabelledImages([str(tmp_path / "1.png")]) as images:
         (batch,) = images.batches(16, about.bits)

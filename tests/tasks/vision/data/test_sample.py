@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.vision.data.dataset import Dataset, Description
+from tasks.vision.data.images import Images
 from tasks.vision.data.sample import MOST, sample_of, sampled
 
 NAMES = ["a", "b", "c"]
@@ -13,13 +14,12 @@ NAMES = ["a", "b", "c"]
 def dataset(train: int, test: int) -> Dataset:
     """Images whose every pixel is their row; each tenth of train is for validation."""
     arrays: dict[str, np.ndarray] = {"validation": np.arange(0, train, 10)}
+    images: dict[str, Images] = {}
     for split, n in (("train", train), ("test", test)):
         rows = np.arange(n)
-        arrays[f"{split}_images"] = (
-            np.ones((n, 2, 2, 3), np.uint8) * rows[:, None, None, None] % 251
-        )
+        images[split] = np.ones((n, 2, 2, 3), np.uint8) * rows[:, None, None, None] % 251
         arrays[f"{split}_labels"] = (rows % 3).astype(np.int32)
-    return Dataset(Description(image_size=16, classes=NAMES, counts={}), arrays)
+    return Dataset(Description(image_size=16, classes=NAMES, counts={}), arrays, images)
 
 
 def test_sample_has_images_of_known_classes_of_every_split() -> None:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.datasets import prepare_in_folder
+from support.datasets import open_in_folder, prepare_in_folder
 from support.images import labelled_pngs, png, read, refused, same, write_any, write_folder
 
-from tasks.vision.data.dataset import open_dataset
 from tasks.vision.data.find_layout import find_layout
 from tasks.vision.data.layout import LabelledFile, Layout
 from tasks.vision.data.sources import find_source, fingerprint
@@ -108,7 +107,7 @@ def test_splits_and_groups_of_a_table_are_used(tmp_path: Path) -> None:
     about = prepare_in_folder(read(path), 8, 0.1, tmp_path / "out")
     assert about.counts == {"train": [2, 2], "validation": [2, 2], "test": [2, 2]}
     assert (about.validation, about.made) == ("x.csv", None)
-    data = open_dataset(tmp_path / "out")
+    data = open_in_folder(tmp_path / "out")
     assert data.names("test") == [f"pictures/{n}.png" for n in (10, 8, 11, 9)]
     alone = read(path, splits=("valid",)).splits["valid"].names
     assert sorted(alone) == sorted([*FILES][4:8])
@@ -122,7 +121,7 @@ def test_groups_of_a_table_stay_together_where_validation_alone_is_made(tmp_path
     ]
     path = write_folder(tmp_path / "set", {**files, "x.csv": text(SPLIT + rows).encode()})
     about = prepare_in_folder(read(path), 8, 0.3, tmp_path / "out")
-    data = open_dataset(tmp_path / "out")
+    data = open_in_folder(tmp_path / "out")
     held_out = {int(data.names("train")[row][:2]) // 4 for row in data.rows("validation")}
     trained = {int(data.names("train")[row][:2]) // 4 for row in data.rows("train")}
     assert held_out

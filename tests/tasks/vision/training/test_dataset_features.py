@@ -22,11 +22,11 @@ def data() -> Dataset:
     random = np.random.default_rng(0)
     shape = (SIZE, SIZE, 3)
     about = Description(image_size=SIZE, classes=["a", "b"], counts={})
-    arrays = {
-        f"{split}_images": random.integers(0, 256, (n, *shape), np.uint8)
+    images = {
+        split: random.integers(0, 256, (n, *shape), np.uint8)
         for split, n in (("train", TRAIN), ("test", TEST))
     }
-    return Dataset(about, arrays)
+    return Dataset(about, {}, {**images})
 
 
 class Extract:
@@ -45,7 +45,7 @@ def test_every_image_passes_once_in_pieces_of_whole_batches(data: Dataset) -> No
     found = features_of(data, extract, 3, BATCH, seen.append)
     for split in ("train", "test"):
         images = data.stored_images(split)
-        np.testing.assert_array_equal(found.arrays[split], Extract()(images))
+        np.testing.assert_array_equal(found.arrays[split], Extract()(np.asarray(images)))
     assert extract.pieces == [256, 256, 256, 232, 130]
     assert seen[-1].share == 1
 

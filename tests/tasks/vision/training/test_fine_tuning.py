@@ -61,7 +61,7 @@ def tune(
     train, validation = (Examples(extract(part.inputs), part.targets) for part in scans)
     head = fit_head(train, validation, 10)
     start = HeadOnNetwork(network, stage.features, head.kernel, head.bias)
-    seen = FeatureStatistics.of(train.inputs)
+    seen = FeatureStatistics.of(np.asarray(train.inputs))
     return start, fine_tune(
         stage, start, seen, HEAD, *scans, seed=3, device=CPU, checkpointer=checkpointer
     )

@@ -35,7 +35,8 @@ def fit(
 def test_head_is_the_minimum_that_scikit_learn_finds(labels: int, outputs: int) -> None:
     head, train, validation = fit(labels, outputs)
     chosen = head.path[head.chosen]
-    mean, scale = train.inputs.mean(0, dtype=float), train.inputs.std(0, dtype=float)
+    features = np.asarray(train.inputs)
+    mean, scale = features.mean(0, dtype=float), features.std(0, dtype=float)
     scale[-1] = 1.0
     # With two labels, scikit-learn's binary problem is the same as that of one output.
     strength = 1 / (chosen.strength * len(train))
@@ -78,6 +79,6 @@ def test_prior_shift_is_for_training_alone() -> None:
 
 def test_features_that_are_not_finite_are_refused() -> None:
     train, validation = examples(50, 3), examples(20, 3)
-    train.inputs[3, 3] = np.nan
+    np.asarray(train.inputs)[3, 3] = np.nan
     with pytest.raises(BadInput, match="not finite"):
         fit_head(train, validation, 3)

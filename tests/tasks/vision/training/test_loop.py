@@ -303,7 +303,7 @@ def test_an_averaged_answer_weighs_an_image_as_much_as_its_copies_moved_to_two_c
     scans: tuple[Examples, Examples], flip: bool
 ) -> None:
     card, tensors = fit(stage(flip=flip), scans)
-    images = scans[1].inputs
+    images = np.asarray(scans[1].inputs)
 
     def look(x: np.ndarray) -> np.ndarray:
         views = [x, x[:, :, ::-1]] if flip else [x]

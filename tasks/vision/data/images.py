@@ -1,0 +1,23 @@
+"""Images as functions take them: in an array, or in files that are read where they are indexed."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Images(Protocol):
+    """What an array, of images (n, size, size, 3) uint8 for instance, and `StoredImages` have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def dtype(self) -> np.dtype: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+    def __array__(self) -> Any: ...
