@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from support.command import ROOT
+from support.datasets import open_in_folder, prepare_in_folder
 from support.scans import CPU, DIGITS, PAIR, TINY, MemoryCheckpointer, fit, read_scans, stage
 
+from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.targets import Examples
 from tasks.vision.device import Device
 from tasks.vision.network import layers
@@ -317,3 +320,24 @@ def test_an_averaged_answer_weighs_an_image_as_much_as_its_copies_moved_to_two_c
     averaged = Predictor(card, tensors, CPU)(images, average=True)
     np.testing.assert_allclose(averaged, expected, atol=1e-5)
     assert np.abs(averaged - Predictor(card, tensors, CPU)(images)).max() > 0.01
+
+
+@pytest.mark.parametrize("settings", [{}, {"augment": "photos"}, {"flip": True, "shift": 2}])
+def test_training_on_images_in_files_has_the_bits_of_one_in_memory(
+    scans: tuple[Examples, Examples], tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    settings |= {"progressive_resize": {"epochs": 1, "image_size": 24}, "epochs": 2}
+    stored = []
+    for name, part in zip(("train", "validation"), scans, strict=True):
+        folder = tmp_path / name
+        folder.mkdir()
+        images = np.asarray(part.inputs)
+        split = Split(images, part.targets, [str(row) for row in range(len(part))])
+        found = ImageSet([str(i) for i in range(10)], {"train": split, "test": split}, [])
+        prepare_in_folder(found, 32, 0.2, folder / "index")
+        data = open_in_folder(folder / "index")
+        stored.append(Examples(data.stored_images("train"), part.targets))
+    whole, again = (
+        fit(stage(**settings), examples)[1] for examples in (scans, (stored[0], stored[1]))
+    )
+    assert digest(whole) == digest(again)
