@@ -1,7 +1,11 @@
-"""Local copies of a bucket's blobs: hashed at every use, and removed when unused for two weeks."""
+"""Local copies of a bucket's blobs: hashed at every use, and removed when unused for two weeks.
+
+With RELEVO_BLOB_CACHE_GB, those not used for longest are removed before that, once there are more bytes.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -16,6 +20,8 @@ from tasks.store.base import Ref, StoreError, sha256_of
 from tasks.store.keys import PARTIAL
 
 CACHE = "RELEVO_BLOB_CACHE"
+BOUND = "RELEVO_BLOB_CACHE_GB"
+IN_USE = timedelta(seconds=5)  # another process may be about to open what was used since
 MAX_IDLE = timedelta(days=14)  # as long as gc keeps what no run needs
 OWN = re.compile(r"([0-9a-f]{32}){1,2}|\.partial-[0-9a-f]{32}")  # other files stay
 
@@ -72,12 +78,51 @@ def add_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
                 download(partial)
                 if sha256_of(partial) == (ref.sha256, ref.size):
                     partial.replace(copy)
+                    make_room(folder)
                     return copy
             finally:
                 partial.unlink(missing_ok=True)
     except OSError as error:
         raise unusable_cache(folder, error) from None
     return None
+
+
+def bound() -> float | None:
+    """How many bytes the copies may take together, by $RELEVO_BLOB_CACHE_GB; None for any number.
+
+    Raises:
+        StoreError: it is no number above 0.
+    """
+    given = os.environ.get(BOUND, "").strip()
+    try:
+        bytes_ = float(given) * 1e9 if given else math.inf
+    except ValueError:
+        bytes_ = math.nan
+    if not bytes_ > 0:
+        raise StoreError(
+            f"{BOUND} is {given!r}; expected a number of gigabytes above 0, or nothing"
+        )
+    return bytes_ if bytes_ < math.inf else None
+
+
+def make_room(folder: Path) -> None:
+    """Remove the copies that were not used for longest, until the others fit the bound."""
+    most = bound()
+    if most is None:
+        return
+    found = []
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if re.fullmatch("[0-9a-f]{64}", path.name):
+                stat = path.stat()
+                found.append((stat.st_mtime, stat.st_size, path))
+    total, limit = sum(size for _, size, _ in found), time.time() - IN_USE.total_seconds()
+    for used, size, path in sorted(found):
+        if total <= most or used > limit:
+            return
+        with suppress(FileNotFoundError, PermissionError):
+            path.unlink()
+        total -= size
 
 
 def unusable_cache(folder: Path, error: OSError) -> StoreError:

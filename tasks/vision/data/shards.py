@@ -99,7 +99,11 @@ class ShardFiles:
 
     def _opened(self, shard: Shard) -> tuple[FileIO, int]:
         path = self._locate(shard)
-        file = FileIO(str(path), "r")
+        try:
+            file = FileIO(str(path), "r")
+        except FileNotFoundError:  # another process made room in the cache of copies
+            path = self._locate(shard)
+            file = FileIO(str(path), "r")
         try:
             length = int.from_bytes(file.read(8), "little")
             images = _Header.model_validate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,34 @@ def test_fetch_downloads_again_what_was_damaged_on_the_way(
     monkeypatch.setattr(module, "sha256_of", hash_of)
     assert store.fetch(ref).read_bytes() == b"pixels"
     assert len(looks) == 2
+
+
+def test_copies_beyond_the_bound_are_removed_those_not_used_for_longest_first(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELEVO_BLOB_CACHE_GB", "3e-6")  # 3,000 bytes
+    store = open_store(f"s3://{bucket}/x")
+    refs = [store.put("shard", bytes([i]) * 1000) for i in range(5)]
+    now = time.time()
+    for age, ref in enumerate(refs[:3]):
+        os.utime(store.open_blob(ref), (now - 100, now - 100 - age))
+    store.open_blob(refs[2])
+    os.utime(cache_folder() / refs[2].sha256, (now - 90, now - 90))
+    store.open_blob(refs[3])
+    there = {path.name for path in cache_folder().iterdir()}
+    assert there == {refs[i].sha256 for i in (0, 2, 3)}
+    store.open_blob(refs[4])
+    there = {path.name for path in cache_folder().iterdir()}
+    assert there == {refs[i].sha256 for i in (2, 3, 4)}
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "much", "nan"])
+def test_a_bound_that_is_no_size_is_one_line(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("RELEVO_BLOB_CACHE_GB", given)
+    store = open_store(f"s3://{bucket}/x")
+    ref = store.put("shard", b"pixels")
+    with pytest.raises(StoreError, match=r"RELEVO_BLOB_CACHE_GB .+ expected a number") as raised:
+        store.open_blob(ref)
+    line(raised.value)
