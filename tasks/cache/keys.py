@@ -29,6 +29,14 @@ def versions(*packages: str) -> dict[str, str]:
     return {name: metadata.version(name) for name in packages}
 
 
+def _optional(package: str) -> dict[str, str]:
+    """Return the version of a package that may be missing."""
+    try:
+        return versions(package)
+    except metadata.PackageNotFoundError:
+        return {package: "none"}
+
+
 def preparation(data: Data, source: Source) -> Work:
     """What determines the prepared data set: the images' content and settings, not their location."""
     return Work(
@@ -37,7 +45,11 @@ def preparation(data: Data, source: Source) -> Work:
             "source": fingerprint(source),
             **_prepared(data),
             "code": code_digests("tasks.vision.data.prepare", "tasks.vision.data.sources"),
-            "versions": versions("numpy", "pillow", "scikit-learn", "scipy"),
+            # Whether HEIC can be read, too.
+            "versions": {
+                **versions("numpy", "pillow", "scikit-learn", "scipy"),
+                **_optional("pillow-heif"),
+            },
         },
     )
 

@@ -20,7 +20,7 @@ from tasks.vision.data.sources import find_source, read_source
 from tasks.vision.errors import BadInput
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
-AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(100)
+JPEG_XL = b"\xff\x0a" + bytes(100)
 
 
 def png(seed: int, size: tuple[int, int] = (8, 8)) -> bytes:

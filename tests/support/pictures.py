@@ -220,5 +220,6 @@ def every_kind() -> dict[str, bytes]:
         "no-end.jpg": jpeg[:-2],
         "text.png": with_chunks(png, chunk(b"tEXt", b"Comment\0 wrong", intact=False)),
         "IMG_0001.HEIC": jpeg,
+        "phone.avif": encoded(rgb, "AVIF", quality=80),
         "no-suffix": png,
     }

@@ -5,14 +5,24 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tasks.vision.pictures import colours, decode, fit, kinds, limits, pixels, tiff
+from tasks.vision.pictures import colours, decode, fit, kinds, limits, pixels, readers, tiff
 
 READER = "read_image.py"  # beside a model in any format
-MODULES = (fit, kinds, limits, tiff, colours, pixels, decode)  # each after those that it imports
+MODULES = (
+    fit,
+    kinds,
+    limits,
+    tiff,
+    readers,
+    colours,
+    pixels,
+    decode,
+)  # each after those that it imports
 HEAD = '''\
 """Read a picture of any kind as this model's training did: `decode(data, image_size)`.
 
-Needs Python 3.11, Pillow 12 and NumPy, or newer. These are relevo's own modules, one after another.
+Needs Python 3.11, Pillow 12 and NumPy, or newer; for HEIC also pillow-heif. These are relevo's own modules,
+one after another.
 """
 
 from __future__ import annotations

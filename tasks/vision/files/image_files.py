@@ -11,8 +11,8 @@ from tasks.vision.errors import BadInput
 from tasks.vision.pictures.kinds import HEAD_BYTES, sniff
 from tasks.vision.text import printable
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-UNSUPPORTED_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+UNSUPPORTED_SUFFIXES = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 MAX_FILE_BYTES = 64 * 2**20
 
 

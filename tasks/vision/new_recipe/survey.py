@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from statistics import median
-
-from PIL import Image
 
 from tasks.vision.data.layout import LabelledFile, Layout
 from tasks.vision.data.sources import Source, opened
@@ -16,12 +13,11 @@ from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import ImageTree
 from tasks.vision.files.image_files import is_image
 from tasks.vision.files.left_out import LeftOut
+from tasks.vision.pictures.readers import kind_of, open_picture
 from tasks.vision.recipe.data import TEST_SHARE
 from tasks.vision.text import printable
 
 SAMPLE = 200  # pictures whose size is read
-# No others: Pillow starts programs for some.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SMALL_CLASS = 20  # training pictures of a class; with fewer, a person is warned
 
 
@@ -132,8 +128,7 @@ def _shorter_side(file: bytes | str) -> int | None:
     if isinstance(file, str):  # an error instead of bytes; the run will report it
         return None
     try:
-        with Image.open(io.BytesIO(file), formats=FORMATS) as image:
-            return min(image.size)
+        return min(open_picture(kind_of(file), file).size)
     except Exception:  # Pillow's readers raise nearly anything on damaged bytes
         return None
 

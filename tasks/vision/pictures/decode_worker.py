@@ -9,7 +9,7 @@ import warnings
 from contextlib import suppress
 
 from filelock import FileLock
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from tasks.vision.pictures import pixels
 from tasks.vision.pictures.decode import decode_picture
@@ -69,6 +69,7 @@ def serve(lock: str) -> None:
     warnings.simplefilter("ignore")
     _limit_memory()
     pixels.large_lock = FileLock(lock)
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a worker for each core already
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # a stray print must not land among the pixels
     with suppress(BrokenPipeError, EOFError):  # the caller has ended

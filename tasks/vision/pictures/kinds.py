@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 HEAD_BYTES = 256  # of a file, enough for `sniff`
 
@@ -16,11 +17,13 @@ class Kind:
         name: of the format ("PNG", "HEIC"), or what it is instead ("a PDF").
         picture: True for formats of pictures, whether or not they can be read.
         fault: why it can't be read, in one line; "" if `decode` reads this kind.
+        needs: the module, beside Pillow, that reads it.
     """
 
     name: str
     picture: bool = True
     fault: str = ""
+    needs: str = ""
 
 
 def _unsupported(name: str) -> Kind:
@@ -31,6 +34,7 @@ def _other(name: str, mend: str = "") -> Kind:
     return Kind(name, picture=False, fault=f"{name}, not an image{mend and '; '}{mend}")
 
 
+_HEIC = Kind("HEIC", needs="pillow_heif")
 _BOX = rb"(?s)....ftyp(?:.{4})*?"  # ISO media: the first known brand, the main one or a compatible
 _KINDS = [
     (re.compile(pattern), kind)
@@ -43,10 +47,10 @@ _KINDS = [
         (rb"(?s)II\*\0.{4}CR", _unsupported("CR2")),
         (rb"II[*+]\0|MM\0[*+]", Kind("TIFF")),
         (rb"P[1-6]\s+[#\d]", Kind("PPM")),
-        (_BOX + rb"(?:hei[cxms]|hev[cxms])", _unsupported("HEIC")),
-        (_BOX + rb"avi[fs]", _unsupported("AVIF")),
+        (_BOX + rb"(?:hei[cxms]|hev[cxms])", _HEIC),
+        (_BOX + rb"avi[fs]", Kind("AVIF")),
         (_BOX + rb"crx ", _unsupported("CR3")),
-        (_BOX + rb"mif1", _unsupported("HEIF")),
+        (_BOX + rb"mif1", _HEIC),
         (rb"(?s)....ftyp", _other("a video")),
         (rb"\xff\x0a|\0\0\0\x0cJXL ", _unsupported("JPEG XL")),
         (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ", _unsupported("JPEG 2000")),
@@ -78,9 +82,14 @@ def sniff(head: bytes) -> Kind | None:
     Unknown files are no pictures that could be read. Formats without a signature (TGA) are among them.
     A raw photo may begin as a TIFF (DNG, NEF, ARW); `decode` refuses those.
 
-    >>> sniff(b"\\xff\\xd8\\xff\\xe0").name, sniff(b"\\0\\0\\0\\x18ftypheic").fault
-    ('JPEG', "HEIC can't be read; convert it to JPEG")
+    >>> sniff(b"\\xff\\xd8\\xff\\xe0").name, sniff(b"8BPS").fault
+    ('JPEG', "PSD can't be read; convert it to JPEG")
     >>> sniff(b"<!DOCTYPE html><title>Not found</title>").picture
     False
     """
-    return next((kind for pattern, kind in _KINDS if pattern.match(head)), None)
+    found = next((kind for pattern, kind in _KINDS if pattern.match(head)), None)
+    if found and found.needs and find_spec(found.needs) is None:
+        package = found.needs.replace("_", "-")
+        fault = f"{found.name} can't be read without {package}; install that, or convert it to JPEG"
+        return replace(found, fault=fault)
+    return found

@@ -6,7 +6,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 MAX_PIXELS = 100_000_000  # in memory, up to 9 bytes each
-MAX_WEBP_PIXELS = 50_000_000  # 16 bytes each
+MAX_WEBP_PIXELS = 50_000_000  # 16 bytes each; of HEIC and AVIF no more
 MAX_JPEG_PIXELS = 250_000_000  # before libjpeg scales them down
 MAX_PROGRESSIVE_PIXELS = 160_000_000  # 6 bytes each, scaled down or not
 FREE_PIXELS = 20_000_000  # for a file of any size ...
@@ -14,6 +14,13 @@ PIXELS_PER_BYTE = 1000  # ... and beyond: flat images of 8 bits stay below it
 MAX_SCAN_PIXELS = 2_000_000_000  # of a progressive JPEG, all scans together: seconds
 LEAST_SCAN_PIXELS = 10_000_000  # as many for each scan, or more: at most 200 scans
 MAX_PYTHON_PIXELS = 4_000_000  # of a PPM that Pillow reads in Python
+
+_MOST = {
+    "JPEG": MAX_JPEG_PIXELS,
+    "WEBP": MAX_WEBP_PIXELS,
+    "AVIF": MAX_WEBP_PIXELS,
+    "HEIF": MAX_WEBP_PIXELS,
+}
 
 
 class UnreadableError(ValueError):
@@ -28,7 +35,7 @@ def check_size(image: ImageFile, data: bytes) -> None:
     """
     width, height = image.size
     pixels = width * height
-    most = {"JPEG": MAX_JPEG_PIXELS, "WEBP": MAX_WEBP_PIXELS}.get(image.format or "", MAX_PIXELS)
+    most = _MOST.get(image.format or "", MAX_PIXELS)
     if isinstance(image, JpegImageFile) and _has_scans(image, data):
         most = MAX_PROGRESSIVE_PIXELS
         scans = data.count(b"\xff\xda")

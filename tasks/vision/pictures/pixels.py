@@ -5,7 +5,6 @@ What every viewer passes over is mended: metadata of PNGs that Pillow refuses, a
 
 from __future__ import annotations
 
-import io
 import threading
 import zlib
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -13,17 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from tasks.vision.pictures.fit import CROP, Fit
-from tasks.vision.pictures.kinds import HEAD_BYTES, sniff
 from tasks.vision.pictures.limits import FREE_PIXELS, MAX_PIXELS, UnreadableError, check_size
+from tasks.vision.pictures.readers import kind_of, open_picture
 from tasks.vision.pictures.tiff import Tiff
 
 MAX_PROFILE_BYTES = 16 * 2**20
@@ -35,16 +30,6 @@ MARGIN = 1.5
 LARGE_PIXELS = 32_000_000
 large_lock: AbstractContextManager[object] = threading.RLock()  # one large picture at a time
 
-# A fixed list: Pillow's own search includes formats that start other programs (EPS).
-_READERS: dict[str, type[ImageFile]] = {
-    "PNG": PngImageFile,
-    "JPEG": JpegImageFile,
-    "WebP": WebPImageFile,
-    "GIF": GifImageFile,
-    "BMP": BmpImageFile,
-    "TIFF": Tiff,
-    "PPM": PpmImageFile,
-}
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PLAIN_MODES = {b"IHDR\x08\x00\0\0\0IDAT": "L", b"IHDR\x08\x02\0\0\0IDAT": "RGB"}
 _PNG_METADATA = (b"acTL", b"fcTL", b"fdAT", b"eXIf", b"sBIT")  # beside what pixels depend on
@@ -94,22 +79,20 @@ def read_pixels(data: bytes, image_size: int, turn: ExitStack, fit: Fit = CROP) 
     Raises:
         UnreadableError: the file is no image, damaged or too large.
     """
-    kind = sniff(data[:HEAD_BYTES])
-    if kind is None or kind.fault:
-        raise UnreadableError(kind.fault if kind else f"not an image ({len(data)} bytes)")
+    kind = kind_of(data)
     try:
-        return _read(kind.name, data, image_size, turn, fit)
+        return _read(kind, data, image_size, turn, fit)
     except (UnreadableError, MemoryError):
         raise
     except Exception as error:  # on damaged bytes Pillow's readers raise nearly anything
-        mended = _repaired(kind.name, data, image_size, turn, fit)
+        mended = _repaired(kind, data, image_size, turn, fit)
         if mended is None:
             raise damage(error) from error
         return mended
 
 
 def _read(kind: str, data: bytes, image_size: int, turn: ExitStack, fit: Fit) -> Pixels:
-    image = _READERS[kind](io.BytesIO(data))
+    image = open_picture(kind, data)
     check_size(image, data)
     extent = _scale_jpeg(image, image_size, fit) if isinstance(image, JpegImageFile) else None
     if image.size[0] * image.size[1] > LARGE_PIXELS:
@@ -157,8 +140,7 @@ def low_bytes(data: bytes) -> Image.Image:
     Raises:
         UnreadableError: Pillow can't read them.
     """
-    kind = sniff(data[:HEAD_BYTES])
-    image = _READERS[kind.name if kind else ""](io.BytesIO(data))
+    image = open_picture(kind_of(data), data)
     raw = _rawmode(image)
     other = {"L": "B", "B": "L", "N": "B"}.get(raw[-1:], "")
     if not raw.startswith("RGB") or (isinstance(image, Tiff) and image.in_planes):

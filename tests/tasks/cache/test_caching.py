@@ -190,7 +190,7 @@ def test_all_that_a_task_computes_with_is_in_its_key(task: str) -> None:
 
 # What only validates, stores, opens files or limits threads; tests hold their behaviour, whichever version.
 IDLE = {"filelock", "pydantic", "safetensors", "threadpoolctl"}
-PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn"}
+PACKAGES = {"PIL": "pillow", "pillow_heif": "pillow-heif", "sklearn": "scikit-learn"}
 
 
 @pytest.mark.parametrize("task", CACHED)

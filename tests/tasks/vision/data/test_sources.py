@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 from support.command import ROOT
 from support.images import (
-    HEIC,
+    JPEG_XL,
     encoded,
     peak_memory,
     png,
@@ -237,15 +237,15 @@ def test_class_of_unreadable_images_is_refused(tmp_path: Path) -> None:
 def test_photos_of_unsupported_formats_are_named(name: str, tmp_path: Path) -> None:
     """By their bytes; a raw photo begins with a TIFF of its thumbnail."""
     thumbnail = encoded(Image.new("RGB", (16, 12)), "TIFF", tiffinfo={254: 1})
-    photos = {"train/car/a.HEIC": HEIC, "train/car/b.nef": thumbnail}
+    photos = {"train/car/a.JXL": JPEG_XL, "train/car/b.nef": thumbnail}
     path = write_any(tmp_path / name, small_set() | photos)
     found = read(path, max_unreadable=0.5)
     assert found.unreadable == [
-        "train/car/a.HEIC: HEIC can't be read; convert it to JPEG",
+        "train/car/a.JXL: JPEG XL can't be read; convert it to JPEG",
         "train/car/b.nef: a raw photo can't be read; convert it to JPEG",
     ]
     assert len(found.splits["train"].names) == 13
-    refused(lambda: read(path), "2 of 15 images in train", "a.HEIC: HEIC", "convert it to JPEG")
+    refused(lambda: read(path), "2 of 15 images in train", "a.JXL: JPEG XL", "convert it to JPEG")
 
 
 def test_raw_photo_beside_its_png_is_ignored(tmp_path: Path) -> None:

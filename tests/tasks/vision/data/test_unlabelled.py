@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.images import AVIF, HEIC, png, write_folder, write_zip
+from support.images import JPEG_XL, png, write_folder, write_zip
 
 from tasks.inference.predict import ImageSample
 from tasks.vision.data import unlabelled
@@ -91,15 +91,15 @@ def test_link_loop_is_left_out_and_named_once(target: str, tmp_path: Path) -> No
 
 
 def test_photos_of_unsupported_formats_are_left_out_and_named(tmp_path: Path) -> None:
-    files = {"a.heic": HEIC, "b.png": png(1), "c.txt": b"passed over"}
+    files = {"a.jxl": JPEG_XL, "b.png": png(1), "c.txt": b"passed over"}
     folder = write_folder(tmp_path / "folder", files)
-    archive = write_zip(tmp_path / "a.zip", {"only.avif": AVIF})
-    with UnlabelledImages([str(folder), str(archive), str(folder / "a.heic")]) as found:
+    archive = write_zip(tmp_path / "a.zip", {"only.heic": JPEG_XL})
+    with UnlabelledImages([str(folder), str(archive), str(folder / "a.jxl")]) as found:
         (batch,) = found.batches(8)
     assert batch.names == [str(folder / "b.png")]
     assert batch.unreadable == {
-        str(folder / "a.heic"): "HEIC can't be read; convert it to JPEG",
-        str(archive / "only.avif"): "AVIF can't be read; convert it to JPEG",
+        str(folder / "a.jxl"): "JPEG XL can't be read; convert it to JPEG",
+        str(archive / "only.heic"): "JPEG XL can't be read; convert it to JPEG",
     }
 
 

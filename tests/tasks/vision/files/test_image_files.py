@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.images import AVIF, HEIC, encoded, write_folder
+from support.images import HEIC, JPEG_XL, encoded, write_folder
 
 from tasks.vision.data.unlabelled import UnlabelledImages
 from tasks.vision.files.image_files import read_file
@@ -15,12 +16,9 @@ from tasks.vision.pictures import decode
 from tasks.vision.pictures.kinds import HEAD_BYTES, sniff
 from tasks.vision.pictures.limits import UnreadableError
 
-READABLE = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO"]
+READABLE = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF"]
 FAULTS = {
-    "HEIC": (HEIC, "HEIC can't be read; convert it to JPEG", True),
-    "AVIF": (AVIF, "AVIF can't be read; convert it to JPEG", True),
-    "HEIF of AVIF": (AVIF.replace(b"avif", b"mif1", 1), "AVIF can't be read", True),
-    "JPEG XL": (b"\xff\x0a" + bytes(100), "JPEG XL can't be read; convert it to JPEG", True),
+    "JPEG XL": (JPEG_XL, "JPEG XL can't be read; convert it to JPEG", True),
     "JPEG XL in boxes": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100), "JPEG XL can't be read", True),
     "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000 can't be read", True),
     "CR2": (b"II*\0\x10\0\0\0CR\2\0" + bytes(100), "CR2 can't be read", True),
@@ -55,6 +53,15 @@ def test_a_picture_is_read_whatever_its_name(kind: str, tmp_path: Path) -> None:
         (batch,) = images.batches(8)
     assert not batch.unreadable
     assert (batch.images == decode.decode(data, 8)).all()
+
+
+def test_heic_names_the_package_that_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for data in (HEIC, HEIC.replace(b"heic", b"mif1", 1)):
+        with pytest.raises(UnreadableError) as caught:
+            decode.decode(data, 8)
+        said = "HEIC can't be read without pillow-heif; install that, or convert it to JPEG"
+        assert str(caught.value) == said
 
 
 @pytest.mark.parametrize("case", FAULTS)

@@ -75,7 +75,7 @@ def test_decode_converts_every_mode_to_rgb(mode: str) -> None:
     assert np.abs(image.astype(int) - expected).max() <= tolerance
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF", "HEIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_decode_applies_exif_orientation(kind: str, orientation: int) -> None:
     corners = np.zeros((2, 2, 3), np.uint8)
@@ -86,6 +86,8 @@ def test_decode_applies_exif_orientation(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     image = decode.decode(encoded(stored, kind, exif=exif.tobytes(), **options), 32)
     error = np.abs(image.astype(int) - np.asarray(upright)).mean()
     assert error < 5, f"mean error {error}"
