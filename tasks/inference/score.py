@@ -34,6 +34,6 @@ def score_images(card: Card, tensors: Tensors, given: str, split: str) -> dict[s
         **scores.model_dump(mode="json", exclude={"cells"}),
         "confusion": scores.confusion,
         "unreadable": found.unreadable,
-        "left_out": list(map(str, found.left_out)),
+        "left_out": [str(each) for each in (*found.left_out, *found.junk)],
         "scored": found.instead or split,
     }

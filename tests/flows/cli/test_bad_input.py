@@ -271,7 +271,7 @@ def test_evaluate_refuses_unknown_classes(relevo: Relevo, server: str, tmp_path:
     )
     assert done.out.startswith(f"{len(apart) - 2} images, ")
     assert done.err.splitlines() == [
-        "there is no folder test; scored its folders as classes",
+        "there is no split test; scored its folders as classes",
         "left out cat/broken.png: an empty file, not an image",
         "left out files that are no images: .txt (1), such as dog/notes.txt",
     ]
