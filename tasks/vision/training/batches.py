@@ -11,7 +11,8 @@ import numpy as np
 from tasks.vision.data import augment
 from tasks.vision.data.augment_photos import photo_batch, photo_changes
 from tasks.vision.data.images import Images
-from tasks.vision.data.stored_images import StoredImages, smaller
+from tasks.vision.data.smaller import smaller
+from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.device import cores
 from tasks.vision.training.gpu_batches import BatchMaker, batch_maker
 from tasks.vision.training.state import FitConfig

@@ -12,7 +12,8 @@ from tasks.vision.data import augment, shards
 from tasks.vision.data.augment import windowed_order
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.stored_images import StoredImages, smaller
+from tasks.vision.data.smaller import smaller
+from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput
 
 SIZE, COUNT = 8, 50
