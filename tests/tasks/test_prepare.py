@@ -48,7 +48,7 @@ def test_validation_is_carved_from_train_class_by_class(tmp_path: Path) -> None:
     about = prepare_in_folder(found, 16, 0.1, tmp_path / "file")
     data = open_in_folder(tmp_path / "file")
     train, validation = data.part("train"), data.part("validation")
-    whole = {image.tobytes() for image in found.splits["train"].images}
+    whole = {image.tobytes() for image in np.asarray(found.splits["train"].images)}
     assert {image.tobytes() for image in validation.images} <= whole
     assert len(train.labels) + len(validation.labels) == len(found.splits["train"].labels)
     for kept, all_of in zip(about.counts["validation"], about.counts["train"], strict=True):

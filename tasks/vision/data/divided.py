@@ -10,6 +10,7 @@ import numpy as np
 from tasks.vision.data.dataset import MadeSplits
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.made_splits import TEST, VALIDATION, Undivided, divide
+from tasks.vision.data.scratch import ImageBuffer, select
 from tasks.vision.errors import BadInput
 
 SPLIT_SEED = 0  # the split belongs to the data, not to a run's seed
@@ -61,7 +62,7 @@ def _by_content(found: ImageSet, validation: float, test: float) -> Divided:
     }
     division = divide(
         Undivided(
-            train.images[free] if fixed.any() else train.images,
+            select(train.images, free) if fixed.any() else train.images,
             train.labels[free],
             found.classes,
             [train.hashes[row] for row in free],
@@ -88,10 +89,11 @@ def _set_aside(split: Split, chosen: np.ndarray) -> tuple[Split, Split]:
         images[start : start + len(some)] = images[some]
     images[len(rest) :] = moved
 
-    def part(rows: np.ndarray, images: np.ndarray) -> Split:
+    def part(rows: np.ndarray, images: ImageBuffer) -> Split:
         return Split(images, split.labels[rows], [split.names[row] for row in rows])
 
-    return part(rest, images[: len(rest)]), part(taken, images[len(rest) :])
+    first, last = slice(len(rest)), slice(len(rest), len(images))
+    return part(rest, select(images, first)), part(taken, select(images, last))
 
 
 def _check_own_validation(labels: np.ndarray, held_out: np.ndarray, found: ImageSet) -> None:

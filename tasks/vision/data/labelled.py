@@ -9,6 +9,7 @@ import numpy as np
 
 from tasks.vision.data.layout import LabelledFile, Layout
 from tasks.vision.data.made_splits import content_hash
+from tasks.vision.data.scratch import ImageBuffer, image_buffer, select
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import ImageTree
 from tasks.vision.files.left_out import LeftOut
@@ -28,7 +29,7 @@ class Split:
         groups: the group of each, or "". hashes: the `content_hash` of each; empty where no split is made.
     """
 
-    images: np.ndarray
+    images: ImageBuffer
     labels: np.ndarray
     names: list[str]
     held_out: np.ndarray | None = None
@@ -74,7 +75,7 @@ def read_images(
     """Decode all images of a layout; arguments and errors as for `sources.read_source`."""
     files, root = layout.files, layout.place.root
     # One array for all: both splits are decoded in one pass over the archive.
-    images = np.empty((len(files), image_size, image_size, 3), np.uint8)
+    images = image_buffer(len(files), image_size)
     bounds = _bounds(layout, splits)
     divide = len(splits) > 1 and layout.needs_division
     hashes = [b""] * len(files) if divide else []
@@ -118,7 +119,7 @@ def read_images(
                 some = good[step : step + 1024]
                 images[start + step : start + step + len(some)] = images[some]
         read[split] = Split(
-            images[start : start + len(good)],
+            select(images, slice(start, start + len(good))),
             numbers,
             [file.path for file in chosen],
             _held_out(chosen),
@@ -162,7 +163,7 @@ def _allowed(share: float, count: int) -> int:
 def _decode(
     container: ImageTree,
     names: list[str],
-    images: np.ndarray,
+    images: ImageBuffer,
     workers: int | None,
     bits: int | None,
     fit: Fit,

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from tasks.vision.data.images import Images
 from tasks.vision.data.near_duplicates import near_duplicates
 from tasks.vision.errors import BadInput
 from tasks.vision.text import printable
@@ -34,7 +35,7 @@ class Undivided:
         hashes: the `content_hash` of each. groups: the name of the group of each, or "".
     """
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     classes: Sequence[str]
     hashes: Sequence[bytes]

@@ -10,6 +10,8 @@ from itertools import count
 
 import numpy as np
 
+from tasks.vision.data.images import Images
+
 BATCH = 64
 COARSE, FINE = 8, 16  # frequencies per axis: of the hash, and of the comparison
 BANDS = np.uint64(16) * np.arange(4, dtype=np.uint64)  # bits at which parts of the hash begin
@@ -20,7 +22,7 @@ LEAST_CONTRAST = 2.0  # standard deviation in grey levels; below that, an image 
 MOST_LIGHT = 24.0  # difference in mean grey level
 
 
-def near_duplicates(images: np.ndarray) -> np.ndarray:
+def near_duplicates(images: Images) -> np.ndarray:
     """Find pairs of near duplicates.
 
     Args:
@@ -73,7 +75,7 @@ def _candidates(hashes: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _are_alike(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _are_alike(images: Images, pairs: np.ndarray) -> np.ndarray:
     """Compare the images of each pair: (pairs,) bool."""
     if not len(pairs):
         return np.zeros(0, bool)

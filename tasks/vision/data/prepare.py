@@ -13,10 +13,13 @@ from safetensors.numpy import save_file
 
 from tasks.vision.data.dataset import MAX_HEADER, Description, Listed, Shards
 from tasks.vision.data.divided import divided
+from tasks.vision.data.images import Images
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.shards import write_shards
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.data import Data
+
+HASHED = 1000  # images that are in memory at a time
 
 
 def prepare(
@@ -89,7 +92,7 @@ def prepare(
     return description
 
 
-def window_images(images: np.ndarray, gigabytes: float) -> int:
+def window_images(images: Images, gigabytes: float) -> int:
     """How many of the images are shuffled at a time; 0 for all."""
     most = int(gigabytes * 1e9)
     return max(1, most * len(images) // images.nbytes) if images.nbytes > most else 0
@@ -128,6 +131,7 @@ def find_twins(train: Split, test: Split) -> tuple[Pairs, Pairs]:
     return duplicates, contradictions
 
 
-def _keys(images: np.ndarray) -> Iterator[bytes]:
-    for image in np.ascontiguousarray(images):
-        yield hashlib.blake2b(image.data, digest_size=16).digest()
+def _keys(images: Images) -> Iterator[bytes]:
+    for start in range(0, len(images), HASHED):
+        for image in np.ascontiguousarray(images[start : start + HASHED]):
+            yield hashlib.blake2b(image.data, digest_size=16).digest()

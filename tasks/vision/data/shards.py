@@ -22,6 +22,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 from safetensors.numpy import save_file
 
+from tasks.vision.data.images import Images
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Strict
 
@@ -43,14 +44,14 @@ class Shard(Strict):
 
 
 def write_shards(
-    images: np.ndarray, folder: Path, publish: Callable[[Path], tuple[str, int]]
+    images: Images, folder: Path, publish: Callable[[Path], tuple[str, int]]
 ) -> Iterator[Shard]:
     """Write images (n, size, size, 3) uint8 to files in `folder`, each removed once it is published.
 
     Args:
         publish: returns the SHA-256 and the size of a file's bytes.
     """
-    most = max(1, SHARD_BYTES // max(1, images[:1].nbytes))
+    most = max(1, SHARD_BYTES // math.prod(images.shape[1:]))
     for start in range(0, len(images), most):
         part, path = images[start : start + most], folder / "shard"
         save_file({"images": np.ascontiguousarray(part)}, path)

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -34,6 +34,15 @@ CHUNK_BYTES = 8 * 2**20  # of files or of pixels: what one worker holds at a tim
 
 Files = Iterable[tuple[int, bytes | str]]  # row, and the file's bytes or why there are none
 Decode = Callable[[list[bytes], int, int, Fit], Chunk]
+
+
+class Buffer(Protocol):
+    """Room for images (N, size, size, 3) uint8: an array, for instance."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def __setitem__(self, rows: Any, images: np.ndarray, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class Findings:
 
 def decode_all(
     files: Files,
-    out: np.ndarray,
+    out: Buffer,
     workers: int | None = None,
     bits: int = 16,
     fit: Fit = CROP,
@@ -91,7 +100,7 @@ class Decoders:
             self._workers = [_Worker(lock) for _ in range(workers)]
             self._decoders = [worker.decode for worker in self._workers]
 
-    def decode(self, files: Files, out: np.ndarray, bits: int = 16, fit: Fit = CROP) -> Findings:
+    def decode(self, files: Files, out: Buffer, bits: int = 16, fit: Fit = CROP) -> Findings:
         """Decode files into the rows of `out` (N, size, size, 3) uint8; `bits`, `fit` as for `decode.decode`.
 
         Files may come in any order; they are read by one thread at a time, a few MiB ahead. A file that

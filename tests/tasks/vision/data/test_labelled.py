@@ -43,7 +43,7 @@ def test_deep_samples_are_scaled_by_the_range_of_all_training_images(
         (batch,) = images.batches(16, about.bits)
     assert (batch.images[0] == found.splits["test"].images[3]).all()
     again = read(tmp_path / name, 16, splits=("test",), bits=12)
-    assert (again.splits["test"].images == found.splits["test"].images).all()
+    assert (again.splits["test"].images[:] == found.splits["test"].images[:]).all()
 
 
 def test_full_range_stays_as_it_is(tmp_path: Path) -> None:

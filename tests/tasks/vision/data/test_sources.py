@@ -87,7 +87,7 @@ def test_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
         ]
         assert split.images.shape == (len(expected), 8, 8, 3)
         assert split.images.dtype == np.uint8
-        for key, image in zip(expected, split.images, strict=True):
+        for key, image in zip(expected, np.asarray(split.images), strict=True):
             whole = Image.open(io.BytesIO(files[key]))
             fitted = ImageOps.fit(whole, (8, 8), Image.Resampling.LANCZOS)
             assert np.array_equal(image, np.asarray(whole if whole.size == (8, 8) else fitted)), key
@@ -281,10 +281,12 @@ def test_digits_are_the_scans_of_scikit_learn() -> None:
 def test_digits_are_the_same_every_time_and_at_other_sizes() -> None:
     first = read_source(find_source("digits"), 32)
     assert same(first, read_source(find_source("digits"), 32))
-    images = first.splits["test"].images
+    images = np.asarray(first.splits["test"].images)
     assert images.shape == (360, 32, 32, 3)
     assert images.dtype == np.uint8
-    small = read_source(find_source("digits"), 8, splits=("test",)).splits["test"].images
+    small = np.asarray(
+        read_source(find_source("digits"), 8, splits=("test",)).splits["test"].images
+    )
     assert np.abs(images.mean((1, 2, 3)) - small.mean((1, 2, 3))).max() < 8
 
 

@@ -171,7 +171,7 @@ def test_workers_need_no_main_guard(start: str, large_zip: Path, tmp_path: Path)
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=True,
     )
-    expected = read(large_zip, workers=1, max_unreadable=0.1).splits["train"].images
+    expected = np.asarray(read(large_zip, workers=1, max_unreadable=0.1).splits["train"].images)
     assert done.stdout.split() == [hashlib.sha256(expected.tobytes()).hexdigest()]
     assert done.stderr == ""
 
