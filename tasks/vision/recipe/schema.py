@@ -165,6 +165,12 @@ class Stage(Strict):
         "last",
         description="epoch whose weights count; in fine-tuning, best: clearly better than the last",
     )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        strict=True,
+        description="epochs without a better one on validation, then it ends",
+    )
     controls: bool = Field(
         True, description="also train what to compare it with: from scratch and on random features"
     )
@@ -218,7 +224,7 @@ class Stage(Strict):
             effective |= {"timeout_minutes", *(["network"] if self.controls else [])}
             if self.train == "head then all":
                 effective |= FINE_TUNING.keys() | {"lr_scale", "label_smoothing", "devices"}
-                effective |= {"progressive_resize"}
+                effective |= {"progressive_resize", "patience"}
                 effective |= {"flip", "shift"} if self.augment == "shifts" else set()
             return Stage.model_fields.keys() - effective
         unused = {"controls", "frozen_blocks", "perturb"} if self.start is None else {"network"}

@@ -107,6 +107,8 @@ class Fit:
         before, done_before, rate = self.seconds, self._done(steps), 1.0
         epoch_batches = Batches(train.inputs, config, self.seed)
         for epoch in range(self._epoch, config.epochs + 1):
+            if self._out_of_patience():
+                break
             to_come = epoch_batches.of_epoch(epoch, range(self._step, steps), size)
             with prefetch(to_come, PREFETCHED) as batches:
                 for step, chosen, inputs in batches:
@@ -128,7 +130,8 @@ class Fit:
             evaluated = self._evaluate(validation, checkpointer)
             self._close_epoch(steps * size, *evaluated, before + time.monotonic() - started)
             on_progress(self._progress(steps, size, rate, self.history[-1]))
-            if checkpointer and (epoch == config.epochs or checkpointer.due()):
+            ends = epoch == config.epochs or self._out_of_patience()
+            if checkpointer and (ends or checkpointer.due()):
                 checkpointer.save(self._snapshot())
                 saved = time.monotonic()
 
@@ -136,6 +139,14 @@ class Fit:
     def best_epoch(self) -> int:
         """The best epoch on validation (1-based), counted from the first phase on."""
         return best_epoch((*self.before.history, *self.history))
+
+    def _out_of_patience(self) -> bool:
+        """Whether this phase's last epochs, `patience` of them, were none better than one before."""
+        if not self.history or not self.config.patience:
+            return False
+        best = max(0, self.best_epoch - len(self.before.history))
+        # Epochs on smaller images say little: those of full size are yet to come.
+        return len(self.history) - max(best, self.config.early_epochs) >= self.config.patience
 
     def selected_epoch(self, images: int) -> int:
         """The epoch whose weights the model has at the end, by `images` of validation; counted as that."""

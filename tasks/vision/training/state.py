@@ -20,6 +20,7 @@ class FitConfig:
 
     Attributes:
         settled: the best epoch counts only where it is clearly better than the last (`settled_epoch`).
+        patience: number of epochs without a better one on validation after which the phase ends.
         photos: change images as `augment_photos` does, instead of `flip` and `shift`.
         micro_batch: images that pass the network at a time, None for the usual number; and as many in
             validation.
@@ -32,6 +33,7 @@ class FitConfig:
     shift: int
     keep_best: bool
     settled: bool = False
+    patience: int | None = None
     early_epochs: int = 0
     early_size: int = 0
     prior_shift: np.ndarray | None = None
@@ -51,6 +53,7 @@ class FitConfig:
             flip=stage.flip,
             shift=stage.shift,
             keep_best=stage.restore == "best",
+            patience=stage.patience,
             # The last epoch is always on images of full size, which the model is for.
             early_epochs=min(resize.epochs, stage.epochs - 1) if resize else 0,
             early_size=resize.image_size if resize else 0,

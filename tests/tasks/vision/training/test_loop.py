@@ -341,3 +341,22 @@ def test_training_on_images_in_files_has_the_bits_of_one_in_memory(
         fit(stage(**settings), examples)[1] for examples in (scans, (stored[0], stored[1]))
     )
     assert digest(whole) == digest(again)
+
+
+def test_training_ends_when_validation_no_longer_improves(
+    scans: tuple[Examples, Examples],
+) -> None:
+    settings = stage(epochs=60, patience=3, restore="best")
+    card, whole = fit(settings, scans)
+    assert len(card.history) == card.epochs < 60
+    assert card.selected_epoch == best_epoch(card.history) == card.epochs - 3
+    notebook = MemoryCheckpointer(6 * card.epochs - 4)
+    with pytest.raises(TrainingInterrupted):
+        fit(settings, scans, checkpointer=notebook)
+    notebook.steps = 10**9
+    resumed, again = fit(settings, scans, checkpointer=notebook)
+    assert resumed.epochs == card.epochs
+    assert digest(again) == digest(whole)
+    finished, unchanged = fit(settings, scans, checkpointer=notebook)
+    assert finished.epochs == card.epochs
+    assert digest(unchanged) == digest(whole)
