@@ -47,7 +47,7 @@ def fine_tune(
     start = split_tensors(card, tensors)
     targets = apply_scheme(scheme, data.classes)
     seen = FeatureStatistics.of(load_features(features, store)["train"][data.rows("train")])
-    train, validation, shift = training_examples(data, targets)
+    train, validation, shift = training_examples(data, targets, stage.balance)
     blocks = f", but for its first {stage.frozen_blocks} blocks" if stage.frozen_blocks else ""
     emit(Event(name, f"{len(train):,} images train {start.network.config.name}{blocks}"))
     # Before signals are deferred, so that one still ends the wait for an unavailable store.

@@ -47,7 +47,7 @@ def train(
     parent = Parent(*load_model(start, store)) if start else None
 
     max_size = stage.max_image_size if isinstance(stage, Control) else None
-    train, validation, shift = training_examples(data, targets, max_size)
+    train, validation, shift = training_examples(data, targets, stage.balance, max_size)
     emit(Event(name, f"{len(train):,} images train {TRAINED[stage.train]}"))
     # Before signals are deferred, so that one still ends the wait for an unavailable store.
     if checkpoints.load():

@@ -13,6 +13,7 @@ from tasks.io.load import load_dataset, load_features, publish_model
 from tasks.progress import Event, counted, emit
 from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel
+from tasks.vision.data.balance import balance_shift, target_weights
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.sample import sample_of, sampled
 from tasks.vision.data.targets import Examples, Targets, apply_scheme
@@ -68,7 +69,9 @@ def train_head(
     )
     emit(Event(name, f"{len(train):,} images train a head on their features"))
     shift = targets.prior_shift(data.classes, data.labels("train"))
-    head = fit_head(train, validation, targets.outputs, shift, threads=cores())
+    shift = shift + balance_shift(train.targets, len(targets.labels), stage.balance)
+    weights = target_weights(train.targets, len(targets.labels), stage.balance)
+    head = fit_head(train, validation, targets.outputs, shift, weights, threads=cores())
     logits = validation.inputs @ head.kernel + head.bias
     temperature = fit_temperature(logits, validation.targets)
     network = frozen_network(origin.network, origin.random, store)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.vision.data.augment import evenly_spaced, resize
+from tasks.vision.data.balance import Balance, balance_shift
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.images import Images
 from tasks.vision.data.stored_images import StoredImages
@@ -130,9 +131,9 @@ class Examples:
 
 
 def training_examples(
-    data: Dataset, targets: Targets, max_size: int | None = None
+    data: Dataset, targets: Targets, balance: Balance = "none", max_size: int | None = None
 ) -> tuple[Examples, Examples, np.ndarray]:
-    """Training and validation examples, and the prior shift of `Targets.prior_shift`.
+    """Training and validation examples, and the shift of logits by the limits and by balancing.
 
     Args:
         max_size: larger images are made smaller, to so many pixels per side.
@@ -143,7 +144,9 @@ def training_examples(
         chosen, indices = targets.select(data.classes, data.labels(split), limited=limited)
         images = images_of(data, "train", data.rows(split)[chosen], max_size)
         parts.append(Examples(images, indices))
-    return parts[0], parts[1], targets.prior_shift(data.classes, data.labels("train"))
+    shift = targets.prior_shift(data.classes, data.labels("train"))
+    shift = shift + balance_shift(parts[0].targets, len(targets.labels), balance)
+    return parts[0], parts[1], shift
 
 
 def images_of(data: Dataset, where: str, rows: np.ndarray, max_size: int | None) -> Images:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.vision.data.balance import Balance
 from tasks.vision.errors import nearest
 from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_model, is_pretrained
 
@@ -165,6 +166,9 @@ class Stage(Strict):
         "last",
         description="epoch whose weights count; in fine-tuning, best: clearly better than the last",
     )
+    balance: Balance = Field(
+        "none", description="show rare targets more often: by the root of their number, or evenly"
+    )
     patience: int | None = Field(
         None,
         ge=1,
@@ -221,7 +225,7 @@ class Stage(Strict):
         """Names of the settings that have no effect in this stage."""
         if self.pretrained:
             effective = {"labels", "start", "weights", "sha256", "train", "features", "controls"}
-            effective |= {"timeout_minutes", *(["network"] if self.controls else [])}
+            effective |= {"balance", "timeout_minutes", *(["network"] if self.controls else [])}
             if self.train == "head then all":
                 effective |= FINE_TUNING.keys() | {"lr_scale", "label_smoothing", "devices"}
                 effective |= {"progressive_resize", "patience"}

@@ -10,9 +10,10 @@ import numpy as np
 
 from tasks.vision.data import augment
 from tasks.vision.data.augment_photos import photo_batch, photo_changes
-from tasks.vision.data.images import Images
+from tasks.vision.data.balance import drawn
 from tasks.vision.data.smaller import smaller
 from tasks.vision.data.stored_images import StoredImages
+from tasks.vision.data.targets import Examples
 from tasks.vision.device import cores
 from tasks.vision.training.gpu_batches import BatchMaker, batch_maker
 from tasks.vision.training.state import FitConfig
@@ -21,10 +22,11 @@ Batch = tuple[int, np.ndarray, Any]  # number of the step, indices of the images
 
 
 class Batches:
-    """Makes the batches of each epoch from `inputs`: (n, size, size, 3) uint8, or features (n, d)."""
+    """Makes the batches of each epoch from examples: images (n, size, size, 3) uint8, or features (n, d)."""
 
-    def __init__(self, inputs: Images, config: FitConfig, seed: int) -> None:
-        self._inputs, self._config, self._seed = inputs, config, seed
+    def __init__(self, examples: Examples, config: FitConfig, seed: int) -> None:
+        self._inputs, self._targets = examples.inputs, examples.targets
+        self._config, self._seed = config, seed
         self._make: BatchMaker | None = None
 
     def of_epoch(self, epoch: int, steps: range, size: int) -> Generator[Batch, None, None]:
@@ -45,10 +47,14 @@ class Batches:
             yield step, order[step * size : (step + 1) * size]
 
     def _order(self, epoch: int) -> np.ndarray:
-        inputs = self._inputs
+        inputs, seed, balance = self._inputs, self._seed, self._config.balance
+        chosen = np.arange(len(inputs))
+        if balance != "none":
+            chosen = drawn(seed, epoch, self._targets, balance)
         if isinstance(inputs, StoredImages) and 0 < inputs.window < len(inputs):
-            return augment.windowed_order(self._seed, epoch, inputs.shard_of(), inputs.window)
-        return augment.order(self._seed, epoch, len(inputs))
+            shards = inputs.shard_of()[chosen]
+            return chosen[augment.windowed_order(seed, epoch, shards, inputs.window)]
+        return chosen[augment.order(seed, epoch, len(inputs))]
 
     def _shifted(
         self, make: BatchMaker, epoch: int, steps: range, size: int

@@ -67,6 +67,7 @@ def fit_head(
     validation: Examples,
     outputs: int,
     prior_shift: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
     threads: int = 1,
 ) -> LinearHead:
     """Fit a head to features, and choose the strength of its penalty by validation loss.
@@ -75,6 +76,7 @@ def fit_head(
         train, validation: features (n, d), with target indices.
         outputs: 1 for two targets, of which the output is the first one's logit; else one per target.
         prior_shift: (outputs,) added to the logits in training alone (`Targets.prior_shift`).
+        weights: (targets,) how much an image of each counts in training; 1 by default.
         threads: that share the work; the bits don't depend on their number.
 
     Raises:
@@ -90,7 +92,7 @@ def fit_head(
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        return _fit(train, validation, outputs, prior_shift, pool)
+        return _fit(train, validation, outputs, prior_shift, weights, pool)
 
 
 def _fit(
@@ -98,6 +100,7 @@ def _fit(
     validation: Examples,
     outputs: int,
     prior_shift: np.ndarray | None,
+    target_weights: np.ndarray | None,
     threads: ThreadPoolExecutor,
 ) -> LinearHead:
     features = np.asarray(train.inputs)
@@ -105,7 +108,8 @@ def _fit(
     data = _standardised(features, mean, scale)
     held_out = _standardised(np.asarray(validation.inputs), mean, scale)
     shift = np.zeros(outputs) if prior_shift is None else prior_shift.astype(np.float64)
-    objective = _Objective(data, _one_hot(train.targets, outputs), shift, threads)
+    counted = None if target_weights is None else target_weights[train.targets]
+    objective = _Objective(data, _one_hot(train.targets, outputs), shift, counted, threads)
     weights = np.zeros((data.shape[1] + 1, outputs))
     path: list[Step] = []
     best, chosen = weights, 0
@@ -131,9 +135,15 @@ class _Objective:
     """Mean cross-entropy of a linear head plus its penalty, and the gradient."""
 
     def __init__(
-        self, data: np.ndarray, wanted: np.ndarray, shift: np.ndarray, threads: ThreadPoolExecutor
+        self,
+        data: np.ndarray,
+        wanted: np.ndarray,
+        shift: np.ndarray,
+        counted: np.ndarray | None,
+        threads: ThreadPoolExecutor,
     ) -> None:
         self._data, self._wanted, self._shift, self._threads = data, wanted, shift, threads
+        self._counted = np.ones(len(data)) if counted is None else counted
 
     def minimum(self, start: np.ndarray, strength: float) -> np.ndarray:
         """Return the weights (d + 1, outputs), the bias last, that minimise it for a strength."""
@@ -160,10 +170,12 @@ class _Objective:
 
     def _part(self, weights: np.ndarray, begin: int) -> tuple[float, np.ndarray]:
         """Return loss and gradient of the images from `begin` on, both summed."""
-        data, wanted = (each[begin : begin + PART] for each in (self._data, self._wanted))
+        data, wanted, counted = (
+            each[begin : begin + PART] for each in (self._data, self._wanted, self._counted)
+        )
         odds = probabilities(_logits(data, weights) + self._shift)
-        loss = -np.log(np.maximum((odds * wanted).sum(1), TINY)).sum()
-        error = (odds - wanted)[:, : weights.shape[1]]
+        loss = -(counted * np.log(np.maximum((odds * wanted).sum(1), TINY))).sum()
+        error = (counted[:, None] * (odds - wanted))[:, : weights.shape[1]]
         return float(loss), np.vstack([data.T @ error.astype(np.float32), error.sum(0)])
 
 

@@ -105,7 +105,7 @@ class Fit:
         steps = len(train) // size
         started, saved = time.monotonic(), time.monotonic()
         before, done_before, rate = self.seconds, self._done(steps), 1.0
-        epoch_batches = Batches(train.inputs, config, self.seed)
+        epoch_batches = Batches(train, config, self.seed)
         for epoch in range(self._epoch, config.epochs + 1):
             if self._out_of_patience():
                 break

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tasks.vision.data.balance import Balance
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.trained_model import Tensors
 
@@ -20,6 +21,7 @@ class FitConfig:
 
     Attributes:
         settled: the best epoch counts only where it is clearly better than the last (`settled_epoch`).
+        balance: how often an epoch has images of rare targets (`data.balance`).
         patience: number of epochs without a better one on validation after which the phase ends.
         photos: change images as `augment_photos` does, instead of `flip` and `shift`.
         micro_batch: images that pass the network at a time, None for the usual number; and as many in
@@ -33,6 +35,7 @@ class FitConfig:
     shift: int
     keep_best: bool
     settled: bool = False
+    balance: Balance = "none"
     patience: int | None = None
     early_epochs: int = 0
     early_size: int = 0
@@ -53,6 +56,7 @@ class FitConfig:
             flip=stage.flip,
             shift=stage.shift,
             keep_best=stage.restore == "best",
+            balance=stage.balance,
             patience=stage.patience,
             # The last epoch is always on images of full size, which the model is for.
             early_epochs=min(resize.epochs, stage.epochs - 1) if resize else 0,

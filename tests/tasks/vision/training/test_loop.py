@@ -14,8 +14,9 @@ from support.command import ROOT
 from support.datasets import open_in_folder, prepare_in_folder
 from support.scans import CPU, DIGITS, PAIR, TINY, MemoryCheckpointer, fit, read_scans, stage
 
+from tasks.vision.data.balance import balance_shift
 from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.targets import Examples
+from tasks.vision.data.targets import Examples, Targets
 from tasks.vision.device import Device
 from tasks.vision.network import layers
 from tasks.vision.network.networks import build, initialise
@@ -360,3 +361,25 @@ def test_training_ends_when_validation_no_longer_improves(
     finished, unchanged = fit(settings, scans, checkpointer=notebook)
     assert finished.epochs == card.epochs
     assert digest(unchanged) == digest(whole)
+
+
+def test_balanced_training_finds_a_rare_target_and_keeps_its_probability(
+    scans: tuple[Examples, Examples],
+) -> None:
+    train, check = (Examples(part.inputs, (part.targets == 1).astype(np.int32)) for part in scans)
+    rare = np.flatnonzero((train.targets == 0) | (np.cumsum(train.targets) <= 5))
+    few = Examples(np.asarray(train.inputs)[rare], train.targets[rare])
+    targets = Targets(["rest", "one"], [["0"], ["1"]], True, {})
+    found = {}
+    for balance in ("none", "even"):
+        settings = stage(balance=balance, epochs=6)
+        shift = balance_shift(few.targets, 2, settings.balance)
+        card, tensors = train_stage(
+            settings, targets, few, check, seed=0, device=CPU, prior_shift=shift
+        )
+        found[balance] = Predictor(card, tensors, CPU)(check.inputs)[:, 1]
+    share = (few.targets == 1).mean()
+    for chances in found.values():
+        assert chances.mean() < 5 * share, "as rare as in the data"
+    ones = check.targets == 1
+    assert np.median(found["even"][ones]) > np.median(found["even"][~ones])
