@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
@@ -68,8 +68,12 @@ def prepare_images(
                 "start the run again"
             )
         path = Path(folder) / "dataset"
-        mark_store(store)
-        publish = partial(publish_shard, store)
+        mark = cache(partial(mark_store, store))
+
+        def publish(shard: Path) -> tuple[str, int]:
+            mark()  # not before there is something to store
+            return publish_shard(store, shard)
+
         about = prepare(found, data, path, publish)
         for line in (*_split_lines(about, data), *_lines(about), *map(_left_out, found.junk)):
             emit(Event("prepare data", printable(line)))
