@@ -7,11 +7,10 @@ the probabilities are those of the data as it is (Menon et al., arXiv 2007.07314
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-Balance = Literal["none", "sqrt", "even"]
+from tasks.vision.recipe.schema import Balance
+
 POWERS: dict[Balance, float] = {"none": 1.0, "sqrt": 0.5, "even": 0.0}
 BALANCE = 4  # of the random numbers of an epoch, after those of `augment` and `augment_photos`
 

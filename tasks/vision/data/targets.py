@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.vision.data.augment import evenly_spaced, resize
-from tasks.vision.data.balance import Balance, balance_shift
+from tasks.vision.data.balance import balance_shift
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.images import Images
 from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput, nearest
-from tasks.vision.recipe.schema import LabelScheme
+from tasks.vision.recipe.schema import Balance, LabelScheme
 from tasks.vision.text import normalized
 
 IN_MEMORY = 256 << 20  # bytes of images that are read at once; of more, each batch is read

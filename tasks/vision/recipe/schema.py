@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.vision.data.balance import Balance
 from tasks.vision.errors import nearest
 from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_model, is_pretrained
 
@@ -23,6 +22,7 @@ FINE_TUNING = {
     "augment": "photos",
     "restore": "best",
 }
+Balance = Literal["none", "sqrt", "even"]
 SMALL_WIDTHS = (16, 32, 64)  # of a pretrained stage's control from scratch
 
 

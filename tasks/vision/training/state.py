@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tasks.vision.data.balance import Balance
-from tasks.vision.recipe.schema import Stage
+from tasks.vision.recipe.schema import Balance, Stage
 from tasks.vision.trained_model import Tensors
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.vision.data.balance import Balance, balance_shift, drawn, target_weights
+from tasks.vision.data.balance import balance_shift, drawn, target_weights
 from tasks.vision.data.targets import Examples
+from tasks.vision.recipe.schema import Balance
 from tasks.vision.training.linear_head import fit_head
 
 TARGETS = np.random.default_rng(0).permutation(np.repeat([0, 1, 3], [900, 90, 10]))

@@ -404,6 +404,7 @@ def test_unreadable_recipe_is_refused_with_the_reason(
 
 
 FILE = 'start = "models/net.keras"\ntrain = "head"'
+HEAD = {"train": "head", "features": "every layer", "balance": "none"}
 
 
 def from_file(text: str = FILE, **settings: object) -> dict[str, Stage]:
@@ -415,7 +416,7 @@ def from_file(text: str = FILE, **settings: object) -> dict[str, Stage]:
 def test_stage_may_start_from_a_keras_file() -> None:
     stage = from_file(f'{FILE}\nsha256 = "{"a" * 64}"\nfeatures = "every layer"')["own"]
     assert (stage.pretrained, stage.parent) == ("models/net.keras", None)
-    assert stage.settings_in_key() == {"train": "head", "features": "every layer"}
+    assert stage.settings_in_key() == HEAD
     assert from_file('train = "head"', **{"stages.own.start": "s3://b/X.KERAS"})["own"].pretrained
 
 
@@ -423,7 +424,7 @@ def test_stage_may_start_from_a_network_by_name() -> None:
     named = 'start = "imagenet/resnet50"\ntrain = "head"\nweights = "w.h5"'
     stage = from_file(named)["own"]
     assert (stage.pretrained, stage.parent) == ("imagenet/resnet50", None)
-    assert stage.settings_in_key() == {"train": "head", "features": "every layer"}
+    assert stage.settings_in_key() == HEAD
 
 
 def test_controls_of_a_file_cost_little() -> None:
