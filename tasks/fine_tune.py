@@ -12,8 +12,8 @@ from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel
 from tasks.vision.data.targets import apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
-from tasks.vision.pretrained.feature_points import feature_width
-from tasks.vision.pretrained.head_tensors import join_tensors, split_tensors
+from tasks.vision.pretrained.graph.feature_points import feature_width
+from tasks.vision.pretrained.graph.head_tensors import join_tensors, split_tensors
 from tasks.vision.recipe.schema import LabelScheme, Stage
 from tasks.vision.training.state import PreviousPhases
 from tasks.vision.training.temperature import fit_temperature
@@ -38,8 +38,8 @@ def fine_tune(
         head: a model of `train_head`, on these `features`.
     """
     with loading_tensorflow():
-        from tasks.vision.pretrained.features import feature_extractor
-        from tasks.vision.pretrained.tunable import FeatureStatistics
+        from tasks.vision.pretrained.compute.features import feature_extractor
+        from tasks.vision.pretrained.compute.tunable import FeatureStatistics
         from tasks.vision.training.fine_tuning import fine_tune as run
 
     data = load_dataset(dataset, store)

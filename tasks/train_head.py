@@ -17,10 +17,10 @@ from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.sample import sample_of, sampled
 from tasks.vision.data.targets import Examples, Targets, apply_scheme
 from tasks.vision.device import cores, find_device
-from tasks.vision.pretrained.feature_points import feature_width
-from tasks.vision.pretrained.head_tensors import join_tensors
-from tasks.vision.pretrained.named_networks import named_networks
-from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.pretrained.graph.feature_points import feature_width
+from tasks.vision.pretrained.graph.head_tensors import join_tensors
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
+from tasks.vision.pretrained.keras_applications.named_networks import named_networks
 from tasks.vision.recipe.controls import Control
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
 from tasks.vision.trained_model import Architecture, Card, FrozenNetwork, Penalty

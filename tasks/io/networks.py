@@ -10,11 +10,11 @@ from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, sha256_of
 from tasks.vision.errors import BadInput
 from tasks.vision.files.download import fetch
-from tasks.vision.pretrained.applications import read_named_network
-from tasks.vision.pretrained.blocks import check_frozen_blocks
-from tasks.vision.pretrained.keras_file import read_keras_file
-from tasks.vision.pretrained.named_networks import NamedNetwork, named_network
-from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.pretrained.graph.blocks import check_frozen_blocks
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
+from tasks.vision.pretrained.keras_applications.build_graph import read_named_network
+from tasks.vision.pretrained.keras_applications.named_networks import NamedNetwork, named_network
+from tasks.vision.pretrained.readers.keras_file import read_keras_file
 from tasks.vision.recipe.names import IMAGENET
 from tasks.vision.recipe.schema import Stage
 

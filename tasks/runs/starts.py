@@ -14,8 +14,8 @@ from tasks.runs.lookup import FoundModel, find_by_hash, look_up
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.vision.errors import BadInput
-from tasks.vision.pretrained.head_tensors import split_tensors
-from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.pretrained.graph.head_tensors import split_tensors
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
 from tasks.vision.recipe.from_model import FindModel, StartModel
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage

@@ -33,7 +33,7 @@ class FrozenNetwork(Strict):
     """A pretrained network that a head was trained on, and where it came from.
 
     Attributes:
-        config: its layers, as `pretrained.network.NetworkConfig` writes them.
+        config: its layers, as `pretrained.graph.network.NetworkConfig` writes them.
         digest: sha256:..., over config and tensors. start: that of the network before fine-tuning.
         classes: of its own head, which is left out, if it has one.
         file, sha256: name and hash of the file that it was read from; imagenet/NETWORK for a named one.

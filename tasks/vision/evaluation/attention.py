@@ -53,7 +53,7 @@ def maps_of(
     """
     with loading_tensorflow():
         from tasks.vision.network.runtime import set_up
-        from tasks.vision.pretrained.class_maps import class_maps
+        from tasks.vision.pretrained.compute.class_maps import class_maps
 
     set_up(find_device().in_float32)
     try:

@@ -22,7 +22,7 @@ from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Po
 from tasks.vision.network.networks import FEATURE_PREFIX, HEAD, STANDARDISE, build_model
 from tasks.vision.network.runtime import set_up
 from tasks.vision.network.weights import set_weights
-from tasks.vision.pretrained.head_model import stock_logits
+from tasks.vision.pretrained.compute.head_model import stock_logits
 from tasks.vision.tensor_shapes import GRID
 from tasks.vision.trained_model import Card, Tensors
 

@@ -12,7 +12,7 @@ from tasks.vision.device import Device
 from tasks.vision.network.networks import PREDICT_BATCH, build_model
 from tasks.vision.network.runtime import set_up
 from tasks.vision.network.weights import set_weights
-from tasks.vision.pretrained.head_model import HeadAnswers, head_function
+from tasks.vision.pretrained.compute.head_model import HeadAnswers, head_function
 from tasks.vision.trained_model import Card, Tensors
 
 

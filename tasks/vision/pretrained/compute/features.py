@@ -1,0 +1,68 @@
+"""Features of a frozen pretrained network, computed fast and the same bits every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tasks.vision.pretrained.compute.frozen_graph import FrozenGraph
+from tasks.vision.pretrained.graph.feature_points import Features, feature_names, feature_width
+from tasks.vision.pretrained.graph.fold import fold
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
+
+PIXELS = 16 * 224**2  # of a batch: its activations stay in the cache, which is fastest
+MOST = 64  # images; the last batch is filled up
+
+
+def batch_size(size: int) -> int:
+    """Number of images of `size` pixels per side that are computed at a time."""
+    return max(1, min(MOST, PIXELS // size**2))
+
+
+def feature_extractor(
+    network: PretrainedNetwork,
+    size: int,
+    features: Features = "last layer",
+    policy: str = "float32",
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from (n, size, size, 3) uint8 images to (n, d) float32 features.
+
+    Images go through in batches of one fixed size, the last filled up with black ones, so that the bits of a
+    feature don't depend on how many images there are.
+
+    Args:
+        features: "last layer" is what the classification head sees; "every layer" adds the maps of
+            `late_maps`, each averaged over its fields.
+        policy: Keras' dtype policy, "float32" or "mixed_bfloat16".
+
+    Raises:
+        BadInput: the network can't take images of that size.
+    """
+    network.check_size(size)
+    names = feature_names(network, features)
+    width = feature_width(network, features)
+    batch = batch_size(size)
+    folded = fold(network, names)
+    graph = FrozenGraph(folded, policy.removeprefix("mixed_"))
+
+    def forward(images: tf.Tensor) -> tf.Tensor:
+        maps = [tf.cast(x, tf.float32) for x in graph(images, names)]
+        pooled = [tf.reduce_mean(x, (1, 2)) if len(x.shape) == 4 else x for x in maps]
+        return tf.concat([tf.reshape(x, (batch, -1)) for x in pooled], 1)
+
+    compiled = tf.function(
+        forward, input_signature=[tf.TensorSpec((batch, size, size, 3), tf.uint8)]
+    )
+
+    def compute(images: np.ndarray) -> np.ndarray:
+        found = np.empty((len(images), width), np.float32)
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
+            if len(part) < batch:
+                part = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
+            found[start : start + batch] = compiled(part).numpy()[: len(images) - start]
+        return found
+
+    return compute
