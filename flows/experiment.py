@@ -120,7 +120,8 @@ def experiment(
     # Two runs of one name would overwrite each other's folder.
     with reserved(home, run, wait=resumed) if run else nullcontext():
         # Before the images, which may take hours.
-        starts = Starts(plan, plan.ordered(stages or []), request.source, request.store)
+        chosen = plan.ordered(stages or [])
+        starts = Starts(plan, chosen, request.source, request.store, request.read)
         plan = starts.recipe
         images, about, known = prepare_dataset(request, home)
         networks = starts.publish(home)

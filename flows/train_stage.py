@@ -90,7 +90,7 @@ def train_stage(
         result = run_training(context, order[stage], training, inputs.start)
     else:
         request = request.pinned()
-        starts = Starts(request.recipe, order, request.source, request.store)
+        starts = Starts(request.recipe, order, request.source, request.store, request.read)
         images, about, known = prepare_dataset(request, home)
         plan, networks = starts.recipe, starts.publish(home)
         context = RunContext(plan, images, about.classes, home, refresh, not known, networks)

@@ -59,10 +59,7 @@ def compute_features(
     extract = feature_extractor(frozen, data.description.image_size, kind)
     images = sum(len(data.stored_images(split)) for split in ("train", "test"))
     emit(Event(name, f"{images:,} images pass {frozen.config.name} once"))
-    # Before signals are deferred, so that one still ends the wait for an unavailable store.
-    if checkpoints.load():
-        emit(Event(name, "resuming from its last checkpoint"))
-    with checkpoints.deferring_signals():
+    with checkpoints.resuming(name):
         found = features_of(
             data,
             extract,

@@ -17,16 +17,14 @@ from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.sample import sample_of, sampled
 from tasks.vision.data.targets import Examples, Targets, apply_scheme
 from tasks.vision.device import cores, find_device
-from tasks.vision.pretrained.graph.feature_points import feature_width
-from tasks.vision.pretrained.graph.head_tensors import join_tensors
+from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork, join_tensors
 from tasks.vision.pretrained.graph.network import PretrainedNetwork
 from tasks.vision.pretrained.keras_applications.named_networks import named_networks
 from tasks.vision.recipe.controls import Control
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
-from tasks.vision.trained_model import Architecture, Card, FrozenNetwork, Penalty
+from tasks.vision.trained_model import Architecture, Card, Penalty, PretrainedCard
+from tasks.vision.training.calibration import calibrate
 from tasks.vision.training.linear_head import LinearHead, fit_head
-from tasks.vision.training.temperature import fit_temperature
-from tasks.vision.training.unlikeness import fit_unlikeness
 
 
 class Origin(Strict):
@@ -69,13 +67,9 @@ def train_head(
     emit(Event(name, f"{len(train):,} images train a head on their features"))
     shift = targets.prior_shift(data.classes, data.labels("train"))
     head = fit_head(train, validation, targets.outputs, shift, threads=cores())
-    logits = validation.inputs @ head.kernel + head.bias
-    temperature = fit_temperature(logits, validation.targets)
     network = frozen_network(origin.network, origin.random, store)
-    last = feature_width(network, "last layer")
-    labels = data.labels("train")
-    classes = labels[targets.select(data.classes, labels)[0]]
-    unlikeness = fit_unlikeness(train.inputs[:, -last:], classes, validation.inputs[:, -last:])
+    model = HeadOnNetwork(network, stage.features, head.kernel, head.bias)
+    model, temperature = calibrate(model, data, targets, train.inputs, validation)
     seconds = features.seconds + time.monotonic() - started
     best = head.path[head.chosen]
     emit(
@@ -87,10 +81,8 @@ def train_head(
     )
     card = _card(stage, targets, data, origin, network, head, len(train), seconds)
     card = card.model_copy(update={"temperature": temperature, "resumed": features.resumed})
-    kernel, bias = head.kernel / temperature, head.bias / temperature
-    tensors = join_tensors(network, kernel, bias, unlikeness)
     made_from = (dataset, origin.network, features.ref)
-    return TrainedModel(ref=publish_model(card, tensors, store, made_from), card=card)
+    return TrainedModel(ref=publish_model(card, join_tensors(model), store, made_from), card=card)
 
 
 def _examples(data: Dataset, targets: Targets, inputs: np.ndarray, split: str) -> Examples:
@@ -113,7 +105,7 @@ def _card(
     row = {name: value for name, value in asdict(best).items() if name != "strength"}
     return Card(
         architecture=Architecture(
-            network=FrozenNetwork(
+            network=PretrainedCard(
                 name=network.config.name,
                 config=network.config.model_dump_json(),
                 digest=network.digest,

@@ -78,6 +78,7 @@ ALSO = {
 }  # inside a function: whether TensorFlow sees the GPU, before work begins
 LIGHT = {
     "tasks.vision.training.linear_head",
+    "tasks.vision.training.calibration",
     "tasks.vision.training.dataset_features",
     "tasks.vision.training.state",
     "tasks.vision.training.temperature",

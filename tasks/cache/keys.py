@@ -96,9 +96,7 @@ def head_training(stage: Stage, targets: Targets, features: Work, seed: int) -> 
             "versions": versions("numpy", "scipy", "scikit-learn"),
             "code": code_digests(
                 "tasks.vision.training.linear_head",
-                "tasks.vision.training.temperature",
-                "tasks.vision.training.unlikeness",
-                "tasks.vision.pretrained.graph.head_tensors",
+                "tasks.vision.training.calibration",
                 "tasks.vision.data.sample",
                 "tasks.vision.data.targets",
             ),
@@ -119,9 +117,7 @@ def fine_tuning(stage: Stage, targets: Targets, head: Work, seed: int) -> Work:
             "versions": versions(*NUMERIC, "pillow", "scikit-learn", "scipy"),
             "code": code_digests(
                 "tasks.vision.training.fine_tuning",
-                "tasks.vision.training.temperature",
-                "tasks.vision.training.unlikeness",
-                "tasks.vision.pretrained.graph.head_tensors",
+                "tasks.vision.training.calibration",
                 "tasks.vision.data.targets",
             ),
         },

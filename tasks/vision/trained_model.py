@@ -29,7 +29,7 @@ IMAGENET_CLASSES = 1000
 HEAD_KERNEL, HEAD_BIAS, NETWORK_PREFIX = "head/kernel", "head/bias", "network/"
 
 
-class FrozenNetwork(Strict):
+class PretrainedCard(Strict):
     """A pretrained network that a head was trained on, and where it came from.
 
     Attributes:
@@ -78,7 +78,7 @@ class Architecture(Strict):
     A pretrained network prepares its images itself, and has the mean and deviation that change nothing.
     """
 
-    network: Network | FrozenNetwork
+    network: Network | PretrainedCard
     image_size: Pixels
     outputs: Positive
     mean: tuple[float, float, float]
@@ -88,7 +88,7 @@ class Architecture(Strict):
     @property
     def own_network(self) -> Network:
         """The network if relevo builds it itself. Raises ValueError for a pretrained one."""
-        if isinstance(self.network, FrozenNetwork):
+        if isinstance(self.network, PretrainedCard):
             raise ValueError(f"{self.network} is rebuilt from its file's config")
         return self.network
 
@@ -138,10 +138,10 @@ class Card(Strict):
         return self
 
     @property
-    def pretrained(self) -> FrozenNetwork | None:
+    def pretrained(self) -> PretrainedCard | None:
         """The pretrained network that the model is a head of."""
         network = self.architecture.network
-        return network if isinstance(network, FrozenNetwork) else None
+        return network if isinstance(network, PretrainedCard) else None
 
     @property
     def on_features(self) -> bool:
@@ -180,7 +180,7 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
         note, tensors = unpack_arrays(content)
         card = Card.model_validate(note)
         about = card.architecture
-        if isinstance(about.network, FrozenNetwork):
+        if isinstance(about.network, PretrainedCard):
             _check_head(tensors, about.outputs)
             return card, tensors
         every_layer = about.features == "every layer"

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tasks.vision.errors import BadInput
 from tasks.vision.pretrained.compute.features import batch_size
-from tasks.vision.pretrained.compute.frozen_graph import FrozenGraph
+from tasks.vision.pretrained.compute.forward_pass import ForwardPass
 from tasks.vision.pretrained.graph.feature_points import feature_names
 from tasks.vision.pretrained.graph.fold import fold
 from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork, split_tensors
@@ -35,7 +35,7 @@ def class_maps(card: Card, tensors: Tensors) -> Callable[[np.ndarray, np.ndarray
     model, size = split_tensors(card, tensors), card.architecture.image_size
     pieces = _pieces(model, size)
     names, batch = list(pieces), batch_size(size)
-    graph = FrozenGraph(fold(model.network, names), "float32")
+    forward_pass = ForwardPass(fold(model.network, names), "float32")
     weights = [tf.constant(_per_label(kernel, card)) for kernel in pieces.values()]
 
     @tf.function(
@@ -46,7 +46,7 @@ def class_maps(card: Card, tensors: Tensors) -> Callable[[np.ndarray, np.ndarray
     )
     def forward(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         total = tf.zeros((batch, SIDE, SIDE, 1))
-        for activation, kernel in zip(graph(images, names), weights, strict=True):
+        for activation, kernel in zip(forward_pass(images, names), weights, strict=True):
             chosen = tf.gather(kernel, labels)  # (batch, channels)
             fields = tf.einsum("nhwc,nc->nhw", tf.cast(activation, tf.float32), chosen)
             total += tf.image.resize(fields[..., None], (SIDE, SIDE), "bilinear")

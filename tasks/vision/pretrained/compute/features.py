@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
-from tasks.vision.pretrained.compute.frozen_graph import FrozenGraph
+from tasks.vision.pretrained.compute.forward_pass import ForwardPass
 from tasks.vision.pretrained.graph.feature_points import Features, feature_names, feature_width
 from tasks.vision.pretrained.graph.fold import fold
 from tasks.vision.pretrained.graph.network import PretrainedNetwork
@@ -19,6 +20,13 @@ MOST = 64  # images; the last batch is filled up
 def batch_size(size: int) -> int:
     """Number of images of `size` pixels per side that are computed at a time."""
     return max(1, min(MOST, PIXELS // size**2))
+
+
+def pooled(activations: list[tf.Tensor]) -> tf.Tensor:
+    """Return features (n, d) float32: the mean over the fields of each map, anything else flattened."""
+    inputs = [tf.cast(x, tf.float32) for x in activations]
+    means = [tf.reduce_mean(x, (1, 2)) if len(x.shape) == 4 else x for x in inputs]
+    return tf.concat([tf.reshape(x, (-1, math.prod(x.shape[1:]))) for x in means], 1)
 
 
 def feature_extractor(
@@ -45,12 +53,10 @@ def feature_extractor(
     width = feature_width(network, features)
     batch = batch_size(size)
     folded = fold(network, names)
-    graph = FrozenGraph(folded, policy.removeprefix("mixed_"))
+    forward_pass = ForwardPass(folded, policy.removeprefix("mixed_"))
 
     def forward(images: tf.Tensor) -> tf.Tensor:
-        maps = [tf.cast(x, tf.float32) for x in graph(images, names)]
-        pooled = [tf.reduce_mean(x, (1, 2)) if len(x.shape) == 4 else x for x in maps]
-        return tf.concat([tf.reshape(x, (batch, -1)) for x in pooled], 1)
+        return pooled(forward_pass(images, names))
 
     compiled = tf.function(
         forward, input_signature=[tf.TensorSpec((batch, size, size, 3), tf.uint8)]

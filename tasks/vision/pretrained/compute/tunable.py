@@ -7,14 +7,14 @@ memory. There is no dropout. The first blocks may be frozen.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tasks.vision.pretrained.compute.frozen_graph import FrozenGraph
+from tasks.vision.pretrained.compute.features import pooled
+from tasks.vision.pretrained.compute.forward_pass import ForwardPass
 from tasks.vision.pretrained.graph.blocks import blocks
 from tasks.vision.pretrained.graph.feature_points import feature_names
 from tasks.vision.pretrained.graph.fold import fold
@@ -99,7 +99,7 @@ class TunableNetwork:
         bias = start.bias + self._mean @ start.kernel
         self._bias = keras.Variable(bias, name="bias", dtype="float32")
         self.layers = [*found.values(), TunableLayer("", 0, [self._kernel, self._bias])]
-        self._graph = FrozenGraph(self._folded, "float32", self._variables)
+        self._forward_pass = ForwardPass(self._folded, "float32", self._variables)
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -108,11 +108,9 @@ class TunableNetwork:
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the logits (n, outputs) of images; `training` changes nothing."""
-        maps = [tf.cast(x, tf.float32) for x in self._graph(images, self._names)]
-        pooled = [tf.reduce_mean(x, (1, 2)) if len(x.shape) == 4 else x for x in maps]
-        flat = [tf.reshape(x, (-1, math.prod(x.shape[1:]))) for x in pooled]
+        features = pooled(self._forward_pass(images, self._names))
         # Standardised, so that one rate suits all weights of the head.
-        features = (tf.concat(flat, 1) - self._mean) / self._scale
+        features = (features - self._mean) / self._scale
         return tf.matmul(features, self._kernel) + self._bias
 
     def trained(self) -> HeadOnNetwork:

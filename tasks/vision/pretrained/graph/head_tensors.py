@@ -36,16 +36,11 @@ class HeadOnNetwork:
     unlikeness: Unlikeness | None = None
 
 
-def join_tensors(
-    network: PretrainedNetwork,
-    kernel: np.ndarray,
-    bias: np.ndarray,
-    unlikeness: Unlikeness | None = None,
-) -> Tensors:
+def join_tensors(model: HeadOnNetwork) -> Tensors:
     """Return the tensors of a model: those of the network, the head's, and those of its unlikeness."""
-    own = {f"{NETWORK_PREFIX}{name}": value for name, value in network.tensors.items()}
-    more = unlikeness.tensors() if unlikeness else {}
-    return {**own, HEAD_KERNEL: kernel, HEAD_BIAS: bias, **more}
+    own = {f"{NETWORK_PREFIX}{name}": value for name, value in model.network.tensors.items()}
+    more = model.unlikeness.tensors() if model.unlikeness else {}
+    return {**own, HEAD_KERNEL: model.kernel, HEAD_BIAS: model.bias, **more}
 
 
 def split_tensors(card: Card, tensors: Tensors) -> HeadOnNetwork:

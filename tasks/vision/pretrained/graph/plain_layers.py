@@ -56,9 +56,7 @@ class ZeroPadding2D(Layer):
     padding: Margins
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
-        height, width, channels = feature_map(shapes)
-        rows, columns = self.padding
-        return (height + sum(rows), width + sum(columns), channels)
+        return _with_margins(shapes, self.padding, 1)
 
 
 class Cropping2D(Layer):
@@ -66,9 +64,12 @@ class Cropping2D(Layer):
     cropping: Margins
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
-        height, width, channels = feature_map(shapes)
-        rows, columns = self.cropping
-        return (height - sum(rows), width - sum(columns), channels)
+        return _with_margins(shapes, self.cropping, -1)
+
+
+def _with_margins(shapes: Sequence[Shape], margins: Margins, sign: int) -> Shape:
+    (height, width, channels), (rows, columns) = feature_map(shapes), map(sum, margins)
+    return (height + sign * rows, width + sign * columns, channels)
 
 
 class UpSampling2D(Layer):

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tasks.vision.pretrained.compute.frozen_activations import activate, leaky
+from tasks.vision.pretrained.compute.activations import activate, leaky
 from tasks.vision.pretrained.graph import plain_layers as plain
 from tasks.vision.pretrained.graph import weighted_layers as weighted
 from tasks.vision.pretrained.graph.layer import Layer
@@ -23,7 +23,7 @@ MAX_CONSTANTS = 512 << 20  # bytes; a graph is a protocol buffer, which ends at 
 EPSILON = 1e-7  # Keras' own, of Normalization
 
 
-class FrozenGraph:
+class ForwardPass:
     """A network whose `__call__` adds its operations to the TensorFlow function being traced."""
 
     def __init__(
@@ -45,7 +45,7 @@ class FrozenGraph:
     def __call__(self, images: tf.Tensor, outputs: list[str]) -> list[tf.Tensor]:
         """Return the activations `outputs` for images of values 0 to 255, any numeric dtype.
 
-        Pixels are scaled in float32; from the first convolution on, activations have the graph's dtype.
+        Pixels are scaled in float32; from the first convolution on, activations have the dtype of the pass.
         """
         known = {self._network.config.input: tf.cast(images, tf.float32)}
         for layer in self._network.config.layers:
