@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tasks.io.load import Answers
+from tasks.reporting.report_input import ReportInput
 from tasks.vision.data.dataset import Description
 from tasks.vision.evaluation.scores import Metrics, Scores
 from tasks.vision.recipe.names import start_name
@@ -135,30 +136,16 @@ class StageVerdict:
     total_seconds: float
 
 
-@dataclass(frozen=True)
-class DatasetContent:
-    """The data set; `source` as the user gave it, `digest` in hex."""
-
-    source: str
-    digest: str
-    description: Description
-
-
 @dataclass(frozen=True, eq=False)
 class ReportContent:
     """Everything that the page shows besides its figures.
 
     Attributes:
-        device: what the stages were trained on. comparisons: of each stage that starts from another.
+        run: its settings. data: describes the data set.
+        comparisons: of each stage that starts from another.
     """
 
-    title: str
-    description: str
-    recipe_toml: str
-    command: str
-    seed: int
-    device: str
-    versions: Mapping[str, str]
-    dataset: DatasetContent
+    run: ReportInput
+    data: Description
     stages: Mapping[str, StageContent]
     comparisons: Mapping[str, list[Comparison]]

@@ -115,9 +115,8 @@ def test_an_answer_needs_no_control_and_a_run_no_transfer() -> None:
     baseline, transfer = DATA.stages["baseline"], DATA.stages["transfer"]
     alone = {"baseline": baseline, "transfer": replace(transfer, controls={})}
     none: dict[str, Any] = dict.fromkeys(("duplicates", "contradictions", "unreadable"), Listed())
-    clean = DATA.dataset.description.model_copy(update={**none, "left_out": ()})
-    dataset = replace(DATA.dataset, description=clean)
-    data = replace(DATA, stages=alone, comparisons=comparisons(alone), dataset=dataset)
+    clean = DATA.data.model_copy(update={**none, "left_out": ()})
+    data = replace(DATA, stages=alone, comparisons=comparisons(alone), data=clean)
     text = plain(page.render(data, {}))
     assert "transfer: ? unknown, since nothing was trained from scratch" in text
     assert "No image is in both train and test." in text
