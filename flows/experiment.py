@@ -36,7 +36,7 @@ from tasks.io.locations import store_address
 from tasks.monitoring.mlflow import track
 from tasks.monitoring.prefect_ui import show_run
 from tasks.report import report
-from tasks.reporting.report_input import ReportInput
+from tasks.reporting.content import ReportInput
 from tasks.runs.listing import find_attempt, reserved
 from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of

@@ -10,10 +10,9 @@ from tasks.cache.cached_task import Published, cached_task
 from tasks.io.load import load_dataset, load_evaluation
 from tasks.progress import Event, emit
 from tasks.reporting.baselines import compare_stages
-from tasks.reporting.content import ReportContent, StageContent
+from tasks.reporting.content import ReportContent, ReportInput, StageContent
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.html import load_words, render
-from tasks.reporting.report_input import ReportInput
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Store
 

@@ -18,12 +18,13 @@ from prefect.results import ResultRecord, ResultRecordMetadata  # type: ignore[a
 from prefect.serializers import JSONSerializer
 from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import PrivateAttr
 
 from tasks.cache.cache import NOT_CACHED, Cache, Miss, record_key
 from tasks.cache.records import Work
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store, StoreError, Unavailable
+from tasks.vision.recipe.schema import Strict
 
 
 class Result(Protocol):
@@ -38,10 +39,8 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
 
 
-class Published(BaseModel):
+class Published(Strict):
     """A result that consists of its ref only; of a hit, no more than its kind is checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ref: Ref
 

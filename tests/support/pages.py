@@ -14,9 +14,8 @@ import numpy as np
 from support.command import ROOT
 from tasks.io.load import Answers
 from tasks.reporting.baselines import baselines_of
-from tasks.reporting.content import Comparison, ReportContent, StageContent
+from tasks.reporting.content import Comparison, ReportContent, ReportInput, StageContent
 from tasks.reporting.html import TEMPLATE, environment
-from tasks.reporting.report_input import ReportInput
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description, Listed
 from tasks.vision.evaluation.scores import Metrics, Scores, cells_of

@@ -104,7 +104,8 @@ def _fit(
     data = _standardised(train.inputs, mean, scale)
     held_out = _standardised(validation.inputs, mean, scale)
     shift = np.zeros(outputs) if prior_shift is None else prior_shift.astype(np.float64)
-    objective = _Objective(data, _one_hot(train.targets, outputs), shift, threads)
+    wanted = np.eye(max(2, outputs))[train.targets]
+    objective = _Objective(data, wanted, shift, threads)
     weights = np.zeros((data.shape[1] + 1, outputs))
     path: list[Step] = []
     best, chosen = weights, 0
@@ -164,10 +165,6 @@ class _Objective:
         loss = -np.log(np.maximum((odds * wanted).sum(1), TINY)).sum()
         error = (odds - wanted)[:, : weights.shape[1]]
         return float(loss), np.vstack([data.T @ error.astype(np.float32), error.sum(0)])
-
-
-def _one_hot(targets: np.ndarray, outputs: int) -> np.ndarray:
-    return np.eye(max(2, outputs))[targets]
 
 
 def _logits(data: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ def fit_unlikeness(features: np.ndarray, classes: np.ndarray, validation: np.nda
         pca = PCA(axes, svd_solver="randomized", iterated_power=3, random_state=0).fit(rooted)
         at = (rooted - pca.mean_) @ pca.components_.T
         off_axes = ((rooted - pca.mean_) ** 2).sum(1) - (at**2).sum(1)
-        means = _means(at, classes)
+        means = np.stack([at[classes == each].mean(0) for each in range(classes.max() + 1)])
         whitening = _whitening(at - means[classes])
         stored = evenly_spaced(len(at), MOST_STORED)
         fitted = Unlikeness(
@@ -54,10 +54,6 @@ def fit_unlikeness(features: np.ndarray, classes: np.ndarray, validation: np.nda
     percentiles = np.percentile(scores, np.linspace(0, 100, PERCENTILES))
     found = {**vars(fitted), "scales": scales, "percentiles": percentiles}
     return Unlikeness(**{name: value.astype(np.float32) for name, value in found.items()})
-
-
-def _means(at: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    return np.stack([at[classes == each].mean(0) for each in range(classes.max() + 1)])
 
 
 def _smoothed(variances: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.errors import BadInput
-from tasks.vision.pretrained.compute.features import batch_size
+from tasks.vision.pretrained.compute.features import batch_size, in_batches
 from tasks.vision.pretrained.compute.forward_pass import ForwardPass
 from tasks.vision.pretrained.graph.feature_points import feature_names
 from tasks.vision.pretrained.graph.fold import fold
@@ -53,14 +53,7 @@ def class_maps(card: Card, tensors: Tensors) -> Callable[[np.ndarray, np.ndarray
         return total[..., 0]
 
     def compute(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        found = np.empty((len(images), SIDE, SIDE), np.float32)
-        for start in range(0, len(images), batch):
-            part, index = images[start : start + batch], labels[start : start + batch]
-            room = batch - len(part)
-            full = np.pad(part, ((0, room), (0, 0), (0, 0), (0, 0)))
-            maps = forward(full, np.pad(index, (0, room)).astype(np.int32)).numpy()
-            found[start : start + batch] = maps[: len(part)]
-        return found
+        return in_batches(forward, batch, (SIDE, SIDE), images, labels.astype(np.int32))
 
     return compute
 

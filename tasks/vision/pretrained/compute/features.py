@@ -62,13 +62,20 @@ def feature_extractor(
         forward, input_signature=[tf.TensorSpec((batch, size, size, 3), tf.uint8)]
     )
 
-    def compute(images: np.ndarray) -> np.ndarray:
-        found = np.empty((len(images), width), np.float32)
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            if len(part) < batch:
-                part = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-            found[start : start + batch] = compiled(part).numpy()[: len(images) - start]
-        return found
+    return lambda images: in_batches(compiled, batch, (width,), images)
 
-    return compute
+
+def in_batches(
+    function: Callable[..., tf.Tensor], batch: int, shape: tuple[int, ...], *inputs: np.ndarray
+) -> np.ndarray:
+    """Return what a function of `batch` rows gives for arrays of n: (n, *shape) float32.
+
+    The last batch is filled up with zeros.
+    """
+    found = np.empty((len(inputs[0]), *shape), np.float32)
+    for start in range(0, len(found), batch):
+        parts = [each[start : start + batch] for each in inputs]
+        if missing := batch - len(parts[0]):
+            parts = [np.pad(each, ((0, missing), *[(0, 0)] * (each.ndim - 1))) for each in parts]
+        found[start : start + batch] = function(*parts).numpy()[: len(found) - start]
+    return found

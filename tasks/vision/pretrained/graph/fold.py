@@ -74,28 +74,13 @@ def _split_separable(
             split.append(layer)
             continue
         depthwise = f"{layer.name}/depthwise"
-        split.append(
-            DepthwiseConv2D(
-                name=depthwise,
-                inputs=layer.inputs,
-                kernel_size=layer.kernel_size,
-                strides=layer.strides,
-                padding=layer.padding,
-                dilation_rate=layer.dilation_rate,
-                depth_multiplier=layer.depth_multiplier,
-                use_bias=False,
-            )
-        )
-        split.append(
-            Conv2D(
-                name=layer.name,
-                inputs=(depthwise,),
-                kernel_size=(1, 1),
-                filters=layer.filters,
-                activation=layer.activation,
-                use_bias=layer.use_bias,
-            )
-        )
+        mixes = {"filters", "activation", "use_bias"}  # settings of the second
+        window = layer.model_dump(exclude={*mixes, "kind", "name"})
+        mixing = layer.model_dump(include=mixes)
+        split += [
+            DepthwiseConv2D(name=depthwise, use_bias=False, **window),
+            Conv2D(name=layer.name, inputs=(depthwise,), kernel_size=(1, 1), **mixing),
+        ]
         tensors[f"{depthwise}/kernel"] = tensors.pop(f"{layer.name}/depthwise_kernel")
         tensors[f"{layer.name}/kernel"] = tensors.pop(f"{layer.name}/pointwise_kernel")
     return split, tensors

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -232,7 +231,5 @@ class PretrainedNetwork:
     @cached_property
     def least_size(self) -> int:
         """Fewest pixels per side that it can take."""
-        return next(size for size in self._sizes() if self.takes(size))
-
-    def _sizes(self) -> Iterator[int]:
-        yield from range(min(SMALLEST, self.size), self.size + 1)
+        sizes = range(min(SMALLEST, self.size), self.size + 1)
+        return next(size for size in sizes if self.takes(size))

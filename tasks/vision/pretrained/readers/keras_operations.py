@@ -17,7 +17,7 @@ ACTIVATIONS = {
     "Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "HardSigmoid": "hard_sigmoid", "Tanh": "tanh",
     "Silu": "silu", "HardSilu": "hard_silu", "HardSwish": "hard_silu", "Swish": "silu",
 }  # fmt: skip
-MERGES = {"Add": "Add", "Subtract": "Subtract", "Multiply": "Multiply"}
+MERGES = {"Add", "Subtract", "Multiply"}
 ARITHMETIC = {*MERGES, "TrueDivide", "Divide"}
 ELLIPSIS = "__ellipsis__"
 
@@ -31,7 +31,7 @@ def operation(graph: Graph, entry: Entry, arguments: list[Argument], scope: str)
     activations = [each for each in arguments if isinstance(each, str)]
     if entry.kind in ARITHMETIC and len(arguments) == 2:
         if len(activations) == 2 and entry.kind in MERGES:
-            merge = Translated(MERGES[entry.kind], {})
+            merge = Translated(entry.kind, {})
             return graph.add(merge, entry.name, scope, activations)
         if len(activations) == 1:
             settings = _rescaling(entry.kind, arguments)
