@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from tasks.vision.pretrained.graph.network import PretrainedNetwork
+from tasks.vision.pretrained.graph.network import PretrainedNetwork, needed_layers
 from tasks.vision.pretrained.graph.plain_layers import (
     Cropping2D,
     GlobalPooling2D,
@@ -32,16 +32,15 @@ def late_maps(network: PretrainedNetwork) -> list[str]:
     left out: pooled, it is what `last_features` has, or what that was made from.
     """
     shapes = network.config.shapes(network.size)
-    layers = {layer.name: layer for layer in network.config.layers}
     maps: dict[tuple[int, int], str] = {}
-    for name in ancestors(network, last_features(network)):
-        shape, layer = shapes[name], layers.get(name)
+    for layer in needed_layers(network.config.layers, last_features(network)):
+        shape = shapes[layer.name]
         margins = isinstance(layer, ZeroPadding2D | Cropping2D | GlobalPooling2D | Reshape)
-        if layer is None or margins or len(shape) != 3 or max(shape[:2]) == 1:
+        if margins or len(shape) != 3 or max(shape[:2]) == 1:
             continue
         scale = round(math.log2(network.size / shape[0]))
         maps.pop((scale, shape[-1]), None)  # so that the order is that of the last of each shape
-        maps[scale, shape[-1]] = name
+        maps[scale, shape[-1]] = layer.name
     *others, _ = maps.items() if maps else [((0, 0), "")]
     smallest = sorted({scale for scale, _ in maps if scale > 0})[-SCALES:]
     by_scale = [[name for (at, _), name in others if at == scale][-MAPS:] for scale in smallest]
@@ -61,12 +60,3 @@ def feature_width(network: PretrainedNetwork, features: Features) -> int:
     return sum(
         shapes[name][-1] if len(shapes[name]) == 3 else math.prod(shapes[name]) for name in names
     )
-
-
-def ancestors(network: PretrainedNetwork, *names: str) -> list[str]:
-    """Names of what the activations `names` are computed from, and themselves, in the graph's order."""
-    needed = set(names)
-    for layer in reversed(network.config.layers):
-        if layer.name in needed:
-            needed |= set(layer.inputs)
-    return [layer.name for layer in network.config.layers if layer.name in needed]

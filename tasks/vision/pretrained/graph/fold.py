@@ -8,11 +8,16 @@ memory (Jacob et al., arXiv 1712.05877, sec. 3.2).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.vision.pretrained.graph.feature_points import ancestors
-from tasks.vision.pretrained.graph.network import LayerConfig, NetworkConfig, PretrainedNetwork
+from tasks.vision.pretrained.graph.network import (
+    LayerConfig,
+    NetworkConfig,
+    PretrainedNetwork,
+    needed_layers,
+)
 from tasks.vision.pretrained.graph.plain_layers import Rescaling
 from tasks.vision.pretrained.graph.weighted_layers import (
     BatchNormalization,
@@ -34,9 +39,8 @@ def fold(network: PretrainedNetwork, outputs: list[str]) -> PretrainedNetwork:
     It has those layers alone that they need, and the last of them as its output. The activations in `outputs`
     have their names and values, others may be gone.
     """
-    needed = set(ancestors(network, *outputs))
-    layers = [layer for layer in network.config.layers if layer.name in needed]
-    layers, tensors = _split_separable(layers, network.tensors)
+    needed = needed_layers(network.config.layers, *outputs)
+    layers, tensors = _split_separable(needed, network.tensors)
     uses = Counter(name for layer in layers for name in layer.inputs)
     uses.update(outputs)
     found: dict[str, LayerConfig] = {}
@@ -64,7 +68,7 @@ def fold(network: PretrainedNetwork, outputs: list[str]) -> PretrainedNetwork:
 
 
 def _split_separable(
-    layers: list[LayerConfig], tensors: Tensors
+    layers: Sequence[LayerConfig], tensors: Tensors
 ) -> tuple[list[LayerConfig], Tensors]:
     """Each separable convolution as the two that it consists of."""
     split: list[LayerConfig] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -135,6 +136,15 @@ class NetworkConfig(Frozen):
             f"network {printable(self.name)}: layer {printable(layer.name)!r} can't take images of "
             f"{size} x {size} pixels: it {error}"
         )
+
+
+def needed_layers(layers: Sequence[LayerConfig], *outputs: str) -> tuple[LayerConfig, ...]:
+    """Return the layers that the activations `outputs` are computed from, their own included, in order."""
+    needed = set(outputs)
+    for layer in reversed(layers):
+        if layer.name in needed:
+            needed |= set(layer.inputs)
+    return tuple(layer for layer in layers if layer.name in needed)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tasks.vision.pretrained.graph.network import (
     MAX_LAYERS,
     LayerConfig,
     NetworkConfig,
+    needed_layers,
 )
 from tasks.vision.pretrained.readers.keras_entries import Entry, ModelEntry, Tensor, read_model
 from tasks.vision.pretrained.readers.keras_operations import operation
@@ -98,7 +99,7 @@ def walk(document: object, origin: str) -> tuple[NetworkConfig, Graph]:
         graph = Graph(model.input, size)
         graph.shapes[model.input] = (*(size or (DEFAULT_SIZE, DEFAULT_SIZE)), 3)
         output = _Walk(graph).model(model, model.input, "", 0)
-        layers = _needed(graph.layers, output)
+        layers = needed_layers(graph.layers, output)
         config = NetworkConfig(
             name=model.name, input=model.input, input_size=size, layers=layers, output=output
         )
@@ -178,15 +179,6 @@ def _counted(kind: str, counts: Counter[str]) -> str:
     base = re.sub(r"([a-z])([A-Z])", r"\1_\2", base).lower()
     counts[base] += 1
     return base if counts[base] == 1 else f"{base}_{counts[base] - 1}"
-
-
-def _needed(layers: list[LayerConfig], output: str) -> tuple[LayerConfig, ...]:
-    """The layers that the output depends on, in order."""
-    needed = {output}
-    for layer in reversed(layers):
-        if layer.name in needed:
-            needed |= set(layer.inputs)
-    return tuple(layer for layer in layers if layer.name in needed)
 
 
 def _tuples(value: object) -> object:
