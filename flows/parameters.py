@@ -94,7 +94,7 @@ class RunRequest:
         return self.models.get(name) or models_in(self.store, self.read)(name, stage)
 
     def pinned(self) -> RunRequest:
-        """Return the request with the lasting names of the models that stages start from, for `latest`."""
+        """Return the request with permanent names of the models that stages start from, not `latest`."""
         models = self.recipe.models
         if not models:
             return self

@@ -26,7 +26,7 @@ from tasks.vision.recipe.schema import Stage
 
 @dataclass(frozen=True)
 class Done:
-    """A step of such a stage: its work, what came of it, and whether that was cached."""
+    """Result of a training step: its work, the model, and whether it was cached."""
 
     work: Work
     model: TrainedModel

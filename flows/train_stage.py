@@ -77,7 +77,7 @@ def train_stage(
         refresh=refresh,
         models=inputs.models if inputs else {},
     )
-    if inputs is None:  # else the experiment has said so
+    if inputs is None:  # else the experiment flow has warned already
         warn_of_open_server()
     if request.recipe.require_gpu:
         require_gpu()

@@ -65,14 +65,14 @@ def prepare_images(
         about = f"{train:,} training images, {test:,} test images, of {len(found.classes)} classes"
         emit(Event("prepare data", about))
         path = Path(folder) / "dataset"
-        _tell_of(prepare(found, data.image_size, data.validation, path))
+        _report(prepare(found, data.image_size, data.validation, path))
         mark_store(store)
         ref = store.put("dataset", path, ".safetensors")
     return Published(ref=ref)
 
 
-def _tell_of(about: Description) -> None:
-    """Emit a line for each image or kind of file that is left out, and for images to look at."""
+def _report(about: Description) -> None:
+    """Emit a line for each image or kind of file that is left out, and for images that need a check."""
     lines = [f"left out {each}" for each in (*about.unreadable.first, *about.left_out)]
     if more := about.unreadable.count - len(about.unreadable.first):
         lines.append(f"left out {more:,} more images that can't be decoded")

@@ -146,7 +146,7 @@ def draw_comparison(name: str, stages: Stages, words: Words) -> Drawn:
         return Curve(label, kind, seconds, [row["validation_accuracy"] for row in rows])
 
     stage = stages[name]
-    # The time of one that was trained on a sample tells nothing.
+    # Training time on a sample is not comparable.
     baselines = [each for each in baselines_of(name, stages) if not each.content.card.sample]
     if all(len(each.card.history) == 1 for each in (stage, *(b.content for b in baselines))):
         return  # points alone

@@ -24,7 +24,7 @@ Models = dict[tuple[str, str], FoundModel]  # by address and SHA-256 of the file
 
 
 def models_in(store: str, read: Models | None = None) -> FindModel:
-    """Return what looks up the trained models that stages start from, for `parse_recipe`.
+    """Return a function that looks up the trained models that stages start from, for `parse_recipe`.
 
     Args:
         read: those that were read already; others are added, for `Starts`.
@@ -56,7 +56,7 @@ class Starts:
         store: str,
         read: Models | None = None,
     ) -> None:
-        """Read them, after a look at whether the images are there: weights may have to be downloaded.
+        """Read them, after checking that the images exist, since weights may have to be downloaded.
 
         Args:
             stages: of the recipe, whose trained models were looked up. data: as the recipe or --data names it.

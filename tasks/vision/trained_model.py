@@ -37,7 +37,7 @@ class PretrainedCard(Strict):
         digest: sha256:..., over config and tensors. start: that of the network before fine-tuning.
         classes: of its own head, which is left out, if it has one.
         file, sha256: name and hash of the file that it was read from; imagenet/NETWORK for a named one.
-        licence, source: of its weights, and its paper; "" for somebody's own file.
+        licence, source: of its weights, and its paper; "" for a user's own file.
         random: its weights are random, for comparison.
     """
 

@@ -175,7 +175,7 @@ class Recipe(Strict):
         return self.model_copy(update={"stages": {**self.stages, **changed}})
 
     def with_models(self, find: FindModel) -> Recipe:
-        """Return the recipe with the trained models that its stages start from, by their lasting names.
+        """Return the recipe with the trained models that its stages start from, by permanent names.
 
         Raises:
             BadInput: there is no such model, or one that the stage can't start from.

@@ -1,4 +1,4 @@
-"""Temperature scaling: one factor on a model's logits, so that its probabilities mean what they say.
+"""Temperature scaling: one factor on a model's logits, so that its probabilities match its accuracy.
 
 Guo et al., arXiv 1706.04599, sec. 4.2. scikit-learn's calibration takes and returns classifiers, and
 minimises without a prior, so that a few images, all of them right, would make a model certain.

@@ -1,7 +1,7 @@
-"""Where a head on a pretrained network looked: class activation maps, in TensorFlow.
+"""Class activation maps of a head on a pretrained network: which parts of an image decided. In TensorFlow.
 
-Zhou et al., arXiv 1512.04150. The features are means of maps and the head is linear, so a label's logit is the
-mean over the fields of what each field says for it: exact where every feature is the mean of a map.
+Zhou et al., arXiv 1512.04150. The features are means of feature maps and the head is linear, so a label's logit
+is the mean over all positions of what each contributes: exact if every feature is the mean of a map.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork, split_tens
 from tasks.vision.pretrained.graph.plain_layers import GlobalPooling2D
 from tasks.vision.trained_model import Card, Tensors
 
-SIDE = 28  # fields per side of a map
+SIDE = 28  # positions per side of a map
 
 
 def class_maps(card: Card, tensors: Tensors) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return a function from images and one label each to maps of the evidence for that label.
 
-    It takes (n, size, size, 3) uint8 images and (n,) indices of labels, and returns (n, 28, 28) float32: what
-    speaks for the label beside what speaks for the others on average, positive where it is for the label.
+    It takes (n, size, size, 3) uint8 images and (n,) indices of labels, and returns (n, 28, 28) float32: the
+    evidence for the label minus the mean over all labels, so positive where it supports the label.
 
     Raises:
         BadInput: none of the model's features comes from a map.
@@ -48,8 +48,8 @@ def class_maps(card: Card, tensors: Tensors) -> Callable[[np.ndarray, np.ndarray
         total = tf.zeros((batch, SIDE, SIDE, 1))
         for activation, kernel in zip(forward_pass(images, names), weights, strict=True):
             chosen = tf.gather(kernel, labels)  # (batch, channels)
-            fields = tf.einsum("nhwc,nc->nhw", tf.cast(activation, tf.float32), chosen)
-            total += tf.image.resize(fields[..., None], (SIDE, SIDE), "bilinear")
+            evidence = tf.einsum("nhwc,nc->nhw", tf.cast(activation, tf.float32), chosen)
+            total += tf.image.resize(evidence[..., None], (SIDE, SIDE), "bilinear")
         return total[..., 0]
 
     def compute(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def class_maps(card: Card, tensors: Tensors) -> Callable[[np.ndarray, np.ndarray
 
 
 def _pieces(model: HeadOnNetwork, size: int) -> dict[str, np.ndarray]:
-    """The part of the head's kernel for each map that its features are means of, by the map's name."""
+    """The rows of the head's kernel that belong to each feature map, by the map's name."""
     shapes = model.network.config.shapes(size)
     layers = {layer.name: layer for layer in model.network.config.layers}
     found: dict[str, np.ndarray] = {}
@@ -75,8 +75,8 @@ def _pieces(model: HeadOnNetwork, size: int) -> dict[str, np.ndarray]:
             found[name] = found[name] + kernel if name in found else kernel
     if not found:
         raise BadInput(
-            f"no map shows where the network {model.network.config.name} looked, since its features are no "
-            "means of maps; expected one with global average pooling"
+            f"there are no class maps for the network {model.network.config.name}, since its features are not "
+            "means of feature maps; expected a network with global average pooling"
         )
     return found
 

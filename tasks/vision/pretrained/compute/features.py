@@ -1,4 +1,4 @@
-"""Features of a frozen pretrained network, computed fast and the same bits every time."""
+"""Features of a frozen pretrained network: computed fast, and bit-identical from run to run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def batch_size(size: int) -> int:
 
 
 def pooled(activations: list[tf.Tensor]) -> tf.Tensor:
-    """Return features (n, d) float32: the mean over the fields of each map, anything else flattened."""
+    """Return features (n, d) float32: the mean over each map, anything else flattened."""
     inputs = [tf.cast(x, tf.float32) for x in activations]
     means = [tf.reduce_mean(x, (1, 2)) if len(x.shape) == 4 else x for x in inputs]
     return tf.concat([tf.reshape(x, (-1, math.prod(x.shape[1:]))) for x in means], 1)
@@ -42,7 +42,7 @@ def feature_extractor(
 
     Args:
         features: "last layer" is what the classification head sees; "every layer" adds the maps of
-            `late_maps`, each averaged over its fields.
+            `late_maps`, each averaged over its positions.
         policy: Keras' dtype policy, "float32" or "mixed_bfloat16".
 
     Raises:

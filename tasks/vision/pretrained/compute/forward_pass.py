@@ -1,7 +1,7 @@
 """Run a network of stock layers with TensorFlow's own operations, its weights constant unless they train.
 
 With constants, TensorFlow's optimizer fuses each convolution with its bias, activation and residual sum, and
-oneDNN orders a kernel for the processor once. Through Keras' layers neither happens, which takes twice as long.
+oneDNN reorders each kernel only once. Neither happens with Keras' layers, which take twice as long.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ FLOAT = "float32"
 
 
 @dataclass(frozen=True)
-class HeadAnswers:
-    """What a head says of n images.
+class HeadOutput:
+    """Output of a head for n images.
 
     Attributes:
         logits: (n, outputs) float32.
@@ -30,8 +30,8 @@ class HeadAnswers:
     unlike: np.ndarray | None
 
 
-def head_function(card: Card, tensors: Tensors) -> Callable[[np.ndarray], HeadAnswers]:
-    """Return a function from uint8 images (n, size, size, 3) to a head's answers, in one pass.
+def head_function(card: Card, tensors: Tensors) -> Callable[[np.ndarray], HeadOutput]:
+    """Return a function from uint8 images (n, size, size, 3) to a head's output, in one pass.
 
     Raises:
         BadInput: the tensors do not match the card's network.
@@ -40,12 +40,12 @@ def head_function(card: Card, tensors: Tensors) -> Callable[[np.ndarray], HeadAn
     size = card.architecture.image_size
     extract = feature_extractor(model.network, size, model.features, FLOAT)
 
-    def answer(images: np.ndarray) -> HeadAnswers:
+    def compute(images: np.ndarray) -> HeadOutput:
         features = extract(images)
         unlike = model.unlikeness.shares(features) if model.unlikeness else None
-        return HeadAnswers(features @ model.kernel + model.bias, unlike)
+        return HeadOutput(features @ model.kernel + model.bias, unlike)
 
-    return answer
+    return compute
 
 
 def stock_logits(card: Card, tensors: Tensors) -> tuple[keras.KerasTensor, keras.KerasTensor]:

@@ -1,4 +1,4 @@
-"""The blocks of a pretrained network: what happens at one scale of its maps. No TensorFlow."""
+"""The blocks of a pretrained network: its layers by the scale of their feature maps. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tasks.vision.text import printable
 
 
 def blocks(network: PretrainedNetwork) -> dict[str, int]:
-    """Return the block of every layer with weights, counted from 0, the first one.
+    """Return the block of every layer with weights, counted from 0.
 
-    A block ends where the maps get smaller by about half; what has no map belongs to the last.
+    A block ends where the feature maps shrink by about half; layers without a map belong to the last.
     """
     shapes = network.config.shapes(network.size)
     weighted = {name.rpartition("/")[0] for name in network.tensors}

@@ -27,9 +27,9 @@ def last_features(network: PretrainedNetwork) -> str:
 def late_maps(network: PretrainedNetwork) -> list[str]:
     """Names of the last feature maps of the two smallest scales, at most four of each, in the graph's order.
 
-    Of maps of one shape it is the last. A scale is a power of two by which the images have shrunk, at the size
-    that the network was made for, so that the choice doesn't depend on the size in use. The very last map is
-    left out: pooled, it is what `last_features` has, or what that was made from.
+    Of several maps of one shape, the last. A scale is a power of two by which the images are reduced, at the
+    size that the network was made for, so that the choice doesn't depend on the size in use. The last map of
+    all is left out: pooled, it equals `last_features`, or is what those are computed from.
     """
     shapes = network.config.shapes(network.size)
     maps: dict[tuple[int, int], str] = {}

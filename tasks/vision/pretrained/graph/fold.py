@@ -36,8 +36,8 @@ Affine = BatchNormalization | LayerScale | Rescaling
 def fold(network: PretrainedNetwork, outputs: list[str]) -> PretrainedNetwork:
     """Return a network that computes the activations `outputs` with fewer layers.
 
-    It has those layers alone that they need, and the last of them as its output. The activations in `outputs`
-    have their names and values, others may be gone.
+    It has only the layers that these need, and the last of `outputs` as its output. Activations in `outputs`
+    keep their names and values; others may be missing.
     """
     needed = needed_layers(network.config.layers, *outputs)
     layers, tensors = _split_separable(needed, network.tensors)
@@ -63,8 +63,8 @@ def fold(network: PretrainedNetwork, outputs: list[str]) -> PretrainedNetwork:
         layers=tuple(found.values()),
         output=outputs[-1],
     )
-    kept = {k: v for k, v in tensors.items() if k.rpartition("/")[0] in found}
-    return PretrainedNetwork(config, kept)
+    own = {name: value for name, value in tensors.items() if name.rpartition("/")[0] in found}
+    return PretrainedNetwork(config, own)
 
 
 def _split_separable(

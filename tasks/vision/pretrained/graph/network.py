@@ -1,7 +1,7 @@
 """A pretrained network as plain data: its layers, its weights and their digest. No TensorFlow.
 
-Its graph takes square RGB images of values 0 to 255, since whatever preprocessing a network needs has to be
-among its layers: nothing else in a file says how pixels are to be scaled.
+Its graph takes square RGB images of values 0 to 255: all preprocessing is among its layers, since a file has no
+other record of how pixels are scaled.
 """
 
 from __future__ import annotations

@@ -14,14 +14,16 @@ ONES = {"gamma", "moving_variance"}
 
 
 def random_weights(network: PretrainedNetwork, seed: int) -> PretrainedNetwork:
-    """Return the network as Keras would initialise it: kernels Glorot uniform, biases 0, normalisation idle.
+    """Return the network as Keras would initialise it: kernels Glorot uniform, biases 0, statistics 0 and 1.
 
-    What scales the pixels (Normalization) stays, since it is preprocessing and nothing learnt. Each tensor is
-    a function of the seed and its name.
+    Normalization layers keep their weights, since they are preprocessing. Each tensor is a function of the
+    seed and its name.
     """
-    kept = {layer.name for layer in network.config.layers if layer.kind == "Normalization"}
+    preprocessing = {layer.name for layer in network.config.layers if layer.kind == "Normalization"}
     tensors = {
-        name: value if name.rpartition("/")[0] in kept else _initial(name, value.shape, seed)
+        name: value
+        if name.rpartition("/")[0] in preprocessing
+        else _initial(name, value.shape, seed)
         for name, value in network.tensors.items()
     }
     return replace(network, tensors=tensors)

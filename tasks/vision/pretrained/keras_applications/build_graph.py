@@ -1,7 +1,7 @@
 """Build the graph of a network that Keras names, as plain data; its weights come from a file.
 
-Keras' own function builds it, in a process of its own: the names that Keras gives to layers count on from
-those it gave before, and a large network's random weights would stay in memory.
+Keras' own function builds it in a separate process: Keras numbers layers from the last one that the process
+has built, and a large network's random weights would stay in memory.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class NamedNetwork:
 
     @property
     def start(self) -> str:
-        """What a recipe calls it."""
+        """Its name in a recipe, `imagenet/NAME`."""
         return IMAGENET + self.name
 
 
@@ -61,7 +61,7 @@ def named_network(start: str) -> NamedNetwork:
 
 @cache
 def named_networks() -> dict[str, NamedNetwork]:
-    """Return all networks by what a recipe calls them."""
+    """Return all networks by their names in a recipe."""
     text = files(__package__).joinpath("imagenet.csv").read_text()
     networks = [_network(*row) for row in list(csv.reader(text.splitlines()))[1:]]
     return {network.start: network for network in networks}

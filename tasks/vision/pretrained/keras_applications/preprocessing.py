@@ -1,7 +1,7 @@
 """Put the preprocessing that a network was trained with into its graph, so that it takes pixels of 0 to 255.
 
 Keras' networks expect pixels scaled in four ways (`keras.applications.imagenet_utils.preprocess_input`); an
-export without the scaling inside would answer wrongly without a word.
+export without the scaling inside would give wrong predictions without an error.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tasks.vision.pretrained.graph.layer import Layer
 from tasks.vision.pretrained.graph.network import LayerConfig, NetworkConfig
 from tasks.vision.pretrained.graph.plain_layers import Rescaling, ReverseChannels
 
-# included: its own layers do it. symmetric: to -1..1. standardised: by ImageNet's mean and deviation, as in
-# PyTorch. centred: BGR minus ImageNet's mean, as in Caffe. efficientnet: own layers and one more, below.
+# included: by the network's own layers. symmetric: to -1..1. standardised: by ImageNet's mean and deviation, as
+# in PyTorch. centred: BGR minus ImageNet's mean, as in Caffe. efficientnet: own layers and one more, below.
 Preprocessing = Literal["included", "symmetric", "standardised", "centred", "efficientnet"]
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB, pixels of 0 to 1
 MEAN_BGR = (103.939, 116.779, 123.68)  # pixels of 0 to 255

@@ -1,7 +1,7 @@
-"""Turn the config of a Keras 3 model into a flat list of stock layers, by an own strict walk.
+"""Turn the config of a Keras 3 model into a flat list of stock layers.
 
-Nothing in the config is looked up, imported or called: names of classes are compared with a list. Models
-inside of models are taken apart, and each layer remembers where its weights are in the weights file.
+Nothing in the config is looked up, imported or called: names of classes are compared with a list. Nested
+models are flattened, and the path of each layer's weights in the weights file is recorded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Translate the settings of Keras' stock layers into ours; every other layer or setting is refused by name.
 
-The list below is what a foreign file may use. A setting is taken over, has to have one value, or plays no
-part when a trained network is applied (initialisers, regularisers, seeds); an unknown one is refused.
+The list below is what a foreign file may use. A setting is translated, must have one fixed value, or has no
+effect on a trained network (initialisers, regularisers, seeds); an unknown one is refused.
 """
 
 from __future__ import annotations
