@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated
 
 from prefect import flow
@@ -190,8 +189,7 @@ def write_report(
     new = any(result.state != "cached" for result in results.values())
     options = CacheOptions(refresh=request.refresh, minutes=60, locked=new)
     work = reporting(content.ingredients())
-    load = partial(load_report, store=store)
-    written, _ = cached(report, work, store, "write report", load, options)(content, store)
+    written, _ = cached(report, work, store, "write report", load_report, options)(content, store)
     return written.ref
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 
 import numpy as np
 
@@ -19,10 +18,9 @@ from tasks.vision.data.targets import Examples, Targets, apply_scheme
 from tasks.vision.device import cores, find_device
 from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork, join_tensors
 from tasks.vision.pretrained.graph.network import PretrainedNetwork
-from tasks.vision.pretrained.keras_applications.named_networks import named_networks
 from tasks.vision.recipe.controls import Control
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
-from tasks.vision.trained_model import Architecture, Card, Penalty, PretrainedCard
+from tasks.vision.trained_model import Architecture, Card, PretrainedCard
 from tasks.vision.training.calibration import calibrate
 from tasks.vision.training.linear_head import LinearHead, fit_head
 
@@ -33,7 +31,7 @@ class Origin(Strict):
     Attributes:
         network: in the store. random: seed of the weights that replace its own; None leaves those.
         file, sha256: name and hash of the file that it was read from.
-        licence, source: of its weights, where the file is a model that names them.
+        licence, source: of its weights, and its paper, where they are known.
     """
 
     network: Ref
@@ -101,8 +99,7 @@ def _card(
     images: int,
     seconds: float,
 ) -> Card:
-    best, named = head.path[head.chosen], named_networks().get(origin.file)
-    row = {name: value for name, value in asdict(best).items() if name != "strength"}
+    best = head.path[head.chosen]
     return Card(
         architecture=Architecture(
             network=PretrainedCard(
@@ -112,8 +109,8 @@ def _card(
                 classes=network.classes,
                 file=origin.file,
                 sha256=origin.sha256,
-                licence=named.licence if named else origin.licence,
-                source=named.source if named else origin.source,
+                licence=origin.licence,
+                source=origin.source,
                 random=origin.random is not None,
             ),
             image_size=data.description.image_size,
@@ -136,7 +133,7 @@ def _card(
         sample=isinstance(stage, Control) and stage.sample,
         flip=False,
         device=str(find_device().in_float32),
-        history=[{"epoch": 1, **row, "seconds": seconds}],
-        penalties=[Penalty.model_validate(asdict(step)) for step in head.path],
+        history=[{"epoch": 1, **best.model_dump(exclude={"strength"}), "seconds": seconds}],
+        penalties=list(head.path),
         penalty=best.strength,
     )

@@ -63,7 +63,11 @@ class PretrainedCard(Strict):
 
 
 class Penalty(Strict):
-    """One strength of a head's L2 penalty that was tried: mean losses in nats, and accuracies."""
+    """One strength of a head's L2 penalty that was tried: mean losses in nats, and accuracies.
+
+    Attributes:
+        strength: the penalty is half of it, times the squared norm of the standardised weights.
+    """
 
     strength: float
     loss: float

@@ -18,6 +18,7 @@ import numpy as np
 from tasks.vision.data.targets import Examples
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.probabilities import TINY, log_loss, probabilities
+from tasks.vision.trained_model import Penalty
 
 STRENGTHS = tuple(
     float(f"{10 ** (-k / 2):.3g}") for k in range(1, 13)
@@ -33,21 +34,6 @@ CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
-class Step:
-    """The solution for one strength of the penalty: mean losses in nats, and accuracies.
-
-    Attributes:
-        strength: the penalty is half of it, times the squared norm of the standardised weights.
-    """
-
-    strength: float
-    loss: float
-    accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-
-
-@dataclass(frozen=True)
 class LinearHead:
     """A fitted head for features that are not standardised.
 
@@ -58,7 +44,7 @@ class LinearHead:
 
     kernel: np.ndarray
     bias: np.ndarray
-    path: tuple[Step, ...]
+    path: tuple[Penalty, ...]
     chosen: int
 
 
@@ -107,14 +93,18 @@ def _fit(
     wanted = np.eye(max(2, outputs))[train.targets]
     objective = _Objective(data, wanted, shift, threads)
     weights = np.zeros((data.shape[1] + 1, outputs))
-    path: list[Step] = []
+    path: list[Penalty] = []
     best, chosen = weights, 0
     for strength in STRENGTHS:
         weights = objective.minimum(weights, strength)
-        step = Step(
-            strength,
-            *_scores(_logits(data, weights) + shift, train.targets),
-            *_scores(_logits(held_out, weights), validation.targets),
+        loss, accuracy = _scores(_logits(data, weights) + shift, train.targets)
+        unseen_loss, unseen_accuracy = _scores(_logits(held_out, weights), validation.targets)
+        step = Penalty(
+            strength=strength,
+            loss=loss,
+            accuracy=accuracy,
+            validation_loss=unseen_loss,
+            validation_accuracy=unseen_accuracy,
         )
         path.append(step)
         # Ties go to the stronger penalty, which comes first.

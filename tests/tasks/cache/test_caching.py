@@ -159,12 +159,7 @@ BESIDE = {
         "tasks.vision.pretrained.graph.random_weights",
         "tasks.vision.data.sample",  # in the key where a sample is enough, with its rows
     },
-    # Licence and paper of a network are on the card alone.
-    "train_head": {
-        "tasks.vision.device",
-        "tasks.vision.pretrained.keras_applications.named_networks",
-        "tasks.vision.recipe.controls",
-    },
+    "train_head": {"tasks.vision.device", "tasks.vision.recipe.controls"},
     "fine_tune": {"tasks.vision.device"},
     "evaluate": set(),
     # They refuse classes early.

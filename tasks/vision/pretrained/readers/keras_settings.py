@@ -193,15 +193,11 @@ LAYERS: dict[str, tuple[tuple[str, ...], Finish]] = {
     "LeakyReLU": (("negative_slope",), _leaky_relu),
     "ELU": (("alpha",), _plain),
     "Softmax": ((), _softmax),
-    "Add": ((), _plain),
-    "Subtract": ((), _plain),
-    "Multiply": ((), _plain),
-    "Average": ((), _plain),
-    "Maximum": ((), _plain),
-    "Minimum": ((), _plain),
-    "Concatenate": ((), _plain),
     "Reshape": (("target_shape",), _plain),
-    "Flatten": ((), _plain),
     "Permute": (("dims",), _plain),
-    "LayerScale": ((), _plain),
 }
+WITHOUT_SETTINGS = (
+    *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"),
+    *("Concatenate", "Flatten", "LayerScale"),
+)
+LAYERS |= dict.fromkeys(WITHOUT_SETTINGS, ((), _plain))
