@@ -81,7 +81,6 @@ LIGHT = {
     "tasks.vision.training.calibration",
     "tasks.vision.training.dataset_features",
     "tasks.vision.training.state",
-    "tasks.vision.training.temperature",
     "tasks.vision.training.unlikeness",
     "tasks.store.s3.blob_cache",
 }  # beside what is heavy

@@ -10,7 +10,7 @@ from tasks.vision.evaluation.probabilities import (
     probabilities,
     without_temperature,
 )
-from tasks.vision.training.temperature import LEAST, fit_temperature
+from tasks.vision.training.calibration import LEAST, fit_temperature
 
 
 def drawn(n: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
