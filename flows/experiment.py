@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated
 
 from prefect import flow
@@ -37,7 +36,7 @@ from tasks.monitoring.mlflow import track
 from tasks.monitoring.prefect_ui import show_run
 from tasks.progress import Event, emit
 from tasks.report import report
-from tasks.reporting.report_input import ReportInput
+from tasks.reporting.content import ReportInput
 from tasks.runs.listing import find_attempt, reserved
 from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of
@@ -123,7 +122,8 @@ def experiment(
         # Before the images, which may take hours.
         for note in other_fits(plan):
             emit(Event("recipe", note))
-        starts = Starts(plan, plan.ordered(stages or []), request.source, request.store)
+        chosen = plan.ordered(stages or [])
+        starts = Starts(plan, chosen, request.source, request.store, request.read)
         plan = starts.recipe
         images, about, known = prepare_dataset(request, home)
         networks = starts.publish(home)
@@ -192,8 +192,7 @@ def write_report(
     new = any(result.state != "cached" for result in results.values())
     options = CacheOptions(refresh=request.refresh, minutes=60, locked=new)
     work = reporting(content.ingredients())
-    load = partial(load_report, store=store)
-    written, _ = cached(report, work, store, "write report", load, options)(content, store)
+    written, _ = cached(report, work, store, "write report", load_report, options)(content, store)
     return written.ref
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.recipes.load import load_recipe
-from tasks.runs.starts import models_in
+from tasks.runs.starts import Models, models_in
 from tasks.store.base import Ref
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.from_model import FindModel, StartModel
@@ -59,7 +59,7 @@ class RunRequest:
         choice, own_recipe: a built-in recipe, or the TOML text of another that replaces it.
         data: replaces the recipe's source. store: address. settings: recipe settings to override.
         stages: train only these and those that they start from.
-        models: that stages start from, where they were looked up already.
+        models: that stages start from, where they were looked up already. read: those that were read here.
     """
 
     choice: str
@@ -73,6 +73,7 @@ class RunRequest:
     refresh: bool = False
     lang: str = "en"
     models: Mapping[str, StartModel] = field(default_factory=dict)
+    read: Models = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -90,10 +91,10 @@ class RunRequest:
         return parse_recipe(self.own_recipe, "own", self._changes, find)
 
     def _find(self, name: str, stage: Stage) -> StartModel:
-        return self.models.get(name) or models_in(self.store)(name, stage)
+        return self.models.get(name) or models_in(self.store, self.read)(name, stage)
 
     def pinned(self) -> RunRequest:
-        """Return the request with the lasting names of the models that stages start from, for `latest`."""
+        """Return the request with permanent names of the models that stages start from, not `latest`."""
         models = self.recipe.models
         if not models:
             return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -34,7 +33,7 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
         work,
         store,
         "prepare data",
-        partial(load_prepared, store=store),
+        load_prepared,
         CacheOptions(refresh=request.refresh, minutes=24 * 60),
     )
     named = [scheme for scheme in schemes if scheme]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 from flows.run_context import RunContext
 from tasks.cache.cached_task import cached
@@ -18,6 +17,7 @@ from tasks.store.base import Ref
 from tasks.train import TrainedModel, load_trained
 from tasks.train_head import Origin, train_head
 from tasks.vision.data.sample import sample_of
+from tasks.vision.pretrained.keras_applications.named_networks import named_networks
 from tasks.vision.recipe.controls import Control
 from tasks.vision.recipe.from_model import found_start
 from tasks.vision.recipe.names import start_name
@@ -26,7 +26,7 @@ from tasks.vision.recipe.schema import Stage
 
 @dataclass(frozen=True)
 class Done:
-    """A step of such a stage: its work, what came of it, and whether that was cached."""
+    """Result of a training step: its work, the model, and whether it was cached."""
 
     work: Work
     model: TrainedModel
@@ -45,14 +45,14 @@ def train_on_network(
     """
     random = context.recipe.seed if isinstance(stage, Control) and stage.random else None
     work, features = _features(context, name, stage, start, random)
-    found = found_start(stage)
+    about = named_networks().get(stage.pretrained or "") or found_start(stage)
     origin = Origin(
         network=start,
         random=random,
         file=start_name(stage.pretrained or ""),
         sha256=stage.sha256 or "",
-        licence=found.licence if found else "",
-        source=found.source if found else "",
+        licence=about.licence if about else "",
+        source=about.source if about else "",
     )
     head = _head(context, name, stage.head_alone(), origin, work, features)
     if stage.train == "head":
@@ -70,7 +70,7 @@ def _features(
         sample = sample_of(load_dataset(data, store), targets.classes)
         digest = frozen_network(start, random, store).digest
     title, work = f"features {name}", featuring(digest, data, stage.features, sample)
-    checkpoints, load = Checkpoints(store, work.key), partial(load_computed, store=store)
+    checkpoints, load = Checkpoints(store, work.key), load_computed
     # One run computes them again once for all heads; one on a sample uses those of its stage.
     again = context.refresh and work.key not in context.refreshed and not (control and not sample)
     options = context.options(stage, locked=context.may_resume(work.key))
@@ -94,9 +94,8 @@ def _head(
     store, scheme, seed = context.store, context.recipe.scheme(stage), context.recipe.seed
     title = f"train {name}"
     work = head_training(stage, context.targets_of(stage), inputs, seed)
-    load = partial(load_trained, store=store)
     options = context.options(stage, locked=features.seconds > 0)
-    call = cached(train_head, work, store, title, load, options)
+    call = cached(train_head, work, store, title, load_trained, options)
     model, hit = call(title, stage, scheme, context.data, origin, features, store)
     return Done(work, model, hit)
 
@@ -105,7 +104,7 @@ def _fine_tuned(context: RunContext, name: str, stage: Stage, head: Done, featur
     store, scheme, seed = context.store, context.recipe.scheme(stage), context.recipe.seed
     title = f"fine-tune {name}"
     work = fine_tuning(stage, context.targets_of(stage), head.work, seed)
-    checkpoints, load = Checkpoints(store, work.key), partial(load_trained, store=store)
+    checkpoints, load = Checkpoints(store, work.key), load_trained
     options = context.options(stage, locked=not head.hit or context.may_resume(work.key))
     call = cached(fine_tune, work, store, title, load, options, on_cached=checkpoints.clear)
     given = (context.data, head.model.ref, features, seed, checkpoints, store)

@@ -34,9 +34,9 @@ def run_stage(
     store, data, seed = context.store, context.data, context.recipe.seed
     scheme, targets = context.recipe.scheme(stage), context.targets_of(stage)
     title, work = f"train {name}", training(stage, targets, data, start, seed)
-    checkpoints, load = Checkpoints(store, work.key), partial(load_trained, store=store)
+    checkpoints = Checkpoints(store, work.key)
     options = context.options(stage, locked=context.may_resume(work.key))
-    call = cached(train, work, store, title, load, options, on_cached=checkpoints.clear)
+    call = cached(train, work, store, title, load_trained, options, on_cached=checkpoints.clear)
     with live_progress(title):
         model, hit = call(title, stage, scheme, data, start, seed, checkpoints, store)
     return finish_stage(context, name, stage, model, hit, exports=exports)
@@ -57,16 +57,14 @@ def finish_stage(
     # What is computed from a new model is hardly cached.
     options = context.options(stage, locked=not hit)
     title, work = f"evaluate {name}", evaluation(model.ref, data, features)
-    call_evaluate = cached(evaluate, work, store, title, partial(load_scores, store=store), options)
+    call_evaluate = cached(evaluate, work, store, title, load_scores, options)
     scored, _ = call_evaluate(title, model.ref, data, store, features)
 
     exported: Ref | None = None
     if exports:
         title, work = f"export {name}", exporting(model.ref, model.card)
-        written, _ = cached(export, work, store, title, Published.of, options)(
-            title, model.ref, store
-        )
-        exported = written.ref
+        call_export = cached(export, work, store, title, Published.of, options)
+        exported = call_export(title, model.ref, store)[0].ref
     result = StageResult(
         start=None if isinstance(stage, Control) and stage.random else stage.start,
         state="cached" if hit else "resumed" if model.card.resumed else "trained",

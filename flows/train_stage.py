@@ -77,7 +77,7 @@ def train_stage(
         refresh=refresh,
         models=inputs.models if inputs else {},
     )
-    if inputs is None:  # else the experiment has said so
+    if inputs is None:  # else the experiment flow has warned already
         warn_of_open_server()
     if request.recipe.require_gpu:
         require_gpu()
@@ -90,7 +90,7 @@ def train_stage(
         result = run_training(context, order[stage], training, inputs.start)
     else:
         request = request.pinned()
-        starts = Starts(request.recipe, order, request.source, request.store)
+        starts = Starts(request.recipe, order, request.source, request.store, request.read)
         images, about, known = prepare_dataset(request, home)
         plan, networks = starts.recipe, starts.publish(home)
         context = RunContext(plan, images, about.classes, home, refresh, not known, networks)

@@ -65,13 +65,13 @@ def trainings_of(recipe: Recipe, stages: dict[str, Stage]) -> list[Training]:
 
 
 def second_try(title: str, work: Callable[[], T]) -> T:
-    """Return what `work` returns; if it fails by accident, try once more."""
+    """Return what `work` returns; if it fails with an error that may be transient, try once more."""
     try:
         return work()
     except FINAL:
         raise
     except Exception as error:
-        emit(Event(title, f"failed, is tried once more: {reason_of(error)}"))
+        emit(Event(title, f"failed, retrying once: {reason_of(error)}"))
     return work()
 
 

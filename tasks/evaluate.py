@@ -36,7 +36,7 @@ def evaluate(
 ) -> Evaluation:
     """Predict the test images, with and without test-time augmentation, and publish the predictions.
 
-    For a stage on a pretrained network, also where it looked in some images.
+    For a stage on a pretrained network, also class maps of some images.
 
     Args:
         features: of the data set, for a head on a pretrained network, which then sees no image again.

@@ -9,9 +9,9 @@ from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.data.sample import sample_of, sampled
 from tasks.vision.device import find_device, loading_tensorflow
-from tasks.vision.pretrained.feature_points import Features, feature_width
-from tasks.vision.pretrained.network import PretrainedNetwork
-from tasks.vision.pretrained.random_weights import random_weights
+from tasks.vision.pretrained.graph.feature_points import Features, feature_width
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
+from tasks.vision.pretrained.graph.random_weights import random_weights
 from tasks.vision.recipe.schema import Strict
 from tasks.vision.training.dataset_features import features_of
 
@@ -52,17 +52,14 @@ def compute_features(
         data = sampled(data, sample_of(data, sample))
     with loading_tensorflow():
         from tasks.vision.network.runtime import set_up
-        from tasks.vision.pretrained.features import batch_size, feature_extractor
+        from tasks.vision.pretrained.compute.features import batch_size, feature_extractor
 
     # As an exported model computes, whatever the numeric policy of the machine.
     set_up(find_device().in_float32)
     extract = feature_extractor(frozen, data.description.image_size, kind)
     images = sum(len(data.stored_images(split)) for split in ("train", "test"))
     emit(Event(name, f"{images:,} images pass {frozen.config.name} once"))
-    # Before signals are deferred, so that one still ends the wait for an unavailable store.
-    if checkpoints.load():
-        emit(Event(name, "resuming from its last checkpoint"))
-    with checkpoints.deferring_signals():
+    with checkpoints.resuming(name):
         found = features_of(
             data,
             extract,

@@ -10,14 +10,12 @@ from tasks.io.load import load_dataset, load_features, load_model, publish_model
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel
-from tasks.vision.data.targets import apply_scheme, training_examples
+from tasks.vision.data.targets import Examples, apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
-from tasks.vision.pretrained.feature_points import feature_width
-from tasks.vision.pretrained.head_tensors import join_tensors, split_tensors
+from tasks.vision.pretrained.graph.head_tensors import join_tensors, split_tensors
 from tasks.vision.recipe.schema import LabelScheme, Stage
+from tasks.vision.training.calibration import calibrate
 from tasks.vision.training.state import PreviousPhases
-from tasks.vision.training.temperature import fit_temperature
-from tasks.vision.training.unlikeness import fit_unlikeness
 
 
 @cached_task
@@ -38,8 +36,8 @@ def fine_tune(
         head: a model of `train_head`, on these `features`.
     """
     with loading_tensorflow():
-        from tasks.vision.pretrained.features import feature_extractor
-        from tasks.vision.pretrained.tunable import FeatureStatistics
+        from tasks.vision.pretrained.compute.features import feature_extractor
+        from tasks.vision.pretrained.compute.tunable import FeatureStatistics
         from tasks.vision.training.fine_tuning import fine_tune as run
 
     data = load_dataset(dataset, store)
@@ -50,10 +48,7 @@ def fine_tune(
     train, validation, shift = training_examples(data, targets, stage.balance)
     blocks = f", but for its first {stage.frozen_blocks} blocks" if stage.frozen_blocks else ""
     emit(Event(name, f"{len(train):,} images train {start.network.config.name}{blocks}"))
-    # Before signals are deferred, so that one still ends the wait for an unavailable store.
-    if checkpoints.load():
-        emit(Event(name, "resuming from its last checkpoint"))
-    with checkpoints.deferring_signals():
+    with checkpoints.resuming(name):
         tuned = run(
             stage,
             start,
@@ -70,12 +65,8 @@ def fine_tune(
         )
     clock, network, epochs = time.monotonic(), tuned.model.network, len(tuned.history)
     extract = feature_extractor(network, data.description.image_size, start.features)
-    of_train, of_validation = extract(train.inputs), extract(validation.inputs)
-    logits = of_validation @ tuned.model.kernel + tuned.model.bias
-    temperature = fit_temperature(logits, validation.targets)
-    last, labels = feature_width(network, "last layer"), data.labels("train")
-    classes = labels[targets.select(data.classes, labels)[0]]
-    unlikeness = fit_unlikeness(of_train[:, -last:], classes, of_validation[:, -last:])
+    inputs = Examples(extract(validation.inputs), validation.targets)
+    model, temperature = calibrate(tuned.model, data, targets, extract(train.inputs), inputs)
     seconds = tuned.seconds + time.monotonic() - clock
     origin = card.pretrained
     assert origin is not None  # else `split_tensors` has refused it
@@ -100,7 +91,5 @@ def fine_tune(
             "history": list(tuned.history),
         }
     )
-    kernel, bias = tuned.model.kernel / temperature, tuned.model.bias / temperature
-    tensors = join_tensors(network, kernel, bias, unlikeness)
     made_from = (dataset, head, features)
-    return TrainedModel(ref=publish_model(card, tensors, store, made_from), card=card)
+    return TrainedModel(ref=publish_model(card, join_tensors(model), store, made_from), card=card)

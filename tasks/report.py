@@ -10,10 +10,9 @@ from tasks.cache.cached_task import Published, cached_task
 from tasks.io.load import load_dataset, load_evaluation
 from tasks.progress import Event, emit
 from tasks.reporting.baselines import compare_stages
-from tasks.reporting.content import DatasetContent, ReportContent, StageContent
+from tasks.reporting.content import ReportContent, ReportInput, StageContent
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.html import load_words, render
-from tasks.reporting.report_input import ReportInput
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Store
 
@@ -24,18 +23,7 @@ def report(asked: ReportInput, store: Store) -> Published:
     words = load_words(asked.lang)
     data = load_dataset(asked.dataset, store)
     stages = {name: _content_of(result, store) for name, result in asked.stages.items()}
-    content = ReportContent(
-        title=asked.title,
-        description=asked.description,
-        recipe_toml=asked.recipe_toml,
-        command=asked.command,
-        seed=asked.seed,
-        device=asked.device,
-        versions=asked.versions,
-        dataset=DatasetContent(asked.source, asked.dataset.digest, data.description),
-        stages=stages,
-        comparisons=compare_stages(stages),
-    )
+    content = ReportContent(asked, data.description, stages, compare_stages(stages))
     emit(Event("write report", "drawing figures"))
     figures = draw_figures(content, data, words)
     files = {"report.html": render(content, figures, words).encode(), **figure_files(figures)}

@@ -49,10 +49,7 @@ def train(
     max_size = stage.max_image_size if isinstance(stage, Control) else None
     train, validation, shift = training_examples(data, targets, stage.balance, max_size)
     emit(Event(name, f"{len(train):,} images train {TRAINED[stage.train]}"))
-    # Before signals are deferred, so that one still ends the wait for an unavailable store.
-    if checkpoints.load():
-        emit(Event(name, "resuming from its last checkpoint"))
-    with checkpoints.deferring_signals():
+    with checkpoints.resuming(name):
         card, tensors = train_stage(
             stage,
             targets,

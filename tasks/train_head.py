@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 
 import numpy as np
 
@@ -18,16 +17,13 @@ from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.sample import sample_of, sampled
 from tasks.vision.data.targets import Examples, Targets, apply_scheme
 from tasks.vision.device import cores, find_device
-from tasks.vision.pretrained.feature_points import feature_width
-from tasks.vision.pretrained.head_tensors import join_tensors
-from tasks.vision.pretrained.named_networks import named_networks
-from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork, join_tensors
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
 from tasks.vision.recipe.controls import Control
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict
-from tasks.vision.trained_model import Architecture, Card, FrozenNetwork, Penalty
+from tasks.vision.trained_model import Architecture, Card, PretrainedCard
+from tasks.vision.training.calibration import calibrate
 from tasks.vision.training.linear_head import LinearHead, fit_head
-from tasks.vision.training.temperature import fit_temperature
-from tasks.vision.training.unlikeness import fit_unlikeness
 
 
 class Origin(Strict):
@@ -36,7 +32,7 @@ class Origin(Strict):
     Attributes:
         network: in the store. random: seed of the weights that replace its own; None leaves those.
         file, sha256: name and hash of the file that it was read from.
-        licence, source: of its weights, where the file is a model that names them.
+        licence, source: of its weights, and its paper, where they are known.
     """
 
     network: Ref
@@ -72,13 +68,9 @@ def train_head(
     shift = shift + balance_shift(train.targets, len(targets.labels), stage.balance)
     weights = target_weights(train.targets, len(targets.labels), stage.balance)
     head = fit_head(train, validation, targets.outputs, shift, weights, threads=cores())
-    logits = validation.inputs @ head.kernel + head.bias
-    temperature = fit_temperature(logits, validation.targets)
     network = frozen_network(origin.network, origin.random, store)
-    last = feature_width(network, "last layer")
-    labels = data.labels("train")
-    classes = labels[targets.select(data.classes, labels)[0]]
-    unlikeness = fit_unlikeness(train.inputs[:, -last:], classes, validation.inputs[:, -last:])
+    model = HeadOnNetwork(network, stage.features, head.kernel, head.bias)
+    model, temperature = calibrate(model, data, targets, train.inputs, validation)
     seconds = features.seconds + time.monotonic() - started
     best = head.path[head.chosen]
     emit(
@@ -90,10 +82,8 @@ def train_head(
     )
     card = _card(stage, targets, data, origin, network, head, len(train), seconds)
     card = card.model_copy(update={"temperature": temperature, "resumed": features.resumed})
-    kernel, bias = head.kernel / temperature, head.bias / temperature
-    tensors = join_tensors(network, kernel, bias, unlikeness)
     made_from = (dataset, origin.network, features.ref)
-    return TrainedModel(ref=publish_model(card, tensors, store, made_from), card=card)
+    return TrainedModel(ref=publish_model(card, join_tensors(model), store, made_from), card=card)
 
 
 def _examples(data: Dataset, targets: Targets, inputs: np.ndarray, split: str) -> Examples:
@@ -112,19 +102,18 @@ def _card(
     images: int,
     seconds: float,
 ) -> Card:
-    best, named = head.path[head.chosen], named_networks().get(origin.file)
-    row = {name: value for name, value in asdict(best).items() if name != "strength"}
+    best = head.path[head.chosen]
     return Card(
         architecture=Architecture(
-            network=FrozenNetwork(
+            network=PretrainedCard(
                 name=network.config.name,
                 config=network.config.model_dump_json(),
                 digest=network.digest,
                 classes=network.classes,
                 file=origin.file,
                 sha256=origin.sha256,
-                licence=named.licence if named else origin.licence,
-                source=named.source if named else origin.source,
+                licence=origin.licence,
+                source=origin.source,
                 random=origin.random is not None,
             ),
             image_size=data.description.image_size,
@@ -148,7 +137,7 @@ def _card(
         sample=isinstance(stage, Control) and stage.sample,
         flip=False,
         device=str(find_device().in_float32),
-        history=[{"epoch": 1, **row, "seconds": seconds}],
-        penalties=[Penalty.model_validate(asdict(step)) for step in head.path],
+        history=[{"epoch": 1, **best.model_dump(exclude={"strength"}), "seconds": seconds}],
+        penalties=list(head.path),
         penalty=best.strength,
     )

@@ -64,21 +64,23 @@ TRAINS = (
     "tasks.vision.network.",
     "tasks.vision.training.",
     "tasks.vision.export.keras_file",
-    "tasks.vision.pretrained.rebuild",
-    "tasks.vision.pretrained.features",
-    "tasks.vision.pretrained.frozen_",
-    "tasks.vision.pretrained.tunable",
-    "tasks.vision.pretrained.head_model",
-    "tasks.vision.pretrained.class_maps",
+    "tasks.vision.pretrained.compute.",
 )
+# Folders of `pretrained/`, and those that their modules may import from.
+PRETRAINED = {
+    "graph": {"graph"},
+    "readers": {"graph", "readers"},
+    "keras_applications": {"graph", "readers", "keras_applications"},
+    "compute": {"graph", "compute"},
+}
 ALSO = {
     "tasks.vision.device"
 }  # inside a function: whether TensorFlow sees the GPU, before work begins
 LIGHT = {
     "tasks.vision.training.linear_head",
+    "tasks.vision.training.calibration",
     "tasks.vision.training.dataset_features",
     "tasks.vision.training.state",
-    "tasks.vision.training.temperature",
     "tasks.vision.training.unlikeness",
     "tasks.store.s3.blob_cache",
 }  # beside what is heavy
@@ -189,6 +191,17 @@ def rooms_form_no_circle(modules: list[Module]) -> Iterator[str]:
     yield from _circle(rooms)
 
 
+def pretrained_runs_one_way(modules: list[Module]) -> Iterator[str]:
+    """Reading a foreign file and computing with a network share its description alone."""
+    for module in modules:
+        _, inside, rest = module.name.partition("tasks.vision.pretrained.")
+        folder = rest.partition(".")[0]
+        for name in sorted(imports_of(module) if inside else ()):
+            there = name.removeprefix("tasks.vision.pretrained.").partition(".")[0]
+            if there in PRETRAINED.keys() - PRETRAINED.get(folder, set()):
+                yield f"{module.file} may not import {name}"
+
+
 def _circle(graph: dict[str, set[str]]) -> Iterator[str]:
     try:
         TopologicalSorter(graph).prepare()
@@ -240,6 +253,7 @@ RULES = [
     no_string_names_a_room_above,
     modules_form_no_circle,
     rooms_form_no_circle,
+    pretrained_runs_one_way,
     prefect_stays_above,
     tensorflow_stays_where_networks_are,
     boto3_stays_with_buckets,
@@ -298,6 +312,16 @@ BAD: list[tuple[Rule, str, str]] = [
         rooms_form_no_circle,
         "tasks/vision/pictures/x.py",
         "from tasks.vision.training.loop import fit",
+    ),
+    (
+        pretrained_runs_one_way,
+        "tasks/vision/pretrained/compute/x.py",
+        "def f():\n    from tasks.vision.pretrained.readers import keras_file",
+    ),
+    (
+        pretrained_runs_one_way,
+        "tasks/vision/pretrained/graph/x.py",
+        "from tasks.vision.pretrained.compute.fold import fold",
     ),
     (prefect_stays_above, "tasks/vision/x.py", "from prefect import task"),
     (prefect_stays_above, "tasks/store/x.py", "def f():\n    import prefect.runtime"),

@@ -79,8 +79,8 @@ def run(
     lang
         Language of the report: English or Spanish.
     """
-    from flows.cli.check_recipe import check_recipe
     from flows.cli.prefect_server import quiet_prefect
+    from flows.recipes.load import check_recipe
 
     address, settings = store_address(store), all_settings(set_, seed)
     checked = check_recipe(recipe, data, stage, settings, address)
@@ -136,7 +136,7 @@ def plan(
     refresh
         Plan for `relevo run --refresh`, which ignores the cache.
     """
-    from flows.cli.check_recipe import check_recipe
+    from flows.recipes.load import check_recipe
     from tasks.runs.plan import plan_steps
     from tasks.runs.starts import other_fits
 

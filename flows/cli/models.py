@@ -110,7 +110,7 @@ def predict(
     grid
         Draw some of the images with their labels into this file, NAME.png.
     maps
-        Write a picture of each image, with what spoke for its label bright, into this new folder.
+        Write each image beside a map of the evidence for its label into this new folder.
     force
         Overwrite these files if they exist.
     unless

@@ -1,4 +1,4 @@
-"""Loading a recipe: a built-in one by its name, or a TOML file by its path."""
+"""Loading a recipe, a built-in one by its name or a TOML file by its path, and checking it for a run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from tasks.io.locations import find_data
+from tasks.runs.starts import models_in
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 from tasks.vision.recipe.from_model import FindModel
@@ -65,3 +67,21 @@ def load_recipe(
             f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)"
         )
     return parse_recipe(text, name, settings or {}, find)
+
+
+def check_recipe(
+    recipe: str,
+    data: str | None,
+    stages: list[str] | None,
+    settings: dict[str, Any],
+    store: str,
+) -> Recipe:
+    """Load a recipe and check that its stages, its data and the models in `store` exist.
+
+    Raises:
+        BadInput, StoreError: something is not there, or can't be used.
+    """
+    loaded = load_recipe(recipe, settings, models_in(store))
+    loaded.ordered(stages or [])
+    find_data(data or loaded.data.source)
+    return loaded

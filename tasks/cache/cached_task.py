@@ -18,12 +18,13 @@ from prefect.results import ResultRecord, ResultRecordMetadata  # type: ignore[a
 from prefect.serializers import JSONSerializer
 from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import PrivateAttr
 
 from tasks.cache.cache import NOT_CACHED, Cache, Miss, record_key
 from tasks.cache.records import Work
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store, StoreError, Unavailable
+from tasks.vision.recipe.schema import Strict
 
 
 class Result(Protocol):
@@ -38,16 +39,14 @@ P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
 
 
-class Published(BaseModel):
+class Published(Strict):
     """A result that consists of its ref only; of a hit, no more than its kind is checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ref: Ref
 
     @classmethod
-    def of(cls, ref: Ref) -> Published:
-        """Return the result at `ref`."""
+    def of(cls, ref: Ref, store: Store | None = None) -> Published:
+        """Return the result at `ref`, without reading it from its store."""
         return cls(ref=ref)
 
 
@@ -124,7 +123,7 @@ def cached(
     work: Work,
     store: Store,
     name: str,
-    load: Callable[[Ref], R],
+    load: Callable[[Ref, Store], R],
     options: CacheOptions,
     *,
     on_cached: Callable[[], None] = lambda: None,
@@ -132,7 +131,7 @@ def cached(
     """Return a function that runs the task under the cache and returns (result, whether it was a hit).
 
     Args:
-        load: returns the result for a hit's ref.
+        load: returns the result for a hit's ref and its store.
         on_cached: is called under the lease, once the result is in the cache, new or old.
     """
     cache, prefects = Cache(store), CheckedRecord()
@@ -168,13 +167,13 @@ def cached(
     return call
 
 
-def _look(cache: Cache, work: Work, load: Callable[[Ref], R]) -> R | Miss:
+def _look(cache: Cache, work: Work, load: Callable[[Ref, Store], R]) -> R | Miss:
     """Return the result of a hit, marked as used now."""
     found = cache.lookup(work)
     if isinstance(found, Miss):
         return found
     try:
-        result = load(found.ref)
+        result = load(found.ref, cache.store)
         if found.aging:
             cache.touch(work)
         return result
@@ -186,7 +185,7 @@ def _look(cache: Cache, work: Work, load: Callable[[Ref], R]) -> R | Miss:
         return Miss(f"its result can't be used ({reason})", record_key(work))
 
 
-def _usable(cache: Cache, work: Work, load: Callable[[Ref], R]) -> R | None:
+def _usable(cache: Cache, work: Work, load: Callable[[Ref, Store], R]) -> R | None:
     """Return the result of a hit; move a damaged record or result aside and report it."""
     found = _look(cache, work, load)
     if not isinstance(found, Miss):

@@ -102,12 +102,9 @@ class History:
         def distance(done: Record) -> tuple[int, float]:
             then = _flat(done.ingredients)
             changed = _changed(now, then)
-            apart = 0.0
-            for key in changed:
-                a, b = now.get(key), then.get(key)
-                if isinstance(a, int | float) and isinstance(b, int | float):
-                    apart += abs(a - b)
-            return len(changed), apart
+            pairs = [(now[key], then[key]) for key in changed if key in now and key in then]
+            numbers = [pair for pair in pairs if all(isinstance(n, int | float) for n in pair)]
+            return len(changed), sum(abs(a - b) for a, b in numbers)
 
         found = [done for task, done in self._done if task == work.task and alike(done)]
         return min(found, key=distance, default=None)

@@ -92,7 +92,7 @@ def featuring(digest: str, dataset: Ref, features: str, sample: Sample | None = 
             "versions": versions(*NUMERIC),
             "code": code_digests(
                 "tasks.vision.training.dataset_features",
-                "tasks.vision.pretrained.features",
+                "tasks.vision.pretrained.compute.features",
                 "tasks.vision.network.runtime",
                 *(["tasks.vision.data.sample"] if sample else []),
             ),
@@ -115,9 +115,7 @@ def head_training(stage: Stage, targets: Targets, features: Work, seed: int) -> 
             "versions": versions("numpy", "scipy", "scikit-learn"),
             "code": code_digests(
                 "tasks.vision.training.linear_head",
-                "tasks.vision.training.temperature",
-                "tasks.vision.training.unlikeness",
-                "tasks.vision.pretrained.head_tensors",
+                "tasks.vision.training.calibration",
                 "tasks.vision.data.sample",
                 "tasks.vision.data.targets",
             ),
@@ -138,9 +136,7 @@ def fine_tuning(stage: Stage, targets: Targets, head: Work, seed: int) -> Work:
             "versions": versions(*NUMERIC, "pillow", "scikit-learn", "scipy"),
             "code": code_digests(
                 "tasks.vision.training.fine_tuning",
-                "tasks.vision.training.temperature",
-                "tasks.vision.training.unlikeness",
-                "tasks.vision.pretrained.head_tensors",
+                "tasks.vision.training.calibration",
                 "tasks.vision.data.targets",
             ),
         },

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from tasks.io.documents import unseal
 from tasks.store.base import Ref
+from tasks.vision.recipe.schema import Strict
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,8 @@ class Work:
         return f"{self.task}-{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
-class Record(BaseModel):
+class Record(Strict):
     """A cache record: the ref of the result, and the ingredients of its key."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ref: Ref
     ingredients: dict[str, Any]

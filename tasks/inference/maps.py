@@ -51,7 +51,7 @@ def evidence_function(
     Exact for a head on a pretrained network; by covering parts of the image for relevo's own networks.
     """
     if card.pretrained:
-        from tasks.vision.pretrained.class_maps import class_maps
+        from tasks.vision.pretrained.compute.class_maps import class_maps
 
         return class_maps(card, tensors)
     from tasks.vision.network.occlusion import occlusion_maps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,18 +170,17 @@ class ImageSample:
             return png(figure)
 
 
-def as_csv(predictions: Iterable[Prediction]) -> str:
+def as_csv(predictions: Sequence[Prediction]) -> str:
     """Return CSV with the columns file, label, one probability per label, and how unlike training it is.
 
     The last column is there if the model can tell: the share of validation images that are more like training.
     """
     text = io.StringIO()
-    writer: Any = None
+    writer = csv.writer(text, lineterminator="\n")
+    for each in predictions[:1]:
+        more = [] if each.unlike is None else [UNLIKE_COLUMN]
+        writer.writerow(["file", "label", *each.probabilities, *more])
     for each in predictions:
-        if writer is None:
-            writer = csv.writer(text, lineterminator="\n")
-            more = [] if each.unlike is None else [UNLIKE_COLUMN]
-            writer.writerow(["file", "label", *each.probabilities, *more])
         chances = [f"{value:.6f}" for value in each.probabilities.values()]
         more = [] if each.unlike is None else [f"{each.unlike:.4f}"]
         writer.writerow([each.name, each.answer, *chances, *more])

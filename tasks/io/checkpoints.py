@@ -44,6 +44,15 @@ class Checkpoints:
         self._signal: int | None = None
 
     @contextmanager
+    def resuming(self, task: str) -> Iterator[None]:
+        """Load the last checkpoint, report it as progress of `task`, and defer signals."""
+        # Loaded first, so that a signal still ends the wait for an unavailable store.
+        if self.load():
+            emit(Event(task, "resuming from its last checkpoint"))
+        with self.deferring_signals():
+            yield
+
+    @contextmanager
     def deferring_signals(self) -> Iterator[None]:
         """Turn SIGTERM and Ctrl-C into a request to stop after the step, then raise them again.
 

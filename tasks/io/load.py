@@ -17,8 +17,8 @@ from tasks.vision.data.dataset import Dataset, open_dataset
 from tasks.vision.data.shards import Shard
 from tasks.vision.evaluation.attention import Maps
 from tasks.vision.evaluation.scores import Scores
-from tasks.vision.pretrained.network import PretrainedNetwork
-from tasks.vision.pretrained.stored import pack_network, unpack_network
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
+from tasks.vision.pretrained.graph.stored import pack_network, unpack_network
 from tasks.vision.trained_model import (
     Card,
     Tensors,

@@ -116,21 +116,37 @@ def local_data(given: str, accept: Callable[[list[str]], None] | None = None) ->
         BadInput: nothing is stored at that address, or its scheme is not s3.
         StoreError: the bucket is out of reach.
     """
-    check_scheme(given, "data")
-    if given not in BUILT_IN:
-        # A table names files beside it.
-        check_allowed("data", given.rpartition("/")[0] or "." if is_table(given) else given)
-    if "://" not in given:
+    if given in BUILT_IN:
         return given
-    if not given.startswith("s3://"):
-        raise BadInput(
-            f"{without_secrets(given)!r} can't be fetched from here; give a path or s3://bucket/key"
-        )
-    from tasks.store.s3.download import download_images
-
+    if is_table(given):  # which names files beside it
+        check_allowed("data", given.rpartition("/")[0] or ".")
     try:
-        return str(download_images(given, accept))
+        return local_path(given, "data", repr(without_secrets(given)), accept)
     except Missing as error:
         raise BadInput(
             f"data {given!r}: {error}; expected an archive, a table, or a folder of images"
         ) from None
+
+
+def local_path(
+    given: str, key: str, shown: str, accept: Callable[[list[str]], None] | None = None
+) -> str:
+    """Return a path as it is, and the path of the local copy of what is at s3://.
+
+    Args:
+        key: what the address is of, and `shown`: how it is given, for messages.
+        accept: as for `local_data`.
+
+    Raises:
+        Missing: nothing is stored there.
+        BadInput: its scheme is not s3, or it is not allowed. StoreError: the bucket is out of reach.
+    """
+    check_scheme(given, key)
+    check_allowed(key, given)
+    if "://" not in given:
+        return given
+    if not given.startswith("s3://"):
+        raise BadInput(f"{shown} can't be fetched from here; give a path or s3://bucket/key")
+    from tasks.store.s3.download import download_images
+
+    return str(download_images(given, accept))

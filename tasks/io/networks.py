@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.io.locations import check_allowed
-from tasks.store.addresses import check_scheme, without_secrets
+from tasks.io.locations import local_path
+from tasks.store.addresses import without_secrets
 from tasks.store.base import Missing, sha256_of
 from tasks.vision.errors import BadInput
 from tasks.vision.files.download import fetch
-from tasks.vision.pretrained.applications import read_named_network
-from tasks.vision.pretrained.blocks import check_frozen_blocks
-from tasks.vision.pretrained.keras_file import read_keras_file
-from tasks.vision.pretrained.named_networks import NamedNetwork, named_network
-from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.pretrained.graph.blocks import check_frozen_blocks
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
+from tasks.vision.pretrained.keras_applications.build_graph import read_named_network
+from tasks.vision.pretrained.keras_applications.named_networks import NamedNetwork, named_network
+from tasks.vision.pretrained.readers.keras_file import read_keras_file
 from tasks.vision.recipe.names import IMAGENET
 from tasks.vision.recipe.schema import Stage
 
@@ -83,19 +83,10 @@ def _downloaded(what: str, network: NamedNetwork) -> Path:
 def _local_file(key: str, given: str) -> Path:
     """Return the path of a file, which is downloaded from a bucket into the cache folder."""
     shown = f"{key} = {without_secrets(given)!r}"
-    check_scheme(given, key)
-    check_allowed(key, given)
-    if "://" in given:
-        if not given.startswith("s3://"):
-            raise BadInput(f"{shown} can't be fetched from here; give a path or s3://bucket/key")
-        from tasks.store.s3.download import download_images
-
-        try:
-            path = download_images(given)
-        except Missing as error:
-            raise BadInput(f"{shown}: {error}; correct the address") from None
-    else:
-        path = Path(given).expanduser()
+    try:
+        path = Path(local_path(given, key, shown)).expanduser()
+    except Missing as error:
+        raise BadInput(f"{shown}: {error}; correct the address") from None
     try:
         with path.open("rb"):
             return path

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from tasks.io.load import Answers
+from tasks.runs.stage_result import StageResult
+from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description
 from tasks.vision.evaluation.scores import Metrics, Scores
 from tasks.vision.recipe.names import start_name
+from tasks.vision.recipe.schema import Strict
 from tasks.vision.selected_epoch import best_epoch
 from tasks.vision.trained_model import Card
 
@@ -135,13 +138,35 @@ class StageVerdict:
     total_seconds: float
 
 
-@dataclass(frozen=True)
-class DatasetContent:
-    """The data set; `source` as the user gave it, `digest` in hex."""
+class ReportInput(Strict):
+    """Everything that determines a report's content.
 
+    Attributes:
+        description, recipe_toml: of the recipe. command: that repeats the run.
+        device: what the stages were trained on. versions: of packages. source: of the images.
+    """
+
+    lang: Literal["en", "es"]
+    title: str
+    description: str
+    recipe_toml: str
+    command: str
+    seed: int
+    device: str
+    versions: dict[str, str]
     source: str
-    digest: str
-    description: Description
+    dataset: Ref
+    stages: dict[str, StageResult]
+
+    def ingredients(self) -> dict[str, Any]:
+        """Return the cache key's ingredients: for stages their refs, which determine the rest."""
+        refs = {name: _refs(result) for name, result in self.stages.items()}
+        return {**self.model_dump(mode="json", exclude={"stages"}), "stages": refs}
+
+
+def _refs(result: StageResult) -> dict[str, Any]:
+    refs = result.model_dump(mode="json", include={"start", "model", "evaluation"})
+    return {**refs, "controls": {kind: _refs(each) for kind, each in result.controls.items()}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,16 +174,11 @@ class ReportContent:
     """Everything that the page shows besides its figures.
 
     Attributes:
-        device: what the stages were trained on. comparisons: of each stage that starts from another.
+        run: its settings. data: describes the data set.
+        comparisons: of each stage that starts from another.
     """
 
-    title: str
-    description: str
-    recipe_toml: str
-    command: str
-    seed: int
-    device: str
-    versions: Mapping[str, str]
-    dataset: DatasetContent
+    run: ReportInput
+    data: Description
     stages: Mapping[str, StageContent]
     comparisons: Mapping[str, list[Comparison]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.figures.words import Words
-from tasks.vision.trained_model import Penalty
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +29,13 @@ def draw_figures(content: ReportContent, data: Dataset, words: Words) -> dict[st
     labels = [label for stage in content.stages.values() for label in stage.labels]
     with matplotlib_defaults():
         warn_about_missing_glyphs([*data.classes, *labels])
-        figures = dict(draw_class_distribution(data, words))
+        from tasks.vision.figures.curves import class_distribution
+
+        counts = data.description.counts
+        drawn = draw_or_skip(
+            "class_distribution", lambda: class_distribution(data.classes, counts, words)
+        )
+        figures = dict(drawn)
         for name, stage in content.stages.items():
             figures.update(draw_stage(name, stage, data, words))
         for name in content.comparisons:
@@ -61,44 +66,36 @@ def draw_or_skip(name: str, draw: Callable[[], Figure]) -> Drawn:
     yield name, content
 
 
-def draw_class_distribution(data: Dataset, words: Words) -> Drawn:
-    """Draw the number of images per class and split."""
-    from tasks.vision.figures.curves import class_distribution
-
-    return draw_or_skip(
-        "class_distribution",
-        lambda: class_distribution(data.classes, data.description.counts, words),
-    )
-
-
 def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> Drawn:
     """Draw a stage's learning curves, predictions, mistakes, confusion matrix and calibration."""
-    from tasks.vision.figures.curves import accuracy_curves, loss_curves
+    from tasks.vision.figures.curves import accuracy_curves, loss_curves, penalty_curves
     from tasks.vision.figures.predictions import (
         confusion_matrix,
         prediction_grid,
         reliability_diagram,
     )
 
-    positions, truth, probabilities, _ = stage.answers
+    positions, truth, probabilities, maps = stage.answers
     images = data.stored_images("test")[positions]
-    history, best = stage.card.history, stage.best_epoch
-    labels, scores = stage.labels, stage.scores
+    card, labels, scores = stage.card, stage.labels, stage.scores
+
+    def draw(kind: str, figure: Callable[..., Figure], *shown: Any) -> Drawn:
+        return draw_or_skip(f"{name}/{kind}", lambda: figure(*shown, words))
 
     def grid(kind: str, chosen: np.ndarray, title: str) -> Drawn:
         shown = (images[chosen], truth[chosen].tolist(), probabilities[chosen])
-        return draw_or_skip(f"{name}/{kind}", lambda: prediction_grid(*shown, labels, title, words))
+        return draw(kind, prediction_grid, *shown, labels, title)
 
-    if stage.card.penalty is not None:
-        yield from draw_penalties(name, stage.card.penalties, stage.card.penalty, words)
-    if not stage.card.on_features:  # else its one epoch would be two dots
+    if card.penalty is not None:
+        title = words("%(name)s: choice of the L2 penalty", name=name)
+        yield from draw("penalty", penalty_curves, card.penalties, card.penalty, title)
+    if not card.on_features:  # else its one epoch would be two dots
+        history, best = card.history, stage.best_epoch
         title = words("%(name)s: loss", name=name)
-        yield from draw_or_skip(f"{name}/loss", lambda: loss_curves(history, title, best, words))
+        yield from draw("loss", loss_curves, history, title, best)
         title = words("%(name)s: accuracy", name=name)
-        yield from draw_or_skip(
-            f"{name}/accuracy", lambda: accuracy_curves(history, title, best, words)
-        )
-    if stage.card.binary:
+        yield from draw("accuracy", accuracy_curves, history, title, best)
+    if card.binary:
         for target, label in enumerate(labels):
             chosen = _spread(np.flatnonzero(truth == target), MAX_IMAGES)
             title = words("%(name)s: test images of “%(label)s”", name=name, label=label)
@@ -109,7 +106,7 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
         per_label = [_spread(np.flatnonzero(truth == t), MAX_IMAGES // len(some)) for t in some]
         chosen = np.sort(np.concatenate(per_label))
         yield from grid("predictions_all", chosen, words("%(name)s: test images", name=name))
-    if maps := stage.answers.maps:
+    if maps:
         from tasks.vision.figures.attention import attention_picture
 
         def looked() -> Figure:
@@ -118,9 +115,8 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
                 for i, each in zip(maps.answers, maps.evidence, strict=True)
             ]
             chosen = np.stack(pairs), truth[maps.answers].tolist(), probabilities[maps.answers]
-            return prediction_grid(
-                *chosen, labels, words("%(name)s: where it looked", name=name), words
-            )
+            title = words("%(name)s: where it looked", name=name)
+            return prediction_grid(*chosen, labels, title, words)
 
         yield from draw_or_skip(f"{name}/looked", looked)
     wrong = np.flatnonzero(~stage.correct)
@@ -129,22 +125,10 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
         title = words("%(name)s: most confident mistakes", name=name)
         yield from grid("mistakes", by_confidence[:MAX_IMAGES], title)
     title = words("%(name)s: confusion matrix", name=name)
-    yield from draw_or_skip(
-        f"{name}/confusion", lambda: confusion_matrix(scores.confusion, labels, title, words)
-    )
+    yield from draw("confusion", confusion_matrix, scores.confusion, labels, title)
     title = words("%(name)s: calibration", name=name)
-    yield from draw_or_skip(
-        f"{name}/reliability",
-        lambda: reliability_diagram(scores.reliability, scores.metrics.ece, title, words),
-    )
-
-
-def draw_penalties(name: str, tried: list[Penalty], chosen: float, words: Words) -> Drawn:
-    """Draw how the L2 penalty of a head on a pretrained network was chosen."""
-    from tasks.vision.figures.penalties import penalty_curves
-
-    title = words("%(name)s: choice of the L2 penalty", name=name)
-    yield from draw_or_skip(f"{name}/penalty", lambda: penalty_curves(tried, chosen, title, words))
+    shown = (scores.reliability, scores.metrics.ece, title)
+    yield from draw("reliability", reliability_diagram, *shown)
 
 
 def _spread(positions: np.ndarray, most: int) -> np.ndarray:
@@ -162,7 +146,7 @@ def draw_comparison(name: str, stages: Stages, words: Words) -> Drawn:
         return Curve(label, kind, seconds, [row["validation_accuracy"] for row in rows])
 
     stage = stages[name]
-    # The time of one that was trained on a sample tells nothing.
+    # Training time on a sample is not comparable.
     baselines = [each for each in baselines_of(name, stages) if not each.content.card.sample]
     if all(len(each.card.history) == 1 for each in (stage, *(b.content for b in baselines))):
         return  # points alone

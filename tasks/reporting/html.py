@@ -65,10 +65,11 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
     verdicts = [stage_verdict(name, stages, rows) for name, rows in content.comparisons.items()]
     template = environment(words).from_string(TEMPLATE.read_text("utf-8"))
     return template.render(
-        report=content,
+        run=content.run,
+        data=content.data,
         stages=stages,
         # Descriptions of built-in recipes have translations; a user's own stays as it is.
-        description=words.catalogue.get(content.description, content.description),
+        description=words.catalogue.get(content.run.description, content.run.description),
         lang=words.lang,
         verdicts=verdicts,
         chain=stage_tree(stages),

@@ -149,13 +149,4 @@ def _compare_stage(first: _Run, other: _Run, stage: str) -> Difference | StageCo
 
 
 def _row(found: Difference, adjusted: float) -> StageComparison:
-    return StageComparison(
-        images=found.images,
-        accuracies=found.accuracies,
-        difference=found.difference,
-        interval=found.interval,
-        only_right=found.only,
-        p=found.p,
-        p_holm=adjusted,
-        verdict=found.verdict(adjusted),
-    )
+    return StageComparison(**vars(found), p_holm=adjusted, verdict=found.verdict(adjusted))

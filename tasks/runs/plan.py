@@ -18,7 +18,7 @@ from tasks.store.base import Ref
 from tasks.vision.data.sample import sample_of
 from tasks.vision.data.sources import classes_in
 from tasks.vision.data.targets import Targets, apply_scheme
-from tasks.vision.pretrained.random_weights import random_weights
+from tasks.vision.pretrained.graph.random_weights import random_weights
 from tasks.vision.recipe.controls import Control, controls_of
 from tasks.vision.recipe.recipe import Recipe
 

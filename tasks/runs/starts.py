@@ -15,18 +15,24 @@ from tasks.runs.lookup import FoundModel, find_by_hash, look_up
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.vision.errors import BadInput
-from tasks.vision.pretrained.head_tensors import split_tensors
-from tasks.vision.pretrained.network import PretrainedNetwork
+from tasks.vision.pretrained.graph.head_tensors import split_tensors
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
 from tasks.vision.recipe.from_model import FindModel, StartModel
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
 
+Models = dict[tuple[str, str], FoundModel]  # by address and SHA-256 of the file
 
-def models_in(store: str) -> FindModel:
-    """Return what looks up the trained models that stages start from, for `parse_recipe`."""
+
+def models_in(store: str, read: Models | None = None) -> FindModel:
+    """Return a function that looks up the trained models that stages start from, for `parse_recipe`.
+
+    Args:
+        read: those that were read already; others are added, for `Starts`.
+    """
 
     def find(name: str, stage: Stage) -> StartModel:
-        found = _find(name, stage, store)
+        found = _find(name, stage, store, {} if read is None else read)
         about, head = found.card.architecture, found.card.pretrained
         return StartModel(
             address=found.address,
@@ -57,12 +63,19 @@ def other_fits(recipe: Recipe) -> Iterator[str]:
 class Starts:
     """The networks and models that stages of a recipe start from, read once."""
 
-    def __init__(self, recipe: Recipe, stages: dict[str, Stage], data: str, store: str) -> None:
-        """Read them, after a look at whether the images are there: weights may have to be downloaded.
+    def __init__(
+        self,
+        recipe: Recipe,
+        stages: dict[str, Stage],
+        data: str,
+        store: str,
+        read: Models | None = None,
+    ) -> None:
+        """Read them, after checking that the images exist, since weights may have to be downloaded.
 
         Args:
             stages: of the recipe, whose trained models were looked up. data: as the recipe or --data names it.
-            store: address of the store that has the models RUN/STAGE.
+            store: address of the store that has the models RUN/STAGE. read: models that were read already.
 
         Raises:
             BadInput, StoreError: as `find_data` and `read_network` do; or a model is gone or damaged.
@@ -70,14 +83,14 @@ class Starts:
         pretrained = any(stage.pretrained for stage in stages.values())
         if pretrained and "://" not in data:  # else that is a download too
             find_data(data)
-        self._recipe, self._store = recipe, store
+        self._recipe, self._store, self._read = recipe, store, {} if read is None else read
         self._networks: dict[str, NetworkFile] = {}
         self._models: dict[str, FoundModel] = {}
         for name, stage in stages.items():
             if stage.pretrained:
                 self._networks[name] = self._network(name, stage)
             elif stage.model:
-                self._models[name] = _find(name, stage, store)
+                self._models[name] = _find(name, stage, store, self._read)
 
     @property
     def recipe(self) -> Recipe:
@@ -114,15 +127,17 @@ class Starts:
         size = self._recipe.data.image_size
         if not stage.model:
             return read_network(name, stage, size)
-        found = _find(name, stage, self._store)
+        found = _find(name, stage, self._store, self._read)
         network = split_tensors(found.card, found.tensors).network
         check_fits(name, stage, network, size)
         return NetworkFile(network, found.ref.sha256)
 
 
-def _find(name: str, stage: Stage, store: str) -> FoundModel:
+def _find(name: str, stage: Stage, store: str, read: Models) -> FoundModel:
     """Look up the model that the stage called `name` starts from, and check its hash."""
     given = stage.start or ""
+    if known := read.get((given, stage.sha256 or "")):
+        return known
     shown = f"stages.{name}.start = {without_secrets(given)!r}"
     check_scheme(given, f"stages.{name}.start")
     if "://" in given and not given.startswith("s3://"):
@@ -143,6 +158,7 @@ def _find(name: str, stage: Stage, store: str) -> FoundModel:
         raise BadInput(
             f"{shown}: that model's weights, or its scaling of images, are not finite; train it again"
         )
+    read[found.address, found.ref.sha256] = found
     return found
 
 

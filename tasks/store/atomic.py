@@ -13,8 +13,11 @@ from tasks.store.keys import PARTIAL
 MKDIR_ATTEMPTS = 20  # another process may remove the empty folder again and again
 
 
-def write_atomically(path: Path, content: Path | bytes) -> None:
+def write_atomically(path: Path, content: Path | bytes, *, keep_mode: bool = False) -> None:
     """Write bytes, or a copy of a file, to `path`, and make its folder. Safe against a kill.
+
+    Args:
+        keep_mode: of a file that is replaced; a damaged one may have any.
 
     Raises:
         OSError: nothing was written.
@@ -28,8 +31,10 @@ def write_atomically(path: Path, content: Path | bytes) -> None:
             shutil.copyfile(content, temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if keep_mode and path.exists():
+            shutil.copymode(path, temporary)
         temporary.replace(path)
-    except OSError:
+    except BaseException:  # Ctrl-C too
         with suppress(OSError):
             temporary.unlink()
         raise

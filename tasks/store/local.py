@@ -92,14 +92,7 @@ class LocalStore(Store):
         yield from self._files(prefix, partial=False)
 
     def folders(self, prefix: str) -> list[str]:
-        try:
-            return sorted(path.name for path in self._path(prefix).iterdir() if path.is_dir())
-        except (FileNotFoundError, NotADirectoryError):
-            if self.folder.is_file():
-                raise self._no_folder() from None
-            return []
-        except OSError as error:
-            raise self._unreadable(error) from None
+        return [path.name for path in self._listed(self._path(prefix)) if path.is_dir()]
 
     def entry(self, key: str) -> Entry:
         try:
@@ -110,14 +103,7 @@ class LocalStore(Store):
             raise self._unreadable(error) from None
 
     def top(self) -> list[str]:
-        try:
-            return sorted(path.name for path in self.folder.iterdir())
-        except FileNotFoundError:
-            return []
-        except NotADirectoryError:
-            raise self._no_folder() from None
-        except OSError as error:
-            raise self._unreadable(error) from None
+        return [path.name for path in self._listed(self.folder)]
 
     def unfinished(self) -> Iterator[Entry]:
         for folder in FOLDERS:
@@ -189,6 +175,17 @@ class LocalStore(Store):
             raise self._missing(key) from None
         except OSError as error:
             raise StoreError(f"store {self.uri}: {key} can't be read ({error.strerror})") from None
+
+    def _listed(self, folder: Path) -> list[Path]:
+        """What is directly in a folder, sorted by name; nothing if there is no such folder."""
+        try:
+            return sorted(folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            if self.folder.is_file():
+                raise self._no_folder() from None
+            return []
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def _path(self, key: str) -> Path:
         return self.folder / listed_key(key)

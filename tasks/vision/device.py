@@ -84,8 +84,8 @@ def loading_tensorflow() -> Iterator[None]:
     """
     for name in XLA:
         flags = os.environ.pop(name, "").split()
-        if kept := [flag for flag in flags if flag.startswith(CUDA_FOLDER)]:
-            os.environ[name] = " ".join(kept)
+        if allowed := [flag for flag in flags if flag.startswith(CUDA_FOLDER)]:
+            os.environ[name] = " ".join(allowed)
     # Keras imports matplotlib, which fails if a notebook's backend isn't installed.
     theirs = [name for name in os.environ if name.startswith("KERAS_") or name == "MPLBACKEND"]
     before = {name: os.environ.pop(name) for name in theirs}

@@ -30,15 +30,15 @@ IMAGENET_CLASSES = 1000
 HEAD_KERNEL, HEAD_BIAS, NETWORK_PREFIX = "head/kernel", "head/bias", "network/"
 
 
-class FrozenNetwork(Strict):
+class PretrainedCard(Strict):
     """A pretrained network that a head was trained on, and where it came from.
 
     Attributes:
-        config: its layers, as `pretrained.network.NetworkConfig` writes them.
+        config: its layers, as `pretrained.graph.network.NetworkConfig` writes them.
         digest: sha256:..., over config and tensors. start: that of the network before fine-tuning.
         classes: of its own head, which is left out, if it has one.
         file, sha256: name and hash of the file that it was read from; imagenet/NETWORK for a named one.
-        licence, source: of its weights, and its paper; "" for somebody's own file.
+        licence, source: of its weights, and its paper; "" for a user's own file.
         random: its weights are random, for comparison.
     """
 
@@ -64,7 +64,11 @@ class FrozenNetwork(Strict):
 
 
 class Penalty(Strict):
-    """One strength of a head's L2 penalty that was tried: mean losses in nats, and accuracies."""
+    """One strength of a head's L2 penalty that was tried: mean losses in nats, and accuracies.
+
+    Attributes:
+        strength: the penalty is half of it, times the squared norm of the standardised weights.
+    """
 
     strength: float
     loss: float
@@ -79,7 +83,7 @@ class Architecture(Strict):
     A pretrained network prepares its images itself, and has the mean and deviation that change nothing.
     """
 
-    network: Network | FrozenNetwork
+    network: Network | PretrainedCard
     image_size: Pixels
     outputs: Positive
     mean: tuple[float, float, float]
@@ -89,7 +93,7 @@ class Architecture(Strict):
     @property
     def own_network(self) -> Network:
         """The network if relevo builds it itself. Raises ValueError for a pretrained one."""
-        if isinstance(self.network, FrozenNetwork):
+        if isinstance(self.network, PretrainedCard):
             raise ValueError(f"{self.network} is rebuilt from its file's config")
         return self.network
 
@@ -143,10 +147,10 @@ class Card(Strict):
         return self
 
     @property
-    def pretrained(self) -> FrozenNetwork | None:
+    def pretrained(self) -> PretrainedCard | None:
         """The pretrained network that the model is a head of."""
         network = self.architecture.network
-        return network if isinstance(network, FrozenNetwork) else None
+        return network if isinstance(network, PretrainedCard) else None
 
     @property
     def on_features(self) -> bool:
@@ -185,7 +189,7 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
         note, tensors = unpack_arrays(content)
         card = Card.model_validate(note)
         about = card.architecture
-        if isinstance(about.network, FrozenNetwork):
+        if isinstance(about.network, PretrainedCard):
             _check_head(tensors, about.outputs)
             return card, tensors
         every_layer = about.features == "every layer"

@@ -43,12 +43,12 @@ def read(archive: str, model: str, size: int) -> tuple[dict[str, Labelled], list
 
     with loading_tensorflow():
         from tasks.vision.network.runtime import set_up
-        from tasks.vision.pretrained.features import feature_extractor
+        from tasks.vision.pretrained.compute.features import feature_extractor
     from tasks.io.load import load_dataset, publish_shard
     from tasks.store.opening import open_store
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
-    from tasks.vision.pretrained.keras_file import read_keras_file
+    from tasks.vision.pretrained.readers.keras_file import read_keras_file
     from tasks.vision.recipe.data import Data
 
     set_up(find_device().in_float32)

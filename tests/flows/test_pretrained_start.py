@@ -24,9 +24,9 @@ from tasks.store.opening import open_store
 from tasks.vision.device import Device
 from tasks.vision.export.keras_file import stock_model
 from tasks.vision.network.predictor import Predictor
-from tasks.vision.pretrained import class_maps
-from tasks.vision.pretrained.head_model import head_function
-from tasks.vision.pretrained.head_tensors import split_tensors
+from tasks.vision.pretrained.compute import class_maps
+from tasks.vision.pretrained.compute.head_model import head_function
+from tasks.vision.pretrained.graph.head_tensors import split_tensors
 from tasks.vision.trained_model import Card, pack, unpack
 from tasks.vision.unlikeness import UNLIKE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from flows.parameters import RunRequest, StageInputs
 from flows.train_stage import train_stage
 from tasks.runs.gc import collect
 from tasks.runs.lookup import look_up
-from tasks.runs.starts import models_in
+from tasks.runs.starts import Starts, models_in
 from tasks.runs.summary import Lineage
-from tasks.store.base import sha256_of
+from tasks.store.base import Ref, sha256_of
+from tasks.store.local import LocalStore
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.trained_model import pack, unpack
@@ -222,6 +224,23 @@ def test_latest_is_looked_up_once(chain: Chain) -> None:
     assert request.for_workers(request.recipe)["settings"][START] == f"{run}/baseline"
     same = RunRequest("digits", str(chain.store), settings={START: str(folder)}).pinned()
     assert same.recipe.stages["transfer"].sha256 == request.recipe.stages["transfer"].sha256
+
+
+def test_model_is_read_once_to_look_it_up_and_to_start_from_it(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: Counter[str] = Counter()
+    fetch = LocalStore.fetch
+
+    def counted(store: LocalStore, ref: Ref) -> Path:
+        reads[ref.uri] += 1
+        return fetch(store, ref)
+
+    monkeypatch.setattr(LocalStore, "fetch", counted)
+    request = RunRequest("digits", str(chain.store), settings={START: "latest/baseline"}).pinned()
+    plan = request.recipe
+    starts = Starts(plan, plan.stages, request.source, request.store, request.read)
+    assert reads == {starts.models["transfer"].uri: 1}
 
 
 def test_folder_without_a_slash_is_found_unless_a_stage_has_its_name(

@@ -14,8 +14,9 @@ import numpy as np
 from support.command import ROOT
 from tasks.io.load import Answers
 from tasks.reporting.baselines import baselines_of
-from tasks.reporting.content import Comparison, DatasetContent, ReportContent, StageContent
+from tasks.reporting.content import Comparison, ReportContent, ReportInput, StageContent
 from tasks.reporting.html import TEMPLATE, environment
+from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description, Listed
 from tasks.vision.evaluation.scores import Metrics, Scores, cells_of
 from tasks.vision.figures.style import new_figure, png
@@ -135,7 +136,8 @@ def report(word: Callable[[str], str] = str) -> ReportContent:
             LeftOut(reason="no_image", kind=word(".tga"), count=3, example=word("train/a/1.tga")),
         ),
     )
-    return ReportContent(
+    run = ReportInput(
+        lang="en",
         title=word("cifar10"),
         description=word("Cars first."),
         recipe_toml=word("epochs = 2"),
@@ -143,10 +145,11 @@ def report(word: Callable[[str], str] = str) -> ReportContent:
         versions={"relevo": "0.1.0", word("keras"): "3.15.1"},
         command=word("relevo run cifar10 --seed 7"),
         seed=7,
-        dataset=DatasetContent(word("cifar10"), DIGEST, description),
-        stages=stages,
-        comparisons=comparisons(stages),
+        source=word("cifar10"),
+        dataset=Ref(kind="dataset", uri="x", sha256=DIGEST, size=1, digest=DIGEST),
+        stages={},
     )
+    return ReportContent(run, description, stages, comparisons(stages))
 
 
 def comparisons(stages: dict[str, StageContent]) -> dict[str, list[Comparison]]:

@@ -14,7 +14,7 @@ from tasks.store.s3.client import retry_interrupted
 from tasks.store.s3.errors import NO_CONDITIONS, code_of, status_of
 from tasks.store.s3.objects import Objects
 
-# Bytes that are read: more than a holder writes; whatever follows is somebody else's.
+# Bytes that are read: more than a holder writes; anything longer is not a lease.
 MAX_LEASE = 100
 
 

@@ -1,4 +1,4 @@
-"""Where a head on a pretrained network looked in a few test images, small enough to be stored."""
+"""Class maps of a head on a pretrained network for a few test images, small enough to be stored."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
 from tasks.vision.trained_model import Card, Tensors
 
-EACH = 4  # correct answers, and mistakes
+EACH = 4  # correct predictions, and mistakes
 
 
 class Maps(NamedTuple):
-    """What spoke for the predicted label of some test images.
+    """Evidence for the predicted label, by position in the image, of some test images.
 
     Attributes:
-        answers: (n,) int64, which of the model's answers they are for.
-        evidence: (n, side, side) uint8, relative to each image's maximum; 0 spoke against the label.
+        answers: (n,) int64, the positions of these images among the model's predictions.
+        evidence: (n, side, side) uint8, relative to each image's maximum; 0 is evidence against the label.
     """
 
     answers: np.ndarray
     evidence: np.ndarray
 
     def check(self, answers: int) -> None:
-        """Raise ValueError unless they are maps for some of so many answers."""
+        """Raise ValueError unless they are maps for some of `answers` predictions."""
         index, evidence = self.answers, self.evidence
         known = index.dtype == np.int64 and index.ndim == 1 and np.isin(index, range(answers)).all()
         if not known or evidence.dtype != np.uint8 or evidence.ndim != 3:
@@ -44,17 +44,17 @@ def maps_of(
     images: Images,
     positions: np.ndarray,
 ) -> Maps | None:
-    """Return the maps of some correct answers and of the most confident mistakes.
+    """Return the maps of some correct predictions and of the most confident mistakes.
 
     None if no feature of the model comes from a map.
 
     Args:
         truth: (n,) target indices. probabilities: (n, labels).
-        images: (m, size, size, 3) uint8, read on access. positions: (n,) of the answers' images among them.
+        images: (m, size, size, 3) uint8, read on access. positions: (n,) of the predicted images among them.
     """
     with loading_tensorflow():
         from tasks.vision.network.runtime import set_up
-        from tasks.vision.pretrained.class_maps import class_maps
+        from tasks.vision.pretrained.compute.class_maps import class_maps
 
     set_up(find_device().in_float32)
     try:
@@ -68,7 +68,7 @@ def maps_of(
 
 
 def some_answers(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Indices of correct answers, evenly spaced, and then of the mistakes of the highest confidence."""
+    """Indices of correct predictions, evenly spaced, then of the mistakes of the highest confidence."""
     correct = probabilities.argmax(1) == truth
     right, wrong = np.flatnonzero(correct), np.flatnonzero(~correct)
     right = right[evenly_spaced(len(right), EACH)]

@@ -19,7 +19,7 @@ class Difference:
     Attributes:
         images: number of images.
         accuracies: of the first and the second, 0 to 1.
-        only: number of images on which the first alone is correct, and the second alone.
+        only_right: number of images on which the first alone is correct, and the second alone.
         difference: the second's accuracy minus the first's.
         interval: its 95 % interval by the paired bootstrap.
         p: of McNemar's exact test, two-sided.
@@ -27,7 +27,7 @@ class Difference:
 
     images: int
     accuracies: tuple[float, float]
-    only: tuple[int, int]
+    only_right: tuple[int, int]
     difference: float
     interval: tuple[float, float]
     p: float
@@ -56,7 +56,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> Difference:
     >>> right = np.array([True] * 60 + [False] * 40)
     >>> better = np.array([True] * 80 + [False] * 20)
     >>> found = compare(right, better)
-    >>> round(found.difference, 2), found.only, found.verdict(found.p)
+    >>> round(found.difference, 2), found.only_right, found.verdict(found.p)
     (0.2, (0, 20), 'better')
     """
     if first.shape != second.shape or first.ndim != 1 or not len(first):
@@ -67,7 +67,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> Difference:
     return Difference(
         images=len(first),
         accuracies=(float(first.mean()), float(second.mean())),
-        only=only,
+        only_right=only,
         difference=(only[1] - only[0]) / len(first),
         interval=paired_bootstrap(*only, len(first)),
         p=mcnemar(*only),

@@ -19,11 +19,10 @@ import keras
 from tasks.vision.device import Device
 from tasks.vision.export.files import output_signature
 from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Pooling, silu
-from tasks.vision.network.networks import FEATURE_PREFIX, HEAD, STANDARDISE, build_model
+from tasks.vision.network.networks import FEATURE_PREFIX, HEAD, STANDARDISE, build_model, pooled
 from tasks.vision.network.runtime import set_up
 from tasks.vision.network.weights import set_weights
-from tasks.vision.pretrained.head_model import stock_logits
-from tasks.vision.tensor_shapes import GRID
+from tasks.vision.pretrained.compute.head_model import stock_logits
 from tasks.vision.trained_model import Card, Tensors
 
 FLOAT = "float32"
@@ -56,8 +55,9 @@ def stock_model(card: Card, tensors: Tensors) -> keras.Model:
     x = network.output
     if architecture.features == "every layer":
         own = build_model(architecture)
+        layers = [layer for layer in network.layers if layer.name.startswith(FEATURE_PREFIX)]
         x = keras.layers.Concatenate(name="every_layer", dtype=FLOAT)(
-            [_pooled(layer) for layer in network.layers if layer.name.startswith(FEATURE_PREFIX)]
+            [pooled(layer, FLOAT) for layer in layers]
         )
         for name in (STANDARDISE, HEAD):
             x = _stock(own.get_layer(name))(x)
@@ -86,19 +86,6 @@ def _stock(layer: Any) -> Any:
         return keras.layers.Activation("silu", **common)
     kind = STOCK.get(type(layer), type(layer))
     return kind.from_config({**layer.get_config(), **common})
-
-
-def _pooled(layer: Any) -> Any:
-    """Pool a layer's output as `networks` does: its mean over a 3x3 grid, flattened."""
-    x, name = layer.output, layer.name
-    if len(x.shape) == 2:
-        return x
-    side = x.shape[1]
-    if side > GRID:
-        x = keras.layers.AveragePooling2D(side // GRID, dtype=FLOAT, name=f"{name}_grid")(x)
-    if rest := max(0, x.shape[1] - GRID):
-        x = keras.layers.Cropping2D(((0, rest), (0, rest)), dtype=FLOAT, name=f"{name}_crop")(x)
-    return keras.layers.Flatten(dtype=FLOAT, name=f"{name}_flat")(x)
 
 
 def keras_file(card: Card, tensors: Tensors, device: Device) -> bytes:

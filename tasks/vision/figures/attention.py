@@ -13,10 +13,10 @@ GAP = 4  # pixels between image and map
 
 
 def attention_picture(image: np.ndarray, evidence: np.ndarray) -> Image.Image:
-    """Return the image, and beside it the same in grey with each place as orange as it spoke for the label.
+    """Return the image, and beside it the same in grey, coloured orange in proportion to the evidence.
 
     Args:
-        image: (size, size, 3) uint8. evidence: (side, side) float; what is below 0 spoke against the label.
+        image: (size, size, 3) uint8. evidence: (side, side) float, negative where it is against the label.
     """
     times = max(1, -(-LEAST // image.shape[0]))
     large = np.asarray(image).repeat(times, 0).repeat(times, 1)

@@ -1,4 +1,4 @@
-"""Figures of the data and of training: class counts, learning curves, transfer against its baselines.
+"""Figures of the data and of training: class counts, learning curves, penalties, transfer against baselines.
 
 Each function returns a new matplotlib `Figure`; `predictions` has the figures of predictions.
 """
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from tasks.vision.figures.numbers import number, share, time_tick
+from tasks.vision.figures.numbers import number, share, significant, time_tick
 from tasks.vision.figures.style import (
     BLUE,
     INK,
@@ -20,11 +21,13 @@ from tasks.vision.figures.style import (
     SMALL,
     add_legend,
     escape_dollars,
-    new_figure,
+    mark_best,
+    name_axes,
+    new_axes,
     set_class_ticks,
-    style_axes,
 )
 from tasks.vision.figures.words import ENGLISH, Words
+from tasks.vision.trained_model import Penalty
 
 ROUND_TIMES = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10800, 36000)  # seconds
 
@@ -56,9 +59,7 @@ def class_distribution(
 ) -> Figure:
     """Bars of images per class; `counts` maps train, validation and test to a count per class."""
     width = float(np.clip(0.5 * len(classes), 5.0, 14.0))
-    figure = new_figure(width, 3.1, words("Images per class"))
-    axes = figure.add_subplot()
-    style_axes(axes, words.lang)
+    figure, axes = new_axes(width, 3.1, words("Images per class"), words.lang)
     bar = 0.8 / max(1, len(counts))
     splits = {"train": words("train"), "validation": words("validation"), "test": words("test")}
     for i, (split, values) in enumerate(counts.items()):
@@ -101,28 +102,13 @@ def _curves(
     mark: str,
     words: Words,
 ) -> Figure:
-    figure = new_figure(5.0, 3.1, title)
-    axes = figure.add_subplot()
-    style_axes(axes, words.lang)
+    figure, axes = new_axes(5.0, 3.1, title, words.lang)
     epochs = [row["epoch"] for row in history]
     # Few epochs need markers to be visible; on many they would blur the line.
     dot = 5 if len(epochs) == 1 else 3 if len(epochs) <= 40 else 0
     validation = [row[f"validation_{measure}"] for row in history]
     training = [row[measure] for row in history]
-    for values, label, colour, style, marker in (
-        (training, words("train"), ORANGE, "--", "s"),
-        (validation, words("validation"), BLUE, "-", "o"),
-    ):
-        axes.plot(
-            epochs,
-            values,
-            color=colour,
-            linestyle=style,
-            linewidth=1.8,
-            marker=marker if dot else "",
-            markersize=dot,
-            label=label,
-        )
+    draw_splits(axes, epochs, training, validation, words, linewidth=1.8, markersize=dot)
     edge = 0.03 * (epochs[-1] - epochs[0]) or 0.45
     axes.set_xlim(epochs[0] - edge, epochs[-1] + edge)
     axes.margins(y=0.12)
@@ -131,14 +117,7 @@ def _curves(
         axes.set_ylim((low + high) / 2 - 0.02, (low + high) / 2 + 0.02)
     if best_epoch in epochs:
         late = len(epochs) > 1 and best_epoch > (epochs[0] + epochs[-1]) / 2
-        axes.axvline(best_epoch, color=MUTED, linewidth=0.8, zorder=1)
-        ring: dict[str, Any] = {
-            "marker": "o",
-            "markersize": 10,
-            "fillstyle": "none",
-            "markeredgewidth": 1.5,
-        }
-        axes.plot(best_epoch, validation[epochs.index(best_epoch)], color=INK, **ring)
+        mark_best(axes, best_epoch, validation[epochs.index(best_epoch)])
         axes.annotate(
             mark,
             xy=(best_epoch, 1.0),
@@ -151,8 +130,40 @@ def _curves(
             color=INK,
         )
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-    axes.set_xlabel(words("epoch"), size=SMALL, color=MUTED)
-    axes.set_ylabel(axis, size=SMALL, color=MUTED)
+    name_axes(axes, words("epoch"), axis)
+    add_legend(figure, 2)
+    return figure
+
+
+def draw_splits(
+    axes: Axes,
+    x: Sequence[float],
+    training: Sequence[float],
+    validation: Sequence[float],
+    words: Words,
+    **look: Any,
+) -> None:
+    """Draw a curve of the training images and one of the validation images; `look` is of both."""
+    axes.plot(x, training, "s--", color=ORANGE, label=words("train"), **look)
+    axes.plot(x, validation, "o-", color=BLUE, label=words("validation"), **look)
+
+
+def penalty_curves(
+    tried: Sequence[Penalty], chosen: float, title: str, words: Words = ENGLISH
+) -> Figure:
+    """Training and validation loss over the strength of the penalty, the strongest at the left."""
+    figure, axes = new_axes(5.0, 3.1, title, words.lang)
+    strengths = [each.strength for each in tried]
+    training, validation = zip(*((each.loss, each.validation_loss) for each in tried), strict=True)
+    draw_splits(axes, strengths, training, validation, words, markersize=4)
+    mark_best(axes, chosen, validation[strengths.index(chosen)])
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    axes.set_xticks(strengths)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: significant(value, words.lang)))
+    axes.margins(y=0.12)
+    name_axes(axes, words("strength of the L2 penalty, weaker to the right"), words("loss"))
     add_legend(figure, 2)
     return figure
 
@@ -163,9 +174,7 @@ def transfer_against_scratch(curves: Sequence[Curve], title: str, words: Words =
     The time axis is logarithmic if the first epoch and the longest training differ more than
     twentyfold; else it begins at 0.
     """
-    figure = new_figure(5.4, 3.4 + 0.2 * len(curves), title)
-    axes = figure.add_subplot()
-    style_axes(axes, words.lang, "both")
+    figure, axes = new_axes(5.4, 3.4 + 0.2 * len(curves), title, words.lang, "both")
     drawn: list[str] = []
     for curve in curves:
         shades, style, marker = STYLES[curve.kind]
@@ -192,8 +201,7 @@ def transfer_against_scratch(curves: Sequence[Curve], title: str, words: Words =
     elif times:
         axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: time_tick(value, words.lang)))
-    axes.set_xlabel(words("training time"), size=SMALL, color=MUTED)
-    axes.set_ylabel(words("validation accuracy"), size=SMALL, color=MUTED)
+    name_axes(axes, words("training time"), words("validation accuracy"))
     if curves:
         add_legend(figure, 2)
     return figure

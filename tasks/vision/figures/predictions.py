@@ -24,6 +24,7 @@ from tasks.vision.figures.style import (
     add_legend,
     escape_dollars,
     labelled_positions,
+    name_axes,
     new_figure,
     one_line,
     set_class_ticks,
@@ -192,8 +193,7 @@ def confusion_matrix(
     named = labelled_positions(n)
     axes.set_yticks(named, [escape_dollars(labels[i]) for i in named])
     axes.tick_params(labelcolor=INK)
-    axes.set_xlabel(words("predicted class"), size=SMALL, color=MUTED)
-    axes.set_ylabel(words("true class"), size=SMALL, color=MUTED)
+    name_axes(axes, words("predicted class"), words("true class"))
     big, small = (12.0, 9.5) if n <= 3 else (9.0, 7.5)
     for (row, column), count in np.ndenumerate(counts) if not many else ():
         part = float(shares[row, column])
@@ -245,6 +245,5 @@ def reliability_diagram(
     parts = [entry.count / total for entry in full]
     lower.bar(confidence, parts, width=0.03, color="#9fb3c8")
     lower.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-    lower.set_ylabel(words("images"), size=SMALL, color=MUTED)
-    lower.set_xlabel(words("confidence of the prediction"), size=SMALL, color=MUTED)
+    name_axes(lower, words("confidence of the prediction"), words("images"))
     return figure

@@ -91,6 +91,16 @@ def new_figure(width: float, height: float, title: str, fixed: bool = False) -> 
     return figure
 
 
+def new_axes(
+    width: float, height: float, title: str, lang: str, grid: str = "y"
+) -> tuple[Figure, Axes]:
+    """Create a figure as `new_figure` does, with one pair of axes in this style."""
+    figure = new_figure(width, height, title)
+    axes = figure.add_subplot()
+    style_axes(axes, lang, grid)
+    return figure, axes
+
+
 @lru_cache(4096)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Measure the width of a line of text in points."""
@@ -159,6 +169,19 @@ def style_axes(axes: Axes, lang: str, grid: str = "y") -> None:
     axes.set_axisbelow(True)
     if grid:
         axes.grid(axis=grid, color=RULE, linewidth=0.6)  # type: ignore[arg-type]
+
+
+def name_axes(axes: Axes, x: str, y: str) -> None:
+    """Set the names of both axes."""
+    axes.set_xlabel(x, size=SMALL, color=MUTED)
+    axes.set_ylabel(y, size=SMALL, color=MUTED)
+
+
+def mark_best(axes: Axes, x: float, y: float) -> None:
+    """Mark the chosen point of a curve by a ring and a vertical line."""
+    axes.axvline(x, color=MUTED, linewidth=0.8, zorder=1)
+    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none"}
+    axes.plot(x, y, color=INK, markeredgewidth=1.5, **ring)
 
 
 def labelled_positions(count: int) -> range:

@@ -103,10 +103,10 @@ def build_model(architecture: Architecture) -> keras.Model:
     )
     if architecture.features == "last layer":
         return model
-    pooled = [
-        _pooled(layer.output) for layer in model.layers if layer.name.startswith(FEATURE_PREFIX)
-    ]
-    features = keras.layers.Concatenate(name="every_layer", dtype="float32")(pooled)
+    layers = [layer for layer in model.layers if layer.name.startswith(FEATURE_PREFIX)]
+    features = keras.layers.Concatenate(name="every_layer", dtype="float32")(
+        [pooled(layer) for layer in layers]
+    )
     # Frozen batch normalisation is a standardisation whose mean and variance are variables.
     standardise = keras.layers.BatchNormalization(
         center=False, scale=False, epsilon=1e-10, trainable=False, dtype="float32", name=STANDARDISE
@@ -116,14 +116,17 @@ def build_model(architecture: Architecture) -> keras.Model:
     return keras.Model(model.input, logits, name=f"{model.name}_every_layer")
 
 
-def _pooled(x: Any) -> Any:
-    """Return the mean over a 3x3 grid of an activation map, flattened; vectors are unchanged."""
+def pooled(layer: keras.Layer, dtype: str | None = None) -> Any:
+    """Return the mean over a 3x3 grid of a layer's map, flattened; vectors are unchanged."""
+    x, name = layer.output, layer.name
     if len(x.shape) == 2:
         return x
     side = x.shape[1]
     if side > GRID:
-        x = keras.layers.AveragePooling2D(side // GRID)(x)[:, :GRID, :GRID]
-    return keras.layers.Flatten()(x)
+        x = keras.layers.AveragePooling2D(side // GRID, dtype=dtype, name=f"{name}_grid")(x)
+    if rest := max(0, x.shape[1] - GRID):
+        x = keras.layers.Cropping2D(((0, rest), (0, rest)), dtype=dtype, name=f"{name}_crop")(x)
+    return keras.layers.Flatten(dtype=dtype, name=f"{name}_flat")(x)
 
 
 def freeze_blocks(model: keras.Model, count: int) -> None:

@@ -13,30 +13,30 @@ from tasks.vision.device import Device
 from tasks.vision.network.networks import PREDICT_BATCH, build_model
 from tasks.vision.network.runtime import set_up
 from tasks.vision.network.weights import set_weights
-from tasks.vision.pretrained.head_model import HeadAnswers, head_function
+from tasks.vision.pretrained.compute.head_model import HeadOutput, head_function
 from tasks.vision.trained_model import Card, Tensors
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a model says of n images.
+    """Predictions for n images.
 
     Attributes:
         probabilities: of every label, (n, labels) float32.
-        unlike: (n,) share of the validation images that are more like training than each; None if the model
-            can't tell: relevo's own networks, and older heads.
+        unlike: (n,) share of the validation images that are more like training than each; None for models
+            without such a score: relevo's own networks, and older heads.
     """
 
     probabilities: np.ndarray
     unlike: np.ndarray | None
 
 
-def _own_network(card: Card, tensors: Tensors) -> Callable[[np.ndarray], HeadAnswers]:
+def _own_network(card: Card, tensors: Tensors) -> Callable[[np.ndarray], HeadOutput]:
     """Return a function from images to logits by a network that relevo builds itself."""
     model = build_model(card.architecture)
     set_weights(model, tensors)
     forward = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
-    return lambda images: HeadAnswers(forward(images).numpy(), None)
+    return lambda images: HeadOutput(forward(images).numpy(), None)
 
 
 class Predictor:
@@ -45,13 +45,13 @@ class Predictor:
     def __init__(self, card: Card, tensors: Tensors, device: Device) -> None:
         self._card = card
         set_up(device.in_float32 if card.pretrained else device)
-        self._answers = (head_function if card.pretrained else _own_network)(card, tensors)
+        self._forward = (head_function if card.pretrained else _own_network)(card, tensors)
 
     def predict(self, images: np.ndarray) -> Predicted:
-        """Return what the model says of images (n, size, size, 3) uint8, in one pass."""
+        """Return the predictions for images (n, size, size, 3) uint8, in one pass."""
         if not len(images):
             return Predicted(self(images), None)
-        parts = [self._answers(part) for part in _batches(images)]
+        parts = [self._forward(part) for part in _batches(images)]
         unlike = [part.unlike for part in parts if part.unlike is not None]
         return Predicted(
             self._probabilities([part.logits for part in parts]),
@@ -79,7 +79,7 @@ class Predictor:
         return tf.nn.softmax(scores).numpy()
 
     def _plain(self, x: np.ndarray) -> np.ndarray:
-        return self._answers(x).logits
+        return self._forward(x).logits
 
     def _mirrored(self, x: np.ndarray) -> np.ndarray:
         if not self._card.flip:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tasks.vision.errors import BadInput
 from tasks.vision.new_recipe.draft import Start
-from tasks.vision.pretrained.keras_file import read_keras_file
-from tasks.vision.pretrained.named_networks import named_network
+from tasks.vision.pretrained.keras_applications.named_networks import named_network
+from tasks.vision.pretrained.readers.keras_file import read_keras_file
 from tasks.vision.recipe.names import IMAGENET, is_keras_file
 
 NONE = "none"

@@ -1,1 +1,1 @@
-"""Pretrained networks: read a Keras file safely, rebuild it from stock layers, compute features."""
+"""Other people's networks: read safely, described as plain data, computed with TensorFlow."""

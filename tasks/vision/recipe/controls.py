@@ -1,4 +1,4 @@
-"""The controls of a stage: what it is compared with, so that a reader sees what its start was worth."""
+"""The controls of a stage: trainings that it is compared with, to measure what its start was worth."""
 
 from __future__ import annotations
 

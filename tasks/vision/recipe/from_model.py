@@ -1,4 +1,4 @@
-"""Stages that start from a trained model: what must be known of it, once somebody has looked it up."""
+"""Stages that start from a trained model, and what is known about that model once it is looked up."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FindModel = Callable[[str, Stage], StartModel]  # of a stage by its name; raises
 
 
 class StageFromModel(Stage):
-    """A stage whose start, a trained model, was looked up; `found` is what no recipe says."""
+    """A stage whose start, a trained model, was looked up; `found` has what the recipe doesn't state."""
 
     found: StartModel | None = Field(None, exclude=True)
 

@@ -159,27 +159,23 @@ class Recipe(Strict):
 
     def with_max_epochs(self, most: int) -> Recipe:
         """Return the recipe with every stage's epochs and head_epochs limited to `most`."""
-        stages = {
-            name: stage.model_copy(
-                update={
-                    "epochs": min(stage.epochs, most),
-                    "head_epochs": min(stage.head_epochs, most),
-                }
-            )
+        limits = {
+            name: {key: min(getattr(stage, key), most) for key in ("epochs", "head_epochs")}
             for name, stage in self.stages.items()
         }
-        return self.model_copy(update={"stages": stages})
+        return self._with(limits)
 
     def with_hashes(self, hashes: Mapping[str, str]) -> Recipe:
         """Return the recipe with the SHA-256 of the files that these stages start from."""
-        stages = {
-            name: stage.model_copy(update={"sha256": hashes[name]}) if name in hashes else stage
-            for name, stage in self.stages.items()
-        }
-        return self.model_copy(update={"stages": stages})
+        return self._with({name: {"sha256": sha256} for name, sha256 in hashes.items()})
+
+    def _with(self, changes: Mapping[str, Mapping[str, object]]) -> Recipe:
+        """Return the recipe with other settings of some stages, which are not checked."""
+        changed = {name: self.stages[name].model_copy(update=new) for name, new in changes.items()}
+        return self.model_copy(update={"stages": {**self.stages, **changed}})
 
     def with_models(self, find: FindModel) -> Recipe:
-        """Return the recipe with the trained models that its stages start from, by their lasting names.
+        """Return the recipe with the trained models that its stages start from, by permanent names.
 
         Raises:
             BadInput: there is no such model, or one that the stage can't start from.

@@ -18,7 +18,7 @@ from tasks.vision.training.state import (
     raise_if_stopped,
 )
 
-PIECE = 256  # images that are read, and passed through the network, at a time, or a batch
+PIECE = 256  # images that are read and passed through the network at a time; at least one batch
 SAVE_EVERY = 30.0  # seconds between checkpoints
 GROWTH = 1.25  # of the features between two checkpoints, each of which holds all of them
 SPLITS = ("train", "test")  # as they are stored
@@ -41,7 +41,7 @@ def features_of(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     checkpointer: Checkpointer | None = None,
 ) -> Computed:
-    """Compute the features of all stored images, or go on from the last checkpoint.
+    """Compute the features of all stored images, or resume from the last checkpoint.
 
     Args:
         extract: from uint8 images (n, size, size, 3) to `width` float32 features of each.

@@ -16,9 +16,9 @@ from tasks.vision.data.targets import Examples
 from tasks.vision.device import Device
 from tasks.vision.network.distribution import strategy_for
 from tasks.vision.network.runtime import set_up
-from tasks.vision.pretrained.features import batch_size
-from tasks.vision.pretrained.head_tensors import HeadOnNetwork
-from tasks.vision.pretrained.tunable import FeatureStatistics, TunableNetwork
+from tasks.vision.pretrained.compute.features import batch_size
+from tasks.vision.pretrained.compute.tunable import FeatureStatistics, TunableNetwork
+from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.training.loop import Fit
 from tasks.vision.training.scaled_adam import ScaledAdam

@@ -18,6 +18,7 @@ import numpy as np
 from tasks.vision.data.targets import Examples
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.probabilities import TINY, log_loss, probabilities
+from tasks.vision.trained_model import Penalty
 
 STRENGTHS = tuple(
     float(f"{10 ** (-k / 2):.3g}") for k in range(1, 13)
@@ -33,21 +34,6 @@ CONSTANT = 1e-6
 
 
 @dataclass(frozen=True)
-class Step:
-    """The solution for one strength of the penalty: mean losses in nats, and accuracies.
-
-    Attributes:
-        strength: the penalty is half of it, times the squared norm of the standardised weights.
-    """
-
-    strength: float
-    loss: float
-    accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-
-
-@dataclass(frozen=True)
 class LinearHead:
     """A fitted head for features that are not standardised.
 
@@ -58,7 +44,7 @@ class LinearHead:
 
     kernel: np.ndarray
     bias: np.ndarray
-    path: tuple[Step, ...]
+    path: tuple[Penalty, ...]
     chosen: int
 
 
@@ -109,16 +95,21 @@ def _fit(
     held_out = _standardised(np.asarray(validation.inputs), mean, scale)
     shift = np.zeros(outputs) if prior_shift is None else prior_shift.astype(np.float64)
     counted = None if target_weights is None else target_weights[train.targets]
-    objective = _Objective(data, _one_hot(train.targets, outputs), shift, counted, threads)
+    wanted = np.eye(max(2, outputs))[train.targets]
+    objective = _Objective(data, wanted, shift, counted, threads)
     weights = np.zeros((data.shape[1] + 1, outputs))
-    path: list[Step] = []
+    path: list[Penalty] = []
     best, chosen = weights, 0
     for strength in STRENGTHS:
         weights = objective.minimum(weights, strength)
-        step = Step(
-            strength,
-            *_scores(_logits(data, weights) + shift, train.targets),
-            *_scores(_logits(held_out, weights), validation.targets),
+        loss, accuracy = _scores(_logits(data, weights) + shift, train.targets)
+        unseen_loss, unseen_accuracy = _scores(_logits(held_out, weights), validation.targets)
+        step = Penalty(
+            strength=strength,
+            loss=loss,
+            accuracy=accuracy,
+            validation_loss=unseen_loss,
+            validation_accuracy=unseen_accuracy,
         )
         path.append(step)
         # Ties go to the stronger penalty, which comes first.
@@ -177,10 +168,6 @@ class _Objective:
         loss = -(counted * np.log(np.maximum((odds * wanted).sum(1), TINY))).sum()
         error = (counted[:, None] * (odds - wanted))[:, : weights.shape[1]]
         return float(loss), np.vstack([data.T @ error.astype(np.float32), error.sum(0)])
-
-
-def _one_hot(targets: np.ndarray, outputs: int) -> np.ndarray:
-    return np.eye(max(2, outputs))[targets]
 
 
 def _logits(data: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tasks.vision.pretrained.tunable import TunableNetwork
+from tasks.vision.pretrained.compute.tunable import TunableNetwork
 
 RATE = 6e-4  # of the root mean square of a channel's weights, each step
 PER_BLOCK = 0.5  # factor on the rate from one block to the one before it

@@ -7,7 +7,7 @@ import numpy as np
 from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.unlikeness import PERCENTILES, Unlikeness, roots
 
-# Of the training images: as many are looked at, and as many are stored.
+# Training images that the score is fitted to, and that are stored with it.
 MOST_FITTED, MOST_STORED = 5000, 2000
 AXES = 256
 # Share of a covariance that is spread evenly over the axes; chosen on photos of flowers, one kind left out.
@@ -21,7 +21,7 @@ def fit_unlikeness(features: np.ndarray, classes: np.ndarray, validation: np.nda
     Args:
         features: (n, d) of training images, n > 1. classes: (n,) of each, any integers; finer ones than the
             model's labels are better.
-        validation: (v, d) of validation images, which say what is usual.
+        validation: (v, d) of validation images, from which the usual range is taken.
     """
     from sklearn.decomposition import PCA  # slow to import
     from threadpoolctl import threadpool_limits
@@ -34,7 +34,7 @@ def fit_unlikeness(features: np.ndarray, classes: np.ndarray, validation: np.nda
         pca = PCA(axes, svd_solver="randomized", iterated_power=3, random_state=0).fit(rooted)
         at = (rooted - pca.mean_) @ pca.components_.T
         off_axes = ((rooted - pca.mean_) ** 2).sum(1) - (at**2).sum(1)
-        means = _means(at, classes)
+        means = np.stack([at[classes == each].mean(0) for each in range(classes.max() + 1)])
         whitening = _whitening(at - means[classes])
         stored = evenly_spaced(len(at), MOST_STORED)
         fitted = Unlikeness(
@@ -54,10 +54,6 @@ def fit_unlikeness(features: np.ndarray, classes: np.ndarray, validation: np.nda
     percentiles = np.percentile(scores, np.linspace(0, 100, PERCENTILES))
     found = {**vars(fitted), "scales": scales, "percentiles": percentiles}
     return Unlikeness(**{name: value.astype(np.float32) for name, value in found.items()})
-
-
-def _means(at: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    return np.stack([at[classes == each].mean(0) for each in range(classes.max() + 1)])
 
 
 def _smoothed(variances: np.ndarray) -> np.ndarray:

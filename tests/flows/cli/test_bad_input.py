@@ -334,6 +334,6 @@ def test_diverging_loss_ends_stage_without_retry(
     assert done.out == ""
     last = [line for line in done.err.splitlines() if line.startswith("relevo: the run failed")]
     assert len(last) == 1, done.err
-    assert "tried once more" not in done.err
+    assert "retrying once" not in done.err
     assert "in epoch 1 of 3; lower the stage's lr_scale (--set stages." in last[0]
     assert not list((tmp_path / "s").rglob("models/*")), "nothing is published"

@@ -157,15 +157,10 @@ BESIDE = {
     # The digest of a network covers its random weights; the other task has only its card to write.
     "features": {
         "tasks.vision.device",
-        "tasks.vision.pretrained.random_weights",
+        "tasks.vision.pretrained.graph.random_weights",
         "tasks.vision.data.sample",  # in the key where a sample is enough, with its rows
     },
-    # Licence and paper of a network are on the card alone.
-    "train_head": {
-        "tasks.vision.device",
-        "tasks.vision.pretrained.named_networks",
-        "tasks.vision.recipe.controls",
-    },
+    "train_head": {"tasks.vision.device", "tasks.vision.recipe.controls"},
     "fine_tune": {"tasks.vision.device"},
     "evaluate": set(),
     # They refuse classes early.

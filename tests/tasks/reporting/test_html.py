@@ -116,9 +116,8 @@ def test_an_answer_needs_no_control_and_a_run_no_transfer() -> None:
     baseline, transfer = DATA.stages["baseline"], DATA.stages["transfer"]
     alone = {"baseline": baseline, "transfer": replace(transfer, controls={})}
     none: dict[str, Any] = dict.fromkeys(("duplicates", "contradictions", "unreadable"), Listed())
-    clean = DATA.dataset.description.model_copy(update={**none, "left_out": ()})
-    dataset = replace(DATA.dataset, description=clean)
-    data = replace(DATA, stages=alone, comparisons=comparisons(alone), dataset=dataset)
+    clean = DATA.data.model_copy(update={**none, "left_out": ()})
+    data = replace(DATA, stages=alone, comparisons=comparisons(alone), data=clean)
     text = plain(page.render(data, {}))
     assert "transfer: ? unknown, since nothing was trained from scratch" in text
     assert "No image is in both train and test." in text
@@ -207,8 +206,8 @@ MADE = "The data has no test images: 20 % of each class were set aside for test 
 def test_the_page_says_how_the_data_came_to_be_divided(
     made: MadeSplits | None, validation: str, expected: str
 ) -> None:
-    about = DATA.dataset.description.model_copy(update={"made": made, "validation": validation})
-    data = replace(DATA, dataset=replace(DATA.dataset, description=about))
+    about = DATA.data.model_copy(update={"made": made, "validation": validation})
+    data = replace(DATA, data=about)
     for words in (ENGLISH, page.load_words("es")):
         text = plain(page.render(data, {}, words)).replace(numbers.NO_BREAK_SPACE, " ")
         assert (expected in " ".join(text.split())) == (words is ENGLISH)

@@ -12,7 +12,7 @@ def test_comparison_as_json_has_only_the_fields_that_apply() -> None:
     found = Difference(
         images=10,
         accuracies=(0.5, 0.9),
-        only=(1, 5),
+        only_right=(1, 5),
         difference=0.4,
         interval=(0.1, 0.7),
         p=0.01,

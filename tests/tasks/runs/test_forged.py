@@ -31,7 +31,7 @@ from tasks.runs.lookup import find_model, find_run
 from tasks.runs.stage_result import load_result, save_result
 from tasks.runs.verify import check_all
 from tasks.store import lease
-from tasks.store.base import StoreError, sha256_of
+from tasks.store.base import Ref, Store, StoreError, sha256_of
 from tasks.store.marker import MARKER, check_store
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
@@ -197,16 +197,18 @@ def test_a_forged_blob_is_no_result_though_its_hash_fits(forgery: str, store: Pa
     content = FORGERIES[forgery](b"{}", canary)
     work = Work("train", {"forged": True})
     for kind, load in {
-        "model": lambda ref: load_model(ref, home),
-        "dataset": lambda ref: load_dataset(ref, home),
-        "evaluation": lambda ref: load_evaluation(ref, home),
-        "report": lambda ref: [*report_files(ref, home)],
+        "model": load_model,
+        "dataset": load_dataset,
+        "evaluation": load_evaluation,
+        "report": lambda ref, store: [*report_files(ref, store)],
     }.items():
         ref = home.put(kind, content)  # type: ignore[arg-type]
         Cache(home).record(work, ref)
 
-        def published(ref: Any, load: Callable[[Any], object] = load) -> Published:
-            load(ref)
+        def published(
+            ref: Ref, store: Store, load: Callable[[Ref, Store], object] = load
+        ) -> Published:
+            load(ref, store)
             return Published.of(ref)
 
         assert _usable(Cache(home), work, published) is None, kind

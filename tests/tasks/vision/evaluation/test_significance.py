@@ -30,7 +30,7 @@ def test_mcnemars_p_is_the_binomials() -> None:
 def test_interval_is_that_of_resampled_images() -> None:
     first, second = answers(20, 60, 800, 120)
     found = compare(first, second)
-    assert found.only == (20, 60)
+    assert found.only_right == (20, 60)
     assert found.difference == pytest.approx(0.04)
     assert found.accuracies == pytest.approx((0.82, 0.86))
     draw = np.random.default_rng(1)

@@ -13,14 +13,14 @@ from tasks.vision.data.augment_photos import AREA, LIGHT, SHAPE, photo_changes
 from tasks.vision.data.targets import Examples
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.probabilities import log_loss
-from tasks.vision.pretrained.blocks import blocks, check_frozen_blocks
-from tasks.vision.pretrained.feature_points import feature_width
-from tasks.vision.pretrained.features import feature_extractor
-from tasks.vision.pretrained.fold import fold
-from tasks.vision.pretrained.head_tensors import HeadOnNetwork
-from tasks.vision.pretrained.keras_file import read_keras_file
-from tasks.vision.pretrained.network import PretrainedNetwork
-from tasks.vision.pretrained.tunable import FeatureStatistics
+from tasks.vision.pretrained.compute.features import feature_extractor
+from tasks.vision.pretrained.compute.tunable import FeatureStatistics
+from tasks.vision.pretrained.graph.blocks import blocks, check_frozen_blocks
+from tasks.vision.pretrained.graph.feature_points import feature_width
+from tasks.vision.pretrained.graph.fold import fold
+from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork
+from tasks.vision.pretrained.graph.network import PretrainedNetwork
+from tasks.vision.pretrained.readers.keras_file import read_keras_file
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.selected_epoch import settled_epoch
 from tasks.vision.training import linear_head

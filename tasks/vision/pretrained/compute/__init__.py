@@ -1,0 +1,1 @@
+"""Compute with a pretrained network in TensorFlow: features, fine-tuning, class maps, stock layers."""

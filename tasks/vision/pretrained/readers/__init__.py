@@ -1,0 +1,1 @@
+"""Read a foreign network from a `.keras` file, as data and within bounds."""
