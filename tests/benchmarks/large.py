@@ -37,9 +37,9 @@ correct_priors = false
 [stages.all]
 labels = "few"
 network = {{ kind = "simple_cnn", widths = [32, 64, 64, 64] }}
+optimizer = "adam"
 epochs = 1
 batch_size = 500
-controls = false
 """
 
 
