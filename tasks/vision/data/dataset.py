@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from tasks.vision.data.images import Images
-from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard
+from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard, TensorEntry
 from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
@@ -159,14 +159,6 @@ class Dataset:
 DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64}
 
 
-class _Entry(BaseModel):
-    """Where an array is in the file, as safetensors writes it."""
-
-    dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
-
-
 def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
     """Open a data set by its index, a file that `prepare` wrote.
 
@@ -196,7 +188,7 @@ def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
 
 def _mapped(path: Path, start: int, entry: object) -> np.ndarray:
     """Map one array of the file whose data begins at byte `start`; ValueError if it isn't there."""
-    about = _Entry.model_validate(entry)
+    about = TensorEntry.model_validate(entry)
     first, end = about.data_offsets
     dtype = np.dtype(DTYPES[about.dtype])
     size = math.prod(about.shape) * dtype.itemsize

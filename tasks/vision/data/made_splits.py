@@ -22,7 +22,7 @@ from tasks.vision.text import printable
 
 TRAIN, VALIDATION, TEST = range(3)
 PURPOSE = ("to train on", "to choose epochs by", "to test on")
-_SALT = b"relevo split"  # another one would divide all data anew
+_SALT = b"relevo split"  # with another one all data would be divided in another way
 _HASH = np.dtype([("place", ">u8"), ("rank", ">u8")])
 
 

@@ -57,9 +57,8 @@ class ScratchImages:
         if isinstance(index, int | np.integer):
             return self[np.array([index])][0]
         rows = self._rows[index]
-        out = np.zeros(
-            (len(rows), *self.shape[1:]), np.uint8
-        )  # beyond the end of the file is nothing
+        # Zeros, for rows beyond the end of the file, which were never written.
+        out = np.zeros((len(rows), *self.shape[1:]), np.uint8)
         for start, stop in _runs(rows):
             view, offset = out[start:stop].reshape(-1).data, int(rows[start]) * self._each
             while view and (read := os.preadv(self._file.fileno(), [view], offset)):

@@ -111,7 +111,10 @@ class ShardFiles:
                 json.loads(file.read(min(length, MAX_SHARD_HEADER)))
             ).images
             shape, (first, end) = [shard.count, self.side, self.side, 3], images.data_offsets
-            whole = first == 0 and end == math.prod(shape) == path.stat().st_size - 8 - length
+            whole = (
+                first == 0
+                and end == math.prod(shape) == os.fstat(file.fileno()).st_size - 8 - length
+            )
             if images.dtype != "U8" or images.shape != shape or not whole:
                 raise ValueError("another file")
         except (ValueError, RecursionError):
@@ -126,7 +129,7 @@ class ShardFiles:
         )
 
 
-class _Tensor(BaseModel):
+class TensorEntry(BaseModel):
     """Where a tensor is in a file, as safetensors writes it."""
 
     dtype: str
@@ -137,4 +140,4 @@ class _Tensor(BaseModel):
 class _Header(BaseModel):
     """The header of a shard's file."""
 
-    images: _Tensor
+    images: TensorEntry
