@@ -21,6 +21,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
 from flows.parameters import StageInputs
+from flows.pools import CONTROLS
 from flows.run_context import RunContext
 from flows.trainings import Outcomes, StageFailed, Training, trainings_of
 from tasks.progress import Event, emit
@@ -54,15 +55,12 @@ def dispatch_stages(
         Unavailable, TransportError, PrefectHTTPStatusError: the store or Prefect's server has been
             unavailable for `OUTAGE` seconds.
     """
-    # The chain itself goes first: it takes longest, and nothing waits for a control.
-    waiting = sorted(
-        trainings_of(context.recipe, stages), key=lambda each: each.control is not None
-    )
+    waiting = trainings_of(context.recipe, stages)
     stored = open_store(context.store.uri)  # without retries: it is polled, each stage in turn
     running: dict[Training, DispatchedStage] = {}
     outcomes = Outcomes()
     with get_client(sync_client=True) as client:
-        attempt, outages = _attempt(client), OutageTolerance()
+        attempt, queue, outages = _attempt(client), _queue_of_controls(client), OutageTolerance()
         try:
             while waiting or running:
                 waiting = [each for each in waiting if not outcomes.leave_out(each)]
@@ -73,7 +71,8 @@ def dispatch_stages(
                         start=context.start_of(training, outcomes.start_of(training)),
                         models=context.recipe.models,
                     )
-                    dispatch = partial(_dispatch, training, inputs, parameters, attempt)
+                    waits = queue if training.control else None
+                    dispatch = partial(_dispatch, training, inputs, parameters, attempt, waits)
                     if run := outages.call(dispatch):
                         waiting.remove(training)
                         running[training] = DispatchedStage(training.title, run)
@@ -128,8 +127,21 @@ def _attempt(client: SyncPrefectClient) -> int:
     return sum(state.is_final() and not state.is_crashed() for state in states)
 
 
+def _queue_of_controls(client: SyncPrefectClient) -> str | None:
+    """The queue for trainings that none waits for; None in a pool that has no such queue."""
+    pool = client.read_deployment_by_name(DEPLOYMENT).work_pool_name
+    if pool:
+        with suppress(ObjectNotFound):
+            return client.read_work_queue_by_name(CONTROLS, work_pool_name=pool).name
+    return None
+
+
 def _dispatch(
-    training: Training, inputs: StageInputs, parameters: dict[str, Any], attempt: int
+    training: Training,
+    inputs: StageInputs,
+    parameters: dict[str, Any],
+    attempt: int,
+    queue: str | None = None,
 ) -> FlowRun:
     # The key makes it idempotent: a run that is resumed after a crash finds the stages that it has
     # dispatched. A run that is retried after its end would find ended ones, so the attempt counts.
@@ -138,7 +150,11 @@ def _dispatch(
     key = f"{flow_run.id}, {attempt}, {training.title}{starts}" if flow_run.id else None
     own = {"stage": training.stage, "inputs": inputs.model_dump(mode="json")}
     dispatched: FlowRun = run_deployment(
-        DEPLOYMENT, parameters={**parameters, **own}, timeout=0, idempotency_key=key
+        DEPLOYMENT,
+        parameters={**parameters, **own},
+        timeout=0,
+        idempotency_key=key,
+        work_queue_name=queue,
     )  # type: ignore[assignment]
     emit(Event(f"train {training.title}", "sent to the workers"))
     return dispatched

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from flows.cli.deploy_files import ListedDeployment, find_folder, read_automation, read_deployments
 from flows.cli.prefect_server import quiet_prefect
 from flows.open_server import open_server_warning
+from flows.pools import CONTROLS, CPU, EXPERIMENTS, GPU, RESUME
 from tasks.vision.errors import BadInput
 
 if TYPE_CHECKING:
@@ -27,13 +28,17 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 POOLS = {
-    "relevo-cpu": "data, reports, and flows that dispatch stages",
-    "relevo-gpu": "one training per GPU",
+    CPU: "data, reports, and flows that dispatch stages",
+    GPU: "one training per GPU",
 }
 LAUNCHER = Path(__file__).parents[1] / "launcher.py"  # runs Prefect where it finds our modules
-# Priorities of the queues of relevo-cpu; prefect.yaml says which flow goes where. Experiments mostly
-# wait for their stages: without a limit, one worker would begin all that are ordered at once.
-QUEUES = {"resume": 1, "experiments": 2}
+# Pool and priority of each queue; prefect.yaml says which flow goes where. Experiments mostly wait for their
+# stages: without a limit, one worker would begin all that are ordered at once. No stage waits for a control.
+QUEUES = {
+    RESUME: (CPU, 1),
+    EXPERIMENTS: (CPU, 2),
+    CONTROLS: (GPU, 2),
+}
 WEBHOOK = "relevo-notify"
 TAG = "relevo"  # marks this project's deployments
 
@@ -79,10 +84,10 @@ def deploy(
 
         with get_client(sync_client=True) as client:
             for pool, about in POOLS.items():
-                _apply_pool(client, pool, about, gpus if pool == "relevo-gpu" else None)
-            for queue, priority in QUEUES.items():
-                limit = experiments if queue == "experiments" else None
-                _apply_queue(client, queue, priority, limit)
+                _apply_pool(client, pool, about, gpus if pool == GPU else None)
+            for queue, (pool, priority) in QUEUES.items():
+                limit = experiments if queue == EXPERIMENTS else None
+                _apply_queue(client, queue, pool, priority, limit)
             before = _schedules(_deployed(client, deployments))
             _prefect_deploy(folder / "prefect.yaml")
             _delete_unlisted_schedules(client, deployments)
@@ -118,12 +123,14 @@ def _apply_pool(client: SyncPrefectClient, name: str, about: str, limit: int | N
         client.update_work_pool(name, WorkPoolUpdate(description=about, concurrency_limit=limit))
 
 
-def _apply_queue(client: SyncPrefectClient, name: str, priority: int, limit: int | None) -> None:
+def _apply_queue(
+    client: SyncPrefectClient, name: str, pool: str, priority: int, limit: int | None
+) -> None:
     from prefect.exceptions import ObjectAlreadyExists
 
     with suppress(ObjectAlreadyExists):
-        client.create_work_queue(name, work_pool_name="relevo-cpu", priority=priority)
-    queue = client.read_work_queue_by_name(name, work_pool_name="relevo-cpu")
+        client.create_work_queue(name, work_pool_name=pool, priority=priority)
+    queue = client.read_work_queue_by_name(name, work_pool_name=pool)
     client.update_work_queue(queue.id, priority=priority, concurrency_limit=limit)
 
 

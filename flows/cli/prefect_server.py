@@ -61,7 +61,10 @@ uvicorn.run(
 
 @contextmanager
 def quiet_prefect(
-    *, own_server: bool = True, say: Callable[[str], None] = lambda _: None
+    *,
+    own_server: bool = True,
+    say: Callable[[str], None] = lambda _: None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Import Prefect silently, and connect to its server or start a temporary one.
 
@@ -71,6 +74,7 @@ def quiet_prefect(
         own_server: whether a temporary server will do.
         say: called with a line when a temporary server starts, which takes seconds, or when a file names
             the server.
+        meanwhile: called while a temporary server starts.
 
     Raises:
         BadInput: the configured server doesn't answer, is none of Prefect's, or refuses the key; none is
@@ -100,7 +104,7 @@ def quiet_prefect(
             )
         _check_home(settings.home)
         check_database(settings)
-        _start_server()
+        _start_server(meanwhile)
     else:
         check_server(settings)
         if "PREFECT_API_URL" not in os.environ:
@@ -110,7 +114,7 @@ def quiet_prefect(
     yield
 
 
-def _start_server() -> None:
+def _start_server(meanwhile: Callable[[], None]) -> None:
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import get_current_settings
 
@@ -133,6 +137,7 @@ def _start_server() -> None:
                 self.port = self.find_available_port()
                 with tempfile.TemporaryFile("w+") as errors:
                     process = self.server_process = self._start_process(settings, errors)
+                    meanwhile()
                     while process.poll() is None:
                         if _is_healthy(self.api_url):
                             return

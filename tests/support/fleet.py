@@ -118,13 +118,10 @@ class Fleet:
             **self.aws,
             "PREFECT_API_URL": self.api,
             "RELEVO_STORE": self.store,
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-            "PREFECT_WORKER_QUERY_SECONDS": "2",
         }
         for pool, limit in (("relevo-cpu", 3), ("relevo-gpu", 1)):
             name = f"{machine}-{pool.removeprefix('relevo-')}"
-            words = ["prefect", "worker", "start", "--pool", pool, "--name", name]
-            words += ["--limit", str(limit), "--type", "process"]
+            words = ["flows", "worker", "--pool", pool, "--name", name, "--limit", str(limit)]
             self.workers[name] = self._start(machine, words, more, f"{name}.log")
 
     def kill_machine(self, machine: str) -> None:

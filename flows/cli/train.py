@@ -1,0 +1,154 @@
+"""`relevo run` and `relevo plan`: train a recipe's stages, or say what would be trained."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Literal
+
+from flows.cli.options import (
+    DataOption,
+    Flag,
+    JsonOption,
+    RecipeArgument,
+    SeedOption,
+    SetOption,
+    StageOption,
+    StoreOption,
+    all_settings,
+)
+from flows.cli.progress_bar import ProgressDisplay
+from flows.cli.tables import print_run
+from tasks.io.locations import store_address
+from tasks.progress import Event, duration
+from tasks.store.marker import check_store
+from tasks.store.opening import open_store
+from tasks.vision.text import printable
+
+
+def run(
+    recipe: RecipeArgument = "digits",
+    *,
+    data: DataOption = None,
+    store: StoreOption = None,
+    stage: StageOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    refresh: Flag = False,
+    dispatch: Literal["inline", "workers"] = "inline",
+    lang: Literal["en", "es"] = "en",
+    as_json: JsonOption = False,
+) -> int:
+    """Train the stages of a recipe that are not cached, and write the report.
+
+    Example: relevo run cifar10 --data photos.zip --set stages.baseline.epochs=3
+
+    Parameters
+    ----------
+    refresh
+        Recompute everything, ignoring the cache.
+    dispatch
+        Train in this process, or send each stage to workers of the Prefect server at PREFECT_API_URL.
+    lang
+        Language of the report: English or Spanish.
+    """
+    from flows.cli.prefect_server import quiet_prefect
+    from flows.recipes.load import check_recipe
+
+    address, settings = store_address(store), all_settings(set_, seed)
+    checked = check_recipe(recipe, data, stage, settings, address)
+    if checked.require_gpu and dispatch == "inline":
+        from tasks.vision.device import require_gpu
+
+        require_gpu()
+    opened = open_store(address)
+    opened.check()
+    check_store(opened)
+    display = ProgressDisplay()
+    prefect = quiet_prefect(
+        own_server=dispatch == "inline",
+        say=lambda line: display(Event("prefect", line)),
+        meanwhile=_import_trainings,
+    )
+    with prefect, display:
+        from flows.experiment import experiment
+        from flows.parameters import recipe_parameters
+        from tasks.progress import listening
+
+        with listening(display):
+            summary = experiment(
+                **recipe_parameters(recipe),
+                data=data,
+                store=address,
+                stages=stage,
+                settings=settings,
+                refresh=refresh,
+                dispatch=dispatch,
+                lang=lang,
+            )
+    if as_json:
+        print(summary.model_dump_json(exclude={"started", "seed", "lineage", "flow_run"}))
+    else:
+        print_run(summary)
+    return 0
+
+
+def _import_trainings() -> None:
+    """Import what takes seconds; the temporary server's start takes another core as long."""
+    import flows.experiment  # noqa: F401
+    from tasks.vision.device import loading_tensorflow
+
+    with loading_tensorflow():
+        import tasks.vision.training.stage  # noqa: F401
+
+
+def plan(
+    recipe: RecipeArgument = "digits",
+    *,
+    data: DataOption = None,
+    store: StoreOption = None,
+    stage: StageOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    refresh: Flag = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what a run would train, what is cached, and why; train nothing.
+
+    Example: relevo plan cifar10 --data photos.zip --set stages.baseline.epochs=3
+
+    Parameters
+    ----------
+    refresh
+        Plan for `relevo run --refresh`, which ignores the cache.
+    """
+    from flows.recipes.load import check_recipe
+    from tasks.runs.plan import plan_steps
+    from tasks.runs.starts import other_fits
+
+    address = store_address(store)
+    checked = check_recipe(recipe, data, stage, all_settings(set_, seed), address)
+    for note in other_fits(checked):
+        print(note, file=sys.stderr)
+    steps = list(plan_steps(checked, data, address, stage or [], refresh=refresh))
+    known = [step.seconds for step in steps if step.seconds is not None]
+    if as_json:
+        listed = {
+            step.name: {"hit": step.hit, "reason": step.reason, "seconds": step.seconds}
+            for step in steps
+        }
+        print(json.dumps({"recipe": checked.name, "steps": listed, "seconds": sum(known)}))
+        return 0
+    width = max(len(step.name) for step in steps)
+    for step in steps:
+        estimate = "" if step.hit or not step.seconds else f", about {duration(step.seconds)}"
+        state = "hit " if step.hit else "miss"
+        print(printable(f"{step.name:<{width}}  {state}  {step.reason}{estimate}"))
+    if all(step.hit for step in steps):
+        print("nothing to train")
+    elif not any(known):
+        print("no time estimate: nothing comparable was trained in this store before")
+    else:
+        rest = "" if len(known) == len(steps) else ", plus steps without an estimate"
+        print(f"about {duration(sum(known))} of training{rest}")
+    return 0

@@ -1,0 +1,121 @@
+"""Prefect's process worker, with flow runs that are forked from a process with all imports (`fork_server`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from socket import gethostname
+from typing import TYPE_CHECKING, Any
+
+from prefect.settings import get_current_settings
+from prefect.utilities.processutils import command_to_string, setup_signal_handlers_worker
+from prefect.workers.process import (
+    ProcessJobConfiguration,
+    ProcessWorker,
+    ProcessWorkerResult,
+)
+
+from flows.pools import GPU
+from flows.workers import fork_client
+
+if TYPE_CHECKING:
+    from prefect.client.schemas import FlowRun
+
+LAUNCHER = Path(__file__).parents[1] / "launcher.py"
+PREFECT = ("prefect.flow_engine", "prefect.task_engine", "prefect.runner", "prefect.deployments")
+DISPATCHES = (*PREFECT, "flows.experiment", "flows.prepare_data", "flows.collect_garbage")
+TRAINS = (*DISPATCHES, "flows.train_stage", "flows.predict", "tasks.vision.training.stage")
+PLAIN = [sys.executable, "-m", "prefect.engine"]
+OF_ONE_RUN = "PREFECT__"  # how variables begin that differ from run to run
+
+
+FORKED = "forked"  # in place of a command, until the worker knows the run's environment
+
+
+class ForkingConfiguration(ProcessJobConfiguration):
+    """How a run starts: forked, unless its pool or deployment has a command of its own."""
+
+    def prepare_for_flow_run(self, *args: Any, **named: Any) -> None:
+        """As in Prefect's own worker, but with another default command."""
+        self.command = self.command or FORKED
+        super().prepare_for_flow_run(*args, **named)
+
+
+class ForkingWorker(ProcessWorker):
+    """A worker of a pool of type process."""
+
+    type = "process"
+    job_configuration = ForkingConfiguration
+
+    def __init__(self, server: ForkServerProcess, **named: Any) -> None:
+        super().__init__(**named)
+        self._server = server
+
+    async def run(
+        self, flow_run: FlowRun, configuration: ProcessJobConfiguration, *args: Any, **named: Any
+    ) -> ProcessWorkerResult:
+        """Run a flow."""
+        if configuration.command == FORKED:
+            configuration.command = command_to_string(self._server.command(configuration.env))
+        return await super().run(flow_run, configuration, *args, **named)
+
+
+class ForkServerProcess:
+    """The worker's fork server; it starts with the first run, with that run's environment.
+
+    Args:
+        folder: for its socket. modules: what it imports.
+    """
+
+    def __init__(self, folder: Path, modules: tuple[str, ...]) -> None:
+        self._folder, self._modules = folder, modules
+        self._environment: dict[str, str] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self, environment: dict[str, str | None]) -> list[str]:
+        """Return the command that runs a flow with this environment."""
+        if sys.platform != "linux":
+            return PLAIN
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        given = {**os.environ, **environment, **settings}  # as Prefect combines them
+        shared = {
+            name: value
+            for name, value in given.items()
+            if value is not None and not name.startswith(OF_ONE_RUN)
+        }
+        if self._process is None or self._process.poll() is not None:
+            self._start(shared)
+        if shared != self._environment:
+            return PLAIN
+        return [sys.executable, "-I", fork_client.__file__, str(self._socket)]
+
+    def _start(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._socket.unlink(missing_ok=True)
+        server = ("flows.workers.fork_server", str(self._socket), *self._modules)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(LAUNCHER), *server],
+            env=environment,
+            stdin=subprocess.PIPE,  # closes when this process ends
+            start_new_session=True,  # Ctrl-C reaches runs by their clients
+        )
+
+    @property
+    def _socket(self) -> Path:
+        return self._folder / "socket"
+
+
+def run_worker(pool: str, limit: int, name: str | None) -> None:
+    """Run a worker of a work pool until it is stopped; its name defaults to that of the machine."""
+    setup_signal_handlers_worker(os.getpid(), "the worker", print)
+    modules = TRAINS if pool == GPU else DISPATCHES
+    with tempfile.TemporaryDirectory(prefix="relevo-") as folder, suppress(asyncio.CancelledError):
+        server = ForkServerProcess(Path(folder), modules)
+        own = name or f"{gethostname()}, process {os.getpid()}"
+        worker = ForkingWorker(server, work_pool_name=pool, limit=limit, name=own)
+        asyncio.run(worker.start())
