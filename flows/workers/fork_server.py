@@ -2,6 +2,8 @@
 
     python -m flows.workers.fork_server SOCKET [MODULE...]
 
+SOCKET is the number of an open one that listens already.
+
 A fork takes milliseconds, while Python, Prefect and TensorFlow take seconds to start. TensorFlow is imported
 but not used here, so each fork has a runtime of its own, whose GPU memory is free when it ends, and a crash
 takes one run alone. Linux only: forking is not safe with the system libraries of macOS.
@@ -24,7 +26,6 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from tasks.vision.device import loading_tensorflow
 
@@ -46,10 +47,8 @@ class Request:
 class ForkServer:
     """Forks for clients of one socket until its standard input closes and the last fork has ended."""
 
-    def __init__(self, path: Path) -> None:
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        self._listener.listen(128)
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
         self._clients: dict[int, socket.socket] = {}  # by the process id of their forks
         self._selector = selectors.DefaultSelector()
         self._ended, written = os.pipe()  # a byte for each child that has ended
@@ -172,12 +171,12 @@ def _take_place(request: Request) -> None:
 
 def main() -> None:
     """Import what is named, then serve; in a fork, run the flow of its environment."""
-    path, *modules = sys.argv[1:]
+    number, *modules = sys.argv[1:]
+    listener = socket.socket(fileno=int(number))
     for module in modules:
         with loading_tensorflow():
             importlib.import_module(module)
-    server = ForkServer(Path(path))
-    if request := server.serve():
+    if request := ForkServer(listener).serve():
         _take_place(request)
         sys.argv[1:] = []
         sys.modules.pop(ENGINE, None)  # else runpy warns that it is run twice

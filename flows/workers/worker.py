@@ -9,7 +9,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from socket import gethostname
+from socket import AF_UNIX, SOCK_STREAM, gethostname, socket
 from typing import TYPE_CHECKING, Any
 
 from prefect.settings import get_current_settings
@@ -97,13 +97,18 @@ class ForkServerProcess:
     def _start(self, environment: dict[str, str]) -> None:
         self._environment = environment
         self._socket.unlink(missing_ok=True)
-        server = ("flows.workers.fork_server", str(self._socket), *self._modules)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(LAUNCHER), *server],
-            env=environment,
-            stdin=subprocess.PIPE,  # closes when this process ends
-            start_new_session=True,  # Ctrl-C reaches runs by their clients
-        )
+        # Here and not in the server, so that runs wait for its imports.
+        with socket(AF_UNIX, SOCK_STREAM) as listener:
+            listener.bind(str(self._socket))
+            listener.listen(128)
+            server = ("flows.workers.fork_server", str(listener.fileno()), *self._modules)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(LAUNCHER), *server],
+                env=environment,
+                stdin=subprocess.PIPE,  # closes when this process ends
+                pass_fds=[listener.fileno()],
+                start_new_session=True,  # Ctrl-C reaches runs by their clients
+            )
 
     @property
     def _socket(self) -> Path:

@@ -32,12 +32,15 @@ class Server:
         (folder / "prefect/engine.py").write_text(ENGINE)
         (folder / "runs").mkdir()
         self.environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.workers.fork_server", self.socket],
-            stdin=subprocess.PIPE,
-            env=self.environment,
-        )
-        until(self.socket.exists)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.socket))
+            listener.listen()
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flows.workers.fork_server", str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+                env=self.environment,
+            )
 
     def run(self, does: str) -> subprocess.Popen[str]:
         """Start a run as the worker does."""
