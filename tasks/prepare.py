@@ -88,7 +88,7 @@ def _split_lines(about: Description, data: Data) -> Iterator[str]:
     yield f"{train:,} training images, {count['test']:,} test images, of {len(about.classes)} classes"
     made = about.made
     if made and made.test:
-        yield f"no test images: {percent(made.test)} of each class are set aside for test by content"
+        yield f"no test images: about {percent(made.test)} of each class are set aside for test by content"
     elif data.test != TEST_SHARE:
         yield "the data has test images; data.test is not used"
     if about.validation:

@@ -86,19 +86,26 @@ def print_run(summary: RunSummary) -> None:
     optional = ["seconds", "balanced", *controls[::-1]]
     dropped = console.print_table(lambda without: stage_table(summary, without), optional)
     if not set(controls) <= set(dropped):
-        console.print(
-            "scratch: accuracy of the same network without its start, trained for as many"
-        )
-        console.print("epochs of all layers (one for a head)")
-        starts = [stage.start for stage in summary.stages.values()]
-        if any(is_pretrained(start) or is_model(start) for start in starts):
-            console.print("(from a pretrained network: a small network, for one epoch)")
-        if "sample" in controls:
-            console.print("sample: accuracy of the same head, trained on a few hundred images")
-        console.print("random: accuracy of the same head on a frozen random network")
-        if "sample" in controls:
-            console.print("(of a pretrained network: to compare with sample, whose images it has)")
+        _print_legend(console, summary)
     console.print_line(f"report: {summary.report}")
+
+
+def _print_legend(console: Printer, summary: RunSummary) -> None:
+    """Say what the columns of controls are, for the kinds of starts that the run has."""
+    console.print("scratch, sample, random: accuracy of controls, to see what the start was worth")
+    starts = [stage.start for stage in summary.stages.values() if stage.controls]
+    pretrained = [start for start in starts if is_pretrained(start) or is_model(start)]
+    if len(pretrained) < len(starts):
+        console.print(
+            "scratch: the same network without its start, for as many epochs of all layers"
+        )
+    if pretrained:
+        console.print("scratch, of a pretrained network: a small network, for one epoch")
+    if "sample" in summary.control_kinds:
+        console.print("sample: the same head, trained on a few hundred of the images")
+        console.print("random: the same on a network with random weights")
+    else:
+        console.print("random: the same head on a frozen network with random weights")
 
 
 def stage_table(summary: RunSummary, without: Sequence[str] = ()) -> Table:

@@ -119,15 +119,21 @@ def predict_images(
             probabilities = found.probabilities
             n = len(batch.images)
             unlike = [None] * n if found.unlike is None else found.unlike.tolist()
+            predictions = [
+                Prediction(
+                    name, dict(zip(card.labels, row, strict=True)), unless=unless, unlike=share
+                )
+                for name, row, share in zip(
+                    batch.names, probabilities.tolist(), unlike, strict=True
+                )
+            ]
+            answers = [each.answer for each in predictions]
             if sample:
-                sample.offer(batch.images, probabilities)
+                sample.offer(batch.images, probabilities, answers)
             if maps and evidence and len(batch.images):
-                best = probabilities.argmax(1)
-                labels = [card.labels[i] for i in best]
-                maps.write(batch.names, labels, batch.images, evidence(batch.images, best))
-            for name, row, share in zip(batch.names, probabilities.tolist(), unlike, strict=True):
-                chances = dict(zip(card.labels, row, strict=True))
-                yield Prediction(name, chances, unless=unless, unlike=share)
+                looked = evidence(batch.images, probabilities.argmax(1))
+                maps.write(batch.names, answers, batch.images, looked)
+            yield from predictions
             for name, reason in batch.unreadable.items():
                 yield Prediction(name, {}, f"{printable(name)}: {reason}")
 
@@ -141,19 +147,22 @@ class ImageSample:
         self._seen = 0
         self._images: list[np.ndarray] = []
         self._probabilities: list[np.ndarray] = []
+        self._answers: list[str] = []
 
-    def offer(self, images: np.ndarray, probabilities: np.ndarray) -> None:
-        """Offer the next images (n, size, size, 3) uint8 with their probabilities (n, labels)."""
+    def offer(self, images: np.ndarray, probabilities: np.ndarray, answers: Sequence[str]) -> None:
+        """Offer the next images (n, size, size, 3) uint8 with probabilities (n, labels) and n answers."""
         for row in range(-self._seen % self._every, len(images), self._every):
             self._images.append(images[row].copy())
             self._probabilities.append(probabilities[row])
+            self._answers.append(answers[row])
         self._seen += len(images)
         while len(self._images) > 4 * self.most:
             self._every *= 2
             self._images, self._probabilities = self._images[::2], self._probabilities[::2]
+            self._answers = self._answers[::2]
 
     def grid(self, labels: Sequence[str], title: str) -> bytes:
-        """Return a PNG of the images, each with its most probable label and the probability."""
+        """Return a PNG of the images, each with its answer and the probability of the likeliest label."""
         chosen = evenly_spaced(len(self._images), self.most)
         images, rows = self._images, self._probabilities
         with matplotlib_defaults():
@@ -166,6 +175,7 @@ class ImageSample:
                 np.array([rows[i] for i in chosen]),
                 labels,
                 f"{title}: {len(chosen):,} of {counted(self._seen, 'image')}",
+                answers=[self._answers[i] for i in chosen],
             )
             return png(figure)
 

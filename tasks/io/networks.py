@@ -75,8 +75,9 @@ def _downloaded(what: str, network: NamedNetwork) -> Path:
         file = network.weights
         digest = f" ({file.hash})" if file.digest else ""
         raise BadInput(
-            f"{what}: {error}; or bring {file.name}{digest} here yourself and name it: weights = 'FILE' beside "
-            "start"
+            f"{what}: {error}; or bring {file.name}{digest} here yourself and add weights = 'FILE' below start;"
+            " or start from a Keras file that you have (start = 'FILE.keras'), or from scratch (relevo"
+            " new-recipe --start none)"
         ) from None
 
 

@@ -57,6 +57,7 @@ def plan_steps(
     images = None if refresh else images
     yield PlannedStep("prepare data", images is not None, "refresh" if refresh else why)
     models: dict[str, Ref | None] = {}
+    computed: set[str] = set()  # keys of features that an earlier step computes
     for name, stage in chosen.items():
         start = models[stage.parent] if stage.parent else starts.models.get(name)
         models[name] = None
@@ -77,8 +78,10 @@ def plan_steps(
                 if control and control.random:
                     frozen = random_weights(frozen, seed)
                     sample = sample_of(known, targets[name].classes)
+                    job = replace(job, images=len(sample.train))
                 work = featuring(frozen.digest, images, each.features, sample)
-                yield from _head_steps(history, job, title, targets[name], work, seed)
+                yield from _head_steps(history, job, title, targets[name], work, seed, computed)
+                computed.add(work.key)
                 continue
             if images is None:
                 blocked = "refresh" if refresh else "its images are not prepared yet"
@@ -107,14 +110,22 @@ def _head_steps(
     targets: Targets,
     features: Work,
     seed: int,
+    before: set[str],
 ) -> Iterator[PlannedStep]:
-    """Plan the features of a pretrained network, the head on them, and fine-tuning."""
+    """Plan the features of a pretrained network, the head on them, and fine-tuning.
+
+    Args:
+        before: keys of features that earlier steps compute.
+    """
     alone = replace(job, stage=job.stage.head_alone())
     head = head_training(alone.stage, targets, features, seed)
     computed, why = history.lookup(features)
-    # The seconds of a head are those of its features, which take nearly all of them.
-    seconds = 0.0 if computed else history.estimate(alone, head)
-    yield PlannedStep(f"features {title}", computed is not None, why, seconds)
+    if computed is None and features.key in before:
+        yield PlannedStep(f"features {title}", False, "computed by a step before")
+    else:
+        # The seconds of a head are those of its features, which take nearly all of them.
+        seconds = 0.0 if computed else history.estimate(alone, head)
+        yield PlannedStep(f"features {title}", computed is not None, why, seconds)
     trained, why = history.lookup(head)
     yield PlannedStep(title, trained is not None, why)
     if job.stage.train == "head then all":

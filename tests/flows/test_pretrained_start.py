@@ -106,7 +106,10 @@ def runs(made: Made) -> dict[str, Outcome]:
             ".01",
             "--csv",
             str(made.folder / "seen.csv"),
+            "--maps",
+            str(made.folder / "unsure"),
         ],
+        features=["plan", "RECIPE", "--json", "--set", "stages.one.features='last layer'"],
         verify=["verify"],
         hash=["run", "RECIPE", "--set", f"stages.ten.sha256={'0' * 64}"],
         missing=["run", "RECIPE", "--set", f"stages.ten.start={none}"],
@@ -243,6 +246,17 @@ def test_plan_estimates_fine_tuning_from_an_earlier_one(runs: dict[str, Outcome]
     assert planned["features tuned"]["seconds"] == planned["tuned"]["seconds"] == 0
 
 
+def test_plan_knows_that_controls_take_few_images_and_share_features(
+    runs: dict[str, Outcome],
+) -> None:
+    planned = steps(runs["features"])
+    whole, random = (planned[f"features one{each}"]["seconds"] for each in ("", ", random"))
+    assert 0 < random < whole / 4
+    sample = planned["features one, sample"]
+    assert (sample["hit"], sample["seconds"]) == (False, 0)
+    assert sample["reason"] == "computed by a step before"
+
+
 def test_documents_name_the_network_and_its_file(runs: dict[str, Outcome], made: Made) -> None:
     summary = runs["first"].json
     sha256, _ = sha256_of(made.net)
@@ -342,6 +356,8 @@ def test_predict_writes_a_picture_of_where_the_model_looked(
     ]
     with Image.open(pictures[0]) as picture:
         assert picture.size == (2 * 224 + 4, 224)
+    unsure = sorted(each.name for each in (made.folder / "unsure").iterdir())
+    assert unsure == [f"{i + 1:05} unsure {i}.png" for i in range(3)]
 
 
 def test_report_shows_where_a_head_looked(runs: dict[str, Outcome], made: Made) -> None:

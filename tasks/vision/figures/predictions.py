@@ -52,6 +52,7 @@ def prediction_grid(
     labels: Sequence[str],
     title: str,
     words: Words = ENGLISH,
+    answers: Sequence[str] | None = None,
 ) -> Figure:
     """Grid of images, each with its predicted label and the probability of that label.
 
@@ -62,6 +63,7 @@ def prediction_grid(
         images: (n, height, width, 3); those that are wider than high are in two columns.
         truth: n indices into `labels`, or None if unknown.
         probabilities: (n, labels).
+        answers: n words to show as predictions; the most probable labels by default.
     """
     if len(images) == 0:
         figure = new_figure(WIDTH, 1.0, title, fixed=True)
@@ -71,7 +73,8 @@ def prediction_grid(
     wrong = np.zeros(len(images), bool) if truth is None else guesses != np.asarray(truth)
     captions = []
     for i, guess in enumerate(guesses):
-        lines = _lines(labels[guess], _probability(float(probabilities[i, guess]), words.lang))
+        answer = answers[i] if answers else labels[guess]
+        lines = _lines(answer, _probability(float(probabilities[i, guess]), words.lang))
         if truth is not None and wrong[i]:
             lines += _lines(words("true: %(label)s", label=labels[truth[i]]))
         captions.append(lines)

@@ -143,8 +143,9 @@ def _check_counts(survey: Survey, given: str) -> None:
     share = not survey.validation and round(total * _validation(total)) < classes
     if survey.train[poor] < 2 or share:
         raise BadInput(
-            f"{given}: class {poor!r} has {survey.train[poor]} in train, all classes together "
-            f"{total}; expected 5 or more pictures of each: add some"
+            f"{given}: of class {poor!r} about {survey.train[poor]} would be in train, of all classes {total},"
+            " once test images are set aside; expected pictures for train, validation and test, so 5 or more"
+            " of each class: add some"
         )
 
 

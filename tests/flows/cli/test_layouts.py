@@ -32,7 +32,7 @@ def test_each_layout_has_a_recipe_and_a_plan(
     write_any(tmp_path / form, pictures(layout))
     made = relevo("new-recipe", form, "--start=none", cwd=tmp_path)
     assert made.status == 0, made.err
-    assert "no test images: 20 % of each class are set aside for test by content" in made.out
+    assert "no test images: about 20 % of each class are set aside for test by content" in made.out
     assert ("the 24 of val are the validation images" in made.out) == (layout == "train and val")
     assert ("each of 12 groups stays in one split" in made.out) == (layout == "a table")
     planned = relevo("plan", "photos.toml", "--store", "s", cwd=tmp_path)
@@ -56,7 +56,7 @@ def test_each_layout_is_trained_from_and_scored(
     small = ["--set=defaults.epochs=1", "--set=defaults.network.widths=[8, 8]"]
     done = relevo("run", "photos.toml", "--json", *small, cwd=tmp_path, env=env)
     assert done.status == 0, done.err
-    assert "no test images: 20 % of each class are set aside for test by content" in done.err
+    assert "no test images: about 20 % of each class are set aside for test by content" in done.err
     page = Path(done.json["report"]).read_text("utf-8")
     assert "of each class were set aside for test by the content of each image" in page
     assert (

@@ -273,13 +273,13 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
     "too few to set some aside": (
         {f"{c}/{i}.png": png(i) for c in "ab" for i in range(2)},
         [],
-        "class 'a' has 1 in train, all classes together 2; expected 5 or more",
+        "of class 'a' about 1 would be in train, of all classes 2",
     ),
     "one class": ({"train/a/1.png": png(1), "test/a/1.png": png(1)}, [], "one class"),
     "too few": (
         {f"{s}/{c}/1.png": png(1) for s in ("train", "test") for c in "ab"},
         [],
-        "class 'a' has 1 in train, all classes together 2; expected 5 or more",
+        "of class 'a' about 1 would be in train, of all classes 2",
     ),
     "no picture": (
         {f"{s}/{c}/1.png": b"" for s in ("train", "test") for c in "ab"},
