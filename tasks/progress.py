@@ -31,7 +31,10 @@ _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=(
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Send the events of this context, and of copies made of it meanwhile, to `listener`."""
+    """Call `listener` with each event that is emitted inside the `with` block.
+
+    Those of other threads count if they run in a copy of this block's `contextvars` context.
+    """
     token = _listeners.set((*_listeners.get(), listener))
     try:
         yield

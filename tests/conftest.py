@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from support.command import ROOT, SMALL, Chain, Outcome, Relevo, environment
+from support.command import ROOT, SMALL, Chain, Outcome, Relevo, environment, run_in_new_python
+from support.forks import Forks
 
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = (
     "1"  # as `loading_tensorflow` does, before a test imports TensorFlow
@@ -57,21 +57,15 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def relevo(prefect_home: Path) -> Relevo:
-    """Run the command line in a process of its own, as a user does."""
+def relevo(prefect_home: Path) -> Iterator[Relevo]:
+    """Run the command line in a process of its own, most often a fork of one that has imported libraries."""
+    forks = Forks(environment(prefect_home))
 
     def run(*words: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Outcome:
-        done = subprocess.run(
-            [sys.executable, "-m", "flows", *words],
-            capture_output=True,
-            text=True,
-            cwd=cwd or ROOT,
-            env={**environment(prefect_home), **(env or {})},
-            timeout=1500,  # eight at once on a slow machine
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        return forks.run(words, cwd or ROOT, {**environment(prefect_home), **(env or {})})
 
-    return run
+    yield run
+    forks.stop()
 
 
 @pytest.fixture(scope="session")
@@ -86,10 +80,13 @@ def server(prefect_home: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def chain(relevo: Relevo, server: str, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+def chain(
+    relevo: Relevo, prefect_home: Path, server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Chain:
     """The small digits chain, run three times on a fresh store, the first time with a server of its own.
 
-    It is trained once per session; each process of pytest-xdist has a copy.
+    That is in a new interpreter, with other hashes of strings than in the forks whose results are compared
+    with its own. It is trained once per session; each process of pytest-xdist has a copy.
     """
     own = tmp_path_factory.mktemp("chain") / "store"
     apart = "PYTEST_XDIST_WORKER" not in os.environ
@@ -98,7 +95,7 @@ def chain(relevo: Relevo, server: str, tmp_path_factory: pytest.TempPathFactory)
     with FileLock(shared / "chain-lock"):
         if not said.exists():
             command = ["run", "digits", "--store", str(made), "--json", *SMALL]
-            first = relevo(*command)
+            first = run_in_new_python(command, environment(prefect_home), ROOT)
             env = {"PREFECT_API_URL": server}
             second = relevo(*command, env={"PYTHONPROFILEIMPORTTIME": "1", **env})
             spanish = relevo(*command, "--lang", "es", env=env)

@@ -57,7 +57,14 @@ def find_run(store: str, run: str) -> RunSummary:
 
 
 def find_model(store: str, given: str) -> tuple[Card, Tensors]:
-    """Load card and tensors of a model, as `look_up` finds it."""
+    """Return the card and the tensors of a model.
+
+    Args:
+        store: folder or s3:// address. given: `RUN/STAGE`, or the path or URI of a model's folder.
+
+    Raises:
+        BadInput: there is no such run, stage or folder, or its file is not a model.
+    """
     found = look_up(store, given)
     return found.card, found.tensors
 

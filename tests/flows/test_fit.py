@@ -34,8 +34,8 @@ def wide(label: str, seed: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def told(prefect_home: Path, server: str, tmp_path_factory: Any) -> dict[str, Outcome]:
-    """What commands answered: a model trained on padded pictures, and what is done with it then."""
+def outcomes(prefect_home: Path, server: str, tmp_path_factory: Any) -> dict[str, Outcome]:
+    """Outcomes of commands: a model trained on padded pictures, and what is done with it then."""
     tmp = tmp_path_factory.mktemp("fit")
     files = {
         f"{split}/{label}/{index}.png": wide(label, 1000 * (split == "test") + index)
@@ -73,9 +73,11 @@ def told(prefect_home: Path, server: str, tmp_path_factory: Any) -> dict[str, Ou
     return found
 
 
-def test_pictures_that_are_cropped_lose_what_is_beside_the_square(told: dict[str, Outcome]) -> None:
+def test_pictures_that_are_cropped_lose_what_is_beside_the_square(
+    outcomes: dict[str, Outcome],
+) -> None:
     accuracy = {
-        fit: told[fit].json["stages"]["kinds"]["metrics"]["accuracy"]
+        fit: outcomes[fit].json["stages"]["kinds"]["metrics"]["accuracy"]
         for fit in ("crop", "pad", "stretch")
     }
     assert accuracy["crop"] < 0.8
@@ -83,13 +85,13 @@ def test_pictures_that_are_cropped_lose_what_is_beside_the_square(told: dict[str
     assert accuracy["stretch"] > 0.95
 
 
-def test_a_model_meets_every_picture_as_in_training(told: dict[str, Outcome]) -> None:
-    trained = told["pad"].json["stages"]["kinds"]["metrics"]
-    assert told["evaluate"].json["metrics"]["accuracy"] == trained["accuracy"]
-    rows = told["predict"].json["predictions"]
+def test_a_model_meets_every_picture_as_in_training(outcomes: dict[str, Outcome]) -> None:
+    trained = outcomes["pad"].json["stages"]["kinds"]["metrics"]
+    assert outcomes["evaluate"].json["metrics"]["accuracy"] == trained["accuracy"]
+    rows = outcomes["predict"].json["predictions"]
     right = [row["label"] == Path(row["file"]).parent.name for row in rows]
     assert np.mean(right) == trained["accuracy"]
-    folder = Path(told["files"].json["folder"])
+    folder = Path(outcomes["files"].json["folder"])
     maps = sorted((folder / "maps").iterdir())
     assert len(maps) == 40
     with Image.open(maps[0]) as picture:  # an image beside its map
@@ -100,17 +102,19 @@ def test_a_model_meets_every_picture_as_in_training(told: dict[str, Outcome]) ->
     assert np.ptp(shown[112, 112]) < 40, "its grey middle"
 
 
-def test_model_card_and_export_say_how_to_make_the_square(told: dict[str, Outcome]) -> None:
-    model = Path(told["pad"].json["stages"]["kinds"]["model"])
+def test_model_card_and_export_say_how_to_make_the_square(outcomes: dict[str, Outcome]) -> None:
+    model = Path(outcomes["pad"].json["stages"]["kinds"]["model"])
     page = (model / "README.md").read_text("utf-8")
     assert '"rb").read(), 16, fit="pad")' in page
     assert "centred on a square of its mean colour; 16 pixels a side" in page
-    for folder in (model, Path(told["files"].json["folder"]) / "exported"):
+    for folder in (model, Path(outcomes["files"].json["folder"]) / "exported"):
         about = json.loads((folder / "labels.json").read_text("utf-8"))
         assert about["fit"] == "pad"
         assert 'decode(data, 16, fit="pad")' in about["input"]
         assert b"fit: Fit = CROP" in (folder / "read_image.py").read_bytes()
-    assert "fit" not in json.loads(_card_of(Path(told["crop"].json["stages"]["kinds"]["model"])))
+    assert "fit" not in json.loads(
+        _card_of(Path(outcomes["crop"].json["stages"]["kinds"]["model"]))
+    )
     assert json.loads(_card_of(model))["fit"] == "pad"
 
 
@@ -120,27 +124,29 @@ def _card_of(model: Path) -> str:
     return str(header["__metadata__"]["relevo"])
 
 
-def test_the_report_says_what_was_done(told: dict[str, Outcome]) -> None:
+def test_the_report_says_what_was_done(outcomes: dict[str, Outcome]) -> None:
     for fit, words in (("pad", "padded to a square"), ("crop", "the centre square was used")):
-        assert words in Path(told[fit].json["report"]).read_text("utf-8")
-    assert "fit crop, was pad" in told["plan"].out
+        assert words in Path(outcomes[fit].json["report"]).read_text("utf-8")
+    assert "fit crop, was pad" in outcomes["plan"].out
 
 
-def test_a_start_whose_pictures_were_made_square_in_another_way_is_told_of(
-    told: dict[str, Outcome],
+def test_a_start_whose_pictures_were_made_square_in_another_way_is_named(
+    outcomes: dict[str, Outcome],
 ) -> None:
     line = (
         "stages.more starts from a model that was trained with data.fit = 'pad', and goes on with 'crop'; "
         "set data.fit = 'pad' to keep it"
     )
-    assert told["later"].err == f"{line}\n"
-    assert line in told["later, run"].err
-    assert told["later, the same"].err == ""
-    draft = (Path(told["files"].json["folder"]) / "draft.toml").read_text("utf-8")
-    assert told["draft"].status == 0
+    assert outcomes["later"].err == f"{line}\n"
+    assert line in outcomes["later, run"].err
+    assert outcomes["later, the same"].err == ""
+    draft = (Path(outcomes["files"].json["folder"]) / "draft.toml").read_text("utf-8")
+    assert outcomes["draft"].status == 0
     assert '\nfit = "pad"' in draft
 
 
-def test_a_misspelt_fit_is_refused(told: dict[str, Outcome]) -> None:
-    assert told["misspelt"].status == 2
-    assert "data.fit = 'padd': input should be 'crop', 'pad' or 'stretch'" in told["misspelt"].err
+def test_a_misspelt_fit_is_refused(outcomes: dict[str, Outcome]) -> None:
+    assert outcomes["misspelt"].status == 2
+    assert (
+        "data.fit = 'padd': input should be 'crop', 'pad' or 'stretch'" in outcomes["misspelt"].err
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -95,7 +96,7 @@ def test_deploy_is_idempotent(fleet: Fleet) -> None:
 
 
 def test_chain_is_trained_by_both_workers(fleet: Fleet) -> None:
-    run = fleet.order("experiment/on-demand", **small(stages=["transfer"], run="first"))
+    run = fleet.order_by_command("experiment/on-demand", **small(stages=["transfer"], run="first"))
     fleet.finish(run)
     stages = fleet.stages_of(run)
     assert set(stages) == NODES
@@ -109,15 +110,20 @@ def test_chain_is_trained_by_both_workers(fleet: Fleet) -> None:
     assert "relevo-progress-train-baseline" in keys
 
 
+OTHER = {"a-gpu": "b-gpu", "b-gpu": "a-gpu"}
+
+
 def test_chain_is_cached_for_another_machine(fleet: Fleet) -> None:
-    fleet.kill_machine("a")
+    (baseline,) = fleet.find("flow_runs", flow_runs={"name": {"any_": ["train baseline"]}})
+    (trainer,) = fleet.worker_of(baseline["id"])
+    fleet.kill_worker(trainer)
     run = fleet.order("experiment/on-demand", **small(stages=["baseline"], run="second"))
     try:
         fleet.finish(run)
     finally:
-        fleet.start_machine("a")
+        fleet.start_worker(trainer)
     takers = [fleet.worker_of(stage["id"]) for stage in fleet.stages_of(run).values()]
-    assert takers == [{"b-gpu"}]
+    assert takers == [{OTHER[trainer]}]
     first, second = (fleet.summary(run)["stages"]["baseline"] for run in ("first", "second"))
     assert second["state"] == "cached"
     assert second["model_digest"] == first["model_digest"]
@@ -126,13 +132,11 @@ def test_chain_is_cached_for_another_machine(fleet: Fleet) -> None:
 def test_schedule_fires_until_it_is_removed(fleet: Fleet, tmp_path: Path) -> None:
     folder = shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
     text = (folder / "prefect.yaml").read_text()
-    often = text.replace('- cron: "0 2 * * *"\n        timezone: UTC', "- interval: 30")
-    often = often.replace(
-        "recipe: cifar10\n      dispatch: workers",
-        "recipe: digits\n      stages: [baseline]\n      max_epochs: 1",
-    )
+    often = text.replace('- cron: "0 2 * * *"\n        timezone: UTC', "- interval: 10")
+    cached = f"recipe: digits\n      stages: [baseline]\n      settings: {json.dumps(SETTINGS)}"
+    often = often.replace("recipe: cifar10\n      dispatch: workers", cached)
     (folder / "prefect.yaml").write_text(often)
-    assert often.count("interval: 30") == often.count("max_epochs: 1") == 1
+    assert often.count("interval: 10") == often.count("stages: [baseline]") == 1
     assert fleet.relevo("deploy", "--gpus", "2", "--files", str(folder)).returncode == 0
 
     def fired(kind: str) -> list[dict[str, Any]]:
@@ -145,7 +149,7 @@ def test_schedule_fires_until_it_is_removed(fleet: Fleet, tmp_path: Path) -> Non
     never = head + tail.partition("        timezone: UTC\n")[2]
     (folder / "prefect.yaml").write_text(never)
     done = fleet.relevo("deploy", "--gpus", "2", "--files", str(folder))
-    assert "schedule removed: experiment/nightly, interval 30.0\n" in done.stdout, done.stderr
+    assert "schedule removed: experiment/nightly, interval 10.0\n" in done.stdout, done.stderr
     clocks = [clock for each in fleet.find("deployments") for clock in each["schedules"]]
     assert [clock["schedule"]["cron"] for clock in clocks] == ["0 12 * * 0"]
     # Prefect's scheduler may be adding runs at that moment.
@@ -171,12 +175,17 @@ def run_of(process: psutil.Process) -> str | None:
     return None
 
 
+def trainings(fleet: Fleet) -> set[str]:
+    """The trainings that have a checkpoint in the store, each by the key of its two."""
+    return {key.rpartition(".")[0] for key in fleet.keys("checkpoints/")}
+
+
 def training(fleet: Fleet, run: str) -> Training:
     """Wait until a run's stage has written a checkpoint, and return where it trains."""
-    before = fleet.keys("checkpoints/")
+    before = trainings(fleet)
     fleet.until(lambda: "train ten_class" in fleet.stages_of(run), 600)
     stage = fleet.stages_of(run)["train ten_class"]["id"]
-    fleet.until(lambda: fleet.keys("checkpoints/") - before, 600)
+    fleet.until(lambda: trainings(fleet) - before, 600)
     (worker,) = fleet.worker_of(stage)
     process = next(
         child
@@ -184,20 +193,6 @@ def training(fleet: Fleet, run: str) -> Training:
         if run_of(child) == stage
     )
     return Training(stage, worker, process)
-
-
-def test_cancelled_run_stops_training(fleet: Fleet) -> None:
-    run = fleet.order(
-        "experiment/on-demand",
-        **{**small(stages=["ten_class"], run="cancelled"), "settings": LONG, "seed": 1},
-    )
-    stage, _, process = training(fleet, run)
-    fleet.prefect("flow-run", "cancel", run)
-    # 30 s on an idle machine; other tests may keep it busy.
-    fleet.until(lambda: not process.is_running(), 60)
-    fleet.finish(run, 300, state="CANCELLED")
-    fleet.finish(stage, 300, state="CANCELLED")
-    assert "all epoch 80/80" not in fleet.log_of(stage)
 
 
 class Killed(NamedTuple):
@@ -222,6 +217,21 @@ def killed(fleet: Fleet) -> Killed:
     family = fleet.kill_worker(worker)
     assert process in family
     return Killed(run, stage, worker)
+
+
+@pytest.mark.usefixtures("killed")
+def test_cancelled_run_stops_training(fleet: Fleet) -> None:
+    run = fleet.order(
+        "experiment/on-demand",
+        **{**small(stages=["ten_class"], run="cancelled"), "settings": LONG, "seed": 1},
+    )
+    stage, _, process = training(fleet, run)
+    fleet.prefect("flow-run", "cancel", run)
+    # 30 s on an idle machine; other tests may keep it busy.
+    fleet.until(lambda: not process.is_running(), 60)
+    fleet.finish(run, 300, state="CANCELLED")
+    fleet.finish(stage, 300, state="CANCELLED")
+    assert "all epoch 80/80" not in fleet.log_of(stage)
 
 
 def field(page: Page, name: str) -> Locator:
@@ -293,8 +303,7 @@ def test_stage_whose_worker_is_killed_resumes_on_the_other(fleet: Fleet, killed:
         *(f"--set={path}={value}" for path, value in LONG.items()),
     )
     fleet.finish(killed.run, 900)
-    other = {"a-gpu": "b-gpu", "b-gpu": "a-gpu"}[killed.worker]
-    assert fleet.worker_of(killed.stage) == {killed.worker, other}
+    assert fleet.worker_of(killed.stage) == {killed.worker, OTHER[killed.worker]}
     stage = fleet.summary("killed")["stages"]["ten_class"]
     assert stage["state"] == "resumed"
     assert stage["model_digest"] in undisturbed.stdout, undisturbed.stderr

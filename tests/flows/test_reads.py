@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from support.command import SMALL
+from support.stores import count_reads
 
 from flows.cli.options import all_settings
 from flows.experiment import experiment
 from tasks.runs.summary import read_lineage
-from tasks.store.base import Ref
-from tasks.store.local import LocalStore
 from tasks.store.opening import open_store
 
 
 def test_model_is_read_to_score_export_and_start_from_and_scores_once(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: Counter[str] = Counter()
-    fetch = LocalStore.fetch
-
-    def counted(store: LocalStore, ref: Ref) -> Path:
-        reads[ref.uri] += 1
-        return fetch(store, ref)
-
-    monkeypatch.setattr(LocalStore, "fetch", counted)
+    reads = count_reads(monkeypatch)
     settings = all_settings([words.removeprefix("--set=") for words in SMALL], None)
     store = str(tmp_path / "store")
     summary = experiment("digits", store=store, stages=["transfer"], settings=settings)

@@ -140,17 +140,6 @@ def test_changed_epoch_count_retrains_that_stage_and_its_dependants(
     assert states == {**retrained, "ten_class": "cached"}
 
 
-def test_work_has_the_same_bits_in_another_store(
-    chain: Chain, relevo: Relevo, server: str, tmp_path: Path
-) -> None:
-    words = ["--stage", "transfer", "--store", str(tmp_path / "other"), "--json", *SMALL]
-    words += ["--set=stages.transfer.controls=false"]
-    stages = relevo("run", "digits", *words, env={"PREFECT_API_URL": server}).json["stages"]
-    assert list(stages) == ["baseline", "transfer"]
-    for name, stage in stages.items():
-        assert stage["model_digest"] == chain.first.json["stages"][name]["model_digest"]
-
-
 def test_damaged_files_are_named_and_recomputed(
     chain: Chain, relevo: Relevo, server: str, tmp_path: Path
 ) -> None:

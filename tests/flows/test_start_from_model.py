@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.command import SMALL, Chain, Outcome, in_one_process
+from support.stores import count_reads
 
 from flows.parameters import RunRequest, StageInputs
 from flows.train_stage import train_stage
@@ -19,8 +19,7 @@ from tasks.runs.gc import collect
 from tasks.runs.lookup import look_up
 from tasks.runs.starts import Starts, models_in
 from tasks.runs.summary import Lineage
-from tasks.store.base import Ref, sha256_of
-from tasks.store.local import LocalStore
+from tasks.store.base import sha256_of
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.trained_model import pack, unpack
@@ -36,10 +35,10 @@ def names(chain: Chain) -> tuple[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def told(
+def outcomes(
     chain: Chain, prefect_home: Path, server: str, tmp_path_factory: Any
 ) -> dict[str, Outcome]:
-    """What commands answered; those without a store of their own use the chain's."""
+    """Outcomes of commands; those without a store of their own use the chain's."""
     _, folder = names(chain)
     tmp = tmp_path_factory.mktemp("starts")
     damaged = tmp / "damaged"
@@ -110,10 +109,10 @@ def told(
     return in_one_process(commands, tmp, prefect_home, PREFECT_API_URL=server)
 
 
-def test_model_of_a_run_is_as_good_as_a_stage(told: dict[str, Outcome], chain: Chain) -> None:
+def test_model_of_a_run_is_as_good_as_a_stage(outcomes: dict[str, Outcome], chain: Chain) -> None:
     """The same digest gives the same keys: the stage and all its controls are cached."""
-    assert {step["hit"] for step in told["plan"].json["steps"].values()} == {True}
-    stage = told["run"].json["stages"]["transfer"]
+    assert {step["hit"] for step in outcomes["plan"].json["steps"].values()} == {True}
+    stage = outcomes["run"].json["stages"]["transfer"]
     expected = chain.first.json["stages"]["transfer"]
     assert stage["state"] == "cached"
     assert stage["model_digest"] == expected["model_digest"]
@@ -121,20 +120,22 @@ def test_model_of_a_run_is_as_good_as_a_stage(told: dict[str, Outcome], chain: C
     assert all(each["state"] == "cached" for each in stage["controls"].values())
 
 
-def test_model_of_another_store_gives_the_same_bits(told: dict[str, Outcome], chain: Chain) -> None:
-    stage = told["folder"].json["stages"]["transfer"]
+def test_model_of_another_store_gives_the_same_bits(
+    outcomes: dict[str, Outcome], chain: Chain
+) -> None:
+    stage = outcomes["folder"].json["stages"]["transfer"]
     assert stage["state"] == "trained"
     assert stage["model_digest"] == chain.first.json["stages"]["transfer"]["model_digest"]
 
 
-def test_documents_name_the_run_and_the_model(told: dict[str, Outcome], chain: Chain) -> None:
+def test_documents_name_the_run_and_the_model(outcomes: dict[str, Outcome], chain: Chain) -> None:
     run, folder = names(chain)
     file, _ = sha256_of(folder / "model.safetensors")
     digest = chain.first.json["stages"]["baseline"]["model_digest"]
     for case, start in (("run", f"{run}/baseline"), ("folder", str(folder))):
-        there = Path(told[case].json["report"]).parent
+        there = Path(outcomes[case].json["report"]).parent
         name = f"{folder.parents[1].name}/baseline" if case == "folder" else start
-        assert told[case].json["stages"]["transfer"]["start"] == start
+        assert outcomes[case].json["stages"]["transfer"]["start"] == start
         assert f'start = "{start}"\nsha256 = "{file}"' in (there / "recipe.toml").read_text()
         card = (there / "models/transfer/README.md").read_text()
         assert f"| starts from | {name.replace('_', chr(92) + '_')}, `{digest}` |" in card
@@ -147,10 +148,10 @@ def test_documents_name_the_run_and_the_model(told: dict[str, Outcome], chain: C
 
 
 def test_a_run_of_the_past_can_be_run_again_without_its_start(
-    told: dict[str, Outcome], tmp_path: Path
+    outcomes: dict[str, Outcome], tmp_path: Path
 ) -> None:
     """A later collection leaves what a run has started from, and the recipe finds it by its hash."""
-    summary = told["folder"].json
+    summary = outcomes["folder"].json
     store = shutil.copytree(summary["store"], tmp_path / "store")
     collect(str(store), now=datetime.now(UTC) + timedelta(days=60))
     text = (store / "runs" / summary["run"] / "recipe.toml").read_text()
@@ -193,9 +194,9 @@ def test_a_run_of_the_past_can_be_run_again_without_its_start(
     ],
 )
 def test_model_that_a_stage_cannot_start_from_is_refused_in_one_line(
-    told: dict[str, Outcome], case: str, expected: str
+    outcomes: dict[str, Outcome], case: str, expected: str
 ) -> None:
-    refused = told[case]
+    refused = outcomes[case]
     assert refused.status == 2
     assert expected in refused.err
     assert len(refused.err.splitlines()) == 1
@@ -229,14 +230,7 @@ def test_latest_is_looked_up_once(chain: Chain) -> None:
 def test_model_is_read_once_to_look_it_up_and_to_start_from_it(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: Counter[str] = Counter()
-    fetch = LocalStore.fetch
-
-    def counted(store: LocalStore, ref: Ref) -> Path:
-        reads[ref.uri] += 1
-        return fetch(store, ref)
-
-    monkeypatch.setattr(LocalStore, "fetch", counted)
+    reads = count_reads(monkeypatch)
     request = RunRequest("digits", str(chain.store), settings={START: "latest/baseline"}).pinned()
     plan = request.recipe
     starts = Starts(plan, plan.stages, request.source, request.store, request.read)

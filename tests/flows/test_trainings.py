@@ -68,10 +68,10 @@ def test_a_stage_that_fails_stops_only_those_that_start_from_it(
     words = ["run", "digits", "--stage=transfer", "--stage=ten_class", f"--store={tmp_path}"]
     words += [*SMALL, "--set=stages.ten_class.epochs=1"]
     env = {"PREFECT_API_URL": server}
-    told = relevo(*words, "--set=stages.baseline.devices=8", env=env)
-    assert told.status == 2, told.err
-    line = told.err.splitlines()[-1]
-    assert line.startswith("relevo: stage baseline: "), told.err
+    refused = relevo(*words, "--set=stages.baseline.devices=8", env=env)
+    assert refused.status == 2, refused.err
+    line = refused.err.splitlines()[-1]
+    assert line.startswith("relevo: stage baseline: "), refused.err
     assert "; not trained, since they start from it: transfer; what else was trained is " in line
     assert len(list((tmp_path / "models").iterdir())) == 3, "ten_class, and transfer's two controls"
     alone = ["run", "digits", "--stage=ten_class", *words[4:], "--json"]

@@ -50,6 +50,20 @@ class Outcome:
 
 Relevo = Callable[..., Outcome]
 
+
+def run_in_new_python(words: Sequence[str], environment: dict[str, str], cwd: Path) -> Outcome:
+    """Run the command line in a new interpreter, as a user does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=1500,  # eight at once on a slow machine
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
 # Runs many commands in one process, each with a store of its own.
 SEQUENCE = """
 import json, os, sys

@@ -22,6 +22,7 @@ import psutil
 from support.command import ROOT, SMALL
 
 KEYS = {"AWS_ACCESS_KEY_ID": "fleet", "AWS_SECRET_ACCESS_KEY": "fleet-secret"}
+LIMITS = {"cpu": 3, "gpu": 1}  # flow runs of a worker at a time
 SETTINGS: dict[str, Any] = {}
 for _word in SMALL:
     _path, _, _value = _word.removeprefix("--set=").partition("=")
@@ -113,16 +114,21 @@ class Fleet:
             )
 
     def start_machine(self, machine: str) -> None:
-        """Start a worker for each pool; the GPU worker trains one stage at a time."""
+        """Start a worker for each pool."""
+        for pool in LIMITS:
+            self.start_worker(f"{machine}-{pool}")
+
+    def start_worker(self, name: str) -> None:
+        """Start the worker MACHINE-cpu or MACHINE-gpu."""
+        machine, _, pool = name.partition("-")
         more = {
             **self.aws,
             "PREFECT_API_URL": self.api,
             "RELEVO_STORE": self.store,
         }
-        for pool, limit in (("relevo-cpu", 3), ("relevo-gpu", 1)):
-            name = f"{machine}-{pool.removeprefix('relevo-')}"
-            words = ["flows", "worker", "--pool", pool, "--name", name, "--limit", str(limit)]
-            self.workers[name] = self._start(machine, words, more, f"{name}.log")
+        limit = str(LIMITS[pool])
+        words = ["flows", "worker", "--pool", f"relevo-{pool}", "--name", name, "--limit", limit]
+        self.workers[name] = self._start(machine, words, more, f"{name}.log")
 
     def kill_machine(self, machine: str) -> None:
         """Kill the machine's workers and their child processes, as a power failure does."""
@@ -167,9 +173,17 @@ class Fleet:
         )
 
     def order(self, deployment: str, **parameters: Any) -> str:
-        """Start a flow run as an operator does; return its id."""
-        said = self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
-        return next(line.split()[-1] for line in said.splitlines() if "UUID" in line)
+        """Start a flow run as Prefect's UI does; return its id."""
+        found = self._ask("GET", f"deployments/name/{deployment}")
+        path = f"deployments/{found['id']}/create_flow_run"
+        once = {"idempotency_key": str(uuid.uuid4())}  # `_ask` may repeat it
+        return str(self._ask("POST", path, json={"parameters": parameters, **once})["id"])
+
+    def order_by_command(self, deployment: str, **parameters: Any) -> str:
+        """Start a flow run by Prefect's command line, as an operator does; return its id."""
+        words = ("deployment", "run", deployment, "--params", json.dumps(parameters))
+        printed = self.prefect(*words)
+        return next(line.split()[-1] for line in printed.splitlines() if "UUID" in line)
 
     def _ask(self, method: str, path: str, **body: Any) -> Any:
         # A server on SQLite may block for a minute on a slow machine.

@@ -17,7 +17,7 @@ SECRETS = ("AKIATESTING", "hush-hush-secret")
 
 Fault = str | tuple[int, str]
 FaultOf = Callable[[str], Fault | None]
-STALL = 5.0  # seconds
+STALL = 1.5  # seconds, a twentieth of boto3's timeout in the store
 
 
 class Relay(ThreadingHTTPServer):

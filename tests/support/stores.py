@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from support.results import REF, bare_summary
 from tasks.cache.cache import Cache, record_key
@@ -13,6 +16,7 @@ from tasks.cache.records import Work
 from tasks.io.documents import as_json, seal
 from tasks.runs.summary import Lineage
 from tasks.store.base import Ref, Store, sha256_of
+from tasks.store.local import LocalStore
 from tasks.store.marker import MARKER, MARKER_CONTENT
 from tasks.store.opening import open_store
 
@@ -82,3 +86,16 @@ def make_old(store: Path, days: float, *keys: str) -> None:
     paths = [store / key for key in keys] or [p for p in store.rglob("*") if p.is_file()]
     for path in paths:
         os.utime(path, (then, then))
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each blob of a local store is read from now on, by its key in the store."""
+    reads: Counter[str] = Counter()
+    fetch = LocalStore.fetch
+
+    def counted(store: LocalStore, ref: Ref) -> Path:
+        reads[ref.uri] += 1
+        return fetch(store, ref)
+
+    monkeypatch.setattr(LocalStore, "fetch", counted)
+    return reads

@@ -61,10 +61,11 @@ def photo_changes(seed: int, epoch: int, n: int) -> PhotoChanges:
 def photo_batch(
     images: Images, chosen: np.ndarray, changes: PhotoChanges, size: int, threads: Executor
 ) -> np.ndarray:
-    """Make one batch of changed photos: (b, size, size, 3) uint8.
+    """Return one batch of augmented photos: (b, size, size, 3) uint8.
 
     Args:
-        images: (n, ., ., 3) uint8. chosen: (b,) indices into them. threads: that share the work.
+        images: n photos, each (height, width, 3) uint8. chosen: (b,) indices of the batch's photos.
+        changes: to all n photos. size: of the result, in pixels. threads: change several photos at a time.
     """
     change = partial(_changed, images, changes, size)
     return np.stack(list(threads.map(change, chosen)))

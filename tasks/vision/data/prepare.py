@@ -113,10 +113,11 @@ Pairs = list[tuple[str, str]]
 
 
 def find_twins(train: Split, test: Split) -> tuple[Pairs, Pairs]:
-    """Find images with the same pixels: those in both splits, and those with different labels.
+    """Find images with the same pixels that are in both splits, and those that have different labels.
 
     Returns:
-        (first name in train, name in test) of the ones, (first name, other name) of the others.
+        Two lists of pairs of file names. In both splits: the first such image of train, and the one of
+        test. With different labels: the first such image, and the later one.
     """
     duplicates: Pairs = []
     contradictions: Pairs = []

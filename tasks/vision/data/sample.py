@@ -37,7 +37,11 @@ class Sample:
 
 
 def sample_of(data: Dataset, classes: list[list[str]]) -> Sample:
-    """Return some images of each split, evenly spaced among those whose class is in one of the groups."""
+    """Choose at most `MOST` images of each split, evenly spaced among those of the given classes.
+
+    Args:
+        classes: groups of class names, one group for each target; images of other classes are left out.
+    """
     named = {name for group in classes for name in group}
     known = np.array([name in named for name in data.classes])
     rows = {}

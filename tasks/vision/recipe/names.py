@@ -67,5 +67,5 @@ def start_name(start: str) -> str:
 
 
 def is_pretrained(start: object) -> bool:
-    """True for the start of a stage that is a pretrained network, of a file or by name, and no stage."""
+    """True if a stage's start is a pretrained network: a .keras file or imagenet/NAME."""
     return is_keras_file(start) or (isinstance(start, str) and start.startswith(IMAGENET))

@@ -67,7 +67,11 @@ def test_new_recipe_leads_from_a_folder_of_photos_to_a_report(
     assert recipe.data.validation == 0.2
 
     assert relevo("plan", "photos.toml", cwd=tmp_path, env=env).status == 0
-    fewer = ["--set=defaults.epochs=12", "--set=data.image_size=32"]
+    fewer = [
+        "--set=defaults.epochs=12",
+        "--set=data.image_size=32",
+        "--set=defaults.controls=false",
+    ]
     done = relevo("run", "photos.toml", "--json", *fewer, cwd=tmp_path, env=env).json
     assert list(done["stages"]) == list(recipe.stages)
     assert Path(done["report"]).is_file()

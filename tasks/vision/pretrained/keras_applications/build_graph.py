@@ -77,10 +77,13 @@ def build_graph(network: NamedNetwork) -> tuple[NetworkConfig, Graph]:
 
 
 def read_named_network(network: NamedNetwork, weights: Path) -> PretrainedNetwork:
-    """Return a network with the weights in a file, its preprocessing inside.
+    """Return a network of `keras.applications` that begins with its own preprocessing.
+
+    Args:
+        weights: Keras' file of its weights (.h5).
 
     Raises:
-        BadInput: the file has other weights.
+        BadInput: the file's weights have other names or shapes, or this version of Keras can't build it.
     """
     config, graph = build_graph(network)
     tensors = read_weights_file(weights, config, graph, network.start)
