@@ -30,6 +30,7 @@ from flows.cli.options import (
     strict,
 )
 from flows.cli.progress_bar import ProgressDisplay
+from flows.cli.promote import aliases, promote
 from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
 from flows.cli.tables import Output, print_run
@@ -178,6 +179,8 @@ COMMANDS = (
     evaluate,
     predict,
     export,
+    promote,
+    aliases,
     verify,
     gc,
     deploy,
@@ -195,7 +198,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 128+signal when stopped."""
+    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 3 not promoted, 128+signal when stopped."""
     signal.signal(signal.SIGTERM, _terminate)
     warnings.simplefilter("ignore")
     sys.exit(status_of(sys.argv[1:]))
