@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tasks.io.locations import existing_store
 from tasks.promotion.compare_models import compare_models
 from tasks.promotion.gate import Gate
-from tasks.runs.alias_record import SIGN, AliasedModel, AliasRecord, alias_name
+from tasks.runs.alias_record import MAX_WHY, SIGN, AliasedModel, AliasRecord, alias_name
 from tasks.runs.aliases import History, append, unknown_alias
 from tasks.runs.lookup import look_up
-from tasks.store.base import Damaged, Missing
+from tasks.store.base import Damaged, Missing, Store
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.paired import PairedScores
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A model that passes the gate, if there is one, beside the one that the alias names now.
+
+    Attributes:
+        number: of the alias's last record, 0 if it has none.
+    """
+
+    alias: str
+    number: int
+    was: AliasedModel | None
+    model: AliasedModel
+    scores: PairedScores | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person says to a proposal."""
+
+    promote: bool
+    by: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,12 +61,19 @@ class Promotion:
 
 
 def promote(
-    store: str, given: str, alias: str, gate: Gate | None = None, *, why: str = "", by: str = ""
+    store: str,
+    given: str,
+    alias: str,
+    gate: Gate | None = None,
+    *,
+    why: str = "",
+    by: str = "",
+    ask: Callable[[Proposal], Answer] | None = None,
 ) -> Promotion:
     """Let an alias name a model, if it passes the gate; the answer is written into the history either way.
 
     Args:
-        given: RUN/STAGE or @ALIAS. by: this user by default.
+        given: RUN/STAGE or @ALIAS. by: this user by default. ask: a person, if the model passes.
 
     Raises:
         BadInput: there is no such model, or it can't be compared with the one in use.
@@ -49,26 +81,21 @@ def promote(
     """
     home, name = existing_store(store), alias_name(alias)
     history = History.of(home, name)
-    found = look_up(store, given)
-    if found.file is not None:
-        raise BadInput(
-            f"model {given!r}: expected RUN/STAGE, a model of the store {home.uri}; a folder can't be promoted"
-        )
-    run, _, stage = found.address.rpartition("/")
-    model = AliasedModel(run=run, stage=stage, ref=found.ref.model_copy(update={"made_from": ()}))
+    model = _model_of(home, given)
     # A damaged record stops a comparison; a promotion without one mends the alias.
     last = history.last if gate else history.last_sound
-    was, before = (last.model, last.number) if last else (None, None)
-    scores = objection = None
-    if gate and was:
-        if was.ref.digest == model.ref.digest:
-            objection = "it is the same model"
-        else:
-            scores = compare_models(home, was, model, gate)
-            objection = gate.objection(scores)
-        told = [str(scores) if scores else "", objection or "", *_notes(scores), why]
-        why = "; ".join(filter(None, told))
-    if objection and last:
+    was = last.model if last else None
+    objection, scores = _objection(home, was, model, gate)
+    if ask and not objection:
+        answer = ask(Proposal(name, last.number if last else 0, was, model, scores))
+        objection = "" if answer.promote else "declined"
+        by, why = answer.by or by, "; ".join(filter(None, (answer.why, why)))
+    told = [str(scores) if scores else "", objection, *_notes(scores), why]
+    why = "; ".join(filter(None, told))[:MAX_WHY]
+    if not objection:
+        before = last.number if last else None
+        record = append(history, "promoted", model, by=by, why=why, before=before, scores=scores)
+    elif last:
         record = append(
             history,
             "not promoted",
@@ -80,10 +107,32 @@ def promote(
             scores=scores,
         )
     else:
-        record = append(history, "promoted", model, by=by, why=why, before=before, scores=scores)
+        return Promotion(name, False, model, None, why, scores)  # there is no history yet
     if record is None:
         return Promotion(name, False, model, was, _overtaken(history))
     return Promotion(name, not objection, model, was, why, scores, record)
+
+
+def _model_of(home: Store, given: str) -> AliasedModel:
+    found = look_up(home.uri, given)
+    if found.file is not None:
+        raise BadInput(
+            f"model {given!r}: expected RUN/STAGE, a model of the store {home.uri}; a folder can't be promoted"
+        )
+    run, _, stage = found.address.rpartition("/")
+    return AliasedModel(run=run, stage=stage, ref=found.ref.model_copy(update={"made_from": ()}))
+
+
+def _objection(
+    home: Store, was: AliasedModel | None, model: AliasedModel, gate: Gate | None
+) -> tuple[str, PairedScores | None]:
+    """Why the model does not pass the gate, "" if it does; and the scores that say so, if it was compared."""
+    if gate is None or was is None:
+        return "", None
+    if was.ref.digest == model.ref.digest:
+        return "it is the same model", None
+    scores = compare_models(home, was, model, gate)
+    return gate.objection(scores) or "", scores
 
 
 def go_back(store: str, alias: str, *, why: str = "", by: str = "") -> Promotion:

@@ -16,7 +16,8 @@ from tasks.vision.recipe.schema import Strict
 SIGN = "@"  # before an alias where a model is named
 RESERVED = "latest"  # names the newest run
 Action = Literal["promoted", "not promoted", "returned"]
-Text = Annotated[str, Field(max_length=1000)]
+MAX_WHY = 1000  # characters
+Text = Annotated[str, Field(max_length=MAX_WHY)]
 
 
 class AliasedModel(Strict):

@@ -1,7 +1,7 @@
 """The layout of a store: its folders, which keys are valid, and which names are relevo's own.
 
-A bucket or a folder may be shared with others, so only what `is_own` is ever removed. Of an alias's records
-(`tasks.runs.aliases` has their form) none is removed at all.
+A bucket or a folder may be shared with others, so only what `is_own` is ever removed; of an alias's records,
+which are its history, none.
 """
 
 from __future__ import annotations
