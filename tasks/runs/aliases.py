@@ -152,9 +152,8 @@ def append(
     """
     home = history.home
     mark_store(home)
-    if home.create(
-        MARKER, MARKER_CONTENT
-    ):  # it is there: a service that ignores conditions writes it again
+    # The marker is there, so only a service that ignores conditions writes it, as it is.
+    if home.create(MARKER, MARKER_CONTENT):
         raise StoreError(
             f"store {home.uri}: the service ignores conditions of a write (If-None-Match), so two machines "
             "could both change an alias; use one that has conditional writes"
@@ -178,7 +177,10 @@ def append(
         scores=scores,
     )
     home.touch(model.ref.uri)  # in use: its run may be removed meanwhile
-    return record if home.create(history.key(number), seal(record)) else None
+    key, content = history.key(number), seal(record)
+    # The bytes tell whose record it is, if the response to the write was lost.
+    written = home.create(key, content) or home.read(key, MAX_RECORD) == content
+    return record if written else None
 
 
 def aliased_models(home: Store) -> dict[str, list[AliasedModel]]:

@@ -128,24 +128,21 @@ def _outcome(home: Store, key: str) -> str | None:
 
 
 def _alias(history: History, sizes: dict[str, int]) -> Iterator[Checked]:
-    """Check the records of an alias: each, that none is missing, and the models that it may still name."""
-    last = history.last_sound
-    in_use = {last.number, last.before} if last else set()
+    """Check the records of an alias: each, that none is missing, and that the model in use is there."""
     for previous, number in pairwise((0, *history.numbers)):
         if number != previous + 1:
             yield Checked(history.key(previous + 1), "it is missing from the history")
-        fault_of = partial(_alias_record, history, number, in_use, sizes)
+        fault_of = partial(_alias_record, history, number, sizes)
         yield from _if_there(history.home, history.key(number), fault_of)
 
 
-def _alias_record(
-    history: History, number: int, in_use: set[int | None], sizes: dict[str, int]
-) -> str | None:
+def _alias_record(history: History, number: int, sizes: dict[str, int]) -> str | None:
     try:
         record = history.read(number)
     except ValueError as error:
         return f"{error}; it will not be used"
-    gone = _missing(history.home, record.model.ref, sizes) if number in in_use else None
+    in_use = number == history.numbers[-1]
+    gone = in_use and _missing(history.home, record.model.ref, sizes)
     return f"its model {record.model} is missing or damaged; promote another" if gone else None
 
 

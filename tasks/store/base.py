@@ -162,7 +162,7 @@ class Store(ABC):
 
     @abstractmethod
     def create(self, key: str, content: bytes) -> bool:
-        """Do as `write`, unless there is a document already: then return False. One of several writers wins."""
+        """Do as `write`, unless there is a document: False, even if it was a lost request of this call's."""
 
     @abstractmethod
     def delete(self, key: str) -> None:

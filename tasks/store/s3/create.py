@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from tasks.store.base import Missing, Oversized, StoreError, Unavailable
+from tasks.store.base import Missing, StoreError, Unavailable
 from tasks.store.lease import NoConditionalWrites
 from tasks.store.s3.objects import Objects
 
@@ -13,7 +13,7 @@ PAUSES = (0.1, 0.3, 1.0, 3.0)  # seconds between two attempts
 
 
 def create_object(objects: Objects, key: str, content: bytes) -> bool:
-    """Write an object unless there is one; return whether this request wrote it.
+    """Write an object unless there is one: then return False. If a response is lost, that one may be our own.
 
     Raises:
         StoreError: the service says that it has no conditional writes.
@@ -29,11 +29,8 @@ def create_object(objects: Objects, key: str, content: bytes) -> bool:
                 f"store {objects.uri}: the service has no conditional writes (If-None-Match), without "
                 "which two machines could both write what one alone may; use one that has them"
             ) from None
-        try:
-            with suppress(Missing), objects.errors(key):
-                # The same bytes are our own: the response to a first request was lost.
-                return objects.read(key, len(content)).content == content
-        except Oversized:
+        with suppress(Missing), objects.errors(key):
+            objects.get(key)["Body"].close()
             return False
         time.sleep(pause)
     raise Unavailable(f"store {objects.uri}: others are writing {key}, too; try again later")
