@@ -114,7 +114,7 @@ def experiment(
     # A run that crashed after it was published needs nothing more when it is resumed.
     resumed = flow_run.run_count > 1
     if promotion:
-        check_request(promotion, plan, dispatch)
+        check_request(promotion, plan.ordered(stages or []), dispatch)
     if resumed and (summary := find_attempt(request.store, flow_run.id)):
         if promotion:
             promote_result(promotion, summary.run, request.store, dispatch)

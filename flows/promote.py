@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from prefect import flow
@@ -22,7 +23,6 @@ from tasks.promotion.promote import promote as promote_model
 from tasks.store.keys import ALIAS
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.evaluation.paired import Metric
-from tasks.vision.recipe.recipe import Recipe
 
 DEPLOYMENT = "promote/on-demand"
 Alias = Annotated[str, Field(pattern=f"^{ALIAS}$")]
@@ -109,14 +109,15 @@ def _ask(proposal: Proposal) -> Answer:
     return Answer(answer.promote, answer.by, answer.why)
 
 
-def check_request(asked: PromotionRequest, recipe: Recipe, dispatch: str) -> None:
-    """Check a promotion before the run trains.
+def check_request(asked: PromotionRequest, stages: Iterable[str], dispatch: str) -> None:
+    """Check a promotion before the run trains these stages.
 
     Raises:
-        BadInput: the recipe has no such stage, or a person can't be asked.
+        BadInput: the stage is not among them, or a person can't be asked.
     """
-    if asked.stage not in recipe.stages:
-        raise BadInput(f"promotion.stage {asked.stage!r}{nearest(asked.stage, recipe.stages)}")
+    names = list(stages)
+    if asked.stage not in names:
+        raise BadInput(f"promotion.stage {asked.stage!r}{nearest(asked.stage, names)}")
     if asked.ask and dispatch != "workers":
         raise BadInput(
             "promotion.ask: a person is asked by a run of its own; set dispatch = 'workers'"

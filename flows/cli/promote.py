@@ -12,11 +12,12 @@ from cyclopts import Parameter, validators
 from flows.cli.options import Flag, JsonOption, StoreOption
 from flows.cli.tables import print_aliases, print_history
 from tasks.io.locations import existing_store, store_address
-from tasks.runs.alias_record import SIGN, AliasRecord, alias_name
+from tasks.progress import Event, listening
+from tasks.runs.alias_record import SIGN, AliasedModel, AliasRecord, alias_name
 from tasks.runs.aliases import History, alias_names, unknown_alias
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.paired import Metric
-from tasks.vision.text import printable
+from tasks.vision.text import is_utf8, printable
 
 NOT_PROMOTED = 3  # exit status
 LONGEST_WHY = 500  # characters
@@ -75,7 +76,6 @@ def promote(
         "--data": data,
     }
     _check(model, as_, back, if_better, gate_options, why)
-    from tasks.monitoring.mlflow_registry import register
     from tasks.promotion.gate import Gate
     from tasks.promotion.promote import go_back
     from tasks.promotion.promote import promote as promote_model
@@ -92,7 +92,7 @@ def promote(
         )
         done = promote_model(address, model or "", as_ or "", gate if if_better else None, why=why)
     if done.changed:
-        register(done.alias, done.model, address)
+        _register(done.alias, done.model, address)
     if as_json:
         about = {
             "alias": done.alias,
@@ -112,6 +112,16 @@ def promote(
         if done.why:
             print(printable(done.why))
     return 0 if done.changed else NOT_PROMOTED
+
+
+def _register(alias: str, model: AliasedModel, store: str) -> None:
+    from tasks.monitoring.mlflow_registry import register
+
+    def show(event: Event) -> None:
+        print(printable(f"{event.task}: {event.message}"), file=sys.stderr)
+
+    with listening(show):
+        register(alias, model, store)
 
 
 def aliases(
@@ -185,6 +195,8 @@ def _check(
     """Refuse options that don't go together."""
     if len(why) > LONGEST_WHY:
         raise BadInput(f"--why has {len(why):,} characters; expected at most {LONGEST_WHY}")
+    if not is_utf8(why):
+        raise BadInput(f"--why {why!r}: expected text in UTF-8")
     given = [name for name, value in gate_options.items() if value is not None]
     if given and not if_better:
         raise BadInput(f"{given[0]} is a condition of --if-better; give both, or leave it out")

@@ -12,6 +12,7 @@ from tasks.promotion.images import SourceTestSplit, StoredTestSplit, TestSplit
 from tasks.promotion.training_data import TrainingData, unseen
 from tasks.runs.alias_record import AliasedModel
 from tasks.runs.summary import Lineage, read_lineage
+from tasks.store.addresses import without_secrets
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
@@ -57,6 +58,8 @@ def compare_models(
 ) -> PairedScores:
     """Score both on the test split of `gate.data`, or of the data that `now` was trained on.
 
+    Images with the pixels of one that either was trained on are left out; near duplicates are not found.
+
     Raises:
         BadInput: they have other labels, there are no such images, or whether they are new to both models
             can't be established.
@@ -98,7 +101,7 @@ def compare_models(
     scores = paired_scores(truths[1][kept], first, second, labels, gate.metric)
     return scores.model_copy(
         update={
-            "data": split.name,
+            "data": without_secrets(split.name),
             "left_out": int((~kept).sum()),
             "unknown": first_of(trained.unknown, 1),
         }

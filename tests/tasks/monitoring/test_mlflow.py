@@ -95,3 +95,8 @@ def test_a_server_that_takes_nothing_costs_no_one_the_run(
     assert len(told) == 1, done.err
     assert "not logged" in told[0]
     assert "Traceback" not in done.err
+    promoted = relevo("promote", "latest/baseline", "--as=best", "--store", words[5], env=env)
+    assert promoted.status == 0
+    told = promoted.err.splitlines()
+    assert len(told) == 1, promoted.err
+    assert told[0].startswith("mlflow: not registered as best: ")

@@ -14,17 +14,20 @@ from support.cards import small_model
 from support.command import ROOT, Relevo
 from support.stores import finish_run, make_old, mark
 
+from flows.parameters import RunRequest
 from tasks.promotion.promote import go_back, promote
 from tasks.runs.alias_record import AliasedModel, alias_name
 from tasks.runs.aliases import History, append, read_alias
 from tasks.runs.gc import collect
 from tasks.runs.listing import run_names
 from tasks.runs.lookup import find_model, find_run, look_up
+from tasks.runs.starts import models_in
 from tasks.runs.verify import check_all
 from tasks.store.base import Ref, Store, StoreError
 from tasks.store.marker import MARKER, MARKER_CONTENT
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
+from tasks.vision.recipe.parse import parse_recipe
 from tasks.vision.trained_model import digest, pack
 
 ROUNDS = 100
@@ -221,6 +224,19 @@ def test_what_an_alias_names_and_named_before_stays(tmp_path: Path, relevo: Rele
     make_old(tmp_path, 30)
     collect(store, keep_last=0, now=now)
     assert find_model(store, "@best")
+
+
+def test_a_recipe_that_starts_from_an_alias_names_the_model(tmp_path: Path) -> None:
+    store = str(tmp_path)
+    (ref,) = runs_with_models(tmp_path, "one")
+    promote(store, "one/baseline", "best")
+    text = '[data]\nsource = "digits"\nimage_size = 16\n[stages.next]\nstart = "@best"\ntrain = "head"\n'
+    stage = parse_recipe(text, "mine", {}, models_in(store)).stages["next"]
+    assert (stage.start, stage.sha256, stage.parent) == ("one/baseline", ref.sha256, None)
+    request = RunRequest("mine", store, own_recipe=text).pinned()
+    assert request.command().endswith("--set stages.next.start=one/baseline")
+    with pytest.raises(BadInput, match=r"stages.next.start = '@bets': alias @bets is not there"):
+        parse_recipe(text.replace("@best", "@bets"), "mine", {}, models_in(store))
 
 
 def test_an_alias_is_a_plain_name(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def test_a_label_without_images_has_no_recall() -> None:
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
 def test_equally_good_models_are_seldom_called_different(metric: str) -> None:
-    random, alarms, draws = np.random.default_rng(1), 0, 200
+    random, alarms, draws = np.random.default_rng(1), 0, 60
     for _ in range(draws):
         first, second = (answers(random, [0.1, 0.2, 0.3]) for _ in range(2))
         found = paired_scores(TRUTH, first, second, LABELS, metric)  # type: ignore[arg-type]
         alarms += found.p < 0.05 and not found.interval[0] <= 0 <= found.interval[1]
-    assert alarms <= 0.1 * draws
+    assert alarms <= 8, "3 are expected"
