@@ -25,6 +25,7 @@ from flows.parameters import (
     Settings,
 )
 from flows.prepare_data import prepare_dataset
+from flows.promote import PromotionRequest, check_request, promote_result
 from flows.run_context import RunContext
 from flows.stages import run_training
 from flows.trainings import Outcomes, trainings_of
@@ -76,6 +77,7 @@ def experiment(
     dispatch: Dispatch = "inline",
     lang: Language = "en",
     run: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = None,
+    promotion: PromotionRequest | None = None,
 ) -> RunSummary:
     """Train a recipe's chain of models and report what transfer learning was worth.
 
@@ -92,6 +94,7 @@ def experiment(
         dispatch: inline trains in this process; workers sends each stage to the pool of GPU workers.
         lang: language of the report, English or Spanish.
         run: name of the run's folder in the store, which must be new; defaults to the time and the recipe.
+        promotion: which stage's model gets which @ALIAS when the run has ended, and on what condition.
     """
     started = datetime.now(UTC)
     request = RunRequest(
@@ -110,7 +113,11 @@ def experiment(
     plan, home = request.recipe, open_store(request.store, retry_for=OUTAGE)
     # A run that crashed after it was published needs nothing more when it is resumed.
     resumed = flow_run.run_count > 1
+    if promotion:
+        check_request(promotion, plan.ordered(stages or []), dispatch)
     if resumed and (summary := find_attempt(request.store, flow_run.id)):
+        if promotion:
+            promote_result(promotion, summary.run, request.store, dispatch)
         return summary
     if dispatch == "workers":
         check_deployment()
@@ -148,6 +155,8 @@ def experiment(
         summary = publish(finished, home)
         show_run(summary, report, home)
         track(summary, finished, home)
+        if promotion:
+            promote_result(promotion, summary.run, request.store, dispatch)
         return summary
 
 

@@ -31,7 +31,7 @@ def predict(
 
     Args:
         pictures: a folder, archive or s3:// address of images.
-        model: RUN/STAGE, or the path of a run's folder models/STAGE.
+        model: RUN/STAGE, @ALIAS, or the path of a run's folder models/STAGE.
         store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
         unless: least probability of an answer; less probable ones, and images unlike anything in training, are
             counted as unsure.

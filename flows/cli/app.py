@@ -16,6 +16,7 @@ from flows.cli.deploy import deploy
 from flows.cli.models import evaluate, export, predict
 from flows.cli.new_recipe import new_recipe
 from flows.cli.options import strict
+from flows.cli.promote import aliases, promote
 from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
 from flows.cli.tables import Output
@@ -47,6 +48,8 @@ COMMANDS = (
     evaluate,
     predict,
     export,
+    promote,
+    aliases,
     verify,
     gc,
     deploy,
@@ -65,7 +68,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 128+signal when stopped."""
+    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 3 not promoted, 128+signal when stopped."""
     signal.signal(signal.SIGTERM, _terminate)
     warnings.simplefilter("ignore")
     sys.exit(status_of(sys.argv[1:]))

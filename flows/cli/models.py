@@ -39,7 +39,7 @@ def evaluate(
     Parameters
     ----------
     model
-        RUN/STAGE, e.g. latest/transfer, or a path to runs/RUN/models/STAGE.
+        RUN/STAGE, e.g. latest/transfer, @ALIAS, or a path to runs/RUN/models/STAGE.
     data
         digits, cifar10, or a folder, archive or table of images: test/CLASS/NAME.png or CLASS/NAME.png.
     split
@@ -102,7 +102,7 @@ def predict(
     Parameters
     ----------
     model
-        RUN/STAGE, e.g. latest/transfer, or a path to runs/RUN/models/STAGE.
+        RUN/STAGE, e.g. latest/transfer, @ALIAS, or a path to runs/RUN/models/STAGE.
     images
         Files, folders or archives; files that can't be read are reported and left out.
     csv
@@ -183,7 +183,7 @@ def export(
     Parameters
     ----------
     model
-        RUN/STAGE, e.g. latest/transfer, or a path to runs/RUN/models/STAGE.
+        RUN/STAGE, e.g. latest/transfer, @ALIAS, or a path to runs/RUN/models/STAGE.
     folder
         A new or empty folder.
     format_

@@ -47,8 +47,8 @@ def new_recipe(
     second
         The class that the next stage tells apart from those and the rest.
     start
-        What stages start from: imagenet/NETWORK, FILE.keras, a trained model as RUN/STAGE or its folder, or
-        none; by default one of Keras' networks, chosen by the number of pictures.
+        What stages start from: imagenet/NETWORK, FILE.keras, a trained model as RUN/STAGE, @ALIAS or its
+        folder, or none; by default one of Keras' networks, chosen by the number of pictures.
     output
         The file to write; by default FOLDER.toml, here.
     force

@@ -47,7 +47,7 @@ def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption 
     Parameters
     ----------
     run
-        Name of a run, or latest.
+        Name of a run, latest, or the run of an @ALIAS.
     """
     from tasks.runs.lookup import find_run
 
@@ -77,7 +77,7 @@ def compare(
     Parameters
     ----------
     run
-        Two or more names of runs, as listed by `relevo runs`, or latest.
+        Two or more names of runs, as listed by `relevo runs`, latest, or @ALIAS.
     """
     from tasks.runs.compare import compare_runs
 

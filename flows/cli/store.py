@@ -47,7 +47,8 @@ def gc(
     """Remove old runs, and files that no remaining run needs.
 
     Models, data sets and checkpoints written or used in the last 14 days stay, since a running job may
-    need them. Files that relevo has not written stay, too.
+    need them; so do the models that an @ALIAS names, and named before, with their runs. Files that relevo
+    has not written stay, too.
 
     Example: relevo gc --keep-last 10 --older-than 30d --dry-run
 
@@ -73,11 +74,13 @@ def gc(
     if as_json:
         removed = [entry.key for entry in sweep.removed]
         found = {"dry_run": dry_run, "runs": sweep.runs, "removed": removed, "bytes": sweep.size}
-        print(json.dumps({**found, "left_alone": sweep.foreign}))
+        print(json.dumps({**found, "left_alone": sweep.foreign, "in_use": sweep.in_use}))
         return 0
     would = "would remove" if dry_run else "removed"
     for name in sweep.runs:
         print(f"{would} the run {printable(name)}")
+    for name, aliases in sweep.in_use.items():
+        print(f"keeps the run {printable(name)}, of {', '.join(f'@{each}' for each in aliases)}")
     for entry in sweep.removed:
         if not entry.key.startswith("runs/"):
             print(f"{would} {printable(entry.key)} ({entry.size:,} bytes)")

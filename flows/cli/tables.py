@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ from tasks.vision.recipe.names import is_model, is_pretrained
 from tasks.vision.text import printable
 
 if TYPE_CHECKING:
+    from tasks.runs.alias_record import AliasRecord
     from tasks.runs.compare import RunComparison
 
 UNBOUNDED = 10_000  # columns, for pipes: one line for each row
@@ -177,6 +179,30 @@ def print_comparison(comparison: RunComparison, letters: dict[str, str], console
         lambda without: _table(columns, rows, without, left=1, wrapped="verdict"),
         ["95 % interval", f"{b} - {a}"],
     )
+
+
+def print_aliases(found: dict[str, AliasRecord]) -> None:
+    """Print aliases, one per row: the model, and since when by whom."""
+    rows = [[f"@{name}", str(each.model), _when(each), each.by] for name, each in found.items()]
+    columns = ["alias", "model", "since", "by"]
+    Printer().print_table(
+        lambda without: _table(columns, rows, without, left=4, wrapped="by"), ["by", "since"]
+    )
+
+
+def print_history(records: list[AliasRecord]) -> None:
+    """Print the records of an alias, the oldest first, each with its reason below."""
+    console = Printer()
+    for each in records:
+        stays = f" ({each.model} stays)" if each.candidate else ""
+        what = f"{each.action} {each.candidate or each.model}{stays}"
+        console.print_line(f"{each.number:>4}  {_when(each)}  {what}, by {each.by}")
+        if each.why:
+            console.print_line(f"      {each.why}")
+
+
+def _when(record: AliasRecord) -> str:
+    return f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _table(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from tasks.progress import Event, emit
 from tasks.runs.publish import FinishedRun
@@ -18,6 +18,9 @@ from tasks.store.addresses import without_secrets
 from tasks.store.base import Store
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 EXPERIMENT = "relevo"  # MLFLOW_EXPERIMENT_NAME names another
 PER_CALL = 1000  # metrics; MLflow's limit
@@ -30,30 +33,44 @@ DEFAULTS = {
 
 def track(summary: RunSummary, run: FinishedRun, home: Store) -> None:
     """Log a finished run; server errors and a missing package are reported and don't fail the run."""
+    with_client("logged", lambda client: _log(client, summary, run, home))
+
+
+def with_client(done: str, send: Callable[[MlflowClient], None]) -> None:
+    """Have `send` use a client of the server, if one is named; errors are reported in one line.
+
+    Args:
+        done: what is not done then, for the line.
+    """
     address = os.environ.get("MLFLOW_TRACKING_URI")
     if not address:
         return
     if importlib.util.find_spec("mlflow") is None:
         emit(
-            Event("mlflow", "not logged: MLFLOW_TRACKING_URI is set; pip install 'relevo[mlflow]'")
+            Event("mlflow", f"not {done}: MLFLOW_TRACKING_URI is set; pip install 'relevo[mlflow]'")
         )
         return
     try:
-        _log(address, summary, run, home)
+        for name, value in DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        send(MlflowClient(tracking_uri=address))
     except Exception as error:  # mlflow passes on errors of several libraries
         line = without_secrets(" ".join(str(error).split()))[:300]
-        emit(Event("mlflow", f"not logged: {line or type(error).__name__}"))
+        emit(Event("mlflow", f"not {done}: {line or type(error).__name__}"))
 
 
-def _log(address: str, summary: RunSummary, run: FinishedRun, home: Store) -> None:
-    plan, started = run.recipe, int(run.started.timestamp() * 1000)
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+def experiment_name() -> str:
+    """Name of the experiment that runs are logged to, and of the registered model."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+
+
+def _log(client: MlflowClient, summary: RunSummary, run: FinishedRun, home: Store) -> None:
     from mlflow.entities import Metric, Param
 
-    client = MlflowClient(tracking_uri=address)
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    plan, started = run.recipe, int(run.started.timestamp() * 1000)
+    name = experiment_name()
     found = client.get_experiment_by_name(name)
     experiment = found.experiment_id if found else client.create_experiment(name)
 

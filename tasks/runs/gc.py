@@ -1,7 +1,8 @@
 """Garbage collection by mark and sweep: delete what no retained run reaches.
 
 Anything written or used as a cache hit within the last 14 days is retained with all that it was made from:
-a stage may take a day, its run several, and waiting for a worker longer still. Pointers are deleted before
+a stage may take a day, its run several, and waiting for a worker longer still. So is what an alias names, and
+the model before it, with their runs. Pointers are deleted before
 the bytes that they point to, so that an interruption leaves a consistent store. Folders and buckets may be
 shared: only keys of relevo's own form are deleted, in a store with relevo's marker, and in a bucket only
 objects with relevo's mark.
@@ -17,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.cache.cache import TOUCH_EVERY, Cache
 from tasks.io.load import load_dataset, shards_of
+from tasks.runs.aliases import aliased_models
 from tasks.runs.listing import has_summary, is_run, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
 from tasks.store.base import Damaged, Entry, Missing, Ref, Store
@@ -37,11 +39,13 @@ class Sweep:
     Attributes:
         runs: names of the removed runs. removed: entries that were, or would be, deleted.
         foreign: keys that relevo has not written, which stay.
+        in_use: runs that stay only since an alias names a model of theirs, and these aliases.
     """
 
     runs: list[str] = field(default_factory=list)
     removed: list[Entry] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    in_use: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -76,7 +80,8 @@ def collect(
         dry_run: report what would be deleted, delete nothing.
 
     Raises:
-        BadInput: the store has no marker, so nothing in it is known to be relevo's.
+        BadInput: the store has no marker, so nothing in it is known to be relevo's; or an alias's last
+            record or a run's lineage is damaged, so what it needs is unknown.
     """
     home, sweep = open_store(store), Sweep()
     now = now or datetime.now(UTC)
@@ -104,7 +109,12 @@ def collect(
     found = run_names(store)
     sound = [name for name in found if has_summary(home, name)]
     names = [name for name in found if name in sound or is_run(home, name)]
-    sweep.runs = _expired_runs(home, sound, keep_last, older_than, now)
+    aliased = aliased_models(home)
+    expired = _expired_runs(home, sound, keep_last, older_than, now)
+    for name in expired:
+        if by := [alias for alias, models in aliased.items() if name in {m.run for m in models}]:
+            sweep.in_use[name] = by
+    sweep.runs = [name for name in expired if name not in sweep.in_use]
     for name in sweep.runs:
         # run.json goes first: a folder without it is no run.
         files = sorted(
@@ -115,6 +125,7 @@ def collect(
     remove(_incomplete_runs(home), INCOMPLETE_AFTER)
 
     reached, cache = _reached_by_runs(home, retained), Cache(home)
+    reached |= {each.ref.uri for models in aliased.values() for each in models}
     record_grace = GRACE_PERIOD + TOUCH_EVERY  # a hit may not have touched a younger record
     records = {entry.key: entry for entry in cache.entries()}
     refs = {key: ref for key in records if (ref := _ref_in(cache, key))}

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from tasks.io.load import load_model
 from tasks.io.locations import check_allowed
+from tasks.runs.alias_record import is_alias
+from tasks.runs.aliases import read_alias
 from tasks.runs.listing import Runs, is_name, run_names
 from tasks.runs.summary import RunSummary, read_lineage
-from tasks.store.base import MAX_ARRAYS, Damaged, Missing, Ref, sha256_of
+from tasks.store.base import MAX_ARRAYS, Damaged, Missing, Ref, Store, sha256_of
 from tasks.store.keys import blob_key
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput, nearest
@@ -36,12 +38,14 @@ class FoundModel:
 
 
 def find_run(store: str, run: str) -> RunSummary:
-    """Return the summary of a run by name, or of the `latest`.
+    """Return the summary of a run by name, of the `latest`, or of the one that an @ALIAS names a model of.
 
     Raises:
         BadInput: there is no such run.
     """
     runs = Runs(open_store(store))
+    if is_alias(run):
+        run = read_alias(open_store(store), run).model.run
     if run == "latest":
         if newest := next(runs.newest_first(), None):
             return runs.summary(newest)
@@ -70,12 +74,14 @@ def find_model(store: str, given: str) -> tuple[Card, Tensors]:
 
 
 def look_up(store: str, given: str) -> FoundModel:
-    """Find the model `RUN/STAGE`, or that of a folder models/STAGE by its path or URI.
+    """Find the model `RUN/STAGE`, `@ALIAS`, or that of a folder models/STAGE by its path or URI.
 
     Raises:
         BadInput: there is no such run, stage or folder, or its file is not a model.
     """
     given = given.rstrip("/") or given  # shell completion appends a slash
+    if is_alias(given):
+        return _aliased(open_store(store), given)
     folder = Path(given)
     try:
         here = (folder / MODEL_FILE).is_file()
@@ -96,7 +102,7 @@ def look_up(store: str, given: str) -> FoundModel:
     run, slash, stage = given.rpartition("/")
     if not slash or folder.is_absolute() or folder.exists():
         raise BadInput(
-            f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, or a run's folder models/STAGE"
+            f"model {given!r}: expected RUN/STAGE, e.g. latest/baseline, @ALIAS, or a run's folder models/STAGE"
         )
     name, home = find_run(store, run).run, open_store(store)
     models = read_lineage(home, name).models
@@ -107,6 +113,17 @@ def look_up(store: str, given: str) -> FoundModel:
         return FoundModel(f"{name}/{stage}", *load_model(ref, home), ref)
     except (Missing, Damaged) as error:
         raise BadInput(f"{error}; run its recipe again, which trains it again") from None
+
+
+def _aliased(home: Store, given: str) -> FoundModel:
+    """Load the model that an alias names, which stays when its run is removed."""
+    named = read_alias(home, given).model
+    try:
+        return FoundModel(str(named), *load_model(named.ref, home), named.ref)
+    except (Missing, Damaged) as error:
+        raise BadInput(
+            f"model {given} is {named}: {error}; run its recipe again, or promote another model"
+        ) from None
 
 
 def find_by_hash(store: str, sha256: str, address: str) -> FoundModel | None:

@@ -7,12 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 
 from tasks.cache.cache import Cache
 from tasks.io.checkpoints import is_whole
 from tasks.io.documents import read_ref, unseal
 from tasks.io.load import load_dataset, shards_of
 from tasks.io.locations import existing_store
+from tasks.runs.aliases import History, alias_names
 from tasks.runs.listing import is_run
 from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import UNFINISHED, read_lineage
@@ -43,7 +45,7 @@ class Checked:
 
 
 def check_all(store: str) -> Iterator[Checked]:
-    """Check every blob, cache record, checkpoint, stage's result and run in the store, in this order.
+    """Check every blob, cache record, checkpoint, stage's result, alias and run in the store, in this order.
 
     Safe while runs or `gc` work on the store: entries that vanish after they are listed are skipped.
     `damaged/` is not checked, nor are files that relevo has not written.
@@ -63,6 +65,8 @@ def check_all(store: str) -> Iterator[Checked]:
         yield from _if_there(home, entry.key, partial(_checkpoint, home, entry.key))
     for entry in _own(home, "outcomes"):
         yield from _if_there(home, entry.key, partial(_outcome, home, entry.key))
+    for alias in alias_names(home):
+        yield from _alias(History.of(home, alias), sizes)
     yield from _runs(home)
 
 
@@ -121,6 +125,25 @@ def _outcome(home: Store, key: str) -> str | None:
     except ValueError as error:
         return f"{error}; the stage counts as failed"
     return None
+
+
+def _alias(history: History, sizes: dict[str, int]) -> Iterator[Checked]:
+    """Check the records of an alias: each, that none is missing, and that the model in use is there."""
+    for previous, number in pairwise((0, *history.numbers)):
+        if number != previous + 1:
+            yield Checked(history.key(previous + 1), "it is missing from the history")
+        fault_of = partial(_alias_record, history, number, sizes)
+        yield from _if_there(history.home, history.key(number), fault_of)
+
+
+def _alias_record(history: History, number: int, sizes: dict[str, int]) -> str | None:
+    try:
+        record = history.read(number)
+    except ValueError as error:
+        return f"{error}; it will not be used"
+    in_use = number == history.numbers[-1]
+    gone = in_use and _missing(history.home, record.model.ref, sizes)
+    return f"its model {record.model} is missing or damaged; promote another" if gone else None
 
 
 def _checkpoint(home: Store, key: str) -> str | None:

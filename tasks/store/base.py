@@ -161,6 +161,10 @@ class Store(ABC):
         """Create or replace a document. Atomic."""
 
     @abstractmethod
+    def create(self, key: str, content: bytes) -> bool:
+        """Do as `write`, unless there is a document: False, even if it was a lost request of this call's."""
+
+    @abstractmethod
     def delete(self, key: str) -> None:
         """Remove a document or a blob. Idempotent."""
 
@@ -214,12 +218,9 @@ class Store(ABC):
     @abstractmethod
     @contextmanager
     def claim(self, key: str, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock named `key`; wait while another process holds it.
+        """Hold the lock named `key`; call `on_wait` once and wait while another process holds it.
 
         A store without locks lets everyone in: the work is then done twice, with the same result.
-
-        Args:
-            on_wait: called once if another process holds the lock.
         """
         yield
 

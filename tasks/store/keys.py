@@ -1,6 +1,7 @@
 """The layout of a store: its folders, which keys are valid, and which names are relevo's own.
 
-A bucket or a folder may be shared with others, so only what `is_own` is ever removed.
+A bucket or a folder may be shared with others, so only what `is_own` is ever removed; of an alias's records,
+which are its history, none.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ Kind = Literal[
 BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (
     *BLOB_FOLDERS,
-    *("cache", "checkpoints", "damaged", "locks", "outcomes", "predictions", "runs"),
+    *("aliases", "cache", "checkpoints", "damaged", "locks", "outcomes", "predictions", "runs"),
 )
+ALIAS = "[a-z][a-z0-9_-]{0,39}"  # small letters alone, since some folders don't tell a from A
 PARTIAL = ".partial-"  # begins the name of a file that is being written
 
 _HASH = "[0-9a-f]{64}"
@@ -34,6 +36,7 @@ _OWN = re.compile(
     | cache/[a-z]+-{_HASH}\.json
     | checkpoints/[a-z]+-{_HASH}\.[ab]
     | locks/[a-z]+-{_HASH}
+    | aliases/{ALIAS}/\d{{8}}\.json
     | outcomes/{_UUID}\.json
     | predictions/{_UUID}\.(csv|png)
     | runs/[^/]+/(run|lineage|unfinished)\.json

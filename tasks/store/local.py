@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.store.atomic import write_atomically
+from tasks.store.atomic import create_atomically, write_atomically
 from tasks.store.base import (
     MAX_DOCUMENT,
     Damaged,
@@ -67,6 +67,10 @@ class LocalStore(Store):
 
     def write(self, key: str, content: bytes) -> None:
         self._write(key, content)
+
+    def create(self, key: str, content: bytes) -> bool:
+        with self._errors(self._unwritable):
+            return create_atomically(self._path(checked_key(key)), content)
 
     def copy(self, key: str, to: str, size: int | None = None) -> None:
         checked_key(to)

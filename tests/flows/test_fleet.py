@@ -83,7 +83,7 @@ def test_deploy_is_idempotent(fleet: Fleet) -> None:
         assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     names = [each["name"] for each in fleet.find("deployments")]
-    assert sorted(names) == ["automatic", "nightly", *["on-demand"] * 3, "weekly", "worker"]
+    assert sorted(names) == ["automatic", "nightly", *["on-demand"] * 4, "weekly", "worker"]
     assert sorted(pool["name"] for pool in fleet.find("work_pools")) == ["relevo-cpu", "relevo-gpu"]
     made = sorted(each["name"] for each in fleet.find("automations"))
     assert made == [
@@ -92,7 +92,7 @@ def test_deploy_is_idempotent(fleet: Fleet) -> None:
     schedules = [s for each in fleet.find("deployments") for s in each["schedules"]]
     assert len(schedules) == 2
     fleet.prefect("deploy", "--all", "--prefect-file", str(ROOT / "deployments/prefect.yaml"))
-    assert len(fleet.find("deployments")) == 7
+    assert len(fleet.find("deployments")) == 8
 
 
 def test_chain_is_trained_by_both_workers(fleet: Fleet) -> None:
@@ -193,6 +193,20 @@ def training(fleet: Fleet, run: str) -> Training:
         if run_of(child) == stage
     )
     return Training(stage, worker, process)
+
+
+PROMOTION = "promote first/transfer as best"
+
+
+def test_promotion_waits_for_a_person(fleet: Fleet) -> None:
+    """While it waits, it takes no place of a worker, and sends no heartbeats."""
+    run = fleet.order("promote/on-demand", model="first/transfer", ask=True)
+    fleet.until(lambda: fleet.run(run)["state_name"] == "Suspended", 300)
+    assert fleet.run(run)["name"] == PROMOTION
+    assert not fleet.keys("aliases/")
+    wanted = {"key": {"any_": ["relevo-promotion-best"]}}
+    (page,) = fleet.find("artifacts", artifacts=wanted)
+    assert page["data"].startswith("# May first/transfer be @best?")
 
 
 class Killed(NamedTuple):
@@ -307,3 +321,15 @@ def test_stage_whose_worker_is_killed_resumes_on_the_other(fleet: Fleet, killed:
     stage = fleet.summary("killed")["stages"]["ten_class"]
     assert stage["state"] == "resumed"
     assert stage["model_digest"] in undisturbed.stdout, undisturbed.stderr
+
+
+def test_promotion_goes_on_when_a_person_has_agreed(fleet: Fleet) -> None:
+    """Long after the automation relevo-dead would have taken it for dead."""
+    (waiting,) = fleet.find("flow_runs", flow_runs={"name": {"any_": [PROMOTION]}})
+    assert waiting["state_name"] == "Suspended", fleet.log_of(waiting["id"])
+    form = {"promote": True, "by": "Ada", "why": "looks right"}
+    fleet.resume(waiting["id"], form)
+    fleet.finish(waiting["id"])
+    found = json.loads(fleet.relevo("aliases", "best", "--json").stdout)["history"]
+    assert [(each["by"], each["why"]) for each in found] == [("Ada", "looks right")]
+    assert found[0]["model"] == "first/transfer"

@@ -128,7 +128,7 @@ def relay(relay_server: Relay, s3_settings: None, monkeypatch: pytest.MonkeyPatc
     """Start the relay between the store and the server, with a fault to inject."""
 
     def start(fault: FaultOf = lambda name: None) -> Relay:
-        relay_server.fault, relay_server.requests = fault, []
+        relay_server.fault, relay_server.requests, relay_server.dropped = fault, [], set()
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", relay_server.url)
         return relay_server
 

@@ -199,6 +199,11 @@ class Fleet:
         found: dict[str, Any] = self._ask("GET", f"flow_runs/{run}")
         return found
 
+    def resume(self, run: str, form: dict[str, Any]) -> None:
+        """Resume a suspended run as Prefect's UI does when its form is filled in."""
+        answer = self._ask("POST", f"flow_runs/{run}/resume", json={"run_input": form})
+        assert answer["status"] == "ACCEPT", answer
+
     def find(self, what: str, **body: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("POST", f"{what}/filter", json=body)
         return found

@@ -34,6 +34,7 @@ class Relay(ThreadingHTTPServer):
         self.server = urlsplit(server).netloc
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.fault: FaultOf = lambda name: None
+        self.dropped: set[str] = set()  # headers that are not forwarded
         self.requests: list[str] = []
         self.lock = threading.Lock()
 
@@ -71,7 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._respond(status, {}, xml.encode())
             return
         upstream = http.client.HTTPConnection(self.server.server, timeout=30)
-        upstream.request(self.command, self.path, body, dict(self.headers))
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in self.server.dropped}
+        upstream.request(self.command, self.path, body, headers)
         response = upstream.getresponse()
         self._respond(response.status, dict(response.headers), response.read(), fault)
         upstream.close()

@@ -14,7 +14,7 @@ from support.results import REF, bare_summary
 from tasks.cache.cache import Cache, record_key
 from tasks.cache.records import Work
 from tasks.io.documents import as_json, seal
-from tasks.runs.summary import Lineage
+from tasks.runs.summary import Lineage, StageSummary
 from tasks.store.base import Ref, Store, sha256_of
 from tasks.store.local import LocalStore
 from tasks.store.marker import MARKER, MARKER_CONTENT
@@ -58,6 +58,8 @@ def finish_run(
     started: datetime | None = None,
     models: dict[str, Ref] | None = None,
     more: dict[str, bytes] | None = None,
+    dataset: Ref = REF,
+    stages: dict[str, StageSummary] | None = None,
 ) -> Path:
     """A run folder with a summary, lineage, one page and more files; returns the folder."""
     home = mark(store)
@@ -66,7 +68,7 @@ def finish_run(
         home.write(f"runs/{name}/{path}", content)
     lineage = Lineage(
         files={path: sha256_of(content)[0] for path, content in files.items()},
-        dataset=REF,
+        dataset=dataset,
         report=REF,
         models=models or {},
         exports={},
@@ -75,7 +77,7 @@ def finish_run(
     )
     origins = as_json(lineage.model_dump(mode="json"))
     home.write(f"runs/{name}/lineage.json", origins)
-    summary = bare_summary(name, started, lineage=sha256_of(origins)[0])
+    summary = bare_summary(name, started, lineage=sha256_of(origins)[0], stages=stages or {})
     home.write(f"runs/{name}/run.json", seal(summary))
     return store / "runs" / name
 

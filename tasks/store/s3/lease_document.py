@@ -5,13 +5,10 @@ from __future__ import annotations
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
-from botocore import exceptions as boto
-
 from tasks.store.base import Missing
-from tasks.store.lease import NoConditionalWrites, Version
+from tasks.store.lease import Version
 from tasks.store.outages import retrying
 from tasks.store.s3.client import retry_interrupted
-from tasks.store.s3.errors import NO_CONDITIONS, code_of, status_of
 from tasks.store.s3.objects import Objects
 
 # Bytes that are read: more than a holder writes; anything longer is not a lease.
@@ -54,11 +51,4 @@ class S3LeaseDocument:
     @retrying
     def _put(self, content: bytes, **condition: str) -> str | None:
         with self.objects.errors(self.key):
-            try:
-                return self.objects.put(self.key, content, **condition)
-            except boto.ClientError as error:
-                if status_of(error) in {409, 412} or code_of(error) == "NoSuchKey":
-                    return None
-                if status_of(error) == 501 or code_of(error) in NO_CONDITIONS:
-                    raise NoConditionalWrites from None
-                raise
+            return self.objects.put_if(self.key, content, **condition)

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from botocore import exceptions as boto
+
 from tasks.store.addresses import address_without_secrets, bucket_and_key
 from tasks.store.base import MAX_DOCUMENT, Oversized, StoreError
 from tasks.store.keys import checked_key, listed_key
+from tasks.store.lease import NoConditionalWrites
 from tasks.store.s3.client import COPY, MARK, client, retry_interrupted
-from tasks.store.s3.errors import translate_errors
+from tasks.store.s3.errors import NO_CONDITIONS, code_of, status_of, translate_errors
 
 
 class Content(NamedTuple):
@@ -86,6 +89,21 @@ class Objects:
             Bucket=self.bucket, Key=name, Body=content, **headers_of(key), **options
         )
         return str(response["ETag"])
+
+    def put_if(self, key: str, content: bytes, **condition: str) -> str | None:
+        """Do as `put` under IfMatch or IfNoneMatch; return None if that is not met.
+
+        Raises:
+            NoConditionalWrites: the server says that it has none.
+        """
+        try:
+            return self.put(key, content, **condition)
+        except boto.ClientError as error:
+            if status_of(error) in {409, 412} or code_of(error) == "NoSuchKey":
+                return None
+            if status_of(error) == 501 or code_of(error) in NO_CONDITIONS:
+                raise NoConditionalWrites from None
+            raise
 
     def copy(self, key: str, to: str, size: int | None = None) -> None:
         """One CopyObject for a size that one request may copy; else boto3 asks for it, and copies parts."""

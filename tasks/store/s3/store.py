@@ -21,6 +21,7 @@ from tasks.store.lease import hold_lease
 from tasks.store.outages import retrying
 from tasks.store.s3.blob_cache import add_copy, find_copy
 from tasks.store.s3.client import MARK, TRANSFER, client, retry_interrupted, transfer_manager
+from tasks.store.s3.create import create_object
 from tasks.store.s3.errors import code_of, status_of
 from tasks.store.s3.lease_document import S3LeaseDocument
 from tasks.store.s3.objects import Objects
@@ -66,6 +67,10 @@ class S3Store(Store):
     def write(self, key: str, content: bytes) -> None:
         with self._objects.errors(key):
             self._objects.put(key, content)
+
+    @retrying
+    def create(self, key: str, content: bytes) -> bool:
+        return create_object(self._objects, key, content)
 
     @retrying
     def copy(self, key: str, to: str, size: int | None = None) -> None:

@@ -123,7 +123,7 @@ def find_twins(train: Split, test: Split) -> tuple[Pairs, Pairs]:
     contradictions: Pairs = []
     first: dict[bytes, tuple[int, Split, int]] = {}
     for tested, split in enumerate((train, test)):
-        for row, key in enumerate(_keys(split.images)):
+        for row, key in enumerate(pixel_digests(split.images)):
             of_test, there, twin = first.setdefault(key, (tested, split, row))
             if tested and not of_test:
                 duplicates.append((there.names[twin], split.names[row]))
@@ -132,7 +132,8 @@ def find_twins(train: Split, test: Split) -> tuple[Pairs, Pairs]:
     return duplicates, contradictions
 
 
-def _keys(images: Images) -> Iterator[bytes]:
+def pixel_digests(images: Images) -> Iterator[bytes]:
+    """Yield a hash of each image's pixels; images are read in pieces."""
     for start in range(0, len(images), HASHED):
         for image in np.ascontiguousarray(images[start : start + HASHED]):
             yield hashlib.blake2b(image.data, digest_size=16).digest()

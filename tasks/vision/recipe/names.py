@@ -40,8 +40,10 @@ def is_keras_file(start: object) -> bool:
 
 
 def is_model(start: object) -> bool:
-    """True for the start of a stage that is a trained model, RUN/STAGE or a folder, which has a slash."""
-    return isinstance(start, str) and ("/" in start or "\\" in start) and not is_pretrained(start)
+    """True for the start of a stage that is a trained model: @ALIAS, or RUN/STAGE or a folder with a slash."""
+    if not isinstance(start, str) or is_pretrained(start):
+        return False
+    return start.startswith("@") or "/" in start or "\\" in start
 
 
 def with_slash(start: str) -> str:

@@ -127,7 +127,8 @@ class Stage(Strict):
         "all", description="a scheme of [labels], or 'all' for the data's own classes"
     )
     start: str | None = Field(
-        None, description="a stage, RUN/STAGE, a model's folder, FILE.keras, or imagenet/NETWORK"
+        None,
+        description="a stage, RUN/STAGE, @ALIAS, a model's folder, FILE.keras, or imagenet/NETWORK",
     )
     weights: str | None = Field(None, description="file of imagenet/NETWORK; else downloaded")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="hash of that file")
@@ -203,7 +204,7 @@ class Stage(Strict):
 
     @property
     def model(self) -> str | None:
-        """The trained model that the stage starts from: RUN/STAGE, or a folder's path or address."""
+        """The trained model that the stage starts from: RUN/STAGE, @ALIAS, or a folder's path or address."""
         return self.start if is_model(self.start) else None
 
     def head_alone(self) -> Stage:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from support.command import SMALL, Chain, Outcome, Relevo
 
+from tasks.monitoring.mlflow_registry import register
+from tasks.promotion.promote import promote
 from tasks.vision.trained_model import unpack
 
 pytest.importorskip("mlflow")
@@ -57,6 +59,23 @@ def test_a_run_and_its_stages_are_logged(tracked: tuple[Outcome, Any], chain: Ch
     assert [each.path for each in client.list_artifacts(whole.info.run_id)] == ["report.html"]
 
 
+def test_a_promoted_model_has_the_alias_in_the_registry(
+    tracked: tuple[Outcome, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, client = tracked
+    store, run = done.json["store"], done.json["run"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    for stage in ("baseline", "transfer", "baseline"):
+        promoted = promote(store, f"latest/{stage}", "best")
+        register("best", promoted.model, store)
+        version = client.get_model_version_by_alias("relevo", "best")
+        assert version.tags["relevo.model"] == done.json["stages"][stage]["model"]
+        assert version.tags["relevo.model_digest"] == done.json["stages"][stage]["model_digest"]
+        logged = client.get_run(version.run_id)
+        assert (logged.data.tags["relevo.run"], logged.info.run_name) == (run, stage)
+    assert len(client.search_model_versions("name = 'relevo'")) == 2
+
+
 def test_logging_imports_no_tensorflow(tracked: tuple[Outcome, Any]) -> None:
     imported = {line.rpartition("|")[2].strip() for line in tracked[0].err.splitlines()}
     assert "mlflow" in imported
@@ -76,3 +95,8 @@ def test_a_server_that_takes_nothing_costs_no_one_the_run(
     assert len(told) == 1, done.err
     assert "not logged" in told[0]
     assert "Traceback" not in done.err
+    promoted = relevo("promote", "latest/baseline", "--as=best", "--store", words[5], env=env)
+    assert promoted.status == 0
+    told = promoted.err.splitlines()
+    assert len(told) == 1, promoted.err
+    assert told[0].startswith("mlflow: not registered as best: ")

@@ -25,6 +25,8 @@ from tasks.cache.records import Work
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.documents import as_json
 from tasks.io.load import load_dataset, load_evaluation, load_model, report_files
+from tasks.runs.alias_record import AliasedModel
+from tasks.runs.aliases import History, append
 from tasks.runs.gc import collect
 from tasks.runs.listing import all_runs, last_runs
 from tasks.runs.lookup import find_model, find_run
@@ -136,6 +138,8 @@ def store(tmp_path: Path) -> Path:
     writing.save(Snapshot({"w": np.zeros(2, np.float32)}, {"step": 1}))
     writing.wait()
     save_result(home, RUN, bare_result())
+    promoted = AliasedModel(run="chosen", stage="baseline", ref=model)
+    append(History.of(home, "best"), "promoted", promoted)
     home.write(f"downloads/{'1' * 64}.json", model.model_dump_json().encode())
     return folder
 
@@ -147,7 +151,7 @@ DOCUMENTS = [
     "checkpoints/",
     "outcomes/",
 ]
-DOCUMENTS += ["downloads/", MARKER]
+DOCUMENTS += ["downloads/", "aliases/", MARKER]
 
 
 def in_words(use: Callable[[], object]) -> None:
@@ -181,6 +185,7 @@ def test_a_forged_document_runs_no_code_and_is_named(forgery: str, store: Path) 
         for use in (
             lambda: find_run(address, "latest"),
             lambda: find_model(address, "latest/baseline"),
+            lambda: find_model(address, "@best"),
             lambda: collect(address, dry_run=True),
             lambda: check_store(home),
         ):

@@ -63,6 +63,27 @@ def test_exists_after_the_first_write(store: Store) -> None:
     assert store.exists()
 
 
+def test_create_leaves_what_is_there(store: Store) -> None:
+    assert store.create("aliases/best/00000001.json", b"first")
+    assert not store.create("aliases/best/00000001.json", b"second")
+    assert store.read("aliases/best/00000001.json") == b"first"
+    assert list(store.keys("aliases")) == ["aliases/best/00000001.json"]
+    assert list(store.unfinished()) == []
+    with pytest.raises(ValueError, match="expected a relative path"):
+        store.create("../x", b"")
+
+
+def test_create_needs_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*paths: object) -> None:
+        raise OSError(errno.EPERM, "no links here, as on exFAT")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = open_store(tmp_path)
+    assert store.create("aliases/best/00000001.json", b"first")
+    assert not store.create("aliases/best/00000001.json", b"second")
+    assert store.read("aliases/best/00000001.json") == b"first"
+
+
 def test_entry_equals_the_listed_one(store: Store) -> None:
     ref = store.put("model", BYTES)
     assert [store.entry(ref.uri)] == list(store.entries("models"))

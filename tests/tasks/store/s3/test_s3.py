@@ -134,6 +134,12 @@ def use_everything(address: str) -> None:
         assert store.read(f"runs/{number}") == bytes([number]) * 5000
         store.copy(f"runs/{number}", f"runs/copy-{number}")
         assert store.read(f"runs/copy-{number}") == bytes([number]) * 5000
+        # If a response is lost, only the bytes tell that they are our own.
+        new = store.create(f"runs/new-{number}", bytes([number]) * 50)
+        assert new or store.read(f"runs/new-{number}") == bytes([number]) * 50
+        assert not store.create(f"runs/new-{number}", b"another's")
+        assert store.read(f"runs/new-{number}") == bytes([number]) * 50
+        store.delete(f"runs/new-{number}")
         store.delete(f"runs/copy-{number}")
         store.delete(f"runs/{number}")
         with pytest.raises(Missing):

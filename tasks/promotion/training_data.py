@@ -1,0 +1,80 @@
+"""What a model was trained on: its own data set, and those of the models that it started from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tasks.io.load import load_dataset
+from tasks.promotion.images import TestSplit
+from tasks.runs.alias_record import AliasedModel
+from tasks.runs.lookup import find_run
+from tasks.runs.summary import read_lineage
+from tasks.store.base import Damaged, Missing, Ref, Store
+from tasks.vision.data.prepare import pixel_digests
+from tasks.vision.errors import BadInput
+from tasks.vision.recipe.names import is_model, is_pretrained
+
+
+@dataclass
+class TrainingData:
+    """Data sets by their digest; `unknown` has a line for each model whose data can't be known.
+
+    A pretrained network, which somebody else has trained, counts as one that saw none of the images.
+    """
+
+    datasets: dict[str, Ref] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+
+    def add(self, home: Store, model: AliasedModel) -> None:
+        """Add what a model was trained on, back to the first one that it goes back to."""
+        run, stage, seen = model.run, model.stage, set[tuple[str, str]]()
+        while (run, stage) not in seen:
+            seen.add((run, stage))
+            try:
+                summary, lineage = find_run(home.uri, run), read_lineage(home, run)
+                start, ref = summary.stages[stage].start, lineage.models[stage]
+            except (BadInput, KeyError):
+                self.unknown.append(f"the run of {run}/{stage} is not in the store, or damaged")
+                return
+            if stage == model.stage and run == model.run and ref.sha256 != model.ref.sha256:
+                self.unknown.append(f"the run {run} has another model {stage} now")
+                return
+            self.datasets[lineage.dataset.digest] = lineage.dataset
+            if start is None or is_pretrained(start):
+                return
+            if not is_model(start):
+                stage = start  # of the same run
+                continue
+            origin, _, stage = start.rpartition("/")
+            if "/" in origin or "\\" in origin:
+                self.unknown.append(f"{run} starts from {start}, whose training data is not here")
+                return
+            run = origin
+
+
+def unseen(home: Store, split: TestSplit, own: Ref | None, datasets: Iterable[Ref]) -> np.ndarray:
+    """Which images of a split are, pixel by pixel, none of those that were trained on: (n,) bool.
+
+    Args:
+        own: the data set that it is the test split of, if it is one. datasets: that were trained on.
+
+    Raises:
+        BadInput: a data set is gone, or its images can't be compared with these.
+    """
+    new = np.ones(len(split.labels), bool)
+    for ref in datasets:
+        try:
+            data = load_dataset(ref, home)
+        except (Missing, Damaged) as error:
+            raise BadInput(
+                f"what was trained on can't be read: {error}; run its recipe again"
+            ) from None
+        if own and ref.digest == own.digest and not data.description.duplicates.count:
+            continue
+        trained = {*pixel_digests(data.stored_images("train"))}
+        images = split.prepared_as(data.description)
+        new &= [digest not in trained for digest in pixel_digests(images)]
+    return new
