@@ -69,11 +69,8 @@ def draw_or_skip(name: str, draw: Callable[[], Figure]) -> Drawn:
 def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> Drawn:
     """Draw a stage's learning curves, predictions, mistakes, confusion matrix and calibration."""
     from tasks.vision.figures.curves import accuracy_curves, loss_curves, penalty_curves
-    from tasks.vision.figures.predictions import (
-        confusion_matrix,
-        prediction_grid,
-        reliability_diagram,
-    )
+    from tasks.vision.figures.predictions import confusion_matrix, prediction_grid
+    from tasks.vision.figures.reliability import reliability_diagram
 
     positions, truth, probabilities, maps = stage.answers
     images = data.stored_images("test")[positions]

@@ -1,4 +1,4 @@
-"""Figures of predictions: images with predicted labels, confusion matrix, reliability diagram."""
+"""Figures of predictions: images with predicted labels, and the confusion matrix."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
 
-from tasks.vision.evaluation.scores import Bin
 from tasks.vision.figures.numbers import number, percent, share
 from tasks.vision.figures.style import (
-    BLUE,
     INK,
     MUTED,
     NORMAL,
-    ORANGE,
     RULE,
     SMALL,
-    add_legend,
     escape_dollars,
     labelled_positions,
     name_axes,
@@ -73,8 +68,10 @@ def prediction_grid(
     wrong = np.zeros(len(images), bool) if truth is None else guesses != np.asarray(truth)
     captions = []
     for i, guess in enumerate(guesses):
-        answer = answers[i] if answers else labels[guess]
-        lines = _lines(answer, _probability(float(probabilities[i, guess]), words.lang))
+        lines = _lines(
+            answers[i] if answers else labels[guess],
+            _probability(float(probabilities[i, guess]), words.lang),
+        )
         if truth is not None and wrong[i]:
             lines += _lines(words("true: %(label)s", label=labels[truth[i]]))
         captions.append(lines)
@@ -215,38 +212,4 @@ def confusion_matrix(
             **where,
         )
         axes.text(column, row + 0.06, percent(part, words.lang), va="top", size=small, **where)
-    return figure
-
-
-def reliability_diagram(
-    bins: Sequence[Bin], ece: float, title: str, words: Words = ENGLISH
-) -> Figure:
-    """Accuracy in each confidence bin, and below it the share of images in the bin; empty bins are skipped."""
-    full = [entry for entry in bins if entry.count > 0]
-    confidence = [entry.confidence for entry in full]
-    accuracy = [entry.accuracy for entry in full]
-    total = sum(entry.count for entry in full)
-    figure = new_figure(5.0, 4.6, title)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-    style_axes(upper, words.lang, "both")
-    style_axes(lower, words.lang, "x")
-    upper.plot(
-        [0, 1],
-        [0, 1],
-        color=MUTED,
-        linewidth=1,
-        linestyle=(0, (4, 3)),
-        label=words("perfectly calibrated"),
-    )
-    upper.vlines(confidence, confidence, accuracy, color=ORANGE, linewidth=2.5, alpha=0.55)
-    upper.plot(confidence, accuracy, color=BLUE, marker="o", markersize=5, label=words("measured"))
-    upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    upper.set_ylabel(words("share correct"), size=SMALL, color=MUTED)
-    error = words("calibration error (ECE) %(ece)s", ece=share(ece, words.lang))
-    upper.set_title(error, loc="left", size=NORMAL, color=INK)
-    add_legend(figure, 2)
-    parts = [entry.count / total for entry in full]
-    lower.bar(confidence, parts, width=0.03, color="#9fb3c8")
-    lower.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-    name_axes(lower, words("confidence of the prediction"), words("images"))
     return figure

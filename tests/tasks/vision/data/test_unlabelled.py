@@ -184,7 +184,8 @@ def test_sample_is_spread_over_all_images(count: int) -> None:
     numbers = np.arange(count)
     for part in np.array_split(numbers, 7):
         images = np.zeros((len(part), 2, 2, 3), np.uint8)
-        sample.offer(images, np.stack([part, -part], 1).astype(np.float32))
+        chances = np.stack([part, -part], 1).astype(np.float32)
+        sample.offer(images, chances, ["a"] * len(part))
     kept = [int(row[0]) for row in sample._probabilities]
     assert len(kept) <= 80
     assert kept == list(range(0, count, kept[1] - kept[0] if len(kept) > 1 else 1))

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from tasks.progress import Event, listening
 from tasks.reporting.figures import draw_or_skip, warn_about_missing_glyphs
 from tasks.vision.evaluation.scores import Bin
-from tasks.vision.figures import curves, predictions, style
+from tasks.vision.figures import curves, predictions, reliability, style
 from tasks.vision.figures.overfitting import overfitting
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -94,7 +94,7 @@ DRAWINGS = {
     "confusion of 2": lambda: confusion(2),
     "confusion of 3": lambda: confusion(3),
     "confusion of 10": lambda: confusion(10),
-    "reliability": lambda: predictions.reliability_diagram(BINS, 0.021, "reliability"),
+    "reliability": lambda: reliability.reliability_diagram(BINS, 0.021, "reliability"),
     "transfer in like times": lambda: against([2.0, 5.0]),
     "transfer in unlike times": lambda: against([0.2, 500.0]),
     "no curves": lambda: curves.transfer_against_scratch([], "none"),
@@ -276,7 +276,7 @@ def test_a_figure_that_cannot_be_drawn_is_left_out() -> None:
 
 
 def test_empty_bins_are_left_out() -> None:
-    upper, lower = predictions.reliability_diagram(BINS, 0.021, "reliability").axes
+    upper, lower = reliability.reliability_diagram(BINS, 0.021, "reliability").axes
     assert np.asarray(upper.lines[1].get_xdata()).tolist() == [0.55, 0.95]
     assert [r.get_height() for r in lower.patches if isinstance(r, Rectangle)] == [0.1, 0.9]
     assert "calibration error (ECE) .021" in upper.get_title(loc="left")
