@@ -15,6 +15,7 @@ from support.stores import count_reads
 
 from flows.parameters import RunRequest, StageInputs
 from flows.train_stage import train_stage
+from tasks.promotion.promote import promote
 from tasks.runs.gc import collect
 from tasks.runs.lookup import look_up
 from tasks.runs.starts import Starts, models_in
@@ -66,11 +67,15 @@ def outcomes(
     here = ["--store", str(chain.store)]  # for what writes nothing
     copy = shutil.copytree(chain.store, tmp / "store")
     start = f"--set={START}="
+    promote(str(copy), "latest/baseline", "pair")
     commands = {
         "plan": ["plan", "digits", "--json", *TRANSFER, f"{start}latest/baseline", *here],
         "run": [
             *("run", "digits", "--json", *TRANSFER, f"{start}latest/baseline"),
             *("--store", str(copy)),
+        ],
+        "alias": [
+            *("run", "digits", "--json", *TRANSFER, f"{start}@pair", "--store", str(copy)),
         ],
         "folder": [
             *("run", "digits", "--json", *TRANSFER, f"{start}{folder}"),
@@ -132,7 +137,8 @@ def test_documents_name_the_run_and_the_model(outcomes: dict[str, Outcome], chai
     run, folder = names(chain)
     file, _ = sha256_of(folder / "model.safetensors")
     digest = chain.first.json["stages"]["baseline"]["model_digest"]
-    for case, start in (("run", f"{run}/baseline"), ("folder", str(folder))):
+    given = f"{run}/baseline"
+    for case, start in (("run", given), ("alias", given), ("folder", str(folder))):
         there = Path(outcomes[case].json["report"]).parent
         name = f"{folder.parents[1].name}/baseline" if case == "folder" else start
         assert outcomes[case].json["stages"]["transfer"]["start"] == start

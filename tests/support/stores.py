@@ -60,6 +60,7 @@ def finish_run(
     more: dict[str, bytes] | None = None,
     dataset: Ref = REF,
     stages: dict[str, StageSummary] | None = None,
+    evaluations: dict[str, Ref] | None = None,
 ) -> Path:
     """A run folder with a summary, lineage, one page and more files; returns the folder."""
     home = mark(store)
@@ -72,7 +73,7 @@ def finish_run(
         report=REF,
         models=models or {},
         exports={},
-        evaluations={},
+        evaluations=evaluations or {},
         controls={},
     )
     origins = as_json(lineage.model_dump(mode="json"))

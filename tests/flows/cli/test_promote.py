@@ -1,188 +1,192 @@
-"""`relevo promote` and `relevo aliases` on real models, and @best wherever a model is named."""
+"""`relevo promote` and `relevo aliases`, and @best where a model is named."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.command import SMALL, Chain, Outcome, in_one_process
+from support.command import Outcome, in_one_process
+from support.compared import CLASSES, PICTURES, data_set, model_of_run
 from support.images import encoded, write_folder
+from support.stores import mark
 
-from tasks.vision.data.sources import find_source, read_source
-
-HEAD, ALONE, LAST = "ten_class_from_baseline", "ten_class", "ten_class_from_transfer"
-START = "--set=stages.transfer.start=@pair"
+RIGHT = {"poor": 60, "decent": 90, "superior": 92}
+BEST, IF_BETTER = ("--as", "best"), ("--as", "best", "--if-better")
 REFUSED = {
-    "no alias": (["promote", "latest/ten_class"], "expected RUN/STAGE --as NAME, or --back NAME"),
-    "capitals": (["promote", "latest/ten_class", "--as", "Best"], "alias 'Best': expected 1 to 40"),
-    "a path": (
-        ["promote", "latest/ten_class", "--as", "../best"],
-        "alias '../best': expected 1 to",
-    ),
-    "latest": (["promote", "latest/ten_class", "--as", "latest"], "not latest"),
-    "no such model": (["promote", "latest/tenclass", "--as", "b"], "did you mean 'ten_class'?"),
+    "no alias": (["promote", "decent/baseline"], "expected RUN/STAGE --as NAME, or --back NAME"),
+    "capitals": (["promote", "decent/baseline", "--as", "Best"], "alias 'Best': expected 1 to 40"),
+    "a path": (["promote", "decent/baseline", "--as", "../best"], "alias '../best': expected 1 to"),
+    "latest": (["promote", "decent/baseline", "--as", "latest"], "not latest"),
+    "no such model": (["promote", "decent/base", "--as", "b"], "did you mean 'baseline'?"),
     "no such alias": (["promote", "@bets", "--as", "b"], "alias @bets is not there; known: @best"),
     "a folder": (["promote", "FOLDER", "--as", "b"], "a folder can't be promoted"),
-    "other labels": (
-        ["promote", "latest/baseline", "--as", "best", "--if-better"],
-        "models with other labels can't be compared",
-    ),
     "a margin alone": (
-        ["promote", "latest/ten_class", "--as", "b", "--margin", "0.1"],
+        ["promote", "decent/baseline", "--as", "b", "--margin", "0.1"],
         "--margin is a condition of --if-better",
     ),
-    "a margin of all": (
-        ["promote", "latest/ten_class", "--as", "b", "--if-better", "--margin", "1"],
-        "--margin",
+    "a margin of all": (["promote", "decent/baseline", *IF_BETTER, "--margin", "1"], "--margin"),
+    "more than all": (
+        ["promote", "decent/baseline", *IF_BETTER, "--max-class-loss", "2"],
+        "--max-class-loss",
     ),
-    "a metric of no name": (
-        ["promote", "latest/ten_class", "--as", "b", "--if-better", "--metric", "f1"],
-        "--metric",
-    ),
-    "back and forth": (
-        ["promote", "latest/ten_class", "--back", "best"],
-        "expected no model, --as",
-    ),
-    "back to nothing": (["promote", "--back", "pair"], "no model is known before"),
+    "no such metric": (["promote", "decent/baseline", *IF_BETTER, "--metric", "f1"], "--metric"),
+    "back and forth": (["promote", "decent/baseline", "--back", "best"], "expected no model, --as"),
+    "back to nothing": (["promote", "--back", "other"], "no model is known before poor/baseline"),
     "back of no alias": (["promote", "--back", "bets"], "alias @bets is not there; known: @best"),
-    "no history": (["aliases", "bets"], "alias @bets is not there; known: @best"),
+    "no history": (["aliases", "bets"], "alias @bets is not there; known: @best, @other"),
     "no such data": (
-        ["promote", f"latest/{ALONE}", "--as", "best", "--if-better", "--data", "nowhere"],
+        ["promote", "superior/baseline", *IF_BETTER, "--data", "nowhere"],
         "data 'nowhere' isn't there",
     ),
     "no such model to evaluate": (["evaluate", "@bets", "--data", "digits"], "known: @best"),
     "no such model to predict by": (["predict", "@bets", "README.md"], "known: @best"),
+    "no such model to export": (["export", "@bets", "nowhere"], "known: @best"),
+    "no such run": (["show", "@bets"], "known: @best"),
     "no such start": (
-        ["plan", "digits", *SMALL, "--stage=transfer", "--set=stages.transfer.start=@bets"],
+        ["plan", "digits", "--stage=transfer", "--set=stages.transfer.start=@bets"],
         "stages.transfer.start = '@bets': alias @bets is not there; known: @best",
     ),
     "too long a reason": (
-        ["promote", "latest/ten_class", "--as", "b", "--why", "x" * 501],
+        ["promote", "decent/baseline", "--as", "b", "--why", "x" * 501],
         "--why has 501 characters",
     ),
 }
 
 
 @pytest.fixture(scope="module")
-def told(
-    chain: Chain, prefect_home: Path, server: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Outcome]:
-    """What one command after the other answered, on a copy of the chain's store."""
+def told(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """What one command after the other answered: models that are right on 60, 90 and 92 of 100 images."""
     tmp = tmp_path_factory.mktemp("promote")
-    store = str(shutil.copytree(chain.store, tmp / "store"))
-    scans = read_source(find_source("digits"), 32, splits=("test",)).splits["test"].images
-    files = {f"{row}.png": encoded(Image.fromarray(scans[row]), "PNG") for row in range(5)}
-    pictures = str(write_folder(tmp / "pictures", files))
-    run = chain.first.json["run"]
-    best = ["--as", "best"]
+    home = mark(tmp / "store")
+    data, test = data_set(home, range(60), range(60, 160)), range(60, 160)
+    for run, right in RIGHT.items():
+        model_of_run(home, run, data, test=test, right=right)
+    folder = tmp / "store/runs/decent/models/baseline"
+    folder.mkdir(parents=True)
+    model = next((tmp / "store/models").iterdir())
+    (folder / "model.safetensors").write_bytes(model.read_bytes())
+    files = {
+        f"test/{CLASSES[row % 3]}/{row}.png": encoded(Image.fromarray(PICTURES[row]), "PNG")
+        for row in (0, *range(160, 170))
+    }
+    given = str(write_folder(tmp / "given", files))
     commands = {
         "none": ["aliases"],
-        "first": ["promote", f"{run}/{HEAD}", *best, "--why", "a start"],
-        "better": ["promote", f"latest/{LAST}", *best, "--if-better", "--json"],
-        "worse": ["promote", f"{run}/{HEAD}", *best, "--if-better"],
-        "same": ["promote", f"{run}/{LAST}", *best, "--if-better", "--why", "again"],
-        "by class": [
-            *("promote", f"{run}/{ALONE}", *best, "--if-better", "--margin", "-0.9"),
-            *("--metric", "balanced_accuracy", "--max-class-loss", "0", "--json"),
+        "first": ["promote", "poor/baseline", *BEST, "--why", "a start"],
+        "better": ["promote", "decent/baseline", *IF_BETTER, "--json"],
+        "noise": ["promote", "superior/baseline", *IF_BETTER],
+        "worse": ["promote", "poor/baseline", *IF_BETTER],
+        "same": ["promote", "decent/baseline", *IF_BETTER, "--why", "again"],
+        "no worse": [
+            *("promote", "superior/baseline", *IF_BETTER, "--margin", "-0.05"),
+            *("--metric", "balanced_accuracy", "--max-class-loss", "0.5"),
         ],
-        "predict": ["predict", "@best", pictures, "--json"],
-        "predict by name": ["predict", f"latest/{LAST}", pictures, "--json"],
+        "a class": [
+            *("promote", "poor/baseline", *IF_BETTER, "--margin", "-0.9"),
+            *("--max-class-loss", "0.1", "--json"),
+        ],
+        "predict": ["predict", "@best", given, "--json"],
+        "predict by name": ["predict", "superior/baseline", given, "--json"],
+        "other images": ["promote", "decent/baseline", *IF_BETTER, "--data", given, "--json"],
         "show": ["show", "@best", "--json"],
-        "other data": [
-            *("promote", f"{run}/{HEAD}", "--as=best", "--if-better", "--data", "digits", "--json")
-        ],
+        "compare": ["compare", "@best", "poor", "--json"],
         "back": ["promote", "--back", "best", "--json"],
+        "other": ["promote", "poor/baseline", "--as", "other"],
         "aliases": ["aliases", "--json"],
         "table": ["aliases"],
         "history": ["aliases", "best", "--json"],
         "history in words": ["aliases", "@best"],
-        "pair": ["promote", f"{run}/baseline", "--as", "pair"],
-        "start": ["run", "digits", "--json", *SMALL, "--stage=transfer", START],
         "verify": ["verify", "--json"],
     }
-    folder = chain.first.json["stages"]["baseline"]["model"]
     commands |= {
-        case: [folder if word == "FOLDER" else word for word in words]
+        case: [str(folder) if word == "FOLDER" else word for word in words]
         for case, (words, _) in REFUSED.items()
     }
-    commands = {case: [*words, "--store", store] for case, words in commands.items()}
-    return in_one_process(commands, tmp, prefect_home, PREFECT_API_URL=server)
+    commands = {case: [*words, "--store", home.uri] for case, words in commands.items()}
+    return in_one_process(commands, tmp, prefect_home)
 
 
-def test_a_better_model_is_promoted(told: dict[str, Outcome], chain: Chain) -> None:
+def test_a_better_model_is_promoted(told: dict[str, Outcome]) -> None:
     assert told["none"].err == "no aliases yet; try: relevo promote latest/STAGE --as best\n"
-    run = chain.first.json["run"]
-    assert told["first"].out == f"@best is {run}/{HEAD} now\na start\n"
-    found, stages = told["better"].json, chain.first.json["stages"]
+    assert told["first"].out == "@best is poor/baseline now\na start\n"
+    found = told["better"].json
     assert (found["alias"], found["promoted"], found["record"]) == ("best", True, 2)
-    assert found["was"] == f"{run}/{HEAD}"
-    assert found["model"].endswith(f"/{LAST}")
+    assert (found["model"], found["was"]) == ("decent/baseline", "poor/baseline")
     scores = found["scores"]
-    assert scores["scores"] == [stages[name]["metrics"]["accuracy"] for name in (HEAD, LAST)]
-    assert (scores["images"], scores["left_out"], scores["unknown"]) == (360, 0, "")
+    assert (scores["scores"], scores["images"], scores["left_out"]) == ([0.6, 0.9], 100, 0)
     assert scores["interval"][0] > 0
     assert scores["p"] < 0.05
-    expected = {label: stages[LAST]["metrics"]["recall"][label] for label in map(str, range(10))}
-    assert {label: pair[1] for label, pair in scores["recall"].items()} == pytest.approx(expected)
-    assert found["why"].startswith("accuracy ")
+    assert set(scores["recall"]) == {*CLASSES}
+    assert found["why"].startswith("accuracy 0.9000 on 100 images, 0.6000 before: +0.3000 (95 %: ")
+    assert found["why"].endswith("; on the test split of decent")
+    assert told["no worse"].status == 0
+    assert told["no worse"].out.startswith(
+        "@best is superior/baseline now, was decent/baseline\nbalanced"
+    )
 
 
-def test_a_model_that_is_no_better_is_not(told: dict[str, Outcome], chain: Chain) -> None:
+def test_a_model_that_is_no_better_is_not(told: dict[str, Outcome]) -> None:
     """Status 3, and the reason on standard output and in the history."""
-    run = chain.first.json["run"]
-    for case, reason in (
-        ("worse", "; it is worse; on the test split of"),
-        ("same", "it is the same"),
-    ):
-        assert told[case].status == 3
-        assert told[case].err == ""
+    reasons = {
+        "noise": "; the difference is no more than noise; on the test split of superior",
+        "worse": "; it is worse; on the test split of poor",
+        "same": "it is the same model; again",
+    }
+    for case, reason in reasons.items():
+        assert (told[case].status, told[case].err) == (3, "")
         first, second = told[case].out.splitlines()
-        assert first.startswith("not promoted; @best is ")
-        assert reason in second
-    assert told["same"].out.endswith("it is the same model; again\n")
-    found = json.loads(told["by class"].out)
-    assert (told["by class"].status, found["promoted"]) == (3, False)
-    assert "recall of '" in found["why"]
-    assert found["scores"]["metric"] == "balanced_accuracy"
+        assert first == "not promoted; @best is decent/baseline as before"
+        assert second.endswith(reason)
+    found = json.loads(told["a class"].out)
+    assert (told["a class"].status, found["promoted"]) == (3, False)
+    assert ", by more than 0.1; on" in found["why"]
     history = told["history"].json["history"]
-    assert [record["number"] for record in history] == list(range(1, 8))
+    assert [record["number"] for record in history] == list(range(1, 10))
+    assert [record["action"] for record in history] == [
+        *("promoted", "promoted", "not promoted", "not promoted", "not promoted"),
+        *("promoted", "not promoted", "not promoted", "returned"),
+    ]
     asked = [record["candidate"] for record in history]
-    assert asked == [None, None, f"{run}/{HEAD}", f"{run}/{LAST}", f"{run}/{ALONE}", asked[5], None]
-    words = told["history in words"].out
-    assert f"not promoted {run}/{HEAD} (" in words
-    assert all(record["why"] in words for record in history)
+    refused = [f"{run}/baseline" for run in ("superior", "poor", "decent")]
+    assert asked == [None, None, *refused, None, "poor/baseline", "decent/baseline", None]
+    assert all(record["why"] in told["history in words"].out for record in history)
+    assert (
+        "not promoted superior/baseline (decent/baseline stays), by "
+        in told["history in words"].out
+    )
 
 
-def test_given_images_are_checked_against_what_was_trained_on(told: dict[str, Outcome]) -> None:
-    """The digits' own test split again, now as a source: no image of it was trained on."""
-    assert told["other data"].status == 3
-    found = json.loads(told["other data"].out)["scores"]
-    assert (found["data"], found["images"], found["left_out"]) == ("digits", 360, 0)
-    assert found["scores"] == pytest.approx(told["better"].json["scores"]["scores"][::-1], abs=0.02)
+def test_other_images_are_checked_against_those_of_training(told: dict[str, Outcome]) -> None:
+    """Of eleven, both models were trained on one, and answer the others alike."""
+    assert told["other images"].status == 3
+    found = json.loads(told["other images"].out)
+    assert (found["scores"]["images"], found["scores"]["left_out"]) == (10, 1)
+    assert found["scores"]["data"].endswith("/given")
+    assert "; without 1 that one was trained on" in found["why"]
 
 
-def test_back_is_the_model_before(told: dict[str, Outcome], chain: Chain) -> None:
+def test_back_is_the_model_before(told: dict[str, Outcome]) -> None:
     found = told["back"].json
-    assert (found["promoted"], found["model"]) == (True, f"{chain.first.json['run']}/{HEAD}")
+    assert (found["promoted"], found["model"], found["was"]) == (
+        True,
+        "decent/baseline",
+        "superior/baseline",
+    )
     listed = told["aliases"].json["aliases"]
-    assert {name: each["model"] for name, each in listed.items()} == {"best": found["model"]}
+    models = {"best": "decent/baseline", "other": "poor/baseline"}
+    assert {name: each["model"] for name, each in listed.items()} == models
     assert listed["best"]["model_digest"] == found["model_digest"]
-    assert f"@best  {found['model']}" in told["table"].out
-
-
-def test_an_alias_is_a_model_wherever_one_is_named(told: dict[str, Outcome], chain: Chain) -> None:
-    assert told["predict"].json == told["predict by name"].json
-    assert told["show"].json["run"] == told["better"].json["model"].partition("/")[0]
-    # The run's own documents name the model that it was, with its hash.
-    stage = told["start"].json["stages"]["transfer"]
-    run = chain.first.json["run"]
-    assert (stage["state"], stage["start"]) == ("cached", f"{run}/baseline")
-    recipe = (Path(told["start"].json["report"]).parent / "recipe.toml").read_text()
-    assert f'start = "{run}/baseline"\nsha256 = "' in recipe
+    assert "@best   decent/baseline  " in told["table"].out
     assert told["verify"].json["faults"] == []
+
+
+def test_an_alias_is_a_model_wherever_one_is_named(told: dict[str, Outcome]) -> None:
+    assert told["predict"].json == told["predict by name"].json
+    assert len(told["predict"].json["predictions"]) == 11
+    assert told["show"].json["run"] == "superior"
+    assert told["compare"].json["runs"] == ["superior", "poor"]
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
-from support.cards import small_model
+from support.compared import CLASSES, PICTURES, data_set
+from support.compared import model_of_run as model
 from support.images import encoded, write_folder
-from support.results import bare_stage
-from support.stores import finish_run, mark
+from support.stores import mark
 
-from tasks.io.load import publish_shard
 from tasks.promotion.compare_models import compare_models
 from tasks.promotion.gate import Gate
 from tasks.promotion.training_data import TrainingData
-from tasks.runs.alias_record import AliasedModel
-from tasks.store.base import Ref, Store
-from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.prepare import prepare
+from tasks.store.base import Store
 from tasks.vision.errors import BadInput
-from tasks.vision.recipe.data import Data
-from tasks.vision.trained_model import digest, pack
-
-CLASSES = ["a", "b", "c"]
-PICTURES = np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), np.uint8)
-
-
-def split(rows: range | list[int], size: int) -> Split:
-    """Pictures by their number, which says their class, `size` pixels per side."""
-    chosen, larger = np.array(rows), np.ones((1, size // 16, size // 16, 1), np.uint8)
-    return Split(
-        np.kron(PICTURES[chosen], larger),
-        (chosen % 3).astype(np.int32),
-        [f"{row}.png" for row in chosen],
-    )
-
-
-def data_set(home: Store, train: range | list[int], test: range | list[int], size: int = 16) -> Ref:
-    splits = {"train": split(train, size), "test": split(test, size)}
-    found = ImageSet(CLASSES, splits, [])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index"
-        data = Data(source="", image_size=size, validation=0.2)
-        prepare(found, data, path, lambda shard: publish_shard(home, shard))
-        return home.put("dataset", path, ".safetensors")
-
-
-def model(home: Store, run: str, dataset: Ref, start: str | None = None) -> AliasedModel:
-    """A model of a run on this data set; its weights differ from those of other runs."""
-    card, tensors = small_model()
-    other = {key: value * len(run) for key, value in tensors.items()}
-    ref = home.put("model", pack(card, other), ".safetensors", digest=digest(other))
-    stages = {"baseline": bare_stage(start=start)}
-    finish_run(Path(home.uri), run, models={"baseline": ref}, dataset=dataset, stages=stages)
-    return AliasedModel(run=run, stage="baseline", ref=ref)
 
 
 @pytest.fixture

@@ -1,0 +1,97 @@
+"""The flow `promote`: it waits for a person where that is asked, and does what the form says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from support.command import ROOT, environment
+from support.compared import data_set, model_of_run
+from support.stores import mark
+
+from flows.promote import PromotionRequest, check_request, promote
+from tasks.promotion.promote import promote as promote_model
+from tasks.runs.aliases import History
+from tasks.store.base import Store
+from tasks.vision.errors import BadInput
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Store:
+    """Two models, of which the second is clearly better, and the first is in use."""
+    home = mark(tmp_path / "store")
+    data, test = data_set(home, range(60), range(60, 160)), range(60, 160)
+    for run, right in (("poor", 60), ("decent", 90)):
+        model_of_run(home, run, data, test=test, right=right)
+    promote_model(home.uri, "poor/baseline", "best")
+    return home
+
+
+def execute(run: UUID, prefect_home: Path, server: str) -> None:
+    """What a worker does with a run of a deployment."""
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "flow-run", "execute", str(run)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**environment(prefect_home), "PREFECT_API_URL": server},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_person_is_asked_in_a_form(
+    agrees: bool, home: Store, prefect_home: Path, server: str
+) -> None:
+    from prefect.artifacts import Artifact
+    from prefect.client.orchestration import get_client
+    from prefect.deployments.runner import RunnerDeployment
+
+    name = "on-demand" if agrees else "other"
+    deployment = RunnerDeployment.from_entrypoint("flows.promote.promote", name=name)
+    given: dict[str, Any] = {"model": "decent/baseline", "ask": True, "store": home.uri}
+    with get_client(sync_client=True) as client:
+        made: Any = deployment.apply()
+        run = client.create_flow_run_from_deployment(made, parameters=given)
+        execute(run.id, prefect_home, server)
+        asked = client.read_flow_run(run.id)
+        assert asked.state is not None
+        assert (asked.state.name, asked.name) == ("Suspended", "promote decent/baseline as best")
+        assert History.of(home, "best").numbers == (1,)
+        page: Any = Artifact.get("relevo-promotion-best")
+        assert "| in use: poor/baseline | decent/baseline |" in str(page.data)
+        form = {"promote": agrees, "by": "Ada", "why": "looks right"}
+        assert client.resume_flow_run(run.id, run_input=form).status.value == "ACCEPT"
+        execute(run.id, prefect_home, server)
+        ended = client.read_flow_run(run.id).state
+        assert ended is not None
+        assert ended.is_completed(), ended
+    last = History.of(home, "best").last
+    assert last is not None
+    assert (last.number, last.by, str(last.model)) == (
+        2,
+        "Ada",
+        "decent/baseline" if agrees else "poor/baseline",
+    )
+    assert ("; declined; " in last.why) != agrees
+    assert last.why.endswith("looks right")
+    assert last.scores is not None
+
+
+def test_without_a_deployment_nobody_can_be_asked(home: Store) -> None:
+    with pytest.raises(BadInput, match="takes a deployment"):
+        promote.fn("decent/baseline", ask=True, store=home.uri)
+
+
+def test_a_promotion_is_checked_before_the_run_trains() -> None:
+    asked = PromotionRequest(stage="baselin")
+    with pytest.raises(BadInput, match=r"promotion.stage 'baselin' .*did you mean 'baseline'"):
+        check_request(asked, ["baseline"], "inline")
+    asked = PromotionRequest(stage="baseline", ask=True)
+    check_request(asked, ["baseline"], "workers")
+    with pytest.raises(BadInput, match="set dispatch = 'workers'"):
+        check_request(asked, ["baseline"], "inline")
