@@ -78,7 +78,8 @@ def plan_steps(
                 if control and control.random:
                     frozen = random_weights(frozen, seed)
                     sample = sample_of(known, targets[name].classes)
-                    job = replace(job, images=len(sample.train))
+                    trained = set(sample.train.tolist()) & set(known.rows("train").tolist())
+                    job = replace(job, images=len(trained))
                 work = featuring(frozen.digest, images, each.features, sample)
                 yield from _head_steps(history, job, title, targets[name], work, seed, computed)
                 computed.add(work.key)
