@@ -11,6 +11,7 @@ from typing import Literal, get_args
 Kind = Literal[
     "dataset",
     "shard",
+    "piece",
     "model",
     "evaluation",
     "export",

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.vision.data.shards import Shard, ShardFiles
+from tasks.vision.data.shards import ShardFiles
 
 
 class StoredImages:
     """Images (n, size, size, 3) uint8 in shards.
 
     Args:
-        rows: those to show, in this order.
+        files: the shards. rows: those to show, in this order, of the shards' images one after the other.
 
     Attributes:
         window: number of images that an epoch shuffles at a time; 0 for all.
@@ -28,14 +26,6 @@ class StoredImages:
     def __init__(self, files: ShardFiles, rows: np.ndarray, window: int = 0) -> None:
         self._files, self._rows, self.window = files, rows, window
         self._starts = np.cumsum([0, *(shard.count for shard in files.shards)])
-
-    @classmethod
-    def of(
-        cls, shards: tuple[Shard, ...], size: int, locate: Callable[[Shard], Path], window: int
-    ) -> StoredImages:
-        """Return all images of the shards, of `size` pixels per side."""
-        rows = np.arange(sum(shard.count for shard in shards))
-        return cls(ShardFiles(shards, size, locate), rows, window)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -35,6 +35,12 @@ class Listing(Protocol):
 class Container(Listing, Protocol):
     """Files of any origin that can be listed and read."""
 
+    def reading_order(self, paths: Sequence[str]) -> list[int]:
+        """Return the indices of `paths` in the order in which they are best read, all of them at once.
+
+        It is empty where they may be read in any order, some at a time.
+        """
+
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         """Yield each file's index in `paths` with its bytes, or why it can't be read; in any order."""
 
@@ -159,6 +165,9 @@ class Folder:
             if any(target in (folder, *folder.parents) for folder in above):
                 self._loops.add(path)
         return path in self._loops
+
+    def reading_order(self, paths: Sequence[str]) -> list[int]:
+        return []
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         for index, path in enumerate(paths):

@@ -40,7 +40,7 @@ def test_images_in_shards_are_those_of_an_array(
     images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = prepared(images, tmp_path, monkeypatch)
-    assert [shard.count for shard in data.description.shards.train] == [7] * 7 + [1]
+    assert [shard.count for shard in data.description.shards] == ([7] * 7 + [1]) * 2
     stored = data.stored_images("train")
     assert isinstance(stored, StoredImages)
     assert (stored.shape, stored.nbytes, len(stored)) == (images.shape, images.nbytes, COUNT)
@@ -61,7 +61,7 @@ def test_a_shard_of_another_size_is_refused(
     images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = prepared(images, tmp_path, monkeypatch)
-    shard = tmp_path / data.description.shards.train[1].file
+    shard = tmp_path / data.description.shards[1].file
     shard.write_bytes(shard.read_bytes()[:-1])
     stored = data.stored_images("train")
     np.testing.assert_array_equal(stored[:7], images[:7])
