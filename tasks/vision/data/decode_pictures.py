@@ -164,6 +164,7 @@ class _Work:
         for at, data in files:
             found = np.frombuffer(content_hash(data), np.uint8)
             if pictures.hashed and not np.array_equal(found, pictures.identities[rows[at]]):
+                pictures.forget()
                 raise changed(pictures.container.given)
             contents[at] = found
             yield at, data

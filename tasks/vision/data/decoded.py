@@ -24,6 +24,7 @@ class Pictures:
         identities: (n, 16) uint8, the same for files of the same content.
         hashed: the identities are the `content_hash` of each, which is checked when a file is read.
         check: called after some were read; raises if they have changed since they were identified.
+        forget: called if one has, so that its identity is not used again.
     """
 
     container: Container
@@ -31,6 +32,7 @@ class Pictures:
     identities: np.ndarray
     hashed: bool
     check: Callable[[], None] = lambda: None
+    forget: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
