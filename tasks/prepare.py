@@ -62,6 +62,14 @@ def prepare_images(
     settings = decoding(data)
     pieces = StoredPieces(store, settings, before=partial(mark_store, store), refresh=refresh)
     before = EarlierDatasets(store, settings, given)
+    earlier = [] if refresh or given in BUILT_IN else before.pieces(data.image_size)
+    if not (refresh or earlier) and before.of_another_form(contents, data.image_size):
+        emit(
+            Event(
+                "prepare data",
+                "the store's data set has an earlier version's form; preparing it again",
+            )
+        )
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
         archive = fetch_archive(store, Path(folder)) if source.kind == "cifar10" else None
         found = read_source(
@@ -71,12 +79,7 @@ def prepare_images(
             fit=data.fit,
             cifar10_archive=archive,
             accept=accept,
-            reuse=Reuse(
-                contents,
-                pieces,
-                [] if refresh or given in BUILT_IN else before.pieces(data.image_size),
-                _say_reused,
-            ),
+            reuse=Reuse(contents, pieces, earlier, _say_reused),
         )
         path = Path(folder) / "dataset"
         prepared = prepare(found, data, path, pieces)

@@ -62,7 +62,7 @@ def decoding(data: Data) -> dict[str, object]:
     return {
         "image_size": data.image_size,
         "fit": data.fit,
-        "code": code_digests("tasks.vision.data.decode_pictures"),
+        "code": code_digests("tasks.vision.pictures.decode_pool", "tasks.vision.data.new_piece"),
         "versions": {**versions("numpy", "pillow"), **_optional("pillow-heif")},
     }
 

@@ -14,9 +14,12 @@ from tasks.cache.records import Work
 from tasks.io.load import faulty_shards, load_dataset, piece_ref, pieces_of, shard_ref
 from tasks.progress import Event, emit
 from tasks.store.base import Missing, Ref, Store, StoreError, Unavailable, sha256_of
+from tasks.vision.data.contents import Contents
 from tasks.vision.data.pieces import Piece, PieceFile, read_piece
 from tasks.vision.data.shards import Shard
 from tasks.vision.errors import BadInput
+
+FORM = "tasks.vision.data.pieces"  # is in the code of all data sets since pictures are prepared in pieces
 
 
 class StoredPieces:
@@ -133,6 +136,18 @@ class EarlierDatasets:
         with ThreadPoolExecutor() as pool:
             pieces = list(pool.map(lambda each: _read(self._store, each, image_size), stored))
         return [piece for piece in _whole(pieces, self._store) if piece]
+
+    def of_another_form(self, contents: Contents, image_size: int) -> bool:
+        """Whether the cache has a data set of a form that is no longer read, maybe of this source."""
+        for entry in self._cache.entries():
+            if entry.key.startswith("cache/prepare-"):
+                with suppress(Missing, ValueError, KeyError, TypeError):
+                    was = self._cache.read(entry.key).ingredients
+                    # The content of a folder was hashed in another way.
+                    same = contents.layout is not None or was.get("source") == contents.digest
+                    if same and was.get("image_size") == image_size and FORM not in was["code"]:
+                        return True
+        return False
 
     def record(self, ref: Ref) -> None:
         """Note that this data set is the last one; without it, nothing but time is lost."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support.images import encoded, labelled_pngs, png, write_any
 from support.pictures import deep, photo, png16
+from support.stores import keep, mark
 
 from tasks.io.load import load_dataset, shards_of
 from tasks.prepare import prepare_images
@@ -259,4 +260,20 @@ def test_preparation_that_is_killed_goes_on_at_the_shard_it_was_at(
     assert before
     assert 5 * PER_SHARD <= before[0] < before[1] == 1600
     assert before[0] % PER_SHARD == 0
+    same_from_nothing(ref, source, store, tmp_path)
+
+
+@pytest.mark.parametrize("form", ["set", "set.zip"])
+def test_a_data_set_of_an_earlier_form_is_prepared_again_with_a_line(
+    form: str, tmp_path: Path
+) -> None:
+    source, store = write_any(tmp_path / form, FILES), tmp_path / "store"
+    index = mark(store).put("dataset", b"an index as version 0.1 wrote it", ".safetensors")
+    digest = contents_of(find_source(str(source))).digest
+    code = {"tasks.vision.data.prepare": "0" * 64}
+    keep(store, index, "prepare", source=digest, image_size=SIZE, code=code)
+    line = "the store's data set has an earlier version's form; preparing it again"
+    for count in (1, 0):
+        ref, lines = prepared(source, store)
+        assert lines.count(line) == count
     same_from_nothing(ref, source, store, tmp_path)

@@ -114,13 +114,18 @@ class _Work:
         named = np.column_stack([pictures.identities[rows], as_bits.astype(np.uint8)])
         key = hashlib.sha256(named.tobytes()).hexdigest()
         found = how.store.find(key, how.image_size)
-        if found:
-            good = np.delete(rows, [at for at, _ in found.note.failed if at < len(rows)])
-            same = len(good) == found.shard.count
-            if same and pictures.hashed:
-                same = np.array_equal(found.facts.contents, pictures.identities[good])
-            found = found if same else None
+        if found and not self._is_of(found, rows):
+            found = None
         return _Planned(rows, copied, key, found)
+
+    def _is_of(self, piece: Piece, rows: np.ndarray) -> bool:
+        """Whether a piece has the images of these pictures; the key says so, unless it is forged."""
+        failed = [at for at, _ in piece.note.failed if at < len(rows)]
+        good = np.delete(rows, failed)
+        if len(failed) < len(piece.note.failed) or len(good) != piece.shard.count:
+            return False
+        identities = self._pictures.identities[good]
+        return not self._pictures.hashed or np.array_equal(piece.facts.contents, identities)
 
     def _files(self, missing: list[np.ndarray], *, at_once: bool) -> Iterator[Files]:
         """Yield the files of each new piece, to be read one after the other; with their positions."""

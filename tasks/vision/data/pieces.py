@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from tasks.vision.data.arrays import map_arrays, write_arrays
 from tasks.vision.data.near_duplicates import FINE
-from tasks.vision.data.shards import Shard
+from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard
 from tasks.vision.recipe.schema import Strict
 
 DIGEST = 16  # bytes
@@ -132,9 +132,15 @@ def read_piece(path: Path, stored: PieceFile, image_size: int) -> Piece:
         small = {name: np.array(arrays[name]) for name in forms if name != "frequencies"}
     except (ValidationError, KeyError, RecursionError):
         raise ValueError("no piece of a data set") from None
-    if note.image_size != image_size or any(not 0 <= at < note.shard.count for at, _ in note.odd):
+    if note.image_size != image_size or not _is_consistent(note):
         raise ValueError("a piece of other images")
     return Piece(stored, note, ImageFacts(**small, frequencies=arrays["frequencies"]))
+
+
+def _is_consistent(note: PieceNote) -> bool:
+    header = note.shard.size - note.shard.count * note.image_size**2 * 3
+    placed = all(0 <= at < note.shard.count for at, _ in note.odd)
+    return 0 <= header <= MAX_SHARD_HEADER and placed and all(at >= 0 for at, _ in note.failed)
 
 
 @dataclass(frozen=True)

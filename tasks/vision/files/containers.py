@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -89,6 +89,14 @@ def open_container(path: Path, given: str = "", *, strict: bool = True) -> Image
         return Zip(path, given) if path.name.lower().endswith(".zip") else Tar(path, given)
 
 
+class _Listed(NamedTuple):
+    """Names in a folder; `hidden` are those that are hidden or junk."""
+
+    folders: list[str]
+    files: list[str]
+    hidden: list[str]
+
+
 class Folder:
     """A folder on disk; links are followed, since its owner may read their targets."""
 
@@ -99,30 +107,41 @@ class Folder:
         self.path = self._path = os.fspath(path)
         self._strict = strict
         self._loops: set[str] = set()
+        self._listed: dict[str, _Listed] = {}
 
     def children(self, folder: str) -> tuple[list[str], list[str]]:
-        folders: list[str] = []
-        files: list[str] = []
-        path = Path(self._path, folder)
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    if not is_hidden(entry.name):
-                        if self._strict and not is_utf8(entry.name):
-                            raise not_utf8(self._named(folder), entry.name)
-                        (folders if self._is_folder(entry, folder) else files).append(entry.name)
-        except OSError as error:
-            raise BadInput(
-                f"{self._named(folder)} can't be listed ({error.strerror or error}); expected a folder that"
-                " you may read: change its permissions"
-            ) from error
-        return folders, files
+        listed = self._list(folder)
+        return list(listed.folders), list(listed.files)
+
+    def _list(self, folder: str) -> _Listed:
+        """List a folder once: large ones take long, and are asked for several times."""
+        found = self._listed.get(folder)
+        if found is None:
+            found = self._listed[folder] = _Listed([], [], [])
+            try:
+                with os.scandir(Path(self._path, folder)) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        if is_hidden(name) or is_junk(name):
+                            found.hidden.append(name)
+                        if is_hidden(name):
+                            continue
+                        if self._strict and not is_utf8(name):
+                            raise not_utf8(self._named(folder), name)
+                        is_folder = self._is_folder(entry, folder)
+                        (found.folders if is_folder else found.files).append(name)
+            except OSError as error:
+                raise BadInput(
+                    f"{self._named(folder)} can't be listed ({error.strerror or error}); expected a folder that"
+                    " you may read: change its permissions"
+                ) from error
+        return found
 
     def hidden_images(self, folder: str) -> dict[str, int]:
         found: Counter[str] = Counter()
         path = Path(self._path, folder)
         with suppress(OSError):
-            for name in (entry.name for entry in path.iterdir()):
+            for name in self._list(folder).hidden:
                 if is_hidden(name) and not is_junk(name) and is_utf8(name):
                     below = (path / name).is_dir() and not (path / name).is_symlink()
                     names = _files_below(path / name) if below else [name]
@@ -130,9 +149,7 @@ class Folder:
         return {name: count for name, count in found.items() if count}
 
     def junk(self, folder: str) -> list[str]:
-        with suppress(OSError):
-            return sorted(filter(is_junk, os.listdir(Path(self._path, folder))))  # noqa: PTH208 (fast)
-        return []
+        return sorted(filter(is_junk, self._list(folder).hidden))
 
     def kind(self, path: str) -> Kind | None:
         try:
