@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,6 +14,7 @@ from tasks.io.load import faulty_shards, load_dataset, piece_ref, pieces_of, sha
 from tasks.progress import Event, emit
 from tasks.store.base import Missing, Ref, Store, StoreError, Unavailable, sha256_of
 from tasks.vision.data.contents import Contents
+from tasks.vision.data.piece_folder import temporary_folder
 from tasks.vision.data.pieces import Piece, PieceFile, read_piece
 from tasks.vision.data.shards import Shard
 from tasks.vision.errors import BadInput
@@ -43,9 +43,9 @@ class StoredPieces:
     ) -> None:
         self._store, self._cache, self._settings = store, Cache(store), dict(settings)
         self._before, self._refresh, self._storing = before, refresh, False
-        self._folder = tempfile.TemporaryDirectory(prefix="relevo-")
+        self._folder = temporary_folder(self)
         self._held: tuple[Shard, Path] | None = None
-        self._held_piece: tuple[str, bytes] | None = None
+        self._held_piece: tuple[str, bytes, Shard] | None = None
 
     def find(self, key: str, image_size: int) -> Piece | None:
         """As of a `PieceStore`; a damaged one is moved aside."""
@@ -66,7 +66,7 @@ class StoredPieces:
         if not self._storing:
             if self._held is None:
                 file, size = sha256_of(path)
-                held = Path(self._folder.name) / file
+                held = self._folder / file
                 path.replace(held)
                 self._held = Shard(file=file, size=size, count=count), held
                 return self._held[0]
@@ -74,14 +74,14 @@ class StoredPieces:
         ref = self._store.put("shard", path, ".safetensors")
         return Shard(file=ref.sha256, size=ref.size, count=count)
 
-    def publish_piece(self, key: str, path: Path) -> PieceFile:
+    def publish_piece(self, key: str, path: Path, shard: Shard) -> PieceFile:
         """As of a `PieceStore`."""
         if not self._storing:
             content = path.read_bytes()
-            self._held_piece = key, content
+            self._held_piece = key, content, shard
             file, size = sha256_of(content)
             return PieceFile(file=file, size=size)
-        return self._recorded(key, path)
+        return self._recorded(key, path, shard)
 
     def shard_path(self, shard: Shard) -> Path:
         """As of a `PieceStore`."""
@@ -97,14 +97,15 @@ class StoredPieces:
         self._storing = True
         if self._held:
             self._store.put("shard", self._held[1], ".safetensors")
+            self._held[1].unlink()
             self._held = None
         if self._held_piece:
             self._recorded(*self._held_piece)
             self._held_piece = None
-        self._folder.cleanup()
 
-    def _recorded(self, key: str, content: Path | bytes) -> PieceFile:
-        ref = self._store.put("piece", content, ".safetensors")
+    def _recorded(self, key: str, content: Path | bytes, shard: Shard) -> PieceFile:
+        made_from = (shard_ref(shard),)
+        ref = self._store.put("piece", content, ".safetensors", made_from=made_from)
         self._cache.record(self._work(key), ref)
         return PieceFile(file=ref.sha256, size=ref.size)
 

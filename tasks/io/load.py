@@ -15,7 +15,7 @@ import numpy as np
 from tasks.store.base import MAX_ARRAYS, Damaged, Missing, Oversized, Ref, Store
 from tasks.store.keys import Kind, blob_key
 from tasks.vision.data.dataset import Dataset, open_dataset
-from tasks.vision.data.pieces import PieceFile, read_note
+from tasks.vision.data.pieces import PieceFile
 from tasks.vision.data.shards import Shard
 from tasks.vision.evaluation.attention import Maps
 from tasks.vision.evaluation.scores import Scores
@@ -95,12 +95,10 @@ def blobs_beside(ref: Ref, store: Store) -> list[Ref]:
     """Return the refs of the blobs that a data set's index or a piece names; none of any other.
 
     Raises:
-        Missing, Damaged: it can't be read. BadInput, ValueError: it is something else.
+        Missing, Damaged: the index can't be read. BadInput: it is something else.
     """
-    if ref.kind == "piece":
-        return [shard_ref(read_note(store.open_blob(ref)).shard)]
     if ref.kind != "dataset":
-        return []
+        return list(ref.made_from) if ref.kind == "piece" else []
     data = load_dataset(ref, store)
     return [*shards_of(data), *map(piece_ref, pieces_of(data))]
 

@@ -197,7 +197,7 @@ def _reached_by_runs(home: Store, names: list[str]) -> set[str]:
 def _closure(ref: Ref, home: Store) -> Iterator[str]:
     yield ref.uri
     # Of a data set that is damaged, or of an earlier version, there is nothing to retain.
-    with suppress(Missing, Damaged, BadInput, ValueError):
+    with suppress(Missing, Damaged, BadInput):
         yield from (blob.uri for blob in blobs_beside(ref, home))
     for origin in ref.made_from:
         yield from _closure(origin, home)

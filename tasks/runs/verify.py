@@ -107,7 +107,7 @@ def _record(home: Store, key: str, sizes: dict[str, int]) -> str | None:
         record = Cache(home).read(key)
     except ValueError as error:
         return f"{error}; it will not be used"
-    with suppress(Missing, Damaged, BadInput, ValueError):  # which is the blob's own fault
+    with suppress(Missing, Damaged, BadInput):  # which is the blob's own fault
         for blob in blobs_beside(record.ref, home):
             if fault := _missing(home, blob, sizes):
                 return fault

@@ -28,7 +28,7 @@ class PiecesBeside:
         shutil.copy(path, self._folder / sha256)
         return Shard(file=sha256, size=size, count=count)
 
-    def publish_piece(self, key: str, path: Path) -> PieceFile:
+    def publish_piece(self, key: str, path: Path, shard: Shard) -> PieceFile:
         sha256, size = sha256_of(path)
         return PieceFile(file=sha256, size=size)
 

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from support.images import encoded, labelled_pngs, png, write_any
 from support.pictures import deep, photo, png16
-from support.stores import keep, mark
+from support.stores import keep, make_old, mark
 
+from tasks.cache.cache import Cache
+from tasks.cache.records import Work
 from tasks.io.load import load_dataset, shards_of
 from tasks.prepare import prepare_images
 from tasks.progress import listening
@@ -226,6 +228,31 @@ def test_gc_keeps_what_a_growing_folder_needs_and_verify_finds_no_fault(tmp_path
     assert collect(str(store)).removed == []
     write_any(source, MORE)
     assert decoded(prepared(source, store)[1]) == (80, 83)
+    make_old(store, 60)
+    mark(store)
+    collect(str(store))
+    assert not [each for folder in ("pieces", "shards") for each in (store / folder).glob("*")]
+    assert decoded(prepared(source, store)[1]) is None
+
+
+def test_forged_records_of_pieces_and_of_the_last_data_set_change_nothing(tmp_path: Path) -> None:
+    source, store = write_any(tmp_path / "set", FILES), tmp_path / "store"
+    prepared(source, store)
+    home = open_store(store)
+    cache = Cache(home)
+    keys = [entry.key for entry in cache.entries()]
+    pieces = [key for key in keys if key.startswith("cache/piece-")]
+    others = {key: cache.read(key).ref for key in pieces}
+    model = home.put("model", b"no data set", ".safetensors")
+    for key, other in zip(pieces, [*pieces[1:], pieces[0]], strict=True):
+        cache.record(Work("piece", cache.read(key).ingredients), others[other])
+    (last,) = set(keys) - set(pieces)
+    wrong = (model, model.model_copy(update={"kind": "dataset"}), others[pieces[0]])
+    for forged, before in zip(wrong, (None, (80, 80), (80, 80)), strict=True):
+        cache.record(Work("previous", cache.read(last).ingredients), forged)
+        ref, lines = prepared(source, store)
+        assert decoded(lines) == before, "the records of pieces are written again"
+        same_from_nothing(ref, source, store, tmp_path)
 
 
 KILLED = """

@@ -88,7 +88,7 @@ def store_piece(filled: Filled, key: str, folder: Path, store: PieceStore) -> Pi
             odd=tuple(sorted((position[at], why) for at, why in filled.odd.items())),
         )
         write_piece(paths[1], note, facts)
-        stored = store.publish_piece(key, paths[1])
+        stored = store.publish_piece(key, paths[1], note.shard)
         piece = read_piece(paths[1], stored, note.image_size)  # its mapped part stays when it goes
     except (OSError, SafetensorError) as error:
         raise unwritable(folder, error) from None

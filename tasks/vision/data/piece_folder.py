@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 from tasks.vision.data.new_piece import unwritable
@@ -19,10 +21,7 @@ class PieceFolder:
     """
 
     def __init__(self) -> None:
-        try:
-            self._folder = tempfile.TemporaryDirectory(prefix="relevo-")
-        except OSError as error:
-            raise unwritable(Path(tempfile.gettempdir()), error) from None
+        self._folder = temporary_folder(self)
 
     def find(self, key: str, image_size: int) -> Piece | None:
         """Return None: nothing is looked up."""
@@ -33,22 +32,32 @@ class PieceFolder:
         file, size = self._moved(path)
         return Shard(file=file, size=size, count=count)
 
-    def publish_piece(self, key: str, path: Path) -> PieceFile:
+    def publish_piece(self, key: str, path: Path, shard: Shard) -> PieceFile:
         """As of a `PieceStore`."""
         file, size = _hashed(path)
         return PieceFile(file=file, size=size)
 
     def shard_path(self, shard: Shard) -> Path:
         """As of a `PieceStore`."""
-        return Path(self._folder.name) / shard.file
+        return self._folder / shard.file
 
     def finish(self) -> None:
         """Do nothing."""
 
     def _moved(self, path: Path) -> tuple[str, int]:
         file, size = _hashed(path)
-        path.replace(Path(self._folder.name) / file)
+        path.replace(self._folder / file)
         return file, size
+
+
+def temporary_folder(owner: object) -> Path:
+    """Make a folder that goes with an object; `BadInput` if there can be none."""
+    try:
+        folder = tempfile.mkdtemp(prefix="relevo-")
+    except OSError as error:
+        raise unwritable(Path(tempfile.gettempdir()), error) from None
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _hashed(path: Path) -> tuple[str, int]:

@@ -87,7 +87,7 @@ class PieceStore(Protocol):
     def publish_shard(self, path: Path, count: int) -> Shard:
         """Store a file of so many images, which is removed afterwards."""
 
-    def publish_piece(self, key: str, path: Path) -> PieceFile:
+    def publish_piece(self, key: str, path: Path, shard: Shard) -> PieceFile:
         """Store the file of a piece under a key, once its shard is stored."""
 
     def shard_path(self, shard: Shard) -> Path:
@@ -100,11 +100,6 @@ class PieceStore(Protocol):
 def write_piece(path: Path, note: PieceNote, facts: ImageFacts) -> None:
     """Write a piece's own file; its shard is written before."""
     write_arrays(path, note.model_dump_json(), vars(facts))
-
-
-def read_note(path: Path) -> PieceNote:
-    """Read what a piece's file says in words; ValueError as for `read_piece`."""
-    return PieceNote.model_validate_json(map_arrays(path)[0])
 
 
 def read_piece(path: Path, stored: PieceFile, image_size: int) -> Piece:
