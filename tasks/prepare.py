@@ -93,8 +93,8 @@ def prepare_images(
 
 
 def _say_reused(reused: int, count: int) -> None:
-    left = f"{count - reused:,} are decoded now" if reused < count else "none is decoded now"
-    emit(Event("prepare data", f"{reused:,} of {count:,} images were decoded before; {left}"))
+    others = "; decoding the others" if reused < count else ""
+    emit(Event("prepare data", f"{reused:,} of {count:,} images were decoded before{others}"))
 
 
 def _split_lines(about: Description, data: Data) -> Iterator[str]:

@@ -125,7 +125,9 @@ def test_pictures_removed_replaced_and_renamed(tmp_path: Path) -> None:
     for name in names[8:75]:
         (source / name).unlink(missing_ok=True)
     ref, lines = prepared(source, store, test=0.4)
-    assert "none is decoded now" in "".join(lines)
+    before = decoded(lines)
+    assert before
+    assert before[0] == before[1], "none is decoded"
     same_from_nothing(ref, source, store, tmp_path, test=0.4)
     data = opened(ref, store)
     assert len(data.description.shards) <= 2, "shards of which little is used are joined"
