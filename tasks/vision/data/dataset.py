@@ -17,7 +17,7 @@ from pydantic import Field
 from tasks.vision.data.arrays import map_arrays
 from tasks.vision.data.images import Images
 from tasks.vision.data.pieces import PieceFile
-from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard, ShardFiles
+from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard
 from tasks.vision.data.split_names import SPLITS
 from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput
@@ -173,7 +173,7 @@ def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
         raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
     shards, size, window = description.shards, description.image_size, description.window
     images: dict[str, Images] = {
-        split: StoredImages(ShardFiles(shards, size, locate), arrays[f"{split}_rows"], window)
+        split: StoredImages.of(shards, size, locate, arrays[f"{split}_rows"], window)
         for split in SPLITS
     }
     return Dataset(description, arrays, images)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.vision.data.shards import ShardFiles
+from tasks.vision.data.shards import Shard, ShardFiles
 
 
 class StoredImages:
@@ -26,6 +28,23 @@ class StoredImages:
     def __init__(self, files: ShardFiles, rows: np.ndarray, window: int = 0) -> None:
         self._files, self._rows, self.window = files, rows, window
         self._starts = np.cumsum([0, *(shard.count for shard in files.shards)])
+
+    @classmethod
+    def of(
+        cls,
+        shards: tuple[Shard, ...],
+        size: int,
+        locate: Callable[[Shard], Path],
+        rows: np.ndarray,
+        window: int,
+    ) -> StoredImages:
+        """Return images of the shards, of `size` pixels per side; shards without any of them are left out."""
+        counts = np.array([shard.count for shard in shards], np.int64)
+        numbers = np.searchsorted(np.cumsum(counts), rows, side="right")
+        used = np.bincount(numbers, minlength=len(shards)) > 0
+        before = np.cumsum(np.where(used, 0, counts))
+        chosen = tuple(shard for shard, needed in zip(shards, used, strict=True) if needed)
+        return cls(ShardFiles(chosen, size, locate), rows - before[numbers], window)
 
     def __len__(self) -> int:
         return len(self._rows)
