@@ -17,6 +17,7 @@ from tasks.store.marker import check_store, mark_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.vision.data.dataset import Description
+from tasks.vision.data.sources import contents_of
 from tasks.vision.data.targets import apply_scheme
 
 
@@ -26,7 +27,8 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
     Checks every label scheme against the classes before anything is trained.
     """
     recipe = request.recipe
-    work = preparation(recipe.data, find_data(request.source))
+    contents = contents_of(find_data(request.source))
+    work = preparation(recipe.data, contents.digest)
     schemes = [recipe.scheme(stage) for stage in recipe.stages.values()]
     call = cached(
         prepare_images,
@@ -37,7 +39,9 @@ def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description
         CacheOptions(refresh=request.refresh, minutes=24 * 60),
     )
     named = [scheme for scheme in schemes if scheme]
-    prepared, hit = call(request.source, recipe.data, named, work.ingredients["source"], store)
+    prepared, hit = call(
+        request.source, recipe.data, named, contents, store, refresh=request.refresh
+    )
     if hit:  # else the task has marked it
         mark_store(store)  # mends a damaged marker
     about = load_dataset(prepared.ref, store).description

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from tasks.cache.cached_task import Published, cached_task
+from tasks.cache.keys import decoding
+from tasks.cache.pieces import EarlierDatasets, StoredPieces
 from tasks.io.documents import read_ref
-from tasks.io.load import publish_shard
-from tasks.io.locations import find_data
+from tasks.io.locations import BUILT_IN, find_data
 from tasks.progress import Event, counted, emit
 from tasks.store.base import Damaged, Missing, Store
 from tasks.store.marker import mark_store
 from tasks.vision.data import cifar10
+from tasks.vision.data.contents import Contents, Reuse
 from tasks.vision.data.dataset import Description
 from tasks.vision.data.prepare import prepare
-from tasks.vision.data.sources import fingerprint, read_source
+from tasks.vision.data.sources import read_source
 from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
@@ -28,13 +30,19 @@ from tasks.vision.text import percent, printable
 
 @cached_task
 def prepare_images(
-    given: str, data: Data, schemes: list[LabelScheme], digest: str, store: Store
+    given: str,
+    data: Data,
+    schemes: list[LabelScheme],
+    contents: Contents,
+    store: Store,
+    *,
+    refresh: bool = False,
 ) -> Published:
-    """Read, decode, split and publish the images of a source.
+    """Read, decode, split and publish the images of a source; what was decoded before is not decoded again.
 
     Args:
         schemes: don't change the result; one that names a missing class fails the task early.
-        digest: of the source's content when its cache key was computed.
+        contents: of the source, when its cache key was computed. refresh: decode all.
 
     Raises:
         BadInput: the images can't be used, or have changed since the key was computed.
@@ -51,6 +59,17 @@ def prepare_images(
         for scheme in schemes:
             apply_scheme(scheme, classes)
 
+    settings = decoding(data)
+    pieces = StoredPieces(store, settings, before=partial(mark_store, store), refresh=refresh)
+    before = EarlierDatasets(store, settings, given)
+    earlier = [] if refresh or given in BUILT_IN else before.pieces(data.image_size)
+    if not (refresh or earlier) and before.of_another_form(contents, data.image_size):
+        emit(
+            Event(
+                "prepare data",
+                "the store's data set has an earlier version's form; preparing it again",
+            )
+        )
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder:
         archive = fetch_archive(store, Path(folder)) if source.kind == "cifar10" else None
         found = read_source(
@@ -60,25 +79,22 @@ def prepare_images(
             fit=data.fit,
             cifar10_archive=archive,
             accept=accept,
+            reuse=Reuse(contents, pieces, earlier, _say_reused),
         )
-        # The source may have changed since its key was computed; hashing is cheap next to decoding.
-        if fingerprint(source) != digest:
-            raise BadInput(
-                f"{printable(given)} changed while it was read; wait until nothing writes there, then "
-                "start the run again"
-            )
         path = Path(folder) / "dataset"
-        mark = cache(partial(mark_store, store))
-
-        def publish(shard: Path) -> tuple[str, int]:
-            mark()  # not before there is something to store
-            return publish_shard(store, shard)
-
-        about = prepare(found, data, path, publish)
+        prepared = prepare(found, data, path, pieces)
+        about = prepared.about
         for line in (*_split_lines(about, data), *_lines(about), *map(_left_out, found.junk)):
             emit(Event("prepare data", printable(line)))
-        ref = store.put("dataset", path, ".safetensors")
+        ref = store.put("dataset", path, ".safetensors", digest=prepared.digest)
+    if about.pieces:
+        before.record(ref)
     return Published(ref=ref)
+
+
+def _say_reused(reused: int, count: int) -> None:
+    others = "; decoding the others" if reused < count else ""
+    emit(Event("prepare data", f"{reused:,} of {count:,} images were decoded before{others}"))
 
 
 def _split_lines(about: Description, data: Data) -> Iterator[str]:

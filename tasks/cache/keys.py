@@ -14,7 +14,6 @@ from tasks.cache.code import code_digests
 from tasks.cache.records import Work
 from tasks.store.base import Ref, sha256_of
 from tasks.vision.data.sample import Sample
-from tasks.vision.data.sources import Source, fingerprint
 from tasks.vision.data.targets import Targets
 from tasks.vision.device import ONEDNN, find_device
 from tasks.vision.recipe.data import TEST_SHARE, Data
@@ -37,12 +36,16 @@ def _optional(package: str) -> dict[str, str]:
         return {package: "none"}
 
 
-def preparation(data: Data, source: Source) -> Work:
-    """What determines the prepared data set: the images' content and settings, not their location."""
+def preparation(data: Data, digest: str) -> Work:
+    """What determines the prepared data set: the images' content and settings, not their location.
+
+    Args:
+        digest: of the source's content, its `fingerprint`.
+    """
     return Work(
         "prepare",
         {
-            "source": fingerprint(source),
+            "source": digest,
             **_prepared(data),
             "code": code_digests("tasks.vision.data.prepare", "tasks.vision.data.sources"),
             # Whether HEIC can be read, too.
@@ -52,6 +55,16 @@ def preparation(data: Data, source: Source) -> Work:
             },
         },
     )
+
+
+def decoding(data: Data) -> dict[str, object]:
+    """What determines the pixels of a picture, beside its file."""
+    return {
+        "image_size": data.image_size,
+        "fit": data.fit,
+        "code": code_digests("tasks.vision.pictures.decode_pool", "tasks.vision.data.new_piece"),
+        "versions": {**versions("numpy", "pillow"), **_optional("pillow-heif")},
+    }
 
 
 def _prepared(data: Data) -> dict[str, object]:

@@ -6,14 +6,16 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from tasks.store.base import MAX_ARRAYS, Missing, Oversized, Ref, Store
-from tasks.store.keys import blob_key
+from tasks.store.base import MAX_ARRAYS, Damaged, Missing, Oversized, Ref, Store
+from tasks.store.keys import Kind, blob_key
 from tasks.vision.data.dataset import Dataset, open_dataset
+from tasks.vision.data.pieces import PieceFile
 from tasks.vision.data.shards import Shard
 from tasks.vision.evaluation.attention import Maps
 from tasks.vision.evaluation.scores import Scores
@@ -36,7 +38,7 @@ MAX_REPORT = 1 << 30  # bytes of all its files
 
 def load_dataset(ref: Ref, store: Store) -> Dataset:
     """Open a prepared data set; its images are fetched and read where they are used."""
-    return open_dataset(store.open_blob(ref), lambda shard: store.open_blob(_shard_ref(shard)))
+    return open_dataset(store.open_blob(ref), lambda shard: store.open_blob(shard_ref(shard)))
 
 
 def check_dataset(ref: Ref, store: Store) -> Dataset:
@@ -49,33 +51,71 @@ def check_dataset(ref: Ref, store: Store) -> Dataset:
         BadInput: it is no data set.
     """
     data = load_dataset(ref, store)
-    shards = shards_of(data)
-    if not store.remote or sum(shard.size for shard in shards) <= MOST_DOWNLOADED:
-        for shard in shards:
-            store.open_blob(shard)
-        return data
-    found = {entry.key: entry.size for entry in store.entries("shards")}
-    for shard in shards:
-        if found.get(shard.uri) != shard.size:
-            raise Missing(f"{shard.uri} is not in the store {store.uri}, or has another size")
+    for error in faulty_shards(shards_of(data), store).values():
+        raise error
     return data
 
 
-def publish_shard(store: Store, path: Path) -> tuple[str, int]:
-    """Store a data set's shard; return the SHA-256 and the size of its bytes."""
-    ref = store.put("shard", path, ".safetensors")
-    return ref.sha256, ref.size
+def faulty_shards(shards: list[Ref], store: Store) -> dict[str, Missing | Damaged]:
+    """Return what is wrong with shards, by their URI; checked as far as `check_dataset` says."""
+    faults: dict[str, Missing | Damaged] = {}
+    if not store.remote or sum(shard.size for shard in shards) <= MOST_DOWNLOADED:
+        with ThreadPoolExecutor() as pool:  # hashing leaves Python to other threads
+            for shard, fault in zip(shards, pool.map(partial(_fault, store), shards), strict=True):
+                if fault:
+                    faults[shard.uri] = fault
+        return faults
+    found = {entry.key: entry.size for entry in store.entries("shards")}
+    for shard in shards:
+        if found.get(shard.uri) != shard.size:
+            why = f"{shard.uri} is not in the store {store.uri}, or has another size"
+            faults[shard.uri] = Missing(why)
+    return faults
+
+
+def _fault(store: Store, shard: Ref) -> Missing | Damaged | None:
+    try:
+        store.open_blob(shard)
+    except (Missing, Damaged) as error:
+        return error
+    return None
 
 
 def shards_of(data: Dataset) -> list[Ref]:
     """Return the refs of a data set's shards."""
-    shards = data.description.shards
-    return [_shard_ref(shard) for shard in (*shards.train, *shards.test)]
+    return [shard_ref(shard) for shard in data.description.shards]
 
 
-def _shard_ref(shard: Shard) -> Ref:
-    uri = blob_key("shard", shard.file, ".safetensors")
-    return Ref(kind="shard", uri=uri, sha256=shard.file, size=shard.size, digest=shard.file)
+def pieces_of(data: Dataset) -> list[PieceFile]:
+    """Return the files with what is known of a data set's images; none if they were no pictures."""
+    return list(data.description.pieces)
+
+
+def blobs_beside(ref: Ref, store: Store) -> list[Ref]:
+    """Return the refs of the blobs that a data set's index or a piece names; none of any other.
+
+    Raises:
+        Missing, Damaged: the index can't be read. BadInput: it is something else.
+    """
+    if ref.kind != "dataset":
+        return list(ref.made_from) if ref.kind == "piece" else []
+    data = load_dataset(ref, store)
+    return [*shards_of(data), *map(piece_ref, pieces_of(data))]
+
+
+def shard_ref(shard: Shard) -> Ref:
+    """Return the ref of a shard."""
+    return _blob_ref("shard", shard.file, shard.size)
+
+
+def piece_ref(piece: PieceFile) -> Ref:
+    """Return the ref of a piece's own file."""
+    return _blob_ref("piece", piece.file, piece.size)
+
+
+def _blob_ref(kind: Kind, file: str, size: int) -> Ref:
+    uri = blob_key(kind, file, ".safetensors")
+    return Ref(kind=kind, uri=uri, sha256=file, size=size, digest=file)
 
 
 def publish_model(card: Card, tensors: Tensors, store: Store, made_from: tuple[Ref, ...]) -> Ref:

@@ -13,7 +13,7 @@ from tasks.runs.alias_record import AliasedModel
 from tasks.runs.lookup import find_run
 from tasks.runs.summary import read_lineage
 from tasks.store.base import Damaged, Missing, Ref, Store
-from tasks.vision.data.prepare import pixel_digests
+from tasks.vision.data.prepare import all_pixel_digests
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.names import is_model, is_pretrained
 
@@ -74,7 +74,7 @@ def unseen(home: Store, split: TestSplit, own: Ref | None, datasets: Iterable[Re
             ) from None
         if own and ref.digest == own.digest and not data.description.duplicates.count:
             continue
-        trained = {*pixel_digests(data.stored_images("train"))}
+        trained = {each.tobytes() for each in all_pixel_digests(data.stored_images("train"))}
         images = split.prepared_as(data.description)
-        new &= [digest not in trained for digest in pixel_digests(images)]
+        new &= [each.tobytes() not in trained for each in all_pixel_digests(images)]
     return new

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tasks.cache.cache import TOUCH_EVERY, Cache
-from tasks.io.load import load_dataset, shards_of
+from tasks.io.load import blobs_beside
 from tasks.runs.aliases import aliased_models
 from tasks.runs.listing import has_summary, is_run, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
@@ -207,9 +207,8 @@ def _reached_by_runs(home: Store, names: list[str]) -> set[str]:
 
 def _closure(ref: Ref, home: Store) -> Iterator[str]:
     yield ref.uri
-    if ref.kind == "dataset":
-        # Of one that is damaged, or of an earlier version, there is nothing to retain.
-        with suppress(Missing, Damaged, BadInput):
-            yield from (shard.uri for shard in shards_of(load_dataset(ref, home)))
+    # Of a data set that is damaged, or of an earlier version, there is nothing to retain.
+    with suppress(Missing, Damaged, BadInput):
+        yield from (blob.uri for blob in blobs_beside(ref, home))
     for origin in ref.made_from:
         yield from _closure(origin, home)

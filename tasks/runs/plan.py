@@ -16,7 +16,7 @@ from tasks.io.locations import find_data
 from tasks.runs.starts import Starts
 from tasks.store.base import Ref
 from tasks.vision.data.sample import sample_of
-from tasks.vision.data.sources import classes_in
+from tasks.vision.data.sources import classes_in, fingerprint
 from tasks.vision.data.targets import Targets, apply_scheme
 from tasks.vision.pretrained.graph.random_weights import random_weights
 from tasks.vision.recipe.controls import Control, controls_of
@@ -44,7 +44,7 @@ def plan_steps(
     history, chosen = History(store), recipe.ordered(stages)
     starts = Starts(recipe, chosen, data or recipe.data.source, store)
     source = find_data(data or recipe.data.source)
-    work = preparation(recipe.data, source)
+    work = preparation(recipe.data, fingerprint(source))
     images, why = history.lookup(work)
     known = load_dataset(images, history.store) if images else None
     classes = known.classes if known else classes_in(source)

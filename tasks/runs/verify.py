@@ -12,7 +12,7 @@ from itertools import pairwise
 from tasks.cache.cache import Cache
 from tasks.io.checkpoints import is_whole
 from tasks.io.documents import read_ref, unseal
-from tasks.io.load import load_dataset, shards_of
+from tasks.io.load import blobs_beside
 from tasks.io.locations import existing_store
 from tasks.runs.aliases import History, alias_names
 from tasks.runs.listing import is_run
@@ -111,11 +111,10 @@ def _record(home: Store, key: str, sizes: dict[str, int]) -> str | None:
         record = Cache(home).read(key)
     except ValueError as error:
         return f"{error}; it will not be used"
-    if record.ref.kind == "dataset":
-        with suppress(Missing, Damaged, BadInput):  # which is the index's own fault
-            for shard in shards_of(load_dataset(record.ref, home)):
-                if fault := _missing(home, shard, sizes):
-                    return fault
+    with suppress(Missing, Damaged, BadInput):  # which is the blob's own fault
+        for blob in blobs_beside(record.ref, home):
+            if fault := _missing(home, blob, sizes):
+                return fault
     return _missing(home, record.ref, sizes)
 
 

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 Kind = Literal[
     "dataset",
     "shard",
+    "piece",
     "model",
     "evaluation",
     "export",

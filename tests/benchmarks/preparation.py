@@ -26,6 +26,7 @@ from turns import ask, check, child, peak_memory, show
 
 def prepare_in_this_process(archive: str, folder: str) -> dict[str, float]:
     """Decode, split and write one archive; return seconds and MiB."""
+    from tasks.vision.data.piece_folder import PieceFolder
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
     from tasks.vision.recipe.data import Data
@@ -33,7 +34,7 @@ def prepare_in_this_process(archive: str, folder: str) -> dict[str, float]:
     clock = time.monotonic()
     found = read_source(find_source(archive), 32)
     data = Data(source=archive)
-    prepare(found, data, Path(folder) / "dataset", lambda shard: ("0" * 64, 0))
+    prepare(found, data, Path(folder) / "dataset", PieceFolder())
     return {"seconds": time.monotonic() - clock, "mebibytes": peak_memory()}
 
 

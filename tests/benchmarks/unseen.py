@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +43,8 @@ def read(archive: str, model: str, size: int) -> tuple[dict[str, Labelled], list
     with loading_tensorflow():
         from tasks.vision.network.runtime import set_up
         from tasks.vision.pretrained.compute.features import feature_extractor
-    from tasks.io.load import load_dataset, publish_shard
-    from tasks.store.opening import open_store
+    from tasks.vision.data.dataset import open_dataset
+    from tasks.vision.data.piece_folder import PieceFolder
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
     from tasks.vision.pretrained.readers.keras_file import read_keras_file
@@ -54,12 +53,12 @@ def read(archive: str, model: str, size: int) -> tuple[dict[str, Labelled], list
     set_up(find_device().in_float32)
     extract = feature_extractor(read_keras_file(Path(model)), size)
     with tempfile.TemporaryDirectory() as folder:
-        path, store = Path(folder, "data"), open_store(Path(folder, "store"))
+        path = Path(folder, "data")
         settings = Data(source=archive, image_size=size)
-        prepare(
-            read_source(find_source(archive), size), settings, path, partial(publish_shard, store)
-        )
-        data = load_dataset(store.put("dataset", path, ".safetensors"), store)
+        images = read_source(find_source(archive), size)
+        store = images.store or PieceFolder()
+        prepare(images, settings, path, store)
+        data = open_dataset(path, store.shard_path)
         parts = {name: data.part(name) for name in ("train", "validation", "test")}
         found = {name: Labelled(extract(part.images), part.labels) for name, part in parts.items()}
     return found, data.classes

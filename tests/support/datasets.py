@@ -8,8 +8,35 @@ from pathlib import Path
 from tasks.store.base import sha256_of
 from tasks.vision.data.dataset import Dataset, Description, open_dataset
 from tasks.vision.data.labelled import ImageSet
-from tasks.vision.data.prepare import prepare
+from tasks.vision.data.pieces import Piece, PieceFile
+from tasks.vision.data.prepare import Prepared, prepare
+from tasks.vision.data.shards import Shard
 from tasks.vision.recipe.data import Data
+
+
+class PiecesBeside:
+    """Stores shards in a plain folder, by hash."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, key: str, image_size: int) -> Piece | None:
+        return None
+
+    def publish_shard(self, path: Path, count: int) -> Shard:
+        sha256, size = sha256_of(path)
+        shutil.copy(path, self._folder / sha256)
+        return Shard(file=sha256, size=size, count=count)
+
+    def publish_piece(self, key: str, path: Path, shard: Shard) -> PieceFile:
+        sha256, size = sha256_of(path)
+        return PieceFile(file=sha256, size=size)
+
+    def shard_path(self, shard: Shard) -> Path:
+        return self._folder / shard.file
+
+    def finish(self) -> None:
+        pass
 
 
 def prepare_in_folder(
@@ -21,17 +48,26 @@ def prepare_in_folder(
     window_gb: float = 2.0,
 ) -> Description:
     """Prepare images of `size` pixels per side; `path` becomes the index, shards are beside it by hash."""
+    return prepared_in_folder(found, size, validation, path, test, window_gb).about
+
+
+def prepared_in_folder(
+    found: ImageSet,
+    size: int,
+    validation: float,
+    path: Path,
+    test: float = 0.2,
+    window_gb: float = 2.0,
+) -> Prepared:
+    """As `prepare_in_folder`, with the digest."""
     # Images of some tests are smaller than a recipe may ask for.
     data = Data.model_construct(
         source="", image_size=size, validation=validation, test=test, window_gb=window_gb
     )
-
-    def publish(shard: Path) -> tuple[str, int]:
-        sha256, length = sha256_of(shard)
-        shutil.copy(shard, path.parent / sha256)
-        return sha256, length
-
-    return prepare(found, data, path, publish)
+    for piece in found.pieces:
+        assert found.store
+        shutil.copy(found.store.shard_path(piece.shard), path.parent / piece.shard.file)
+    return prepare(found, data, path, PiecesBeside(path.parent))
 
 
 def open_in_folder(path: Path) -> Dataset:

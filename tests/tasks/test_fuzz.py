@@ -166,7 +166,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_mutated_data_set_is_refused_or_has_its_shapes(
     prepared: Path, tmp_path: Path, data: st.DataObject
 ) -> None:
-    shard = prepared.parent / open_in_folder(prepared).description.shards.train[0].file
+    shard = prepared.parent / open_in_folder(prepared).description.shards[0].file
     files = {prepared: tmp_path / "set", shard: tmp_path / "shard"}
     mutated = data.draw(st.sampled_from(list(files)))
     for path, copy in files.items():

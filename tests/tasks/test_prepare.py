@@ -19,9 +19,10 @@ from tasks.prepare import fetch_archive, prepare_images
 from tasks.progress import listening
 from tasks.store.opening import open_store
 from tasks.vision.data import cifar10
+from tasks.vision.data.contents import Contents
 from tasks.vision.data.dataset import Description
 from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.sources import find_source, fingerprint, read_source
+from tasks.vision.data.sources import contents_of, find_source, read_source
 from tasks.vision.errors import BadInput
 from tasks.vision.files.image_files import file_digest
 from tasks.vision.recipe.data import Data
@@ -203,9 +204,9 @@ def test_forged_header_is_refused_in_a_line(case: str, tmp_path: Path) -> None:
 def test_a_data_set_of_one_class_is_refused_before_it_is_read(tmp_path: Path) -> None:
     files = {f"{split}/cat/{i}.png": b"never read" for split in ("train", "test") for i in range(9)}
     path, store = write_folder(tmp_path / "one", files), open_store(tmp_path / "store")
-    digest = fingerprint(find_source(str(path)))
+    contents = contents_of(find_source(str(path)))
     with pytest.raises(BadInput, match="has one class, 'cat'; expected two or more"):
-        prepare_images.fn(str(path), Data(source="x", image_size=16), [], digest, store)
+        prepare_images.fn(str(path), Data(source="x", image_size=16), [], contents, store)
 
 
 def test_what_is_left_out_is_emitted_and_stored(tmp_path: Path) -> None:
@@ -217,11 +218,11 @@ def test_what_is_left_out_is_emitted_and_stored(tmp_path: Path) -> None:
     files |= {"train/a/x.png": files["train/b/1.png"], "test/a/y.png": files["train/a/1.png"]}
     files |= {"train/a/1.tga": bytes(300), "valid/a/1.png": png(1), "train/b/z.png": b""}
     path, store = write_folder(tmp_path / "set", files), open_store(tmp_path / "store")
-    digest = fingerprint(find_source(str(path)))
+    contents = contents_of(find_source(str(path)))
     data = Data(source=str(path), image_size=16, max_unreadable=0.1, validation=0.2)
     seen: list[str] = []
     with listening(lambda event: seen.append(str(event.message))):
-        ref = prepare_images.fn(str(path), data, [], digest, store).ref
+        ref = prepare_images.fn(str(path), data, [], contents, store).ref
     assert seen[1:] == [
         "19 training images, 19 test images, of 2 classes",
         "left out train/b/z.png: an empty file, not an image",
@@ -250,11 +251,11 @@ def test_validation_images_of_the_datas_own_are_the_validation_split(tmp_path: P
         for i in range({"train": 6, "valid": 3, "test": 4}[split])
     }
     path, store = write_folder(tmp_path / "set", files), open_store(tmp_path / "store")
-    digest = fingerprint(find_source(str(path)))
+    contents = contents_of(find_source(str(path)))
     data = Data(source=str(path), image_size=16, validation=0.01)
     seen: list[str] = []
     with listening(lambda event: seen.append(str(event.message))):
-        ref = prepare_images.fn(str(path), data, [], digest, store).ref
+        ref = prepare_images.fn(str(path), data, [], contents, store).ref
     assert seen[2:] == ["valid: 6 validation images; data.validation is not used"]
     prepared = load_dataset(ref, store)
     about = prepared.description
@@ -294,16 +295,15 @@ def test_images_that_change_after_they_were_hashed_are_not_kept_under_that_hash(
     path, store = write(tmp_path / "data.zip", files), open_store(tmp_path / "store")
     settings = Data(source=str(path), image_size=16)
 
-    def prepare_again(digest: str) -> Published:
-        return prepare_images.fn(str(path), settings, [], digest, store)
+    def prepare_again(contents: Contents) -> Published:
+        return prepare_images.fn(str(path), settings, [], contents, store)
 
-    before = fingerprint(find_source(str(path)))
-    assert prepare_again(before).ref.kind == "dataset"
-    kept = list(store.keys("datasets"))
-    write(path, {**files, "train/cat/new.png": png(1000)})
+    before = contents_of(find_source(str(path)))
+    write(path, {**files, "train/cat/1.png": png(1000)})
     with pytest.raises(BadInput, match=r"data.zip changed while it was read; wait .+ again"):
         prepare_again(before)
-    assert list(store.keys("datasets")) == kept
+    assert not store.top(), "nothing is stored"
+    assert prepare_again(contents_of(find_source(str(path)))).ref.kind == "dataset"
 
 
 def test_another_file_is_no_data_set(tmp_path: Path) -> None:

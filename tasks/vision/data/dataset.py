@@ -1,9 +1,11 @@
-"""A prepared data set: an index of labels, names and splits, and shards of images that it names."""
+"""A prepared data set: an index of labels, names and splits, and shards of images that it names.
+
+Its order is that of the index, which says for each image where it is: shards may hold them in any order.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +14,11 @@ from typing import Generic, TypeVar
 import numpy as np
 from pydantic import Field
 
+from tasks.vision.data.arrays import map_arrays
 from tasks.vision.data.images import Images
-from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard, TensorEntry
+from tasks.vision.data.pieces import PieceFile
+from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard
+from tasks.vision.data.split_names import SPLITS
 from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
@@ -22,7 +27,6 @@ from tasks.vision.recipe.schema import Strict
 
 T = TypeVar("T")
 
-MAX_HEADER = 2**24  # bytes of a data set's header
 MAX_LISTED = 200  # names in each list of a description
 
 
@@ -53,13 +57,6 @@ class MadeSplits(Strict):
     alike: int = 0
 
 
-class Shards(Strict):
-    """The files of the images of each split, in the order of their rows."""
-
-    train: tuple[Shard, ...] = ()
-    test: tuple[Shard, ...] = ()
-
-
 class Description(Strict):
     """A data set's metadata.
 
@@ -73,7 +70,8 @@ class Description(Strict):
         fit: how pictures became squares.
         made: how splits were made by content; None if test is the data's own, and validation its own or drawn
             from the rows of train.
-        shards: files of the images of train and of test, in their order.
+        shards: files of the images, in no order that counts. pieces: a file for each with what is known of its
+            images, if pictures were decoded.
         window: number of training images that an epoch shuffles at a time; 0 for all.
     """
 
@@ -90,7 +88,8 @@ class Description(Strict):
     # Left out where it was always so, since a data set's digest covers its description.
     fit: Fit = Field(CROP, exclude_if=lambda fit: fit == CROP)
     made: MadeSplits | None = Field(None, exclude_if=lambda made: made is None)
-    shards: Shards = Shards()
+    shards: tuple[Shard, ...] = ()
+    pieces: tuple[PieceFile, ...] = ()
     window: int = 0
 
 
@@ -156,9 +155,6 @@ class Dataset:
         return json.loads(self._arrays[f"{split}_names"].tobytes())
 
 
-DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64}
-
-
 def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
     """Open a data set by its index, a file that `prepare` wrote.
 
@@ -169,46 +165,32 @@ def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
         BadInput: the file is not the index of a prepared data set.
     """
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, MAX_HEADER)))
-        description = Description.model_validate_json(header.pop("__metadata__")["relevo"])
-        # By hand: safetensors' own reader copies arrays into memory.
-        arrays = {name: _mapped(path, 8 + length, entry) for name, entry in header.items()}
+        note, arrays = map_arrays(path)
+        description = Description.model_validate_json(note)
         if not _is_consistent(description, arrays):
             raise ValueError("its parts don't fit each other")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
-    size, window = description.image_size, description.window
+    shards, size, window = description.shards, description.image_size, description.window
     images: dict[str, Images] = {
-        split: StoredImages.of(shards, size, locate, window) for split, shards in description.shards
+        split: StoredImages.of(shards, size, locate, arrays[f"{split}_rows"], window)
+        for split in SPLITS
     }
     return Dataset(description, arrays, images)
-
-
-def _mapped(path: Path, start: int, entry: object) -> np.ndarray:
-    """Map one array of the file whose data begins at byte `start`; ValueError if it isn't there."""
-    about = TensorEntry.model_validate(entry)
-    first, end = about.data_offsets
-    dtype = np.dtype(DTYPES[about.dtype])
-    size = math.prod(about.shape) * dtype.itemsize
-    if min(first, *about.shape) < 0 or end - first != size or start + end > path.stat().st_size:
-        raise ValueError("an array reaches out of the file")
-    if not size:  # which can't be mapped
-        return np.empty(about.shape, dtype)
-    return np.memmap(path, dtype=dtype, mode="r", offset=start + first, shape=tuple(about.shape))
 
 
 def _is_consistent(about: Description, arrays: dict[str, np.ndarray]) -> bool:
     """Check lengths, sizes, dtypes and ranges, since a store's bytes can't be trusted."""
     each, held_back = about.image_size**2 * 3, arrays["validation"]
-    for split, shards in about.shards:
-        labels = arrays[f"{split}_labels"]
+    sized = all(0 <= shard.size - shard.count * each <= MAX_SHARD_HEADER for shard in about.shards)
+    if not sized or len(about.pieces) not in (0, len(about.shards)):
+        return False
+    count = sum(shard.count for shard in about.shards)
+    for split in SPLITS:
+        labels, rows = arrays[f"{split}_labels"], arrays[f"{split}_rows"]
         known = labels.dtype == np.int32 and labels.ndim == 1 and _below(labels, len(about.classes))
-        named = arrays[f"{split}_names"].dtype == np.uint8
-        counted = sum(shard.count for shard in shards) == len(labels)
-        sized = all(0 <= shard.size - shard.count * each <= MAX_SHARD_HEADER for shard in shards)
-        if not (known and named and counted and sized):
+        stored = rows.dtype == np.int64 and rows.shape == labels.shape and _below(rows, count)
+        if not (known and stored and arrays[f"{split}_names"].dtype == np.uint8):
             return False
     whole = held_back.dtype == np.int64 and held_back.ndim == 1
     return whole and _below(held_back, len(arrays["train_labels"]))

@@ -10,11 +10,9 @@ import numpy as np
 from tasks.vision.data.dataset import MadeSplits
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.made_splits import TEST, VALIDATION, Undivided, divide
-from tasks.vision.data.scratch import ImageBuffer, select
 from tasks.vision.errors import BadInput
 
 SPLIT_SEED = 0  # the split belongs to the data, not to a run's seed
-STEP = 1024  # images that are moved at a time
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def divided(found: ImageSet, validation: float, test: float) -> Divided:
     own = train.held_out
     if own is not None:
         _check_own_validation(train.labels, own, found)
-    if train.hashes:
+    if found.undivided:
         return _by_content(found, validation, test)
     held_back = (
         _hold_back(train.labels, found.classes, validation) if own is None else np.flatnonzero(own)
@@ -55,45 +53,31 @@ def _by_content(found: ImageSet, validation: float, test: float) -> Divided:
     train = found.splits["train"]
     fixed = np.zeros(len(train.labels), bool) if train.held_out is None else train.held_out
     free = np.flatnonzero(~fixed)
-    groups = [train.groups[row] for row in free] if train.groups else []
     shares = {
         "test": None if "test" in found.splits else test,
         "validation": None if fixed.any() else validation,
     }
+    chosen = train.select(free) if fixed.any() else train
+    assert chosen.known
     division = divide(
         Undivided(
-            select(train.images, free) if fixed.any() else train.images,
-            train.labels[free],
+            chosen.known,
+            chosen.labels,
             found.classes,
-            [train.hashes[row] for row in free],
-            groups,
+            [content.tobytes() for content in chosen.known.contents],
+            chosen.groups,
         ),
         shares["validation"] or 0,
         shares["test"] or 0,
     )
     sides = np.full(len(fixed), VALIDATION, np.int8)
     sides[free] = division.sides
-    made = MadeSplits(**shares, groups=len({*groups} - {""}), alike=division.alike)
+    made = MadeSplits(**shares, groups=len({*chosen.groups} - {""}), alike=division.alike)
     if "test" in found.splits:
         return Divided(train, found.splits["test"], np.flatnonzero(sides == VALIDATION), made)
-    rest, tested = _set_aside(train, sides == TEST)
-    return Divided(rest, tested, np.flatnonzero(sides[sides != TEST] == VALIDATION), made)
-
-
-def _set_aside(split: Split, chosen: np.ndarray) -> tuple[Split, Split]:
-    """Part the images into the others and those chosen, in place: a copy of all may not fit into memory."""
-    rest, taken = np.flatnonzero(~chosen), np.flatnonzero(chosen)
-    images, moved = split.images, split.images[taken]
-    for start in range(0, len(rest), STEP):
-        some = rest[start : start + STEP]
-        images[start : start + len(some)] = images[some]
-    images[len(rest) :] = moved
-
-    def part(rows: np.ndarray, images: ImageBuffer) -> Split:
-        return Split(images, split.labels[rows], [split.names[row] for row in rows])
-
-    first, last = slice(len(rest)), slice(len(rest), len(images))
-    return part(rest, select(images, first)), part(taken, select(images, last))
+    rest, tested = np.flatnonzero(sides != TEST), np.flatnonzero(sides == TEST)
+    held_back = np.flatnonzero(sides[rest] == VALIDATION)
+    return Divided(train.select(rest), train.select(tested), held_back, made)
 
 
 def _check_own_validation(labels: np.ndarray, held_out: np.ndarray, found: ImageSet) -> None:

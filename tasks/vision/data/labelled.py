@@ -1,20 +1,22 @@
-"""Labelled images in a folder or archive, as `find_layout` lists them, become arrays."""
+"""Labelled images in a folder or archive, as `find_layout` lists them, decoded into pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from tasks.vision.data.decode_pictures import decode_pictures
+from tasks.vision.data.decoded import Decoded, Decoding, Pictures
+from tasks.vision.data.images import Images
 from tasks.vision.data.layout import LabelledFile, Layout
-from tasks.vision.data.made_splits import content_hash
-from tasks.vision.data.scratch import ImageBuffer, image_buffer, select
+from tasks.vision.data.piece_plan import NONE
+from tasks.vision.data.pieces import Piece, PieceImages, PieceStore
+from tasks.vision.data.shards import ShardFiles
+from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput
-from tasks.vision.files.containers import ImageTree
 from tasks.vision.files.left_out import LeftOut
-from tasks.vision.pictures.decode_pool import Files, Findings, decode_all
-from tasks.vision.pictures.fit import Fit
 from tasks.vision.text import first_of, printable
 
 FEW = 3  # damaged files that are left out of any data set, unless they are more than a tenth of it
@@ -26,15 +28,28 @@ class Split:
 
     Attributes:
         held_out: (N,) bool, those that the data itself has for validation; None if it has none.
-        groups: the group of each, or "". hashes: the `content_hash` of each; empty where no split is made.
+        groups: the group of each, or "". known: where the images are in pieces, and what is known of them;
+            None for an array.
     """
 
-    images: ImageBuffer
+    images: Images
     labels: np.ndarray
     names: list[str]
     held_out: np.ndarray | None = None
     groups: list[str] = field(default_factory=list)
-    hashes: list[bytes] = field(default_factory=list)
+    known: PieceImages | None = None
+
+    def select(self, rows: np.ndarray) -> Split:
+        """Return some of the images, of which those in pieces are not read."""
+        images = self.images
+        return Split(
+            images.select(rows) if isinstance(images, StoredImages) else images[rows],
+            self.labels[rows],
+            [self.names[row] for row in rows],
+            self.held_out[rows] if self.held_out is not None else None,
+            [self.groups[row] for row in rows] if self.groups else [],
+            self.known.select(rows) if self.known else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,8 @@ class ImageSet:
         instead: the folder that was read in place of a missing split.
         validation: the folder or table that has the validation images; "" if it names none.
         junk: what systems and programs have left behind.
+        pieces: those that the images are in, and `store` where they are; none for arrays.
+        undivided: splits have to be made by content.
     """
 
     classes: list[str]
@@ -59,43 +76,41 @@ class ImageSet:
     bits: int = 16
     validation: str = ""
     junk: list[LeftOut] = field(default_factory=list)
+    pieces: Sequence[Piece] = ()
+    store: PieceStore | None = None
+    undivided: bool = False
 
 
 def read_images(
-    container: ImageTree,
+    pictures: Pictures,
     layout: Layout,
     splits: Sequence[str],
-    image_size: int,
     *,
     max_unreadable: float | None,
-    workers: int | None,
-    bits: int | None,
-    fit: Fit,
+    how: Decoding,
 ) -> ImageSet:
-    """Decode all images of a layout; arguments and errors as for `sources.read_source`."""
-    files, root = layout.files, layout.place.root
-    # One array for all: both splits are decoded in one pass over the archive.
-    images = image_buffer(len(files), image_size)
+    """Decode all images of a layout.
+
+    Args:
+        pictures: the layout's files. splits, max_unreadable: as for `sources.read_source`.
+
+    Raises:
+        BadInput: too many can't be decoded.
+    """
+    files, given = layout.files, pictures.container.given
     bounds = _bounds(layout, splits)
-    divide = len(splits) > 1 and layout.needs_division
-    hashes = [b""] * len(files) if divide else []
-    findings, bits = _decode(
-        container,
-        [root + file.path for file in files],
-        images,
-        workers,
-        bits,
-        fit,
-        next(iter(bounds.values())).stop,
-        hashes,
-    )
-    failed = findings.failed
-    unreadable = {row: f"{printable(files[row].path)}: {failed[row]}" for row in sorted(failed)}
+    done = decode_pictures(pictures, next(iter(bounds.values())).stop, how)
+    unreadable = {
+        row: f"{printable(files[row].path)}: {done.failed[row]}" for row in sorted(done.failed)
+    }
     labels = {label: number for number, label in enumerate(layout.classes)}
+    shards = ShardFiles(
+        tuple(piece.shard for piece in done.pieces), how.image_size, how.store.shard_path
+    )
     read: dict[str, Split] = {}
     for split, rows in bounds.items():
-        bad = [unreadable[row] for row in rows if row in failed]
-        good = [row for row in rows if row not in failed]
+        bad = [unreadable[row] for row in rows if row in done.failed]
+        good = rows.start + np.flatnonzero(done.rows[rows.start : rows.stop] != NONE)
         chosen = [files[row] for row in good]
         numbers = np.array([labels[file.label] for file in chosen], np.int32)
         if max_unreadable is None:
@@ -110,34 +125,38 @@ def read_images(
         if not fits:
             where = split if layout.splits or len(splits) == 1 else "all"
             raise BadInput(
-                f"{container.given}: {len(bad)} of {len(rows)} images in {where} can't be"
+                f"{given}: {len(bad)} of {len(rows)} images in {where} can't be"
                 f" decoded: {first_of(bad, separator='; ')}; expected {limit}: mend or remove them"
             )
-        start = rows.start
-        if bad:  # close the gaps in small steps: one large step would need the memory twice
-            for step in range(0, len(good), 1024):
-                some = good[step : step + 1024]
-                images[start + step : start + step + len(some)] = images[some]
         read[split] = Split(
-            select(images, slice(start, start + len(good))),
+            StoredImages(shards, done.rows[good]),
             numbers,
             [file.path for file in chosen],
             _held_out(chosen),
             [file.group for file in chosen] if layout.has_groups else [],
-            [hashes[row] for row in good] if hashes else [],
+            done.images.select(good),
         )
-    odd = [f"{printable(files[row].path)}: {findings.odd[row]}" for row in sorted(findings.odd)]
     return ImageSet(
         layout.classes,
         read,
         list(unreadable.values()),
         layout.left_out,
         layout.instead,
-        odd,
-        bits,
+        _odd(done, files),
+        done.bits,
         layout.validation,
         layout.junk,
+        done.pieces,
+        how.store,
+        undivided=len(splits) > 1 and layout.needs_division,
     )
+
+
+def _odd(done: Decoded, files: Sequence[LabelledFile]) -> list[str]:
+    """A line for each odd image."""
+    odd = done.images.odd
+    found: list[int] = np.flatnonzero(np.isin(done.rows, list(odd))).tolist()
+    return [f"{printable(files[row].path)}: {odd[int(done.rows[row])]}" for row in found]
 
 
 def _bounds(layout: Layout, splits: Sequence[str]) -> dict[str, range]:
@@ -150,7 +169,7 @@ def _bounds(layout: Layout, splits: Sequence[str]) -> dict[str, range]:
     return {split: rows for split, rows in bounds.items() if rows}
 
 
-def _held_out(files: list[LabelledFile]) -> np.ndarray | None:
+def _held_out(files: Sequence[LabelledFile]) -> np.ndarray | None:
     held_out = np.array([file.split == "validation" for file in files])
     return held_out if held_out.any() else None
 
@@ -158,41 +177,3 @@ def _held_out(files: list[LabelledFile]) -> np.ndarray | None:
 def _allowed(share: float, count: int) -> int:
     """Number of damaged files that are left out of `count`: a share of a small data set is less than one."""
     return max(int(share * count), min(FEW, count // 10)) if share else 0
-
-
-def _decode(
-    container: ImageTree,
-    names: list[str],
-    images: ImageBuffer,
-    workers: int | None,
-    bits: int | None,
-    fit: Fit,
-    training: int,
-    hashes: list[bytes],
-) -> tuple[Findings, int]:
-    """Decode all; without `bits`, 16-bit samples use as many as the largest of the first `training`.
-
-    Cameras and microscopes put 10, 12 or 14 bits into 16, which would be nearly black.
-
-    Args:
-        hashes: receives the `content_hash` of each, if it has a place for each.
-    """
-    files = _hashed(container.read(names), hashes) if hashes else container.read(names)
-    findings = decode_all(files, images, workers, bits or 16, fit)
-    depths = findings.depths
-    if bits:
-        return findings, bits
-    bits = max((depths[row] for row in depths if row < training), default=16)
-    if bits < 16:
-        rows = sorted(depths)
-        deep = ((rows[at], file) for at, file in container.read([names[row] for row in rows]))
-        findings.failed.update(decode_all(deep, images, workers, bits, fit).failed)
-    return findings, bits
-
-
-def _hashed(files: Files, hashes: list[bytes]) -> Iterator[tuple[int, bytes | str]]:
-    """Pass files on, and hash those that could be read."""
-    for row, data in files:
-        if not isinstance(data, str):
-            hashes[row] = content_hash(data)
-        yield row, data

@@ -7,7 +7,6 @@ file, not of pixels, so that the split doesn't change with data.image_size.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,14 +14,13 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tasks.vision.data.images import Images
-from tasks.vision.data.near_duplicates import near_duplicates
+from tasks.vision.data.near_duplicates import Signatures, pairs_alike
 from tasks.vision.errors import BadInput
+from tasks.vision.files.image_files import content_hash
 from tasks.vision.text import printable
 
 TRAIN, VALIDATION, TEST = range(3)
 PURPOSE = ("to train on", "to choose epochs by", "to test on")
-_SALT = b"relevo split"  # with another one all data would be divided in another way
 _HASH = np.dtype([("place", ">u8"), ("rank", ">u8")])
 
 
@@ -31,11 +29,11 @@ class Undivided:
     """Pictures to divide.
 
     Attributes:
-        images: (n, size, size, 3) uint8. labels: (n,) int, into the classes.
+        signatures: of the images. labels: (n,) int, into the classes.
         hashes: the `content_hash` of each. groups: the name of the group of each, or "".
     """
 
-    images: Images
+    signatures: Signatures
     labels: np.ndarray
     classes: Sequence[str]
     hashes: Sequence[bytes]
@@ -54,11 +52,6 @@ class Division:
     alike: int
 
 
-def content_hash(content: bytes) -> bytes:
-    """The hash of a picture's file that decides its side, 16 bytes."""
-    return hashlib.blake2b(content, digest_size=16, key=_SALT).digest()
-
-
 def divide(given: Undivided, validation: float, test: float) -> Division:
     """Divide pictures into train, validation and test, each with one or more of each class.
 
@@ -70,7 +63,7 @@ def divide(given: Undivided, validation: float, test: float) -> Division:
     """
     wanted = [TRAIN, *([VALIDATION] if validation else []), *([TEST] if test else [])]
     _check_counts(given, wanted)
-    pairs = near_duplicates(given.images)
+    pairs = pairs_alike(given.signatures)
     together = _joined(given, pairs)
     few = _classes_short_of(given, together, len(wanted))
     if few.any():  # of near duplicates alone, some have to be parted

@@ -6,7 +6,9 @@ arrays of decoded images; imagehash takes one Pillow image at a time and brings 
 
 from __future__ import annotations
 
+import math
 from itertools import count
+from typing import Protocol
 
 import numpy as np
 
@@ -22,41 +24,80 @@ LEAST_CONTRAST = 2.0  # standard deviation in grey levels; below that, an image 
 MOST_LIGHT = 24.0  # difference in mean grey level
 
 
-def near_duplicates(images: Images) -> np.ndarray:
-    """Find pairs of near duplicates.
+class Signatures(Protocol):
+    """What near duplicates are found by, without their pixels.
 
-    Args:
-        images: (n, size, size, 3) uint8; read in pieces.
+    Attributes:
+        hashes: (n,) uint64, the `perceptual_hashes`. frequencies: (n, k) float16, indexed by rows.
+    """
+
+    @property
+    def hashes(self) -> np.ndarray: ...
+    @property
+    def frequencies(self) -> Rows: ...
+
+
+class Rows(Protocol):
+    """What is indexed by rows: an array, or what reads them where they are stored."""
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
+
+
+def near_duplicates(images: Images) -> np.ndarray:
+    """Find pairs of near duplicates; arguments as of `ComputedSignatures`, result as of `pairs_alike`."""
+    return pairs_alike(ComputedSignatures(images))
+
+
+def pairs_alike(signatures: Signatures) -> np.ndarray:
+    """Find pairs of near duplicates.
 
     Returns:
         Rows of the pairs, (pairs, 2) int64, each with the lower row first. Of many images alike, only as many
         pairs as connect them.
     """
-    hashes = np.concatenate(
-        [np.empty(0, np.uint64)]
-        + [perceptual_hashes(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
-    )
-    pairs = _candidates(hashes)
+    pairs = _candidates(signatures.hashes)
     parts = np.array_split(pairs, max(1, -(-len(pairs) // BATCH)))
-    return np.concatenate([part[_are_alike(images, part)] for part in parts])
+    return np.concatenate([part[_are_alike(signatures.frequencies, part)] for part in parts])
 
 
-def perceptual_hashes(images: np.ndarray) -> np.ndarray:
-    """Hash images so that like ones have hashes that differ in few bits: (n,) uint64."""
-    low = _frequencies(images, COARSE).reshape(len(images), -1)
+class ComputedSignatures:
+    """Signatures that are computed from images where they are asked for.
+
+    Args:
+        images: (n, size, size, 3) uint8; read in pieces.
+    """
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+        starts = range(0, len(images), BATCH)
+        parts = [perceptual_hashes(frequencies(images[at : at + BATCH])) for at in starts]
+        self.hashes = np.concatenate([np.empty(0, np.uint64), *parts])
+
+    @property
+    def frequencies(self) -> Rows:
+        return self
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        return frequencies(self._images[rows])
+
+
+def perceptual_hashes(found: np.ndarray) -> np.ndarray:
+    """Hash images by their frequencies so that like ones have hashes that differ in few bits: (n,) uint64."""
+    side = math.isqrt(found.shape[1])
+    low = found.reshape(-1, side, side)[:, :COARSE, :COARSE].reshape(len(found), -1)
     bits = low > np.median(low, axis=1, keepdims=True)
     bits = np.pad(bits, ((0, 0), (0, 64 - bits.shape[1])))
     return np.packbits(bits, axis=1).view(">u8").astype(np.uint64)[:, 0]
 
 
-def _frequencies(images: np.ndarray, most: int) -> np.ndarray:
-    """The lowest coefficients of the images' orthonormal DCT in grey levels, (n, k, k) float32; k <= most."""
+def frequencies(images: np.ndarray) -> np.ndarray:
+    """The lowest coefficients of the images' orthonormal DCT in grey levels, k per axis: (n, k * k) float16."""
     size = images.shape[1]
     grey = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    waves = np.arange(min(most, size))[:, None] * (np.arange(size) + 0.5) * (np.pi / size)
+    waves = np.arange(min(FINE, size))[:, None] * (np.arange(size) + 0.5) * (np.pi / size)
     basis = np.cos(waves).astype(np.float32) * np.float32(np.sqrt(2)) / size
     basis[0] /= np.float32(np.sqrt(2))
-    return basis @ grey @ basis.T
+    return (basis @ grey @ basis.T).reshape(len(images), -1).astype(np.float16)
 
 
 def _candidates(hashes: np.ndarray) -> np.ndarray:
@@ -75,11 +116,11 @@ def _candidates(hashes: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate(found), axis=0)
 
 
-def _are_alike(images: Images, pairs: np.ndarray) -> np.ndarray:
-    """Compare the images of each pair: (pairs,) bool."""
+def _are_alike(found: Rows, pairs: np.ndarray) -> np.ndarray:
+    """Compare the frequencies of the images of each pair: (pairs,) bool."""
     if not len(pairs):
         return np.zeros(0, bool)
-    a, b = (_frequencies(images[rows], FINE).reshape(len(pairs), -1) for rows in pairs.T)
+    a, b = (found[rows].astype(np.float32) for rows in pairs.T)
     light = np.abs(a[:, 0] - b[:, 0])
     contrast = np.minimum(*(np.linalg.norm(each[:, 1:], axis=1) for each in (a, b)))
     difference = np.linalg.norm(a[:, 1:] - b[:, 1:], axis=1)

@@ -32,7 +32,7 @@ MAX_SHARD_HEADER = 4096  # bytes of a shard beside its images
 
 
 class Shard(Strict):
-    """A file with some of a split's images, in the order of its rows.
+    """A file with some of a data set's images.
 
     Attributes:
         file: SHA-256 of its bytes, by which it is found. size: in bytes. count: number of images.
@@ -43,21 +43,26 @@ class Shard(Strict):
     count: int = Field(ge=1)
 
 
-def write_shards(
-    images: Images, folder: Path, publish: Callable[[Path], tuple[str, int]]
-) -> Iterator[Shard]:
-    """Write images (n, size, size, 3) uint8 to files in `folder`, each removed once it is published.
+def images_per_shard(side: int) -> int:
+    """How many images of `side` pixels per side a shard holds."""
+    return max(1, SHARD_BYTES // (side**2 * 3))
 
-    Args:
-        publish: returns the SHA-256 and the size of a file's bytes.
-    """
-    most = max(1, SHARD_BYTES // math.prod(images.shape[1:]))
+
+def write_shard(images: np.ndarray, path: Path) -> None:
+    """Write images (n, size, size, 3) uint8 to the file of a shard."""
+    save_file({"images": np.ascontiguousarray(images)}, path)
+
+
+def write_shards(
+    images: Images, folder: Path, publish: Callable[[Path, int], Shard]
+) -> Iterator[Shard]:
+    """Write images (n, size, size, 3) uint8 to files in `folder`, each removed once it is published."""
+    most = images_per_shard(images.shape[1])
     for start in range(0, len(images), most):
         part, path = images[start : start + most], folder / "shard"
-        save_file({"images": np.ascontiguousarray(part)}, path)
-        file, size = publish(path)
+        write_shard(part, path)
+        yield publish(path, len(part))
         path.unlink(missing_ok=True)
-        yield Shard(file=file, size=size, count=len(part))
 
 
 class ShardFiles:

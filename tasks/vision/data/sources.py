@@ -1,7 +1,7 @@
 """Sources of labelled images: scikit-learn's digits, CIFAR-10, or a user's folder or archive.
 
-`find_source` resolves a name and reads nothing; `fingerprint` hashes the content; `read_source`
-returns uint8 arrays, always in the same order.
+`find_source` resolves a name and reads nothing; `contents_of` hashes what is there; `read_source`
+decodes it, always in the same order.
 """
 
 from __future__ import annotations
@@ -10,30 +10,27 @@ import difflib
 import hashlib
 import importlib.metadata
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from tasks.vision.data import cifar10
+from tasks.vision.data.contents import ArchiveContents, Contents, Reuse, folder_contents
+from tasks.vision.data.decoded import Decoding
+from tasks.vision.data.digits import DIGITS, read_digits
 from tasks.vision.data.find_layout import find_layout
 from tasks.vision.data.labelled import ImageSet, Split, read_images
 from tasks.vision.data.layout import Layout
 from tasks.vision.data.missing_split import EXPECTED
+from tasks.vision.data.piece_folder import PieceFolder
 from tasks.vision.data.split_names import SPLITS, VALID
 from tasks.vision.data.table import is_table
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 from tasks.vision.files.containers import ImageTree, open_container
-from tasks.vision.files.image_files import file_digest
 from tasks.vision.pictures.fit import CROP, Fit
-
-DIGITS = tuple("0123456789")
+from tasks.vision.text import printable
 
 
 @dataclass(frozen=True)
@@ -77,50 +74,46 @@ def find_source(given: str) -> Source:
     raise BadInput(f"data {given!r} isn't there; expected {kinds}: {hint}")
 
 
+def container_of(source: Source) -> ImageTree:
+    """Open a folder, an archive or the folder of a table; `BadInput` as for `open_container`."""
+    assert source.path is not None
+    table = table_of(source)
+    # Paths in a table are relative to it.
+    path = source.path.parent if table else source.path
+    return open_container(path, source.given.removesuffix(f"/{table}") if table else source.given)
+
+
+def table_of(source: Source) -> str:
+    """The name of the table that a source is; "" for others."""
+    return source.path.name if source.path and source.kind == "table" else ""
+
+
 @contextmanager
 def opened(
     source: Source, splits: Sequence[str] = SPLITS, *, instead: bool = False
 ) -> Iterator[tuple[ImageTree, Layout]]:
     """Open a folder, archive or table, and list its pictures; arguments and errors as for `find_layout`."""
-    assert source.path is not None
-    table = source.path.name if source.kind == "table" else ""
-    # Paths in a table are relative to it.
-    path = source.path.parent if table else source.path
-    given = source.given.removesuffix(f"/{table}") if table else source.given
-    with closing(open_container(path, given)) as container:
-        yield container, find_layout(container, splits, instead=instead, table=table)
+    with closing(container_of(source)) as container:
+        yield container, find_layout(container, splits, instead=instead, table=table_of(source))
+
+
+def contents_of(source: Source) -> Contents:
+    """Hash everything that `read_source` would read; `BadInput` as there."""
+    if source.kind == "digits":
+        version = importlib.metadata.version("scikit-learn")
+        return Contents(hashlib.sha256(f"digits {version}".encode()).hexdigest())
+    if source.kind == "cifar10":
+        return Contents(cifar10.SHA256)
+    if source.kind == "archive":
+        assert source.path is not None
+        return ArchiveContents(source.path, printable(source.given or source.path))
+    with opened(source) as (folder, layout):
+        return folder_contents(folder, layout)
 
 
 def fingerprint(source: Source) -> str:
     """SHA-256, 64 hex characters, of everything that `read_source` would read; paths don't count."""
-    if source.kind == "digits":
-        version = importlib.metadata.version("scikit-learn")
-        return hashlib.sha256(f"digits {version}".encode()).hexdigest()
-    if source.kind == "cifar10":
-        return cifar10.SHA256
-    if source.kind == "archive":
-        assert source.path is not None
-        return file_digest(source.path)
-    with opened(source) as (folder, layout), ThreadPoolExecutor() as pool:
-        files = sorted(layout.files)
-        names = [file.path for file in files]
-
-        def digests(start: int) -> list[bytes]:
-            part = [layout.place.root + name for name in names[start : start + 256]]
-            # A file that can't be read counts as the reason.
-            read = (file for _, file in folder.read(part))
-            return [
-                hashlib.sha256(file.encode() if isinstance(file, str) else file).digest()
-                for file in read
-            ]
-
-        parts = pool.map(digests, range(0, len(names), 256))
-        total = hashlib.sha256()
-        for name, digest in zip(names, itertools.chain.from_iterable(parts), strict=True):
-            total.update(name.encode() + b"\0" + digest)
-        if layout.place.table:  # else the names say what it says
-            total.update(json.dumps(files).encode())
-    return total.hexdigest()
+    return contents_of(source).digest
 
 
 def read_source(
@@ -135,8 +128,9 @@ def read_source(
     fit: Fit = CROP,
     instead: bool = False,
     accept: Callable[[list[str]], None] = lambda classes: None,
+    reuse: Reuse | None = None,
 ) -> ImageSet:
-    """Read splits as arrays of images, `image_size` pixels a side.
+    """Read splits of images, `image_size` pixels a side.
 
     Args:
         splits: both "train" and "test", which is made later where the data has none; or one of them, or
@@ -150,6 +144,7 @@ def read_source(
         fit: how pictures that are not square become it, as for `decode`.
         instead: of a single split; where it is missing, read what `find_layout` finds in its place.
         accept: called with the classes before anything is downloaded or decoded; may raise.
+        reuse: where images are stored, and what is there already; by default a temporary folder.
 
     Raises:
         BadInput: the data can't be used as it is.
@@ -166,23 +161,26 @@ def read_source(
         raise BadInput(f"{source.kind} has no split {VALID}; expected {' or '.join(SPLITS)}")
     if source.kind == "digits":
         accept(list(DIGITS))
-        return _digits(image_size, splits)
+        return read_digits(image_size, splits)
     if source.kind == "cifar10":
         accept(list(cifar10.CLASSES))
         archive = cifar10_archive or cifar10.fetch()
         read = {split: Split(*cifar10.read_split(archive, split, image_size)) for split in splits}
         return ImageSet(list(cifar10.CLASSES), read, [])
-    with opened(source, splits, instead=instead) as (container, layout):
+    known = reuse or Reuse(Contents(""), PieceFolder())
+    with closing(container_of(source)) as container:
+        layout = known.contents.layout or find_layout(
+            container, splits, instead=instead, table=table_of(source)
+        )
         accept(layout.classes)
         return read_images(
-            container,
+            known.contents.pictures(container, layout, hashed=bool(known.earlier)),
             layout,
             splits,
-            image_size,
             max_unreadable=max_unreadable,
-            workers=workers,
-            bits=bits,
-            fit=fit,
+            how=Decoding(
+                image_size, fit, bits, known.store, known.earlier, workers, known.on_reuse
+            ),
         )
 
 
@@ -192,24 +190,3 @@ def classes_in(source: Source) -> list[str]:
         return list(DIGITS if source.kind == "digits" else cifar10.CLASSES)
     with opened(source) as (_, layout):
         return layout.classes
-
-
-def _digits(image_size: int, splits: Sequence[str]) -> ImageSet:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    scans, labels = load_digits(return_X_y=True)
-    rows = train_test_split(np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels)
-    grey = np.rint(scans.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    read = {}
-    for split in splits:
-        chosen = np.sort(rows[SPLITS.index(split)])
-        images = np.empty((len(chosen), image_size, image_size, 3), np.uint8)
-        for image, scan in zip(images, grey[chosen], strict=True):
-            # Bicubic: bilinear blurs the strokes, Lanczos rings around them.
-            small = Image.fromarray(scan)
-            large = small.resize((image_size, image_size), Image.Resampling.BICUBIC)
-            image[:] = np.asarray(large)[:, :, None]
-        names = [f"digits/{row:04d}" for row in chosen]
-        read[split] = Split(images, labels[chosen].astype(np.int32), names)
-    return ImageSet(list(DIGITS), read, [])

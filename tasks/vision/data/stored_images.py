@@ -16,7 +16,7 @@ class StoredImages:
     """Images (n, size, size, 3) uint8 in shards.
 
     Args:
-        rows: those to show, in this order.
+        files: the shards. rows: those to show, in this order, of the shards' images one after the other.
 
     Attributes:
         window: number of images that an epoch shuffles at a time; 0 for all.
@@ -31,11 +31,20 @@ class StoredImages:
 
     @classmethod
     def of(
-        cls, shards: tuple[Shard, ...], size: int, locate: Callable[[Shard], Path], window: int
+        cls,
+        shards: tuple[Shard, ...],
+        size: int,
+        locate: Callable[[Shard], Path],
+        rows: np.ndarray,
+        window: int,
     ) -> StoredImages:
-        """Return all images of the shards, of `size` pixels per side."""
-        rows = np.arange(sum(shard.count for shard in shards))
-        return cls(ShardFiles(shards, size, locate), rows, window)
+        """Return images of the shards, of `size` pixels per side; shards without any of them are left out."""
+        counts = np.array([shard.count for shard in shards], np.int64)
+        numbers = np.searchsorted(np.cumsum(counts), rows, side="right")
+        used = np.bincount(numbers, minlength=len(shards)) > 0
+        before = np.cumsum(np.where(used, 0, counts))
+        chosen = tuple(shard for shard, needed in zip(shards, used, strict=True) if needed)
+        return cls(ShardFiles(chosen, size, locate), rows - before[numbers], window)
 
     def __len__(self) -> int:
         return len(self._rows)

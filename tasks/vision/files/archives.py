@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +67,9 @@ class Archive:
 
     def is_link_loop(self, path: str) -> bool:
         return False  # an archive with links is refused
+
+    def reading_order(self, paths: Sequence[str]) -> list[int]:
+        return []  # a zip and a plain tar can be read anywhere
 
     def close(self) -> None:
         pass

@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import not_utf8, refusing_damage
@@ -34,6 +36,12 @@ class Listing(Protocol):
 
 class Container(Listing, Protocol):
     """Files of any origin that can be listed and read."""
+
+    def reading_order(self, paths: Sequence[str]) -> list[int]:
+        """Return the indices of `paths` in the order in which they are best read, all of them at once.
+
+        It is empty where they may be read in any order, some at a time.
+        """
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         """Yield each file's index in `paths` with its bytes, or why it can't be read; in any order."""
@@ -81,6 +89,14 @@ def open_container(path: Path, given: str = "", *, strict: bool = True) -> Image
         return Zip(path, given) if path.name.lower().endswith(".zip") else Tar(path, given)
 
 
+class _Listed(NamedTuple):
+    """Names in a folder; `hidden` are those that are hidden or junk."""
+
+    folders: list[str]
+    files: list[str]
+    hidden: list[str]
+
+
 class Folder:
     """A folder on disk; links are followed, since its owner may read their targets."""
 
@@ -88,33 +104,44 @@ class Folder:
 
     def __init__(self, path: Path, given: str, *, strict: bool = True) -> None:
         self.given = given
-        self._path = os.fspath(path)
+        self.path = self._path = os.fspath(path)
         self._strict = strict
         self._loops: set[str] = set()
+        self._listed: dict[str, _Listed] = {}
 
     def children(self, folder: str) -> tuple[list[str], list[str]]:
-        folders: list[str] = []
-        files: list[str] = []
-        path = Path(self._path, folder)
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    if not is_hidden(entry.name):
-                        if self._strict and not is_utf8(entry.name):
-                            raise not_utf8(self._named(folder), entry.name)
-                        (folders if self._is_folder(entry, folder) else files).append(entry.name)
-        except OSError as error:
-            raise BadInput(
-                f"{self._named(folder)} can't be listed ({error.strerror or error}); expected a folder that"
-                " you may read: change its permissions"
-            ) from error
-        return folders, files
+        listed = self._list(folder)
+        return list(listed.folders), list(listed.files)
+
+    def _list(self, folder: str) -> _Listed:
+        """List a folder once: large ones take long, and are asked for several times."""
+        found = self._listed.get(folder)
+        if found is None:
+            found = self._listed[folder] = _Listed([], [], [])
+            try:
+                with os.scandir(Path(self._path, folder)) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        if is_hidden(name) or is_junk(name):
+                            found.hidden.append(name)
+                        if is_hidden(name):
+                            continue
+                        if self._strict and not is_utf8(name):
+                            raise not_utf8(self._named(folder), name)
+                        is_folder = self._is_folder(entry, folder)
+                        (found.folders if is_folder else found.files).append(name)
+            except OSError as error:
+                raise BadInput(
+                    f"{self._named(folder)} can't be listed ({error.strerror or error}); expected a folder that"
+                    " you may read: change its permissions"
+                ) from error
+        return found
 
     def hidden_images(self, folder: str) -> dict[str, int]:
         found: Counter[str] = Counter()
         path = Path(self._path, folder)
         with suppress(OSError):
-            for name in (entry.name for entry in path.iterdir()):
+            for name in self._list(folder).hidden:
                 if is_hidden(name) and not is_junk(name) and is_utf8(name):
                     below = (path / name).is_dir() and not (path / name).is_symlink()
                     names = _files_below(path / name) if below else [name]
@@ -122,9 +149,7 @@ class Folder:
         return {name: count for name, count in found.items() if count}
 
     def junk(self, folder: str) -> list[str]:
-        with suppress(OSError):
-            return sorted(filter(is_junk, os.listdir(Path(self._path, folder))))  # noqa: PTH208 (fast)
-        return []
+        return sorted(filter(is_junk, self._list(folder).hidden))
 
     def kind(self, path: str) -> Kind | None:
         try:
@@ -160,6 +185,9 @@ class Folder:
                 self._loops.add(path)
         return path in self._loops
 
+    def reading_order(self, paths: Sequence[str]) -> list[int]:
+        return []
+
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         for index, path in enumerate(paths):
             if path in self._loops:
@@ -168,6 +196,16 @@ class Folder:
                 yield index, read_file(f"{self._path}/{path}")
             else:
                 yield index, "its name is not UTF-8; rename it"
+
+    def states(self, paths: Sequence[str]) -> np.ndarray:
+        """What changes when a file is written to: size, two times and inode, (n, 4) int64; 0 if it is gone."""
+        found = np.zeros((len(paths), 4), np.int64)
+        for row, path in enumerate(paths):
+            with suppress(OSError):
+                status = os.stat(f"{self._path}/{path}")  # noqa: PTH116 (fast)
+                inode = status.st_ino & (2**63 - 1)
+                found[row] = status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode
+        return found
 
     def close(self) -> None:
         pass

@@ -14,6 +14,7 @@ from tasks.vision.text import printable
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 UNSUPPORTED_SUFFIXES = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 MAX_FILE_BYTES = 64 * 2**20
+_SALT = b"relevo split"  # with another one all data would be divided in another way
 
 
 def is_image(name: str) -> bool:
@@ -46,6 +47,12 @@ def read_file(path: str) -> bytes | str:
             return kind.fault if kind and kind.fault else head + file.read()
     except OSError as error:
         return f"can't be read ({error.strerror or error})"
+
+
+def content_hash(content: bytes | str) -> bytes:
+    """The hash of a picture's file, 16 bytes, which also decides its split; or of why it can't be read."""
+    data = content.encode() if isinstance(content, str) else content
+    return hashlib.blake2b(data, digest_size=16, key=_SALT).digest()
 
 
 def file_digest(path: Path) -> str:

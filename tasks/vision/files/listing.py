@@ -49,6 +49,10 @@ class ListedFiles:
         """Any file may be an image until it is there."""
         return Kind("unknown")
 
+    def reading_order(self, paths: Sequence[str]) -> list[int]:
+        """Nothing can be read yet."""
+        return []
+
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         """Nothing can be read yet."""
         yield from ((index, "not downloaded yet") for index in range(len(paths)))

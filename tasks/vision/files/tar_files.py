@@ -44,9 +44,9 @@ class Tar(Archive):
     @contextmanager
     def _stream(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
         with self._path.open("rb") as file:
-            gzipped = file.read(2) == b"\x1f\x8b"
+            self._gzipped = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            if not gzipped:
+            if not self._gzipped:
                 yield file
                 return
             with closing(gzip.GzipFile(fileobj=file)) as unpacked:
@@ -54,6 +54,11 @@ class Tar(Archive):
 
     def kind(self, path: str) -> Kind | None:
         return self._kinds[path]
+
+    def reading_order(self, paths: Sequence[str]) -> list[int]:
+        if not self._gzipped:
+            return []
+        return sorted(range(len(paths)), key=lambda index: self._offsets[paths[index]])
 
     def read(self, paths: Sequence[str]) -> Iterator[tuple[int, bytes | str]]:
         offsets = [self._offsets[path] for path in paths]

@@ -41,7 +41,7 @@ from tasks.runs.gc import collect
 from tasks.runs.verify import check_all
 from tasks.store.base import Ref, Unavailable, sha256_of
 from tasks.train import train
-from tasks.vision.data.sources import find_source
+from tasks.vision.data.sources import find_source, fingerprint
 from tasks.vision.data.targets import Targets
 from tasks.vision.device import find_device
 from tasks.vision.errors import BadInput
@@ -148,7 +148,7 @@ CACHED = {
         0,
     ),
     "evaluate": lambda: evaluation(REF, REF),
-    "prepare": lambda: preparation(Data(source="digits"), find_source("digits")),
+    "prepare": lambda: preparation(Data(source="digits"), fingerprint(find_source("digits"))),
 }
 # What a task uses of these doesn't affect its result, or is in the key separately.
 BESIDE = {

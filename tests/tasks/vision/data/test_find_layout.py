@@ -134,5 +134,6 @@ def test_without_a_split_all_images_are_read_as_train(form: str, tmp_path: Path)
     assert list(found.splits) == ["train"]
     train = found.splits["train"]
     assert [f"a/{name}" for name in train.names] == sorted(files)
-    assert len({*train.hashes}) == len(files)
+    assert train.known
+    assert len({each.tobytes() for each in train.known.contents}) == len(files)
     assert train.labels.tolist() == [0] * 3 + [1] * 3

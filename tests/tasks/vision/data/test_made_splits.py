@@ -12,7 +12,9 @@ from PIL import Image
 from support.datasets import open_in_folder, prepare_in_folder
 from support.images import coarse_photo, labelled_pngs, png, read, refused, write_any, write_folder
 
-from tasks.vision.data.made_splits import TEST, TRAIN, VALIDATION, Undivided, content_hash, divide
+from tasks.vision.data.made_splits import TEST, TRAIN, VALIDATION, Undivided, divide
+from tasks.vision.data.near_duplicates import ComputedSignatures
+from tasks.vision.files.image_files import content_hash
 
 SIZE = 16
 
@@ -24,7 +26,7 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
 def undivided(images: np.ndarray, labels: np.ndarray, groups: list[str] | None = None) -> Undivided:
     hashes = [content_hash(image.tobytes()) for image in images]
     classes = [f"c{label}" for label in range(labels.max() + 1)]
-    return Undivided(images, labels, classes, hashes, groups or [])
+    return Undivided(ComputedSignatures(images), labels, classes, hashes, groups or [])
 
 
 def test_shares_are_those_asked_for_and_each_class_has_them() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.datasets import open_in_folder, prepare_in_folder
+from support.datasets import open_in_folder, prepare_in_folder, prepared_in_folder
 
 from tasks.vision.data import augment, shards
 from tasks.vision.data.augment import windowed_order
@@ -40,7 +40,7 @@ def test_images_in_shards_are_those_of_an_array(
     images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = prepared(images, tmp_path, monkeypatch)
-    assert [shard.count for shard in data.description.shards.train] == [7] * 7 + [1]
+    assert [shard.count for shard in data.description.shards] == ([7] * 7 + [1]) * 2
     stored = data.stored_images("train")
     assert isinstance(stored, StoredImages)
     assert (stored.shape, stored.nbytes, len(stored)) == (images.shape, images.nbytes, COUNT)
@@ -61,7 +61,7 @@ def test_a_shard_of_another_size_is_refused(
     images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = prepared(images, tmp_path, monkeypatch)
-    shard = tmp_path / data.description.shards.train[1].file
+    shard = tmp_path / data.description.shards[1].file
     shard.write_bytes(shard.read_bytes()[:-1])
     stored = data.stored_images("train")
     np.testing.assert_array_equal(stored[:7], images[:7])
@@ -92,3 +92,18 @@ def test_a_window_is_written_only_where_there_are_more_images(
     whole, same, less = digests.values()
     assert whole == same
     assert (whole[0], less[0]) == (0, 30)
+
+
+def test_how_images_are_stored_counts_only_where_an_epoch_shuffles_shards(
+    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = (np.arange(COUNT) % 2).astype(np.int32)
+    split = Split(images, labels, [str(row) for row in range(COUNT)])
+    found = ImageSet(["a", "b"], {"train": split, "test": split}, [])
+    digests: dict[float, set[str]] = {2.0: set(), 30 * images[0].nbytes / 1e9: set()}
+    for per_shard in (7, 9):
+        monkeypatch.setattr(shards, "SHARD_BYTES", per_shard * images[0].nbytes)
+        for window, seen in digests.items():
+            path = tmp_path / "index"
+            seen.add(prepared_in_folder(found, SIZE, 0.2, path, window_gb=window).digest)
+    assert [len(seen) for seen in digests.values()] == [1, 2]
