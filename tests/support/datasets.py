@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
-from tasks.store.base import sha256_of
+import numpy as np
+
+from tasks.io.load import publish_shard
+from tasks.store.base import Ref, Store, sha256_of
 from tasks.vision.data.dataset import Dataset, Description, open_dataset
-from tasks.vision.data.labelled import ImageSet
+from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.prepare import prepare
 from tasks.vision.recipe.data import Data
 
@@ -32,6 +36,21 @@ def prepare_in_folder(
         return sha256, length
 
     return prepare(found, data, path, publish)
+
+
+def prepare_in_store(
+    images: np.ndarray, labels: np.ndarray, store: Store, folder: Path, window_gb: float = 2.0
+) -> Ref:
+    """Prepare images (n, size, size, 3) uint8 for train and again for test, of two classes or more."""
+    split = Split(images, labels.astype(np.int32), [f"{row}.png" for row in range(len(labels))])
+    classes = [f"c{label}" for label in range(labels.max() + 1)]
+    found = ImageSet(classes, {"train": split, "test": split}, [])
+    data = Data.model_construct(
+        source="", image_size=images.shape[1], validation=0.2, test=0.2, window_gb=window_gb
+    )
+    index = folder / "index"
+    prepare(found, data, index, partial(publish_shard, store))
+    return store.put("dataset", index, ".safetensors")
 
 
 def open_in_folder(path: Path) -> Dataset:

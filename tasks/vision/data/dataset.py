@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from tasks.vision.data.images import Images
+from tasks.vision.data.shard_files import Room
 from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard, TensorEntry
 from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput
@@ -159,11 +160,12 @@ class Dataset:
 DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64}
 
 
-def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
+def open_dataset(path: Path, locate: Callable[[Shard], Path], room: Room | None = None) -> Dataset:
     """Open a data set by its index, a file that `prepare` wrote.
 
     Args:
-        locate: returns the path of a shard's file; called when an image of it is read.
+        locate: returns the path of a shard's file; called when an image of it is read, or before.
+        room: for such files; None for any number.
 
     Raises:
         BadInput: the file is not the index of a prepared data set.
@@ -181,7 +183,8 @@ def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
         raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
     size, window = description.image_size, description.window
     images: dict[str, Images] = {
-        split: StoredImages.of(shards, size, locate, window) for split, shards in description.shards
+        split: StoredImages.of(shards, size, locate, window, room)
+        for split, shards in description.shards
     }
     return Dataset(description, arrays, images)
 
