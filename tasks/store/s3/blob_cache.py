@@ -92,8 +92,12 @@ def add_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
 
 
 def release(ref: Ref) -> None:
-    """Let the copy of a blob go before others if the bound is reached: its user needs it no longer."""
-    then = time.time() - RELEASED.total_seconds()
+    """Let the copy of a blob go before others if the bound is reached: its user needs it no longer.
+
+    Of several, the last goes first: the others are then still there for the next pass over all.
+    """
+    now, day = time.time(), RELEASED.total_seconds()
+    then = now - day - 2 * (now % day)  # earlier, the later it is
     with suppress(OSError):  # it may have gone, or be another user's
         os.utime(cache_folder() / ref.sha256, (then, then))
 
