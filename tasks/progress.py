@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+MUCH = 0.2  # of the time: reading images is then what bounds a training's rate
+
 
 @dataclass(frozen=True)
 class Event:
@@ -45,6 +47,8 @@ def listening(listener: Listener) -> Iterator[None]:
 def epoch_line(progress: Any) -> str:
     """Return one line about a training's progress, with the scores of an epoch that has just ended."""
     pace = f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left"
+    if progress.waiting > MUCH:  # before the pace, which a bar has room for
+        pace = f"waiting for images to be read {progress.waiting:.0%} of the time; {pace}"
     if progress.phase == "features":
         return f"features: {progress.share:.0%} of the images; {pace}"
     where = f"{progress.phase} epoch {progress.epoch}/{progress.epochs}"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tasks.store.base import MAX_ARRAYS, Damaged, Missing, Oversized, Ref, Store
+from tasks.store.base import MAX_ARRAYS, Damaged, Missing, Oversized, Ref, Store, StoreError
 from tasks.store.keys import Kind, blob_key
+from tasks.store.s3.blob_cache import bound, release
 from tasks.vision.data.dataset import Dataset, open_dataset
 from tasks.vision.data.pieces import PieceFile
+from tasks.vision.data.shard_files import Room
 from tasks.vision.data.shards import Shard
 from tasks.vision.evaluation.attention import Maps
 from tasks.vision.evaluation.scores import Scores
@@ -34,11 +38,29 @@ from tasks.vision.trained_model import (
 REPORT_FILE = re.compile(r"report\.html|figures/[\w.-]+\.png", re.ASCII)
 MOST_DOWNLOADED = 256 << 20  # bytes of shards that are fetched to see whether they are whole
 MAX_REPORT = 1 << 30  # bytes of all its files
+RUN_AGAIN = "start the run again, which prepares the data set again"
 
 
 def load_dataset(ref: Ref, store: Store) -> Dataset:
-    """Open a prepared data set; its images are fetched and read where they are used."""
-    return open_dataset(store.open_blob(ref), lambda shard: store.open_blob(shard_ref(shard)))
+    """Open a prepared data set; its images are fetched and read where they are used, or shortly before."""
+    most = bound() if store.remote else None
+    room = Room(most, lambda shard: release(shard_ref(shard))) if most is not None else None
+    return open_dataset(store.open_blob(ref), lambda shard: _open_shard(shard, store), room)
+
+
+def _open_shard(shard: Shard, store: Store) -> Path:
+    """Path of a shard's file; a damaged one is moved aside, so that the next run prepares the data again."""
+    ref = shard_ref(shard)
+    try:
+        return store.open_blob(ref)
+    except Damaged as error:
+        try:
+            aside = store.set_aside(ref.uri)
+        except StoreError:
+            raise error from None
+        raise Damaged(f"{error}, and was moved to {aside}; {RUN_AGAIN}") from None
+    except Missing as error:
+        raise Missing(f"{error}; {RUN_AGAIN}") from None
 
 
 def check_dataset(ref: Ref, store: Store) -> Dataset:
@@ -59,7 +81,8 @@ def check_dataset(ref: Ref, store: Store) -> Dataset:
 def faulty_shards(shards: list[Ref], store: Store) -> dict[str, Missing | Damaged]:
     """Return what is wrong with shards, by their URI; checked as far as `check_dataset` says."""
     faults: dict[str, Missing | Damaged] = {}
-    if not store.remote or sum(shard.size for shard in shards) <= MOST_DOWNLOADED:
+    most = min(MOST_DOWNLOADED, bound() or math.inf) if store.remote else math.inf
+    if sum(shard.size for shard in shards) <= most:
         with ThreadPoolExecutor() as pool:  # hashing leaves Python to other threads
             for shard, fault in zip(shards, pool.map(partial(_fault, store), shards), strict=True):
                 if fault:

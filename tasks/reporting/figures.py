@@ -12,6 +12,7 @@ from tasks.reporting.baselines import Stages, baselines_of
 from tasks.reporting.content import Baseline, ReportContent, StageContent
 from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.data.dataset import Dataset
+from tasks.vision.data.targets import images_of
 from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.figures.words import Words
 
@@ -73,7 +74,7 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
     from tasks.vision.figures.reliability import reliability_diagram
 
     positions, truth, probabilities, maps = stage.answers
-    images = data.stored_images("test")[positions]
+    images = images_of(data, "test", positions)
     card, labels, scores = stage.card, stage.labels, stage.scores
 
     def draw(kind: str, figure: Callable[..., Figure], *shown: Any) -> Drawn:

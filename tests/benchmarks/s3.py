@@ -12,29 +12,20 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import boto3
 from botocore.config import Config
+from bucket_server import new_bucket, served
 from rich.table import Table
 from turns import Turn, ask, child, show, spread
-
-AWS = {
-    "AWS_ACCESS_KEY_ID": "benchmark",
-    "AWS_SECRET_ACCESS_KEY": "benchmark",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 
 
 def by_the_store(path: Path, folder: Path) -> tuple[float, float]:
@@ -80,31 +71,6 @@ WAYS: dict[str, Callable[[Path, Path], tuple[float, float]]] = {
     "boto3, no checksums": partial(by_boto3, checksums="when_required"),
     **({"aws s3 cp": by_aws} if shutil.which("aws") else {}),
 }
-
-
-def new_bucket() -> str:
-    name = f"bucket-{uuid.uuid4().hex}"
-    boto3.client("s3").create_bucket(Bucket=name)
-    return name
-
-
-@contextmanager
-def served() -> Iterator[None]:
-    """Run a server, with boto3's settings for it in the environment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as server:
-        try:
-            while socket.socket().connect_ex(("127.0.0.1", port)):
-                assert server.poll() is None, "moto's server has ended"
-                time.sleep(0.1)
-            os.environ.update(AWS, AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{port}")
-            yield
-        finally:
-            server.terminate()
 
 
 def runs(rounds: int, folder: Path) -> dict[str, list[Turn]]:

@@ -11,7 +11,8 @@ import numpy as np
 from support.cards import small_model
 from support.results import bare_stage
 from support.stores import finish_run
-from tasks.io.load import Answers, pack_evaluation, publish_shard
+from tasks.cache.pieces import StoredPieces
+from tasks.io.load import Answers, pack_evaluation
 from tasks.runs.alias_record import AliasedModel
 from tasks.store.base import Ref, Store
 from tasks.vision.data.labelled import ImageSet, Split
@@ -37,8 +38,10 @@ def data_set(home: Store, train: Sequence[int], test: Sequence[int], size: int =
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
         data = Data(source="", image_size=size, validation=0.2)
-        prepare(found, data, path, lambda shard: publish_shard(home, shard))
-        return home.put("dataset", path, ".safetensors")
+        pieces = StoredPieces(home, {})
+        prepared = prepare(found, data, path, pieces)
+        pieces.finish()
+        return home.put("dataset", path, ".safetensors", digest=prepared.digest)
 
 
 def model_of_run(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tasks.store.base import sha256_of
+import numpy as np
+
+from tasks.cache.pieces import StoredPieces
+from tasks.store.base import Ref, Store, sha256_of
 from tasks.vision.data.dataset import Dataset, Description, open_dataset
-from tasks.vision.data.labelled import ImageSet
+from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.pieces import Piece, PieceFile
 from tasks.vision.data.prepare import Prepared, prepare
 from tasks.vision.data.shards import Shard
@@ -68,6 +71,23 @@ def prepared_in_folder(
         assert found.store
         shutil.copy(found.store.shard_path(piece.shard), path.parent / piece.shard.file)
     return prepare(found, data, path, PiecesBeside(path.parent))
+
+
+def prepare_in_store(
+    images: np.ndarray, labels: np.ndarray, store: Store, folder: Path, window_gb: float = 2.0
+) -> Ref:
+    """Prepare images (n, size, size, 3) uint8 for train and again for test, of two classes or more."""
+    split = Split(images, labels.astype(np.int32), [f"{row}.png" for row in range(len(labels))])
+    classes = [f"c{label}" for label in range(labels.max() + 1)]
+    found = ImageSet(classes, {"train": split, "test": split}, [])
+    data = Data.model_construct(
+        source="", image_size=images.shape[1], validation=0.2, test=0.2, window_gb=window_gb
+    )
+    index = folder / "index"
+    pieces = StoredPieces(store, {})
+    prepared = prepare(found, data, index, pieces)
+    pieces.finish()
+    return store.put("dataset", index, ".safetensors", digest=prepared.digest)
 
 
 def open_in_folder(path: Path) -> Dataset:

@@ -7,7 +7,8 @@ from contextvars import copy_context
 
 import pytest
 
-from tasks.progress import Event, counted, emit, listening
+from tasks.progress import Event, counted, emit, epoch_line, listening
+from tasks.vision.training.state import Progress
 
 
 def test_events_reach_all_listeners_while_their_blocks_run() -> None:
@@ -31,6 +32,13 @@ def test_events_of_another_context_are_not_received() -> None:
             thread.start()
             thread.join()
     assert received == [Event("copy")]
+
+
+def test_line_says_so_where_reading_images_bounds_the_rate() -> None:
+    for waiting, said in ((0.1, ""), (0.35, "waiting for images to be read 35% of the time; ")):
+        progress = Progress("all", 3, 10, 0.25, 1234.0, 300.0, waiting=waiting)
+        line = f"all epoch 3/10: 25% of the training; {said}1,234 images/s, 5 min left"
+        assert epoch_line(progress) == line
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 files"), (1, "1 file"), (1200, "1,200 files")])

@@ -22,7 +22,10 @@ from tasks.store.keys import PARTIAL
 CACHE = "RELEVO_BLOB_CACHE"
 BOUND = "RELEVO_BLOB_CACHE_GB"
 IN_USE = timedelta(seconds=5)  # another process may be about to open what was used since
+RELEASED = timedelta(days=1)  # by so much older is what its user no longer needs
 MAX_IDLE = timedelta(days=14)  # as long as gc keeps what no run needs
+ABANDONED = timedelta(hours=1)  # a download that writes nothing was killed; outages are shorter
+COPY = re.compile(r"[0-9a-f]{64}|\.partial-[0-9a-f]{32}")
 OWN = re.compile(r"([0-9a-f]{32}){1,2}|\.partial-[0-9a-f]{32}")  # other files stay
 
 
@@ -48,11 +51,12 @@ def find_copy(ref: Ref) -> Path | None:
     folder = cache_folder()
     copy = folder / ref.sha256
     try:
-        if copy.exists():
-            mark_used(copy)
-            if sha256_of(copy) == (ref.sha256, ref.size):
-                return copy
-            copy.unlink(missing_ok=True)
+        mark_used(copy)
+        if sha256_of(copy) == (ref.sha256, ref.size):
+            return copy
+        copy.unlink(missing_ok=True)
+    except FileNotFoundError:  # another thread may be making room
+        return None
     except OSError as error:
         raise unusable_cache(folder, error) from None
     return None
@@ -75,10 +79,10 @@ def add_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
         for _ in range(2):
             partial = folder / f"{PARTIAL}{uuid.uuid4().hex}"
             try:
+                make_room(folder, ref.size)
                 download(partial)
                 if sha256_of(partial) == (ref.sha256, ref.size):
                     partial.replace(copy)
-                    make_room(folder)
                     return copy
             finally:
                 partial.unlink(missing_ok=True)
@@ -87,7 +91,18 @@ def add_copy(ref: Ref, download: Callable[[Path], None]) -> Path | None:
     return None
 
 
-def bound() -> float | None:
+def release(ref: Ref) -> None:
+    """Let the copy of a blob go before others if the bound is reached: its user needs it no longer.
+
+    Of several, the last goes first: the others are then still there for the next pass over all.
+    """
+    now, day = time.time(), RELEASED.total_seconds()
+    then = now - day - 2 * (now % day)  # earlier, the later it is
+    with suppress(OSError):  # it may have gone, or be another user's
+        os.utime(cache_folder() / ref.sha256, (then, then))
+
+
+def bound() -> int | None:
     """How many bytes the copies may take together, by $RELEVO_BLOB_CACHE_GB; None for any number.
 
     Raises:
@@ -102,27 +117,29 @@ def bound() -> float | None:
         raise StoreError(
             f"{BOUND} is {given!r}; expected a number of gigabytes above 0, or nothing"
         )
-    return bytes_ if bytes_ < math.inf else None
+    return math.ceil(bytes_) if bytes_ < math.inf else None
 
 
-def make_room(folder: Path) -> None:
-    """Remove the copies that were not used for longest, until the others fit the bound."""
+def make_room(folder: Path, size: int) -> None:
+    """Remove the copies that were not used for longest, until the others and one of `size` fit the bound."""
     most = bound()
     if most is None:
         return
-    found = []
+    found, total, now = [], size, time.time()
     for path in folder.iterdir():
         with suppress(FileNotFoundError):
-            if re.fullmatch("[0-9a-f]{64}", path.name):
+            if COPY.fullmatch(path.name):
                 stat = path.stat()
+                total += stat.st_size
                 found.append((stat.st_mtime, stat.st_size, path))
-    total, limit = sum(size for _, size, _ in found), time.time() - IN_USE.total_seconds()
-    for used, size, path in sorted(found):
-        if total <= most or used > limit:
+    for used, each, path in sorted(found):
+        if total <= most:
             return
-        with suppress(FileNotFoundError, PermissionError):
-            path.unlink()
-        total -= size
+        keep = ABANDONED if path.name.startswith(PARTIAL) else IN_USE
+        if used < now - keep.total_seconds():
+            with suppress(FileNotFoundError, PermissionError):
+                path.unlink()
+            total -= each
 
 
 def unusable_cache(folder: Path, error: OSError) -> StoreError:

@@ -17,6 +17,7 @@ from pydantic import Field
 from tasks.vision.data.arrays import map_arrays
 from tasks.vision.data.images import Images
 from tasks.vision.data.pieces import PieceFile
+from tasks.vision.data.shard_files import Room
 from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard
 from tasks.vision.data.split_names import SPLITS
 from tasks.vision.data.stored_images import StoredImages
@@ -155,11 +156,12 @@ class Dataset:
         return json.loads(self._arrays[f"{split}_names"].tobytes())
 
 
-def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
+def open_dataset(path: Path, locate: Callable[[Shard], Path], room: Room | None = None) -> Dataset:
     """Open a data set by its index, a file that `prepare` wrote.
 
     Args:
-        locate: returns the path of a shard's file; called when an image of it is read.
+        locate: returns the path of a shard's file; called when an image of it is read, or before.
+        room: for such files; None for any number.
 
     Raises:
         BadInput: the file is not the index of a prepared data set.
@@ -173,7 +175,7 @@ def open_dataset(path: Path, locate: Callable[[Shard], Path]) -> Dataset:
         raise BadInput(f"{path} is not a prepared data set; prepare it again") from None
     shards, size, window = description.shards, description.image_size, description.window
     images: dict[str, Images] = {
-        split: StoredImages.of(shards, size, locate, arrays[f"{split}_rows"], window)
+        split: StoredImages.of(shards, size, locate, arrays[f"{split}_rows"], window, room)
         for split in SPLITS
     }
     return Dataset(description, arrays, images)

@@ -20,7 +20,8 @@ from tasks.vision.data.decoded import Decoded, Decoding, OnReuse, Pictures, chan
 from tasks.vision.data.new_piece import Filled, store_piece, unwritable
 from tasks.vision.data.piece_plan import NONE, EarlierImages, new_pieces
 from tasks.vision.data.pieces import Piece, PieceImages
-from tasks.vision.data.shards import ShardFiles, images_per_shard
+from tasks.vision.data.shard_files import ShardFiles
+from tasks.vision.data.shards import images_per_shard
 from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.files.image_files import content_hash
 from tasks.vision.pictures.decode_pool import Decoders, Files

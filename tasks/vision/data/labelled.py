@@ -13,7 +13,7 @@ from tasks.vision.data.images import Images
 from tasks.vision.data.layout import LabelledFile, Layout
 from tasks.vision.data.piece_plan import NONE
 from tasks.vision.data.pieces import Piece, PieceImages, PieceStore
-from tasks.vision.data.shards import ShardFiles
+from tasks.vision.data.shard_files import ShardFiles
 from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut

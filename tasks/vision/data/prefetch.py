@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
+WORTH_A_WORD = 1.0  # seconds of waiting
 
 
 @contextmanager
@@ -48,6 +50,33 @@ def prefetch(items: Generator[T, None, None], depth: int) -> Iterator[Iterator[T
         while thread.is_alive():  # it may be blocked on a full queue
             with suppress(queue.Empty):
                 ready.get(timeout=0.05)
+
+
+class Waiting:
+    """Measures how long a consumer waits for the items that it iterates over."""
+
+    def __init__(self) -> None:
+        self._began, self._waited = time.monotonic(), 0.0
+
+    def over(self, items: Iterable[T]) -> Iterator[T]:
+        """Iterate over the same items."""
+        iterator = iter(items)
+        while True:
+            clock = time.monotonic()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self._waited += time.monotonic() - clock
+            yield item
+
+    @property
+    def share(self) -> float:
+        """Of the time since the start, 0 to 1; 0 until it is worth a word."""
+        if self._waited < WORTH_A_WORD:
+            return 0.0
+        return self._waited / (time.monotonic() - self._began)
 
 
 class _End:

@@ -9,13 +9,7 @@ Arrays of equal images need none of that: a safetensors file and the position of
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +17,9 @@ from pydantic import BaseModel, Field
 from safetensors.numpy import save_file
 
 from tasks.vision.data.images import Images
-from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Strict
 
 SHARD_BYTES = 64 << 20  # of a shard's images, unless one image is larger
-MOST_OPEN = 64  # files of one split
 MAX_SHARD_HEADER = 4096  # bytes of a shard beside its images
 
 
@@ -65,84 +57,9 @@ def write_shards(
         path.unlink(missing_ok=True)
 
 
-class ShardFiles:
-    """The files of some shards; those read last stay open. Several threads may read.
-
-    Args:
-        side: pixels per side of the images. locate: returns the path of a shard's file, and may fetch it.
-    """
-
-    def __init__(
-        self, shards: tuple[Shard, ...], side: int, locate: Callable[[Shard], Path]
-    ) -> None:
-        self.shards, self.side, self._locate = shards, side, locate
-        self._open: OrderedDict[int, tuple[FileIO, int]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, number: int, first: int, out: np.ndarray) -> None:
-        """Fill `out`, (m, side, side, 3) uint8, with the images of a shard from its row `first` on.
-
-        Raises:
-            BadInput: the file isn't the shard that the index names.
-        """
-        file, begin = self._file(number)
-        view, offset = out.reshape(-1).data, begin + first * self.side**2 * 3
-        while view:
-            read = os.preadv(file.fileno(), [view], offset)
-            if not read:
-                raise self._unlike(self.shards[number])
-            view, offset = view[read:], offset + read
-
-    def _file(self, number: int) -> tuple[FileIO, int]:
-        """An open file, and where its images begin; one that is dropped closes once nobody reads it."""
-        with self._lock:
-            if number not in self._open:
-                self._open[number] = self._opened(self.shards[number])
-                if len(self._open) > MOST_OPEN:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(number)
-            return self._open[number]
-
-    def _opened(self, shard: Shard) -> tuple[FileIO, int]:
-        path = self._locate(shard)
-        try:
-            file = FileIO(str(path), "r")
-        except FileNotFoundError:  # another process made room in the cache of copies
-            path = self._locate(shard)
-            file = FileIO(str(path), "r")
-        try:
-            length = int.from_bytes(file.read(8), "little")
-            images = _Header.model_validate(
-                json.loads(file.read(min(length, MAX_SHARD_HEADER)))
-            ).images
-            shape, (first, end) = [shard.count, self.side, self.side, 3], images.data_offsets
-            whole = (
-                first == 0
-                and end == math.prod(shape) == os.fstat(file.fileno()).st_size - 8 - length
-            )
-            if images.dtype != "U8" or images.shape != shape or not whole:
-                raise ValueError("another file")
-        except (ValueError, RecursionError):
-            file.close()
-            raise self._unlike(shard) from None
-        return file, 8 + length
-
-    @staticmethod
-    def _unlike(shard: Shard) -> BadInput:
-        return BadInput(
-            f"shard {shard.file}: it doesn't hold {shard.count} images; prepare the data set again"
-        )
-
-
 class TensorEntry(BaseModel):
     """Where a tensor is in a file, as safetensors writes it."""
 
     dtype: str
     shape: list[int]
     data_offsets: tuple[int, int]
-
-
-class _Header(BaseModel):
-    """The header of a shard's file."""
-
-    images: TensorEntry

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from tasks.vision.data.augment import resize
-from tasks.vision.data.images import Images
-from tasks.vision.data.stored_images import StoredImages
+from tasks.vision.data.images import FileImages, Images, pieces
+
+PIECE = 1000  # images of full size that are in memory at a time
 
 
 def smaller(images: Images, size: int) -> Images:
     """Return images resized to `size` pixels per side, like an array: (n, size, size, 3) uint8."""
-    if isinstance(images, StoredImages):
+    if isinstance(images, FileImages):
         return _Smaller(images, size)
     return resize(np.asarray(images), size)
 
 
-class _Smaller:
+class _Smaller(FileImages):
     """Images that are resized each time they are read."""
 
-    dtype: np.dtype = np.dtype(np.uint8)
-    ndim = 4
+    def __init__(self, images: FileImages, size: int) -> None:
+        super().__init__(len(images), size, images.window)
+        self._images = images
 
-    def __init__(self, images: StoredImages, size: int) -> None:
-        self._images, self._size = images, size
+    def select(self, rows: slice | np.ndarray) -> _Smaller:
+        return _Smaller(self._images.select(rows), self._side)
 
-    def __len__(self) -> int:
-        return len(self._images)
+    def shard_of(self) -> np.ndarray:
+        return self._images.shard_of()
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return len(self), self._size, self._size, 3
+    def stored_order(self) -> np.ndarray:
+        return self._images.stored_order()
 
-    @property
-    def nbytes(self) -> int:
-        return len(self) * self._size**2 * 3
+    def in_order(self, order: np.ndarray) -> AbstractContextManager[None]:
+        return self._images.in_order(order)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        return self[:]
-
-    def __getitem__(self, index: Any, /) -> Any:
-        return resize(self._images[index], self._size)
+    def _read(self, index: slice | np.ndarray) -> np.ndarray:
+        chosen = self._images.select(index)
+        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        for positions, part in pieces(chosen, PIECE):
+            out[positions] = resize(part, self._side)
+        return out

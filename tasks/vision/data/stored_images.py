@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tasks.vision.data.shards import Shard, ShardFiles
+from tasks.vision.data.images import FileImages
+from tasks.vision.data.shard_files import Room, ShardFiles
+from tasks.vision.data.shards import Shard
 
 
-class StoredImages:
+class StoredImages(FileImages):
     """Images (n, size, size, 3) uint8 in shards.
 
     Args:
         files: the shards. rows: those to show, in this order, of the shards' images one after the other.
-
-    Attributes:
-        window: number of images that an epoch shuffles at a time; 0 for all.
     """
 
-    dtype: np.dtype = np.dtype(np.uint8)
-    ndim = 4
-
     def __init__(self, files: ShardFiles, rows: np.ndarray, window: int = 0) -> None:
-        self._files, self._rows, self.window = files, rows, window
+        super().__init__(len(rows), files.side, window)
+        self._files, self._rows = files, rows
         self._starts = np.cumsum([0, *(shard.count for shard in files.shards)])
 
     @classmethod
@@ -37,6 +34,7 @@ class StoredImages:
         locate: Callable[[Shard], Path],
         rows: np.ndarray,
         window: int,
+        room: Room | None = None,
     ) -> StoredImages:
         """Return images of the shards, of `size` pixels per side; shards without any of them are left out."""
         counts = np.array([shard.count for shard in shards], np.int64)
@@ -44,23 +42,9 @@ class StoredImages:
         used = np.bincount(numbers, minlength=len(shards)) > 0
         before = np.cumsum(np.where(used, 0, counts))
         chosen = tuple(shard for shard, needed in zip(shards, used, strict=True) if needed)
-        return cls(ShardFiles(chosen, size, locate), rows - before[numbers], window)
+        return cls(ShardFiles(chosen, size, locate, room), rows - before[numbers], window)
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of an array."""
-        return len(self._rows), self._files.side, self._files.side, 3
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all images."""
-        return len(self._rows) * self._files.side**2 * 3
-
-    def select(self, rows: np.ndarray) -> StoredImages:
-        """Return the images in these rows, without reading them."""
+    def select(self, rows: slice | np.ndarray) -> StoredImages:
         return StoredImages(self._files, self._rows[rows], self.window)
 
     def shard_of(self, rows: np.ndarray | None = None) -> np.ndarray:
@@ -68,26 +52,29 @@ class StoredImages:
         stored = self._rows if rows is None else rows
         return np.searchsorted(self._starts, stored, side="right") - 1
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        if copy is False:
-            raise ValueError("images in files can't become an array without a copy")
-        return self[:]
+    def stored_order(self) -> np.ndarray:
+        return _by_shard(self._rows, self.shard_of())
 
-    def __getitem__(self, index: Any, /) -> Any:
-        """Read one image for an integer, else (m, size, size, 3).
+    def in_order(self, order: np.ndarray) -> AbstractContextManager[None]:
+        return self._files.in_order(self.shard_of(self._rows[order]))
 
-        Raises:
-            BadInput: a file isn't the shard that the index names.
-        """
-        if isinstance(index, int | np.integer):
-            return self[np.array([index])][0]
+    def _read(self, index: slice | np.ndarray) -> np.ndarray:
         rows = self._rows[index]
         out = np.empty((len(rows), *self.shape[1:]), np.uint8)
         shards = self.shard_of(rows)
-        # A read ends where the next row is not the next image of the same shard.
-        breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(shards) != 0)) + 1
-        edges = [0, *breaks.tolist(), len(rows)] if len(rows) else []
+        order = _by_shard(rows, shards)
+        # A read ends where the next row is not the next image of the same shard, or goes elsewhere.
+        jumps = (np.diff(rows[order]) != 1) | (np.diff(shards[order]) != 0) | (np.diff(order) != 1)
+        edges = [0, *(np.flatnonzero(jumps) + 1).tolist(), len(rows)] if len(rows) else []
         for start, end in pairwise(edges):
-            number = int(shards[start])
-            self._files.read(number, int(rows[start] - self._starts[number]), out[start:end])
+            first = int(order[start])
+            number = int(shards[first])
+            to = out[first : first + end - start]
+            self._files.read(number, int(rows[first] - self._starts[number]), to)
         return out
+
+
+def _by_shard(rows: np.ndarray, shards: np.ndarray) -> np.ndarray:
+    """Order positions by shard, in the order of its first image, and within it by row."""
+    _, first, number = np.unique(shards, return_index=True, return_inverse=True)
+    return np.lexsort((rows, first[number]))

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.vision.data.augment import evenly_spaced, resize
+from tasks.vision.data.augment import evenly_spaced
 from tasks.vision.data.balance import balance_shift
 from tasks.vision.data.dataset import Dataset
-from tasks.vision.data.images import Images
-from tasks.vision.data.stored_images import StoredImages
+from tasks.vision.data.images import Images, select
+from tasks.vision.data.smaller import smaller
 from tasks.vision.errors import BadInput, nearest
 from tasks.vision.recipe.schema import Balance, LabelScheme
 from tasks.vision.text import normalized
 
 IN_MEMORY = 256 << 20  # bytes of images that are read at once; of more, each batch is read
-PIECE = 1000  # images that are made smaller at a time
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class Examples:
     def subsample(self, most: int) -> Examples:
         """At most `most` of them, evenly spaced."""
         chosen = evenly_spaced(len(self), most)
-        return Examples(self.inputs[chosen], self.targets[chosen])
+        return Examples(select(self.inputs, chosen), self.targets[chosen])
 
 
 def training_examples(
@@ -143,24 +142,18 @@ def training_examples(
         limited = split == "train"
         chosen, indices = targets.select(data.classes, data.labels(split), limited=limited)
         images = images_of(data, "train", data.rows(split)[chosen], max_size)
-        parts.append(Examples(images, indices))
+        few = images.nbytes <= IN_MEMORY
+        parts.append(Examples(np.asarray(images) if few else images, indices))
     shift = targets.prior_shift(data.classes, data.labels("train"))
     shift = shift + balance_shift(parts[0].targets, len(targets.labels), balance)
     return parts[0], parts[1], shift
 
 
-def images_of(data: Dataset, where: str, rows: np.ndarray, max_size: int | None) -> Images:
+def images_of(data: Dataset, where: str, rows: np.ndarray, max_size: int | None = None) -> Images:
     """Stored images of "train" or "test", (n, size, size, 3) uint8, none above `max_size` pixels per side.
 
-    They are in memory if they are few, else read where they are used.
+    They are read, and made smaller, where they are used.
     """
     stored, size = data.stored_images(where), data.description.image_size
-    if max_size is None or max_size >= size:
-        if not isinstance(stored, StoredImages):
-            return np.asarray(stored[rows])
-        chosen = stored.select(rows)
-        return np.asarray(chosen) if chosen.nbytes <= IN_MEMORY else chosen
-    parts = np.array_split(
-        rows, max(1, len(rows) // PIECE)
-    )  # all of full size may not fit into memory
-    return np.concatenate([resize(stored[part], max_size) for part in parts])
+    chosen = select(stored, rows)
+    return chosen if max_size is None or max_size >= size else smaller(chosen, max_size)

@@ -44,9 +44,11 @@ def score(
         from tasks.vision.network.predictor import Predictor
 
     predictor = Predictor(card, tensors, find_device())
-    chances = predictor(images)
     # A pretrained network's pass costs much more than what the mean over copies is worth.
-    averaged = None if card.pretrained else predictor(images, average=True)
+    if card.pretrained:
+        chances, averaged = predictor(images), None
+    else:
+        chances, averaged = predictor.with_average(images)
     return scores_of(card, truth, chances, averaged), chances
 
 

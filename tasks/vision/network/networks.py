@@ -13,8 +13,14 @@ import keras
 import numpy as np
 
 from tasks.vision.data.augment import evenly_spaced
-from tasks.vision.data.images import Images
-from tasks.vision.network.layers import Convolution, FusedBatchNormalization, Pooling, silu
+from tasks.vision.data.images import Images, select
+from tasks.vision.network.layers import (
+    MICRO_BATCH,
+    Convolution,
+    FusedBatchNormalization,
+    Pooling,
+    silu,
+)
 from tasks.vision.recipe.schema import Network
 from tasks.vision.tensor_shapes import GRID
 from tasks.vision.trained_model import Architecture
@@ -23,7 +29,25 @@ HEAD = "head"
 WHITEN = "whiten"
 FEATURE_PREFIX = "act_"
 STANDARDISE = "standardise"
-PREDICT_BATCH = 1000
+SMALL = 32  # pixels per side: of larger images as many pixels are computed at a time, not as many images
+PREDICT_BATCH = 1000  # small images that are predicted at a time
+WHITENED = 5000  # small images whose patches are whitened; at least a tenth of it
+
+
+def predict_batch(inputs: Images) -> int:
+    """Return how many images, or features, are predicted at a time."""
+    return _as_many_pixels(PREDICT_BATCH, inputs.shape[1]) if inputs.ndim == 4 else PREDICT_BATCH
+
+
+def micro_batch(model: keras.Model, size: int) -> int | None:
+    """Return how many large images are trained on at a time; None for as many as are normalised together."""
+    if size <= SMALL or batch_norm_layers(model):
+        return None
+    return _as_many_pixels(MICRO_BATCH, size)
+
+
+def _as_many_pixels(most: int, size: int) -> int:
+    return max(1, min(most, most * SMALL**2 // size**2))
 
 
 def batch_norm_layers(model: keras.Model) -> list[FusedBatchNormalization]:
@@ -154,7 +178,8 @@ def initialise(model: keras.Model, images: Images | None, seed: int) -> None:
         if layer.name == WHITEN:
             if images is None:
                 continue
-            sample = images[evenly_spaced(len(images), 5000)]
+            most = max(WHITENED // 10, _as_many_pixels(WHITENED, images.shape[1]))
+            sample = np.asarray(select(images, evenly_spaced(len(images), most)))
             normalised = model.get_layer("normalise")(sample).numpy()
             layer.kernel.assign(_whitening_kernel(normalised))
             layer.bias.assign(np.zeros(layer.bias.shape, np.float32))

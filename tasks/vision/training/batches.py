@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ import numpy as np
 from tasks.vision.data import augment
 from tasks.vision.data.augment_photos import photo_batch, photo_changes
 from tasks.vision.data.balance import drawn
+from tasks.vision.data.images import FileImages
 from tasks.vision.data.smaller import smaller
-from tasks.vision.data.stored_images import StoredImages
 from tasks.vision.data.targets import Examples
 from tasks.vision.device import cores
-from tasks.vision.training.gpu_batches import BatchMaker, batch_maker
+from tasks.vision.training.gpu_batches import BatchMaker, batch_maker, reads_inputs
 from tasks.vision.training.state import FitConfig
 
 Batch = tuple[int, np.ndarray, Any]  # number of the step, indices of the images, and the images
@@ -41,17 +42,22 @@ class Batches:
             self._make = batch_maker(smaller(inputs, config.early_size) if early else inputs)
         return self._shifted(self._make, epoch, steps, size)
 
-    def _chosen(self, epoch: int, steps: range, size: int) -> Iterator[tuple[int, np.ndarray]]:
+    def _chosen(
+        self, epoch: int, steps: range, size: int, *, reads: bool = True
+    ) -> Generator[tuple[int, np.ndarray], None, None]:
         order = self._order(epoch)
-        for step in steps:
-            yield step, order[step * size : (step + 1) * size]
+        to_come = order[steps.start * size : steps.stop * size]
+        files = self._inputs if reads and isinstance(self._inputs, FileImages) else None
+        with files.in_order(to_come) if files else nullcontext():
+            for step in steps:
+                yield step, order[step * size : (step + 1) * size]
 
     def _order(self, epoch: int) -> np.ndarray:
         inputs, seed, balance = self._inputs, self._seed, self._config.balance
         chosen = np.arange(len(inputs))
         if balance != "none":
             chosen = drawn(seed, epoch, self._targets, balance)
-        if isinstance(inputs, StoredImages) and 0 < inputs.window < len(inputs):
+        if isinstance(inputs, FileImages) and 0 < inputs.window < len(inputs):
             shards = inputs.shard_of()[chosen]
             return chosen[augment.windowed_order(seed, epoch, shards, inputs.window)]
         return chosen[augment.order(seed, epoch, len(inputs))]
@@ -62,7 +68,7 @@ class Batches:
         config, n = self._config, len(self._inputs)
         flips = augment.mirrored(self._seed, epoch, n) if config.flip else None
         moves = augment.shifts(self._seed, epoch, n, config.shift) if config.shift else None
-        for step, chosen in self._chosen(epoch, steps, size):
+        for step, chosen in self._chosen(epoch, steps, size, reads=reads_inputs(make)):
             yield step, chosen, make(chosen, flips, moves, config.shift)
 
     def _photos(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
 from tasks.vision.data.dataset import Dataset
-from tasks.vision.data.images import Images
+from tasks.vision.data.images import Images, pieces, stored_order
+from tasks.vision.data.prefetch import Waiting
 from tasks.vision.training.state import (
     Checkpointer,
     Progress,
@@ -53,7 +55,8 @@ def features_of(
     images = [data.stored_images(split) for split in SPLITS]
     total, size = sum(map(len, images)), batch * max(1, PIECE // batch)
     found = np.empty((total, width), np.float32)
-    done, spent = _restore(found, checkpointer)
+    order = _order(images)
+    done, spent = _restore(found, order, checkpointer)
     resumed, started, before = done > 0, time.monotonic(), done
     saved, saved_at = done, started
 
@@ -62,23 +65,24 @@ def features_of(
 
     def save() -> None:
         assert checkpointer is not None
-        arrays = {"features": found[:done].copy()}
+        arrays = {"features": found[order[:done]]}
         checkpointer.save(Snapshot(arrays, {"done": done, "seconds": seconds()}))
 
+    waiting = Waiting()
     try:
-        while done < total:
-            raise_if_stopped(checkpointer)
-            piece = _piece(images, done, size)
-            found[done : done + len(piece)] = extract(piece)
-            done += len(piece)
-            now = time.monotonic()
-            rate = (done - before) / max(now - started, 1e-9)
-            left = (total - done) / rate
-            on_progress(Progress("features", 1, 1, done / total, rate, left))
-            due = now - saved_at > SAVE_EVERY and done >= GROWTH * saved
-            if checkpointer and due and done < total:
-                save()
-                saved, saved_at = done, now
+        with closing(_pieces(images, done, size)) as to_come:
+            for piece in waiting.over(to_come):
+                raise_if_stopped(checkpointer)
+                found[order[done : done + len(piece)]] = extract(piece)
+                done += len(piece)
+                now = time.monotonic()
+                rate = (done - before) / max(now - started, 1e-9)
+                left, share = (total - done) / rate, done / total
+                on_progress(Progress("features", 1, 1, share, rate, left, waiting=waiting.share))
+                due = now - saved_at > SAVE_EVERY and done >= GROWTH * saved
+                if checkpointer and due and done < total:
+                    save()
+                    saved, saved_at = done, now
     except TrainingInterrupted:
         assert checkpointer is not None
         save()
@@ -90,19 +94,28 @@ def features_of(
     return Computed({"train": found[:trained], "test": found[trained:]}, seconds(), resumed)
 
 
-def _piece(images: list[Images], begin: int, size: int) -> np.ndarray:
-    """Return the next `size` images from position `begin` on, all of one split."""
+def _order(images: list[Images]) -> np.ndarray:
+    """Positions of all images, one split after the other, in the order in which they are read: (n,) int64."""
     train, test = images
-    if begin < len(train):
-        return np.asarray(train[begin : begin + size])
-    return np.asarray(test[begin - len(train) : begin - len(train) + size])
+    return np.concatenate([stored_order(train), len(train) + stored_order(test)])
 
 
-def _restore(found: np.ndarray, checkpointer: Checkpointer | None) -> tuple[int, float]:
+def _pieces(images: list[Images], begin: int, size: int) -> Generator[np.ndarray, None, None]:
+    """Yield the images from place `begin` in that order on, up to `size` of one split at a time."""
+    for part in images:
+        first = min(begin, len(part))
+        begin -= first
+        for _, piece in pieces(part, size, first):
+            yield piece
+
+
+def _restore(
+    found: np.ndarray, order: np.ndarray, checkpointer: Checkpointer | None
+) -> tuple[int, float]:
     """Fill in what a checkpoint has; return how many images that is, and the seconds that they took."""
     snapshot = checkpointer.load() if checkpointer else None
     if snapshot is None:
         return 0, 0.0
     features, done = snapshot.arrays["features"], int(snapshot.values["done"])
-    found[:done] = features
+    found[order[:done]] = features
     return done, float(snapshot.values["seconds"])

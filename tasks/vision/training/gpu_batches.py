@@ -33,6 +33,11 @@ def batch_maker(inputs: Images) -> BatchMaker:
     return GpuImages(inputs) if inputs.ndim == 4 else GpuFeatures(inputs)
 
 
+def reads_inputs(make: BatchMaker) -> bool:
+    """Whether batches are read from the inputs, which a GPU's memory doesn't hold."""
+    return not isinstance(make, GpuFeatures | GpuImages)
+
+
 class GpuFeatures:
     """Features on TensorFlow's first device, and batches of them: (b, features) float32."""
 

@@ -13,9 +13,10 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tasks.vision.data.prefetch import prefetch
+from tasks.vision.data.images import pieces
+from tasks.vision.data.prefetch import Waiting, prefetch
 from tasks.vision.data.targets import Examples
-from tasks.vision.network.networks import PREDICT_BATCH
+from tasks.vision.network.networks import predict_batch
 from tasks.vision.network.weights import get_weights, set_weights
 from tasks.vision.selected_epoch import best_epoch, settled_epoch
 from tasks.vision.trained_model import Tensors
@@ -110,8 +111,9 @@ class Fit:
             if self._out_of_patience():
                 break
             to_come = epoch_batches.of_epoch(epoch, range(self._step, steps), size)
+            waiting = Waiting()
             with prefetch(to_come, PREFETCHED) as batches:
-                for step, chosen, inputs in batches:
+                for step, chosen, inputs in waiting.over(batches):
                     progress = self._done(steps) / (config.epochs * steps)
                     loss, correct = self._train_step.train_batch(
                         inputs, train.targets[chosen], progress, checkpointer
@@ -122,14 +124,15 @@ class Fit:
                     now = time.monotonic()
                     self.seconds = before + now - started
                     rate = (self._done(steps) - done_before) / (now - started)
-                    on_progress(self._progress(steps, size, rate))
+                    on_progress(self._progress(steps, size, rate, waiting.share))
                     raise_if_stopped(checkpointer)
                     if checkpointer and now - saved > SAVE_EVERY and self._step < steps:
                         checkpointer.save(self._snapshot())
                         saved = now
+            waited = waiting.share
             evaluated = self._evaluate(validation, checkpointer)
             self._close_epoch(steps * size, *evaluated, before + time.monotonic() - started)
-            on_progress(self._progress(steps, size, rate, self.history[-1]))
+            on_progress(self._progress(steps, size, rate, waited, self.history[-1]))
             ends = epoch == config.epochs or self._out_of_patience()
             if checkpointer and (ends or checkpointer.due()):
                 checkpointer.save(self._snapshot())
@@ -160,11 +163,10 @@ class Fit:
     ) -> tuple[float, float]:
         """Return mean loss and accuracy on the validation images."""
         loss, correct = 0.0, 0
-        batch = self.config.micro_batch or PREDICT_BATCH
-        for start in range(0, len(validation), batch):
+        batch = self.config.micro_batch or predict_batch(validation.inputs)
+        for chosen, inputs in pieces(validation.inputs, batch):
             raise_if_stopped(checkpointer)
-            part = slice(start, start + batch)
-            a, b = self._train_step.eval_batch(validation.inputs[part], validation.targets[part])
+            a, b = self._train_step.eval_batch(inputs, validation.targets[chosen])
             loss, correct = loss + a, correct + b
         return loss / len(validation), correct / len(validation)
 
@@ -194,13 +196,24 @@ class Fit:
         return (self._epoch - 1) * steps + self._step
 
     def _progress(
-        self, steps: int, size: int, rate: float, row: dict[str, float] | None = None
+        self,
+        steps: int,
+        size: int,
+        rate: float,
+        waiting: float,
+        row: dict[str, float] | None = None,
     ) -> Progress:
         total = self.config.epochs * steps
-        left = (total - self._done(steps)) / rate
-        epoch = len(self.history) if row else self._epoch
-        share = self._done(steps) / total
-        return Progress(self.phase, epoch, self.config.epochs, share, rate * size, left, row or {})
+        return Progress(
+            phase=self.phase,
+            epoch=len(self.history) if row else self._epoch,
+            epochs=self.config.epochs,
+            share=self._done(steps) / total,
+            images_per_second=rate * size,
+            seconds_left=(total - self._done(steps)) / rate,
+            row=row or {},
+            waiting=waiting,
+        )
 
     def _snapshot(self) -> Snapshot:
         arrays = {f"model/{name}": value for name, value in get_weights(self.model).items()}

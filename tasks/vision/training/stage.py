@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from tasks.vision.data.images import Images
+from tasks.vision.data.images import Images, pieces
 from tasks.vision.data.targets import Examples, Targets
 from tasks.vision.device import Device
 from tasks.vision.network.distribution import strategy_for
-from tasks.vision.network.networks import build_model, freeze_blocks, initialise
+from tasks.vision.network.networks import build_model, freeze_blocks, initialise, micro_batch
 from tasks.vision.network.runtime import set_up
 from tasks.vision.network.weights import get_weights
 from tasks.vision.recipe.schema import Stage
@@ -86,7 +86,7 @@ def train_stage(
             load_backbone(model, parent.tensors, perturb)
         elif stage.random_backbone:
             recalibrate_batch_norm(model, train.inputs, checkpointer)
-        config = FitConfig.of(stage, prior_shift)
+        config = FitConfig.of(stage, prior_shift, micro_batch(model, architecture.image_size))
         phases = _Phases(
             stage, architecture, model, config, train, validation, seed, on_progress, checkpointer
         )
@@ -178,6 +178,7 @@ class _Phases:
             epochs=stage.epochs if stage.train == "head" else stage.head_epochs,
             batch_size=min(stage.batch_size, HEAD_BATCH),
             flip=False,
+            micro_batch=None,
             photos=False,
             shift=0,
             early_epochs=0,
@@ -220,8 +221,8 @@ COUNTED = 1000  # images at a time
 def _counts(images: Images) -> np.ndarray:
     """How often each of the 256 values occurs in each channel: (3, 256) int64."""
     counts = np.zeros((3, 256), np.int64)
-    for start in range(0, len(images), COUNTED):
-        channels = images[start : start + COUNTED].reshape(-1, 3)
+    for _, part in pieces(images, COUNTED):
+        channels = part.reshape(-1, 3)
         counts += [np.bincount(channels[:, channel], minlength=256) for channel in range(3)]
     return counts
 

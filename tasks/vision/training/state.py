@@ -74,6 +74,7 @@ class Progress:
         phase: "features", "head" or "all". epoch: 1-based, of `epochs`.
         share: of the phase's steps that are done, 0 to 1.
         row: the epoch's losses and accuracies at its end, else empty.
+        waiting: share of the epoch's time in which no step could be taken, since images had not been read.
     """
 
     phase: str
@@ -83,6 +84,7 @@ class Progress:
     images_per_second: float
     seconds_left: float
     row: dict[str, float] = field(default_factory=dict)
+    waiting: float = 0.0
 
 
 @dataclass(frozen=True)

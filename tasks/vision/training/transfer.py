@@ -15,8 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.data.augment import evenly_spaced
-from tasks.vision.data.images import Images
-from tasks.vision.network.networks import HEAD, PREDICT_BATCH, STANDARDISE, batch_norm_layers
+from tasks.vision.data.images import Images, pieces, select
+from tasks.vision.network.networks import (
+    HEAD,
+    PREDICT_BATCH,
+    STANDARDISE,
+    batch_norm_layers,
+    predict_batch,
+)
 from tasks.vision.network.weights import named_variables
 from tasks.vision.trained_model import Tensors, digest
 from tasks.vision.training.state import Checkpointer, raise_if_stopped
@@ -37,9 +43,9 @@ def compute_features(
     any_number = [tf.TensorSpec((None, *images.shape[1:]), tf.uint8)]  # one trace for every length
     forward = tf.function(lambda x: tf.cast(frozen(x, training=False), tf.float32), any_number)
     out = np.empty((len(images), frozen.output.shape[-1]), np.float16)
-    for start in range(0, len(images), PREDICT_BATCH):
+    for chosen, part in pieces(images, predict_batch(images)):
         raise_if_stopped(checkpointer)
-        out[start : start + PREDICT_BATCH] = forward(images[start : start + PREDICT_BATCH]).numpy()
+        out[chosen] = forward(part).numpy()
     return out
 
 
@@ -123,8 +129,9 @@ def recalibrate_batch_norm(
     strategy = tf.distribute.get_strategy()
     for i in range(batches if layers else 0):
         raise_if_stopped(checkpointer)
+        batch = tf.constant(np.asarray(select(images, chosen[i::batches])))
         # All devices see the same images, which leaves the means unchanged.
-        strategy.run(lambda x: model(x, training=True), (tf.constant(images[chosen[i::batches]]),))
+        strategy.run(lambda x: model(x, training=True), (batch,))
     for layer in layers:
         layer.update_statistics(momentum=0.0)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from tasks.vision.data.images import Images
+from tasks.vision.data.images import Images, pieces
 from tasks.vision.pretrained.compute.forward_pass import ForwardPass
 from tasks.vision.pretrained.graph.feature_points import Features, feature_names, feature_width
 from tasks.vision.pretrained.graph.fold import fold
@@ -67,16 +67,20 @@ def feature_extractor(
 
 
 def in_batches(
-    function: Callable[..., tf.Tensor], batch: int, shape: tuple[int, ...], *inputs: Images
+    function: Callable[..., tf.Tensor],
+    batch: int,
+    shape: tuple[int, ...],
+    images: Images,
+    *more: np.ndarray,
 ) -> np.ndarray:
     """Return what a function of `batch` rows gives for arrays of n: (n, *shape) float32.
 
     The last batch is filled up with zeros.
     """
-    found = np.empty((len(inputs[0]), *shape), np.float32)
-    for start in range(0, len(found), batch):
-        parts = [each[start : start + batch] for each in inputs]
-        if missing := batch - len(parts[0]):
+    found = np.empty((len(images), *shape), np.float32)
+    for chosen, part in pieces(images, batch):
+        parts = [part, *(each[chosen] for each in more)]
+        if missing := batch - len(part):
             parts = [np.pad(each, ((0, missing), *[(0, 0)] * (each.ndim - 1))) for each in parts]
-        found[start : start + batch] = function(*parts).numpy()[: len(found) - start]
+        found[chosen] = function(*parts).numpy()[: len(part)]
     return found

@@ -11,7 +11,7 @@ from support.buckets import StartRelay, line
 
 from tasks.store.base import Damaged, Missing, StoreError
 from tasks.store.opening import open_store
-from tasks.store.s3.blob_cache import cache_folder
+from tasks.store.s3.blob_cache import cache_folder, release
 
 
 def test_fetch_downloads_a_blob_once(bucket: str, relay: StartRelay) -> None:
@@ -154,6 +154,51 @@ def test_copies_beyond_the_bound_are_removed_those_not_used_for_longest_first(
     store.open_blob(refs[4])
     there = {path.name for path in cache_folder().iterdir()}
     assert there == {refs[i].sha256 for i in (2, 3, 4)}
+
+
+def test_copies_that_are_released_go_first_and_before_another_is_fetched(
+    bucket: str, relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELEVO_BLOB_CACHE_GB", "3e-6")  # 3,000 bytes
+    store = open_store(f"s3://{bucket}/x")
+    refs = [store.put("shard", bytes([i]) * 1000) for i in range(5)]
+    most = 0
+
+    def look(request: str) -> None:
+        nonlocal most
+        most = max(most, 1000 + sum(path.stat().st_size for path in cache_folder().glob("*")))
+
+    relay(look)
+    for ref in refs[:3]:
+        store.open_blob(ref)
+    release(refs[1])
+    store.open_blob(refs[3])
+    there = {path.name for path in cache_folder().iterdir()}
+    assert there == {refs[i].sha256 for i in (0, 2, 3)}
+    release(refs[0])
+    store.open_blob(refs[0])
+    release(refs[2])
+    store.open_blob(refs[4])
+    there = {path.name for path in cache_folder().iterdir()}
+    assert there == {refs[i].sha256 for i in (0, 3, 4)}
+    assert most == 3000
+
+
+def test_what_a_killed_download_left_goes_when_there_is_no_room(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELEVO_BLOB_CACHE_GB", "3e-6")  # 3,000 bytes
+    store = open_store(f"s3://{bucket}/x")
+    refs = [store.put("shard", bytes([i]) * 1000) for i in range(2)]
+    cache_folder().mkdir()
+    old, running = (cache_folder() / f".partial-{digit * 32}" for digit in "01")
+    for path in (old, running):
+        path.write_bytes(bytes(1500))
+    os.utime(old, (time.time() - 4000,) * 2)
+    store.open_blob(refs[0])
+    assert not old.exists()
+    store.open_blob(refs[1])
+    assert running.exists()
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "much", "nan"])

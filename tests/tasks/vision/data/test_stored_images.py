@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from support.datasets import open_in_folder, prepare_in_folder, prepared_in_folder
 
-from tasks.vision.data import augment, shards
+from tasks.vision.data import augment, shards, targets
 from tasks.vision.data.augment import windowed_order
-from tasks.vision.data.dataset import Dataset
+from tasks.vision.data.dataset import Dataset, open_dataset
+from tasks.vision.data.images import FileImages
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.smaller import smaller
 from tasks.vision.data.stored_images import StoredImages
@@ -55,6 +56,34 @@ def test_images_in_shards_are_those_of_an_array(
     few = smaller(some, 4)
     assert few.shape == (99, 4, 4, 3)
     np.testing.assert_array_equal(few[5:9], augment.resize(images[rows[5:9]], 4))
+
+
+def test_small_images_of_much_data_are_read_as_they_are_needed(
+    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a control: a million of them, made smaller, need not fit into memory, nor be in one window."""
+    monkeypatch.setattr(targets, "IN_MEMORY", 0)
+    window = 20.5 * images[0].nbytes
+    data = prepared(images, tmp_path, monkeypatch, window / 1e9)
+    fetched: list[str] = []
+
+    def locate(shard: shards.Shard) -> Path:
+        fetched.append(shard.file)
+        return tmp_path / shard.file
+
+    data = open_dataset(tmp_path / "index", locate)
+    every = targets.apply_scheme(None, data.classes)
+    train, validation, _ = targets.training_examples(data, every, max_size=4)
+    some = train.subsample(9)
+    assert fetched == []
+    rows = data.rows("train")
+    assert isinstance(train.inputs, FileImages)
+    assert train.inputs.window == 20
+    np.testing.assert_array_equal(train.inputs.shard_of(), rows // 7)
+    np.testing.assert_array_equal(train.inputs[2:6], augment.resize(images[rows[2:6]], 4))
+    spread = rows[augment.evenly_spaced(len(rows), 9)]
+    np.testing.assert_array_equal(np.asarray(some.inputs), augment.resize(images[spread], 4))
+    assert validation.inputs.shape == (len(data.rows("validation")), 4, 4, 3)
 
 
 def test_a_shard_of_another_size_is_refused(

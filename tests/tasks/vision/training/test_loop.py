@@ -14,7 +14,9 @@ from support.command import ROOT
 from support.datasets import open_in_folder, prepare_in_folder
 from support.scans import CPU, DIGITS, PAIR, TINY, MemoryCheckpointer, fit, read_scans, stage
 
+from tasks.vision.data import prefetch
 from tasks.vision.data.balance import balance_shift
+from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.targets import Examples, Targets
 from tasks.vision.device import Device
@@ -318,9 +320,18 @@ def test_an_averaged_answer_weighs_an_image_as_much_as_its_copies_moved_to_two_c
     corners = [padded[:, at : at + 32, at : at + 32] for at in (0, 2)]
     expected = np.exp(0.5 * look(images) + 0.5 * np.mean([look(each) for each in corners], 0))
     expected /= expected.sum(1, keepdims=True)
-    averaged = Predictor(card, tensors, CPU)(images, average=True)
+    averaged = Predictor(card, tensors, CPU).with_average(images)[1]
     np.testing.assert_allclose(averaged, expected, atol=1e-5)
     assert np.abs(averaged - Predictor(card, tensors, CPU)(images)).max() > 0.01
+
+
+def prepared(part: Examples, folder: Path) -> Dataset:
+    """A data set with these images in files."""
+    images = np.asarray(part.inputs)
+    split = Split(images, part.targets, [str(row) for row in range(len(part))])
+    found = ImageSet([str(i) for i in range(10)], {"train": split, "test": split}, [])
+    prepare_in_folder(found, 32, 0.2, folder / "index")
+    return open_in_folder(folder / "index")
 
 
 @pytest.mark.parametrize("settings", [{}, {"augment": "photos"}, {"flip": True, "shift": 2}])
@@ -332,16 +343,21 @@ def test_training_on_images_in_files_has_the_bits_of_one_in_memory(
     for name, part in zip(("train", "validation"), scans, strict=True):
         folder = tmp_path / name
         folder.mkdir()
-        images = np.asarray(part.inputs)
-        split = Split(images, part.targets, [str(row) for row in range(len(part))])
-        found = ImageSet([str(i) for i in range(10)], {"train": split, "test": split}, [])
-        prepare_in_folder(found, 32, 0.2, folder / "index")
-        data = open_in_folder(folder / "index")
-        stored.append(Examples(data.stored_images("train"), part.targets))
+        stored.append(Examples(prepared(part, folder).stored_images("train"), part.targets))
     whole, again = (
         fit(stage(**settings), examples)[1] for examples in (scans, (stored[0], stored[1]))
     )
     assert digest(whole) == digest(again)
+
+
+def test_progress_has_the_share_of_time_spent_waiting_for_images(
+    scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch, "WORTH_A_WORD", 0.0)
+    told: list[Progress] = []
+    fit(stage(epochs=1), scans, on_progress=told.append)
+    assert told[-1].row
+    assert all(0 < progress.waiting <= 1 for progress in told)
 
 
 def test_training_ends_when_validation_no_longer_improves(
