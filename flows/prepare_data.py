@@ -9,7 +9,7 @@ from prefect import flow
 from flows.parameters import Address, OwnRecipe, RecipeChoice, RunRequest
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import preparation
-from tasks.io.load import check_dataset, load_dataset
+from tasks.io.datasets import check_dataset, load_dataset
 from tasks.io.locations import find_data, store_address
 from tasks.prepare import prepare_images
 from tasks.store.base import Ref, Store

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from tasks.cache.history import History, PlannedTraining
 from tasks.cache.keys import featuring, fine_tuning, head_training, preparation, training
 from tasks.cache.records import Work
-from tasks.io.load import load_dataset
+from tasks.io.datasets import load_dataset
 from tasks.io.locations import find_data
 from tasks.runs.starts import Starts
 from tasks.store.base import Ref

@@ -12,7 +12,7 @@ from support.buckets import Backend, StartRelay
 from support.datasets import prepare_in_store
 
 from tasks.io import load
-from tasks.io.load import check_dataset, load_dataset, shards_of
+from tasks.io.datasets import check_dataset, load_dataset, shards_of
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.store.opening import open_store
 from tasks.store.s3.blob_cache import cache_folder
