@@ -14,6 +14,7 @@ from typing import Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from flows.cli.check import check
 from flows.cli.deploy import deploy
 from flows.cli.models import evaluate, export, predict
 from flows.cli.new_recipe import new_recipe
@@ -171,6 +172,7 @@ def plan(
 COMMANDS = (
     run,
     plan,
+    check,
     new_recipe,
     runs,
     show,

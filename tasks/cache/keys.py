@@ -29,7 +29,7 @@ def versions(*packages: str) -> dict[str, str]:
     return {name: metadata.version(name) for name in packages}
 
 
-def _optional(package: str) -> dict[str, str]:
+def optional_version(package: str) -> dict[str, str]:
     """Return the version of a package that may be missing."""
     try:
         return versions(package)
@@ -48,7 +48,7 @@ def preparation(data: Data, source: Source) -> Work:
             # Whether HEIC can be read, too.
             "versions": {
                 **versions("numpy", "pillow", "scikit-learn", "scipy"),
-                **_optional("pillow-heif"),
+                **optional_version("pillow-heif"),
             },
         },
     )
@@ -207,7 +207,8 @@ def exporting(model: Ref, card: Card) -> Work:
 def reporting(content: dict[str, Any]) -> Work:
     """What determines a report: its content, code, template and translations."""
     folder = Path(__file__).parents[1] / "reporting"
-    texts = [folder / "report.html", *sorted(folder.glob("translations/*.toml"))]
+    named = (folder / name for name in ("findings.html", "report.html", "style.css"))
+    texts = [*named, *sorted(folder.glob("translations/*.toml"))]
     return Work(
         "report",
         {

@@ -18,11 +18,12 @@ Kind = Literal[
     "download",
     "network",
     "feature",
+    "check",
 ]
 BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (
     *BLOB_FOLDERS,
-    *("cache", "checkpoints", "damaged", "locks", "outcomes", "predictions", "runs"),
+    *("cache", "checkpoints", "damaged", "locks", "outcomes", "pages", "predictions", "runs"),
 )
 PARTIAL = ".partial-"  # begins the name of a file that is being written
 
@@ -35,6 +36,7 @@ _OWN = re.compile(
     | checkpoints/[a-z]+-{_HASH}\.[ab]
     | locks/[a-z]+-{_HASH}
     | outcomes/{_UUID}\.json
+    | pages/{_UUID}\.(csv|html)
     | predictions/{_UUID}\.(csv|png)
     | runs/[^/]+/(run|lineage|unfinished)\.json
     | runs/[^/]+/(report\.html|recipe\.toml|environment\.txt|figures/[^/]+\.png)
