@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.dispatch import check_deployment, dispatch_stages
+from flows.look import look_for_report
 from flows.open_server import warn_of_open_server
 from flows.parameters import (
     Address,
@@ -31,6 +32,7 @@ from flows.stages import run_training
 from flows.trainings import Outcomes, trainings_of
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions
+from tasks.io.findings import FindingRefs
 from tasks.io.load import report_files
 from tasks.io.locations import store_address
 from tasks.monitoring.mlflow import track
@@ -140,7 +142,8 @@ def experiment(
             results = run_inline(context, chosen)
         else:
             results = dispatch_stages(context, chosen, request.for_workers(plan))
-        report = write_report(request, plan, images, results, home)
+        findings = look_for_report(images, about, results, home, refresh=refresh)
+        report = write_report(request, plan, images, results, findings, home)
         finished = FinishedRun(
             name=run or run_name(plan.name, started),
             recipe=plan,
@@ -182,7 +185,12 @@ def run_inline(context: RunContext, stages: dict[str, Stage]) -> dict[str, Stage
 
 
 def write_report(
-    request: RunRequest, plan: Recipe, images: Ref, results: dict[str, StageResult], store: Store
+    request: RunRequest,
+    plan: Recipe,
+    images: Ref,
+    results: dict[str, StageResult],
+    findings: FindingRefs | None,
+    store: Store,
 ) -> Ref:
     """Write the report of the stages' results, unless it is cached; `plan` is the recipe as it ran."""
     content = ReportInput(
@@ -197,6 +205,7 @@ def write_report(
         source=request.source,
         dataset=images,
         stages=results,
+        findings=findings,
     )
     new = any(result.state != "cached" for result in results.values())
     options = CacheOptions(refresh=request.refresh, minutes=60, locked=new)

@@ -8,14 +8,20 @@ import zipfile
 
 from tasks.cache.cached_task import Published, cached_task
 from tasks.io.datasets import load_dataset
+from tasks.io.findings import load_checked
 from tasks.io.load import load_evaluation
 from tasks.progress import Event, emit
 from tasks.reporting.baselines import compare_stages
 from tasks.reporting.content import ReportContent, ReportInput, StageContent
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.html import load_words, render
+from tasks.reporting.overview import Overview, overview
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Store
+from tasks.vision.check.checked import KINDS
+
+SHOWN = 12  # pictures of each kind of finding
+LISTED = ("damaged", "odd")  # by the section on data
 
 
 @cached_task
@@ -24,11 +30,21 @@ def report(asked: ReportInput, store: Store) -> Published:
     words = load_words(asked.lang)
     data = load_dataset(asked.dataset, store)
     stages = {name: _content_of(result, store) for name, result in asked.stages.items()}
-    content = ReportContent(asked, data.description, stages, compare_stages(stages))
+    shown = _look(asked, store)
+    content = ReportContent(asked, data.description, stages, compare_stages(stages), shown)
     emit(Event("write report", "drawing figures"))
     figures = draw_figures(content, data, words)
     files = {"report.html": render(content, figures, words).encode(), **figure_files(figures)}
     return Published(ref=store.put("report", zip_files(files), ".zip", made_from=()))
+
+
+def _look(asked: ReportInput, store: Store) -> Overview | None:
+    """What the report shows of a look at the data set, if there was one."""
+    if asked.findings is None:
+        return None
+    checked = load_checked(asked.dataset, asked.findings, store)
+    kinds = [kind for kind in KINDS if kind not in LISTED]
+    return overview(checked, asked.findings.judge, SHOWN, kinds)
 
 
 def _content_of(result: StageResult, store: Store) -> StageContent:

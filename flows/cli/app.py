@@ -12,6 +12,7 @@ from types import FrameType
 
 from cyclopts import App, CycloptsError, Parameter
 
+from flows.cli.check import check
 from flows.cli.deploy import deploy
 from flows.cli.models import evaluate, export, predict
 from flows.cli.new_recipe import new_recipe
@@ -41,6 +42,7 @@ app.register_install_completion_command(help="Install shell completion of comman
 COMMANDS = (
     run,
     plan,
+    check,
     new_recipe,
     runs,
     show,

@@ -18,12 +18,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from tasks.progress import duration
+from tasks.progress import counted, duration
 from tasks.runs.summary import RunSummary
 from tasks.vision.recipe.names import is_model, is_pretrained
 from tasks.vision.text import printable
 
 if TYPE_CHECKING:
+    from flows.check_data import CheckResult
     from tasks.runs.alias_record import AliasRecord
     from tasks.runs.compare import RunComparison
 
@@ -108,6 +109,30 @@ def _print_legend(console: Printer, summary: RunSummary) -> None:
         console.print("random: the same on a network with random weights")
     else:
         console.print("random: the same head on a frozen network with random weights")
+
+
+def print_check(found: CheckResult) -> None:
+    """Print what a look at a data set has found, and where page and table are."""
+    console, size = Printer(), found.image_size
+    images = counted(found.images, "image")
+    console.print_line(f"{found.data}: {images} in {found.classes} classes, {size} x {size} pixels")
+    rows = [[kind, f"{count:,}"] for kind, count in found.counts.items() if count]
+    if rows:
+        console.print(_table(["finding", "pictures"], rows, (), left=1))
+    else:
+        console.print("nothing that stands out")
+    for label, count in found.few.items():
+        console.print_line(f"few training images: {label} {count:,}")
+    if found.basis:
+        how = "out of fold, on the features of" if found.basis == "out of fold" else "held out, by"
+        console.print_line(f"labels: {found.judged:,} judged {how} {found.judge}")
+        console.print_line(f"about {found.wrong:,} of the suspicious ones are wrong")
+    else:
+        console.print("labels: judged once a run has trained on this data in this store")
+    if found.refused:
+        console.print_line(f"a run would stop here: {found.refused}")
+    console.print_line(f"page: {found.page}")
+    console.print_line(f"table: {found.table}")
 
 
 def stage_table(summary: RunSummary, without: Sequence[str] = ()) -> Table:

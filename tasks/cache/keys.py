@@ -28,7 +28,7 @@ def versions(*packages: str) -> dict[str, str]:
     return {name: metadata.version(name) for name in packages}
 
 
-def _optional(package: str) -> dict[str, str]:
+def optional_version(package: str) -> dict[str, str]:
     """Return the version of a package that may be missing."""
     try:
         return versions(package)
@@ -51,7 +51,7 @@ def preparation(data: Data, digest: str) -> Work:
             # Whether HEIC can be read, too.
             "versions": {
                 **versions("numpy", "pillow", "scikit-learn", "scipy"),
-                **_optional("pillow-heif"),
+                **optional_version("pillow-heif"),
             },
         },
     )
@@ -63,7 +63,7 @@ def decoding(data: Data) -> dict[str, object]:
         "image_size": data.image_size,
         "fit": data.fit,
         "code": code_digests("tasks.vision.pictures.decode_pool", "tasks.vision.data.new_piece"),
-        "versions": {**versions("numpy", "pillow"), **_optional("pillow-heif")},
+        "versions": {**versions("numpy", "pillow"), **optional_version("pillow-heif")},
     }
 
 
@@ -220,7 +220,8 @@ def exporting(model: Ref, card: Card) -> Work:
 def reporting(content: dict[str, Any]) -> Work:
     """What determines a report: its content, code, template and translations."""
     folder = Path(__file__).parents[1] / "reporting"
-    texts = [folder / "report.html", *sorted(folder.glob("translations/*.toml"))]
+    named = (folder / name for name in ("findings.html", "report.html", "style.css"))
+    texts = [*named, *sorted(folder.glob("translations/*.toml"))]
     return Work(
         "report",
         {

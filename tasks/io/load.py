@@ -37,10 +37,10 @@ def publish_model(card: Card, tensors: Tensors, store: Store, made_from: tuple[R
 
 def load_model(ref: Ref, store: Store) -> tuple[Card, Tensors]:
     """Load a model's card and tensors."""
-    return unpack(_bytes_of(ref, store), ref.uri)
+    return unpack(read_blob(ref, store), ref.uri)
 
 
-def _bytes_of(ref: Ref, store: Store) -> bytes:
+def read_blob(ref: Ref, store: Store) -> bytes:
     """Read a blob into memory, unless a forged ref names a huge one."""
     if ref.size > MAX_ARRAYS:
         raise Oversized(ref.uri, ref.size, MAX_ARRAYS)
@@ -55,7 +55,7 @@ def publish_network(network: PretrainedNetwork, store: Store) -> Ref:
 
 def load_network(ref: Ref, store: Store) -> PretrainedNetwork:
     """Load a pretrained network. Raises BadInput if there is something else."""
-    return unpack_network(_bytes_of(ref, store), ref.uri)
+    return unpack_network(read_blob(ref, store), ref.uri)
 
 
 def publish_features(
@@ -72,7 +72,7 @@ def load_features(ref: Ref, store: Store) -> dict[str, np.ndarray]:
     Raises:
         ValueError: the file has something else.
     """
-    note, arrays = unpack_arrays(_bytes_of(ref, store))
+    note, arrays = unpack_arrays(read_blob(ref, store))
     if note != "features" or arrays.keys() != {"train", "test"}:
         raise ValueError("no features of a data set")
     if any(each.ndim != 2 or each.dtype != np.float32 for each in arrays.values()):
@@ -111,7 +111,7 @@ def load_evaluation(ref: Ref, store: Store) -> tuple[Scores, Answers]:
     Raises:
         ValueError: the file is not an evaluation.
     """
-    note, arrays = unpack_arrays(_bytes_of(ref, store))
+    note, arrays = unpack_arrays(read_blob(ref, store))
     if arrays.keys() not in (PREDICTIONS, PREDICTIONS | MAPPED):
         raise ValueError(f"no evaluation: it has {', '.join(sorted(arrays))}")
     predictions = (arrays["positions"], arrays["truth"], arrays["probabilities"])

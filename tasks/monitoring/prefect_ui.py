@@ -9,7 +9,7 @@ import base64
 import io
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from PIL import Image
@@ -96,6 +96,23 @@ def show_predictions(
             "\n".join(lines) + "\n",
             key="relevo-predictions",
             description=f"Predictions of {plain(model)}",
+        )
+
+
+def show_check(data: str, page: str, table: str, counts: Iterable[tuple[str, int]]) -> None:
+    """Show what a look at a data set has found, and the addresses of its page and table."""
+    lines = [
+        f"# A look at {plain(data)}",
+        "",
+        f"Page: `{code(page)}`",
+        f"Table: `{code(table)}`",
+        "",
+    ]
+    lines += ["| finding | pictures |", "|---|---:|"]
+    lines += [f"| {kind} | {count:,} |" for kind, count in counts]
+    with warn_on_failure():
+        create_markdown_artifact(
+            "\n".join(lines) + "\n", key="relevo-check", description=f"A look at {plain(data)}"
         )
 
 

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tasks.io.findings import FindingRefs
 from tasks.io.load import Answers
+from tasks.reporting.overview import Overview
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description
@@ -144,6 +146,7 @@ class ReportInput(Strict):
     Attributes:
         description, recipe_toml: of the recipe. command: that repeats the run.
         device: what the stages were trained on. versions: of packages. source: of the images.
+        findings: of a look at the data set; None if it is so large that a run doesn't take one.
     """
 
     lang: Literal["en", "es"]
@@ -157,6 +160,7 @@ class ReportInput(Strict):
     source: str
     dataset: Ref
     stages: dict[str, StageResult]
+    findings: FindingRefs | None = None
 
     def ingredients(self) -> dict[str, Any]:
         """Return the cache key's ingredients: for stages their refs, which determine the rest."""
@@ -176,9 +180,11 @@ class ReportContent:
     Attributes:
         run: its settings. data: describes the data set.
         comparisons: of each stage that starts from another.
+        overview: of what a look at the data set has found.
     """
 
     run: ReportInput
     data: Description
     stages: Mapping[str, StageContent]
     comparisons: Mapping[str, list[Comparison]]
+    overview: Overview | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tasks.reporting.baselines import Stages, stage_verdict
@@ -22,9 +22,10 @@ from tasks.vision.errors import BadInput
 from tasks.vision.figures import numbers
 from tasks.vision.figures.overfitting import overfitting
 from tasks.vision.figures.words import ENGLISH, Words
+from tasks.vision.text import printable
 
-TEMPLATE = Path(__file__).with_name("report.html")
-TRANSLATIONS = Path(__file__).with_name("translations")
+FOLDER = Path(__file__).parent
+TRANSLATIONS = FOLDER / "translations"
 BALANCED_ACCURACY_GAP = 5.0  # points from which an opposite difference is worth a sentence
 FIGURES = (
     "loss",
@@ -63,26 +64,32 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
     """
     stages = content.stages
     verdicts = [stage_verdict(name, stages, rows) for name, rows in content.comparisons.items()]
-    template = environment(words).from_string(TEMPLATE.read_text("utf-8"))
-    return template.render(
-        run=content.run,
-        data=content.data,
-        stages=stages,
-        # Descriptions of built-in recipes have translations; a user's own stays as it is.
-        description=words.catalogue.get(content.run.description, content.run.description),
-        lang=words.lang,
-        verdicts=verdicts,
-        chain=stage_tree(stages),
-        anchors={name: f"stage-{i}" for i, name in enumerate(stages, start=1)},
-        pictures={name: _picture(png) for name, png in figures.items()},
-        other_figures=[name for name in figures if not _has_place(name, stages)],
-        balanced_disagrees=balanced_disagrees,
-        overfitting=partial(overfitting, words=words),
-        has_tuned=any(
-            stage.card.pretrained and not stage.card.on_features for stage in stages.values()
-        ),
-        has_pretrained=any(stage.card.pretrained for stage in stages.values()),
-        has_own_start=any(stage.start and not stage.card.pretrained for stage in stages.values()),
+    return (
+        environment(words)
+        .get_template("report.html")
+        .render(
+            run=content.run,
+            overview=content.overview,
+            data=content.data,
+            stages=stages,
+            # Descriptions of built-in recipes have translations; a user's own stays as it is.
+            description=words.catalogue.get(content.run.description, content.run.description),
+            lang=words.lang,
+            verdicts=verdicts,
+            chain=stage_tree(stages),
+            anchors={name: f"stage-{i}" for i, name in enumerate(stages, start=1)},
+            pictures={name: _picture(png) for name, png in figures.items()},
+            other_figures=[name for name in figures if not _has_place(name, stages)],
+            balanced_disagrees=balanced_disagrees,
+            overfitting=partial(overfitting, words=words),
+            has_tuned=any(
+                stage.card.pretrained and not stage.card.on_features for stage in stages.values()
+            ),
+            has_pretrained=any(stage.card.pretrained for stage in stages.values()),
+            has_own_start=any(
+                stage.start and not stage.card.pretrained for stage in stages.values()
+            ),
+        )
     )
 
 
@@ -137,7 +144,12 @@ def environment(words: Words) -> Environment:
     def plural(one: str, many: str, n: int) -> str:
         return words.translate(one if n == 1 else many)
 
-    jinja = Environment(autoescape=True, undefined=StrictUndefined, extensions=["jinja2.ext.i18n"])
+    jinja = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+    )
     jinja.policies["ext.i18n.trimmed"] = True
     jinja.install_gettext_callables(words.translate, plural, newstyle=True)  # type: ignore[attr-defined]
     formats = (
@@ -146,6 +158,7 @@ def environment(words: Words) -> Environment:
     )
     jinja.filters.update({each.__name__: partial(each, lang=words.lang) for each in formats})
     jinja.filters["breakable"] = breakable
+    jinja.filters["shown"] = printable
     return jinja
 
 

@@ -76,7 +76,7 @@ def collect(
     Args:
         keep_last: number of newest runs to retain. older_than: minimum age of what is deleted. If both
             are given, a run must meet both; if neither is, all finished runs stay. Tables of
-            predictions belong to no run: only their age counts.
+            predictions and pages of checks belong to no run: only their age counts.
         dry_run: report what would be deleted, delete nothing.
 
     Raises:
@@ -142,7 +142,8 @@ def collect(
     for folder in BLOB_FOLDERS:
         remove((entry for entry in home.entries(folder) if entry.key not in reached), GRACE_PERIOD)
     if older_than is not None:
-        remove(home.entries("predictions"), older_than)
+        for folder in ("pages", "predictions"):
+            remove(home.entries(folder), older_than)
     for folder in ("checkpoints", "outcomes"):
         remove(home.entries(folder), GRACE_PERIOD)
     remove(home.entries("damaged"), INCOMPLETE_AFTER)

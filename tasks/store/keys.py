@@ -20,11 +20,13 @@ Kind = Literal[
     "download",
     "network",
     "feature",
+    "check",
 ]
 BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (
     *BLOB_FOLDERS,
-    *("aliases", "cache", "checkpoints", "damaged", "locks", "outcomes", "predictions", "runs"),
+    *("aliases", "cache", "checkpoints", "damaged", "locks", "outcomes", "pages", "predictions"),
+    "runs",
 )
 ALIAS = "[a-z][a-z0-9_-]{0,39}"  # small letters alone, since some folders don't tell a from A
 PARTIAL = ".partial-"  # begins the name of a file that is being written
@@ -39,6 +41,7 @@ _OWN = re.compile(
     | locks/[a-z]+-{_HASH}
     | aliases/{ALIAS}/\d{{8}}\.json
     | outcomes/{_UUID}\.json
+    | pages/{_UUID}\.(csv|html)
     | predictions/{_UUID}\.(csv|png)
     | runs/[^/]+/(run|lineage|unfinished)\.json
     | runs/[^/]+/(report\.html|recipe\.toml|environment\.txt|figures/[^/]+\.png)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ def runs(made: Made) -> dict[str, Outcome]:
         unknown=["plan", "RECIPE", "--json"],
         first=["run", "RECIPE", "--json"],
         second=["run", "RECIPE", "--json"],
+        check=["check", "RECIPE", "--json"],
         seed=["run", "RECIPE", "--json", "--stage", "ten", "--seed", "1"],
         plan=["plan", "RECIPE", "--json"],
         longer=["plan", "RECIPE", "--json", "--set", "stages.tuned.epochs=2"],
@@ -179,6 +181,16 @@ def test_features_are_computed_once_for_all_heads(runs: dict[str, Outcome]) -> N
     assert "features ten" in states
     assert "features one, random" in states
     assert states["features one, sample"] == "cached"
+
+
+def test_labels_are_judged_by_heads_that_have_not_seen_them(runs: dict[str, Outcome]) -> None:
+    """On the features of the run, which has judged them for its report."""
+    found = runs["check"].json
+    assert (found["basis"], found["judge"], found["judged"]) == ("out of fold", "tuned", 1797)
+    assert found["counts"]["suspicious label"] > 0
+    assert re.search("^check labels: +cached$", runs["check"].err, re.M)
+    page = Path(runs["first"].json["report"]).read_text("utf-8")
+    assert "each by a head that has not seen it, on the frozen network of the stage tuned" in page
 
 
 def test_controls_of_a_pretrained_network_cost_little(runs: dict[str, Outcome]) -> None:

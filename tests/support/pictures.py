@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from support.images import encoded
 
@@ -22,6 +22,19 @@ def photo(seed: int = 0, size: tuple[int, int] = (48, 32)) -> Image.Image:
     """A smooth RGB picture with bright and dark places, different in each corner."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), np.uint8)
     return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+
+
+def sharp_photo(seed: int, size: tuple[int, int] = (96, 96)) -> Image.Image:
+    """A picture with coarse shapes, and with edges as a photo in focus has them."""
+    random = np.random.default_rng(seed)
+    image = photo(seed, size)
+    draw = ImageDraw.Draw(image)
+    for _ in range(12):
+        x, y = (int(random.integers(0, each)) for each in size)
+        width, height = (int(each) for each in random.integers(6, 30, 2))
+        colour = tuple(random.integers(0, 256, 3).tolist())
+        draw.rectangle((x, y, x + width, y + height), fill=colour)
+    return image
 
 
 def deep(bits: int, channels: int = 3, size: tuple[int, int] = (16, 16)) -> np.ndarray:

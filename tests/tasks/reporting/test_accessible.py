@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.command import Chain
+from support.findings import looked_at
+
+from tasks.reporting.check_page import check_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -49,11 +52,14 @@ TORN = """() => {
 
 
 @pytest.fixture(scope="module")
-def reports(chain: Chain) -> dict[str, Path]:
-    """The small chain's report in each language."""
+def reports(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The small chain's report in each language, and the page of a look at a data set."""
+    look = tmp_path_factory.mktemp("look") / "look.html"
+    look.write_bytes(check_page("photos", looked_at(), "all_classes", "0.2"))
     return {
         "en": Path(chain.first.json["report"]),
         "es": Path(chain.spanish.json["report"]),
+        "look": look,
     }
 
 
@@ -74,9 +80,9 @@ def scheme(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["en", "es"])
+@pytest.fixture(params=["en", "es", "look"])
 def lang(request: pytest.FixtureRequest) -> str:
-    """The reader's language."""
+    """The reader's language, or the other page."""
     return str(request.param)
 
 

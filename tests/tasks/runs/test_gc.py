@@ -59,8 +59,9 @@ def test_without_a_rule_every_run_keeps_all_it_needs(store: Path) -> None:
     assert files(store) == before - {entry.key for entry in sweep.removed}
 
 
-def test_tables_of_predictions_go_by_their_age(store: Path) -> None:
-    old, young = (write_old(store / f"predictions/{uuid.uuid4()}.csv", days) for days in (40, 20))
+@pytest.mark.parametrize("name", ["predictions/{}.csv", "pages/{}.html"])
+def test_tables_of_predictions_and_pages_go_by_their_age(name: str, store: Path) -> None:
+    old, young = (write_old(store / name.format(uuid.uuid4()), days) for days in (40, 20))
     collect(str(store), keep_last=0)
     assert {old, young} <= files(store)
     collect(str(store), older_than=timedelta(days=30))
