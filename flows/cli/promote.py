@@ -36,7 +36,7 @@ def promote(
     ] = None,
     data: str | None = None,
     back: str | None = None,
-    why: str = "",
+    why: str | None = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -75,14 +75,15 @@ def promote(
         "--max-class-loss": max_class_loss,
         "--data": data,
     }
-    _check(model, as_, back, if_better, gate_options, why)
+    reason = why or ""
+    _check(model, as_, back, if_better, gate_options, reason)
     from tasks.promotion.gate import Gate
     from tasks.promotion.promote import go_back
     from tasks.promotion.promote import promote as promote_model
 
     address = store_address(store)
     if back:
-        done = go_back(address, back, why=why)
+        done = go_back(address, back, why=reason)
     else:
         gate = Gate(
             metric=metric or "accuracy",
@@ -90,7 +91,9 @@ def promote(
             max_class_loss=max_class_loss,
             data=data,
         )
-        done = promote_model(address, model or "", as_ or "", gate if if_better else None, why=why)
+        done = promote_model(
+            address, model or "", as_ or "", gate if if_better else None, why=reason
+        )
     if done.changed:
         _register(done.alias, done.model, address)
     if as_json:
