@@ -17,10 +17,10 @@ from flows.cli.deploy import deploy
 from flows.cli.models import evaluate, export, predict
 from flows.cli.new_recipe import new_recipe
 from flows.cli.options import strict
+from flows.cli.printer import Output
 from flows.cli.promote import aliases, promote
 from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
-from flows.cli.tables import Output
 from flows.cli.train import plan, run
 from flows.cli.worker import worker
 from tasks.store.addresses import without_secrets

@@ -10,7 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.cli.options import JsonOption, StoreOption
-from flows.cli.tables import Printer, print_comparison, print_run, print_runs
+from flows.cli.printer import Printer
+from flows.cli.tables import print_comparison, print_run, print_runs
 from tasks.io.locations import store_address
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput

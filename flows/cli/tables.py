@@ -1,23 +1,16 @@
-"""Tables about runs: at most 80 columns on a terminal, plain text elsewhere.
-
-On a narrower terminal the least important columns are dropped; if that is not enough, lines wrap.
-"""
+"""Tables about runs, comparisons, looks at data, and aliases."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from flows.cli.printer import Printer, table_of
 from tasks.progress import counted, duration
 from tasks.runs.summary import RunSummary
 from tasks.vision.recipe.names import is_model, is_pretrained
@@ -28,56 +21,7 @@ if TYPE_CHECKING:
     from tasks.runs.alias_record import AliasRecord
     from tasks.runs.compare import RunComparison
 
-UNBOUNDED = 10_000  # columns, for pipes: one line for each row
-
 STYLES = {"better": "green", "worse": "red"}
-
-
-class Output(Console):
-    """Standard output that raises BrokenPipeError; rich would exit with status 1."""
-
-    def on_broken_pipe(self) -> None:
-        """Let the caller end the command."""
-        raise BrokenPipeError
-
-
-class Printer(Output):
-    """Standard output for results; names in them come from outside and may hold control characters."""
-
-    def __init__(self) -> None:
-        bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
-        super().__init__(highlight=False, markup=False, width=None if bounded else UNBOUNDED)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Render a text or a cell with its control characters escaped."""
-        return super().render_str(printable(text), **options)
-
-    def print_line(self, text: str) -> None:
-        """Print one line without wrapping, so that a path can be copied."""
-        self.print(text, soft_wrap=True)
-
-    def print_table(
-        self, build: Callable[[Sequence[str]], Table], optional: Sequence[str]
-    ) -> Sequence[str]:
-        """Print the table that `build` returns, without the `optional` columns that don't fit.
-
-        Args:
-            build: makes the table without the columns that it is given.
-            optional: columns to drop, the first one first.
-
-        Returns:
-            The columns that were dropped.
-        """
-        for count in range(len(optional) + 1):
-            table = build(optional[:count])
-            needed = Measurement.get(self, self.options.update(width=UNBOUNDED), table).minimum
-            if needed <= self.width:
-                break
-        width = self.width
-        self.width = max(needed, width)  # print() accepts no width beyond the console's
-        self.print(table)
-        self.width = width
-        return optional[:count]
 
 
 def print_run(summary: RunSummary) -> None:
@@ -118,7 +62,7 @@ def print_check(found: CheckResult) -> None:
     console.print_line(f"{found.data}: {images} in {found.classes} classes, {size} x {size} pixels")
     rows = [[kind, f"{count:,}"] for kind, count in found.counts.items() if count]
     if rows:
-        console.print(_table(["finding", "pictures"], rows, (), left=1))
+        console.print(table_of(["finding", "pictures"], rows, (), left=1))
     else:
         console.print("nothing that stands out")
     for label, count in found.few.items():
@@ -146,7 +90,7 @@ def stage_table(summary: RunSummary, without: Sequence[str] = ()) -> Table:
         cells = ["" if score is None else f"{score:.4f}" for score in scores]
         rows.append([name, stage.state, *cells, f"{stage.seconds:,.1f}"])
     columns = ["stage", "state", "accuracy", "balanced", *controls, "seconds"]
-    return _table(columns, rows, without)
+    return table_of(columns, rows, without)
 
 
 def print_runs(summaries: list[RunSummary]) -> None:
@@ -167,7 +111,7 @@ def print_runs(summaries: list[RunSummary]) -> None:
     columns = ["run", "seed", "took", "accuracy of each stage"]
     console = Printer()
     console.print_table(
-        lambda without: _table(columns, rows, without, left=1, wrapped=columns[-1]),
+        lambda without: table_of(columns, rows, without, left=1, wrapped=columns[-1]),
         ["seed", "took"],
     )
     for i, names in enumerate(chains):
@@ -201,7 +145,7 @@ def print_comparison(comparison: RunComparison, letters: dict[str, str], console
         rows.append([name, *scores, difference, interval, verdict])
     columns = ["stage", a, b, f"{b} - {a}", "95 % interval", "verdict"]
     console.print_table(
-        lambda without: _table(columns, rows, without, left=1, wrapped="verdict"),
+        lambda without: table_of(columns, rows, without, left=1, wrapped="verdict"),
         ["95 % interval", f"{b} - {a}"],
     )
 
@@ -211,7 +155,7 @@ def print_aliases(found: dict[str, AliasRecord]) -> None:
     rows = [[f"@{name}", str(each.model), _when(each), each.by] for name, each in found.items()]
     columns = ["alias", "model", "since", "by"]
     Printer().print_table(
-        lambda without: _table(columns, rows, without, left=4, wrapped="by"), ["by", "since"]
+        lambda without: table_of(columns, rows, without, left=4, wrapped="by"), ["by", "since"]
     )
 
 
@@ -228,30 +172,3 @@ def print_history(records: list[AliasRecord]) -> None:
 
 def _when(record: AliasRecord) -> str:
     return f"{record.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str | Text]],
-    without: Sequence[str],
-    left: int = 2,
-    wrapped: str | None = None,
-) -> Table:
-    """Build a table without lines: the first `left` columns are left-aligned, the others right-aligned.
-
-    Only the column `wrapped` may break between words. Other cells are never cut: half a number would be
-    another number, and names are copied.
-    """
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    indices = [i for i, name in enumerate(columns) if name not in without]
-    for i in indices:
-        name = columns[i]
-        if name == wrapped:
-            table.add_column(name, overflow="fold")
-            continue
-        width = max([cell_len(printable(str(row[i]))) for row in rows] + [cell_len(name)])
-        justify: Literal["left", "right"] = "left" if i < left else "right"
-        table.add_column(name, justify=justify, no_wrap=True, min_width=width)
-    for row in rows:
-        table.add_row(*(row[i] for i in indices))
-    return table

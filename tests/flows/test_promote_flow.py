@@ -87,7 +87,14 @@ def test_what_a_person_declines_is_not_promoted(home: Store) -> None:
     first = promote_model(home.uri, "decent/baseline", "first", ask=lambda proposal: Answer(False))
     assert (first.changed, first.record) == (False, None)
     promote_model(home.uri, "decent/baseline", "best")
-    worse = promote_model(home.uri, "poor/baseline", "best", Gate(), ask=pytest.fail)
+    asked: list[Proposal] = []
+
+    def ask(proposal: Proposal) -> Answer:
+        asked.append(proposal)
+        return Answer(True)
+
+    worse = promote_model(home.uri, "poor/baseline", "best", Gate(), ask=ask)
+    assert not asked
     assert "it is worse" in worse.why
 
 

@@ -15,8 +15,9 @@ from rich.table import Table
 from support.command import ROOT, environment
 from support.results import bare_metrics, bare_stage, bare_summary
 
+from flows.cli.printer import Printer
 from flows.cli.progress_bar import ProgressDisplay
-from flows.cli.tables import Printer, print_comparison, print_run, print_runs
+from flows.cli.tables import print_comparison, print_run, print_runs
 from tasks.progress import Event
 from tasks.runs.compare import RunComparison, StageComparison
 from tasks.runs.summary import RunSummary
@@ -82,7 +83,7 @@ STARTED = """
 import os
 from flows.cli import prefect_server
 
-prefect_server._start_server = lambda: print("started")
+prefect_server._start_server = lambda meanwhile: print("started")
 prefect_server.check_server = lambda settings: print(settings.api.url)
 with prefect_server.quiet_prefect(say=print):
     print("DO_NOT_TRACK" in os.environ)
