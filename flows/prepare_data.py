@@ -9,8 +9,8 @@ from prefect import flow
 from flows.parameters import Address, OwnRecipe, RecipeChoice, RunRequest
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import preparation
-from tasks.io.datasets import check_dataset, load_dataset
 from tasks.io.locations import find_data, store_address
+from tasks.io.prepared import check_dataset, load_dataset
 from tasks.prepare import prepare_images
 from tasks.store.base import Ref, Store
 from tasks.store.marker import check_store, mark_store

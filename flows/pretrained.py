@@ -11,7 +11,7 @@ from tasks.cache.records import Work
 from tasks.features import DatasetFeatures, compute_features, frozen_network, load_computed
 from tasks.fine_tune import fine_tune
 from tasks.io.checkpoints import Checkpoints
-from tasks.io.datasets import load_dataset
+from tasks.io.prepared import load_dataset
 from tasks.monitoring.live import live_progress
 from tasks.store.base import Ref
 from tasks.train import TrainedModel, load_trained

@@ -23,8 +23,8 @@ from flows.prepare_data import prepare_dataset
 from flows.run_context import RunContext
 from flows.stages import run_training
 from flows.trainings import Training, control_name
-from tasks.io.datasets import load_dataset
 from tasks.io.locations import store_address
+from tasks.io.prepared import load_dataset
 from tasks.runs.stage_result import StageResult, save_result
 from tasks.runs.starts import Starts
 from tasks.store.marker import check_store

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.cache.cached_task import Published, cached_task
-from tasks.io.datasets import load_dataset
 from tasks.io.findings import load_findings, publish_findings
+from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.check.duplicates import duplicate_groups

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from tasks.cache.cached_task import Published, cached_task
-from tasks.io.datasets import load_dataset
 from tasks.io.findings import load_findings, publish_findings
 from tasks.io.load import load_features, load_model
+from tasks.io.prepared import load_dataset
 from tasks.progress import Event, counted, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.check.findings import ImageFindings, LabelFindings

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.cache.cached_task import cached_task
-from tasks.io.datasets import load_dataset
 from tasks.io.load import Answers, load_evaluation, load_features, load_model, pack_evaluation
+from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.data.sample import sample_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tasks.cache.cached_task import cached_task
 from tasks.io.checkpoints import Checkpoints
-from tasks.io.datasets import load_dataset
 from tasks.io.load import load_features, load_network, publish_features
+from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.data.sample import sample_of, sampled

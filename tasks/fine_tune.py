@@ -6,8 +6,8 @@ import time
 
 from tasks.cache.cached_task import cached_task
 from tasks.io.checkpoints import Checkpoints
-from tasks.io.datasets import load_dataset
 from tasks.io.load import load_features, load_model, publish_model
+from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel

@@ -7,9 +7,9 @@ import re
 import zipfile
 
 from tasks.cache.cached_task import Published, cached_task
-from tasks.io.datasets import load_dataset
 from tasks.io.findings import load_checked
 from tasks.io.load import load_evaluation
+from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.reporting.baselines import compare_stages
 from tasks.reporting.content import ReportContent, ReportInput, StageContent

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tasks.cache.cached_task import cached_task
 from tasks.io.checkpoints import Checkpoints
-from tasks.io.datasets import load_dataset
 from tasks.io.load import load_model, publish_model
+from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.data.targets import apply_scheme, training_examples

@@ -8,8 +8,8 @@ import numpy as np
 
 from tasks.cache.cached_task import cached_task
 from tasks.features import DatasetFeatures, frozen_network
-from tasks.io.datasets import load_dataset
 from tasks.io.load import load_features, publish_model
+from tasks.io.prepared import load_dataset
 from tasks.progress import Event, counted, emit
 from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel

@@ -30,7 +30,7 @@ def main() -> None:
         pid = _number(server)
     except (OSError, EOFError):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-        os.execv(sys.executable, [sys.executable, "-m", "prefect.engine"])
+        os.execv(sys.executable, [sys.executable, "-m", "prefect.engine"])  # nosec B606
     for each in PASSED_ON:
         signal.signal(each, lambda number, frame: os.kill(pid, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.cache.cache import Cache, Hit, Miss
 from tasks.cache.records import Work
-from tasks.io.datasets import faulty_shards, load_dataset, piece_ref, pieces_of, shard_ref
+from tasks.io.prepared import faulty_shards, load_dataset, piece_ref, pieces_of, shard_ref
 from tasks.progress import Event, emit
 from tasks.store.base import Missing, Ref, Store, StoreError, Unavailable, sha256_of
 from tasks.vision.data.contents import Contents

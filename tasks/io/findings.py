@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from tasks.io.datasets import load_dataset
 from tasks.io.load import read_blob
+from tasks.io.prepared import load_dataset
 from tasks.store.base import Ref, Store
 from tasks.vision.check.checked import Checked
 from tasks.vision.check.findings import FileFindings, ImageFindings, LabelFindings

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.io.datasets import load_dataset
 from tasks.io.load import load_evaluation, load_model
+from tasks.io.prepared import load_dataset
 from tasks.promotion.gate import Gate
 from tasks.promotion.images import SourceTestSplit, StoredTestSplit, TestSplit
 from tasks.promotion.training_data import TrainingData, unseen

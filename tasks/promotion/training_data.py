@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.io.datasets import load_dataset
+from tasks.io.prepared import load_dataset
 from tasks.promotion.images import TestSplit
 from tasks.runs.alias_record import AliasedModel
 from tasks.runs.lookup import find_run

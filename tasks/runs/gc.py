@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tasks.cache.cache import TOUCH_EVERY, Cache
-from tasks.io.datasets import blobs_beside
+from tasks.io.prepared import blobs_beside
 from tasks.runs.aliases import aliased_models
 from tasks.runs.listing import has_summary, is_run, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from tasks.cache.history import History, PlannedTraining
 from tasks.cache.keys import featuring, fine_tuning, head_training, preparation, training
 from tasks.cache.records import Work
-from tasks.io.datasets import load_dataset
 from tasks.io.locations import find_data
+from tasks.io.prepared import load_dataset
 from tasks.runs.starts import Starts
 from tasks.store.base import Ref
 from tasks.vision.data.sample import sample_of

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 from tasks.cache.cache import Cache
 from tasks.io.checkpoints import is_whole
-from tasks.io.datasets import blobs_beside
 from tasks.io.documents import read_ref, unseal
 from tasks.io.locations import existing_store
+from tasks.io.prepared import blobs_beside
 from tasks.runs.aliases import History, alias_names
 from tasks.runs.listing import is_run
 from tasks.runs.stage_result import StageResult

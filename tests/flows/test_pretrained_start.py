@@ -17,8 +17,8 @@ from support.keras_files import write_keras
 
 from flows.parameters import StageInputs
 from flows.train_stage import train_stage
-from tasks.io.datasets import load_dataset
 from tasks.io.load import load_evaluation
+from tasks.io.prepared import load_dataset
 from tasks.runs.lookup import find_model
 from tasks.runs.summary import Lineage
 from tasks.store.base import sha256_of

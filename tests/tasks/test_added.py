@@ -18,7 +18,7 @@ from support.stores import keep, make_old, mark
 
 from tasks.cache.cache import Cache
 from tasks.cache.records import Work
-from tasks.io.datasets import load_dataset, shards_of
+from tasks.io.prepared import load_dataset, shards_of
 from tasks.prepare import prepare_images
 from tasks.progress import listening
 from tasks.runs.gc import collect

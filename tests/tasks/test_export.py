@@ -21,7 +21,7 @@ from support.images import encoded, write_folder
 from support.pictures import every_kind
 
 from tasks.inference.convert import export_model
-from tasks.io.datasets import load_dataset
+from tasks.io.prepared import load_dataset
 from tasks.runs.lookup import find_model
 from tasks.runs.summary import read_lineage
 from tasks.store.opening import open_store

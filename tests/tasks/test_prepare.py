@@ -14,7 +14,7 @@ from support.datasets import open_in_folder, prepare_in_folder
 from support.images import png, write_folder, write_zip
 
 from tasks.cache.cached_task import Published
-from tasks.io.datasets import load_dataset
+from tasks.io.prepared import load_dataset
 from tasks.prepare import fetch_archive, prepare_images
 from tasks.progress import listening
 from tasks.store.opening import open_store

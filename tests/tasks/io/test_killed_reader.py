@@ -14,7 +14,7 @@ from support.buckets import StartRelay
 from support.command import ROOT
 from support.datasets import prepare_in_store
 
-from tasks.io.datasets import load_dataset, shards_of
+from tasks.io.prepared import load_dataset, shards_of
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.store.s3.blob_cache import cache_folder
@@ -28,7 +28,7 @@ SIZE, COUNT, EACH = 16, 300, 20
 TRAIN = """
 import sys
 from tasks.io import checkpoints
-from tasks.io.datasets import load_dataset
+from tasks.io.prepared import load_dataset
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.vision.data import targets

@@ -23,9 +23,9 @@ from tasks.cache.cache import Cache, Miss
 from tasks.cache.cached_task import Published, _usable
 from tasks.cache.records import Work
 from tasks.io.checkpoints import Checkpoints
-from tasks.io.datasets import load_dataset
 from tasks.io.documents import as_json
 from tasks.io.load import load_evaluation, load_model, report_files
+from tasks.io.prepared import load_dataset
 from tasks.runs.alias_record import AliasedModel
 from tasks.runs.aliases import History, append
 from tasks.runs.gc import collect
