@@ -11,7 +11,6 @@ import pytest
 from support.buckets import Backend, StartRelay
 from support.datasets import prepare_in_store
 
-from tasks.io import prepared
 from tasks.io.prepared import check_dataset, load_dataset, shards_of
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.store.opening import open_store
@@ -101,7 +100,7 @@ def test_a_damaged_shard_is_found_at_the_latest_when_it_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The next look at the data set finds it missing, so that a run prepares it again."""
-    monkeypatch.setattr(prepared, "MOST_DOWNLOADED", downloaded)
+    monkeypatch.setattr("tasks.io.prepared.MOST_DOWNLOADED", downloaded)
     store = backend.store
     ref = prepared(pixels, store, tmp_path)
     bad = shards_of(load_dataset(ref, store))[1]
