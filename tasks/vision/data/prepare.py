@@ -35,7 +35,7 @@ def prepare(
     Raises:
         BadInput: a class has too few images for all, or the file can't be written.
     """
-    splits = divided(found, data.validation, data.test)
+    splits = divided(found, data.validation, data.test, data.fold)
     train, held_back = splits.train, splits.held_back
     remaining = np.delete(train.labels, held_back)
     per_class = {
@@ -64,7 +64,7 @@ def prepare(
         left_out=tuple(found.left_out),
         odd=Listed.of(found.odd),
         bits=found.bits,
-        validation=found.validation,
+        validation="" if data.fold else found.validation,
         fit=data.fit,
         made=splits.made,
         shards=shards,
