@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tasks.reporting.baselines import Stages, stage_verdict
@@ -23,8 +23,8 @@ from tasks.vision.figures import numbers
 from tasks.vision.figures.overfitting import overfitting
 from tasks.vision.figures.words import ENGLISH, Words
 
-TEMPLATE = Path(__file__).with_name("report.html")
-TRANSLATIONS = Path(__file__).with_name("translations")
+FOLDER = Path(__file__).parent
+TRANSLATIONS = FOLDER / "translations"
 BALANCED_ACCURACY_GAP = 5.0  # points from which an opposite difference is worth a sentence
 FIGURES = (
     "loss",
@@ -63,7 +63,7 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
     """
     stages = content.stages
     verdicts = [stage_verdict(name, stages, rows) for name, rows in content.comparisons.items()]
-    template = environment(words).from_string(TEMPLATE.read_text("utf-8"))
+    template = environment(words).get_template("report.html")
     return template.render(
         run=content.run,
         data=content.data,
@@ -74,7 +74,7 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
         verdicts=verdicts,
         chain=stage_tree(stages),
         anchors={name: f"stage-{i}" for i, name in enumerate(stages, start=1)},
-        pictures={name: _picture(png) for name, png in figures.items()},
+        pictures={name: picture(png) for name, png in figures.items()},
         other_figures=[name for name in figures if not _has_place(name, stages)],
         balanced_disagrees=balanced_disagrees,
         overfitting=partial(overfitting, words=words),
@@ -125,7 +125,8 @@ def _has_place(figure: str, stages: Stages) -> bool:
     )
 
 
-def _picture(png: bytes) -> Picture:
+def picture(png: bytes) -> Picture:
+    """Return a figure as the page embeds it."""
     # A PNG's header holds its size in pixels; the page shows half of that, sharp on fine screens.
     width, height = int.from_bytes(png[16:20]) // 2, int.from_bytes(png[20:24]) // 2
     return Picture(f"data:image/png;base64,{b64encode(png).decode()}", width, height)
@@ -137,7 +138,12 @@ def environment(words: Words) -> Environment:
     def plural(one: str, many: str, n: int) -> str:
         return words.translate(one if n == 1 else many)
 
-    jinja = Environment(autoescape=True, undefined=StrictUndefined, extensions=["jinja2.ext.i18n"])
+    jinja = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+    )
     jinja.policies["ext.i18n.trimmed"] = True
     jinja.install_gettext_callables(words.translate, plural, newstyle=True)  # type: ignore[attr-defined]
     formats = (

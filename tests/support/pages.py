@@ -15,7 +15,7 @@ from support.command import ROOT
 from tasks.io.load import Answers
 from tasks.reporting.baselines import baselines_of
 from tasks.reporting.content import Comparison, ReportContent, ReportInput, StageContent
-from tasks.reporting.html import TEMPLATE, environment
+from tasks.reporting.html import FOLDER, environment
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description, Listed
 from tasks.vision.evaluation.scores import Metrics, Scores, cells_of
@@ -171,12 +171,13 @@ def drawn(data: ReportContent) -> dict[str, bytes]:
 
 
 def page_messages() -> set[str]:
-    """Every English message of the template, plurals included."""
-    found = environment(ENGLISH).extract_translations(TEMPLATE.read_text("utf-8"))  # type: ignore[attr-defined]
-    texts: set[str] = set()
-    for _, _, message in found:
-        parts = message if isinstance(message, tuple) else (message,)
-        texts.update(part for part in parts if isinstance(part, str))
+    """Every English message of the templates, plurals included."""
+    jinja, texts = environment(ENGLISH), set[str]()
+    for template in FOLDER.glob("*.html"):
+        found = jinja.extract_translations(template.read_text("utf-8"))  # type: ignore[attr-defined]
+        for _, _, message in found:
+            parts = message if isinstance(message, tuple) else (message,)
+            texts.update(part for part in parts if isinstance(part, str))
     return texts
 
 

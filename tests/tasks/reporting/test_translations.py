@@ -109,7 +109,7 @@ def test_figures_speak_spanish() -> None:
 def test_language_and_wording_decide_the_report_and_nothing_else_does() -> None:
     english, spanish = (reporting({"lang": lang}) for lang in ("en", "es"))
     assert english.key != spanish.key
-    assert set(english.ingredients["texts"]) == {"report.html", "es.toml"}
+    assert set(english.ingredients["texts"]) == {"report.html", "style.css", "es.toml"}
     assert {"tasks.vision.figures.words", "tasks.vision.figures.numbers"} <= set(
         english.ingredients["code"]
     )
