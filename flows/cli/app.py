@@ -32,6 +32,7 @@ from flows.cli.options import (
 from flows.cli.progress_bar import ProgressDisplay
 from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
+from flows.cli.sweep import sweep
 from flows.cli.tables import Output, print_run
 from tasks.io.locations import store_address
 from tasks.progress import Event, duration
@@ -171,6 +172,7 @@ def plan(
 COMMANDS = (
     run,
     plan,
+    sweep,
     new_recipe,
     runs,
     show,
@@ -182,6 +184,7 @@ COMMANDS = (
     gc,
     deploy,
 )
+RESUMABLE = (["run"], ["sweep"])
 for command in COMMANDS:
     app.command(command)
 
@@ -219,7 +222,7 @@ def status_of(arguments: list[str]) -> int:
         return _refuse(" ".join(str(error).split()))
     except (KeyboardInterrupt, Terminated) as stop:
         # Only training has checkpoints.
-        then = "; the same command resumes from here" if arguments[:1] == ["run"] else ""
+        then = "; the same command resumes from here" if arguments[:1] in RESUMABLE else ""
         print(f"relevo: stopped{then}", file=sys.stderr)
         return 128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
     except BrokenPipeError:  # the reader of the output has closed it

@@ -112,7 +112,7 @@ def stage_table(summary: RunSummary, without: Sequence[str] = ()) -> Table:
         cells = ["" if score is None else f"{score:.4f}" for score in scores]
         rows.append([name, stage.state, *cells, f"{stage.seconds:,.1f}"])
     columns = ["stage", "state", "accuracy", "balanced", *controls, "seconds"]
-    return _table(columns, rows, without)
+    return build_table(columns, rows, without)
 
 
 def print_runs(summaries: list[RunSummary]) -> None:
@@ -133,7 +133,7 @@ def print_runs(summaries: list[RunSummary]) -> None:
     columns = ["run", "seed", "took", "accuracy of each stage"]
     console = Printer()
     console.print_table(
-        lambda without: _table(columns, rows, without, left=1, wrapped=columns[-1]),
+        lambda without: build_table(columns, rows, without, left=1, wrapped=columns[-1]),
         ["seed", "took"],
     )
     for i, names in enumerate(chains):
@@ -167,12 +167,12 @@ def print_comparison(comparison: RunComparison, letters: dict[str, str], console
         rows.append([name, *scores, difference, interval, verdict])
     columns = ["stage", a, b, f"{b} - {a}", "95 % interval", "verdict"]
     console.print_table(
-        lambda without: _table(columns, rows, without, left=1, wrapped="verdict"),
+        lambda without: build_table(columns, rows, without, left=1, wrapped="verdict"),
         ["95 % interval", f"{b} - {a}"],
     )
 
 
-def _table(
+def build_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str | Text]],
     without: Sequence[str],

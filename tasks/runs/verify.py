@@ -16,6 +16,7 @@ from tasks.io.locations import existing_store
 from tasks.runs.listing import is_run
 from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import UNFINISHED, read_lineage
+from tasks.runs.sweep_record import read_sweep, sweep_names
 from tasks.store.base import (
     MAX_ARRAYS,
     Damaged,
@@ -43,7 +44,7 @@ class Checked:
 
 
 def check_all(store: str) -> Iterator[Checked]:
-    """Check every blob, cache record, checkpoint, stage's result and run in the store, in this order.
+    """Check every blob, cache record, checkpoint, stage's result, run and sweep in the store, in this order.
 
     Safe while runs or `gc` work on the store: entries that vanish after they are listed are skipped.
     `damaged/` is not checked, nor are files that relevo has not written.
@@ -64,6 +65,8 @@ def check_all(store: str) -> Iterator[Checked]:
     for entry in _own(home, "outcomes"):
         yield from _if_there(home, entry.key, partial(_outcome, home, entry.key))
     yield from _runs(home)
+    for name in sweep_names(home):
+        yield from _if_there(home, f"sweeps/{name}/sweep.json", partial(_sweep, home, name))
 
 
 def _own(home: Store, folder: str) -> Iterator[Entry]:
@@ -121,6 +124,18 @@ def _outcome(home: Store, key: str) -> str | None:
     except ValueError as error:
         return f"{error}; the stage counts as failed"
     return None
+
+
+def _sweep(home: Store, name: str) -> str | None:
+    try:
+        page = read_sweep(home, name).page_sha256
+    except BadInput as error:
+        return str(error)
+    try:
+        same = home.sha256(f"sweeps/{name}/sweep.html") == page
+    except Missing:
+        return "its page sweep.html is missing"
+    return None if same else "the hash of its page sweep.html differs"
 
 
 def _checkpoint(home: Store, key: str) -> str | None:

@@ -22,7 +22,7 @@ Kind = Literal[
 BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (
     *BLOB_FOLDERS,
-    *("cache", "checkpoints", "damaged", "locks", "outcomes", "predictions", "runs"),
+    *("cache", "checkpoints", "damaged", "locks", "outcomes", "predictions", "runs", "sweeps"),
 )
 PARTIAL = ".partial-"  # begins the name of a file that is being written
 
@@ -39,6 +39,7 @@ _OWN = re.compile(
     | runs/[^/]+/(run|lineage|unfinished)\.json
     | runs/[^/]+/(report\.html|recipe\.toml|environment\.txt|figures/[^/]+\.png)
     | runs/[^/]+/models/[^/]+/(model\.safetensors|model\.keras|labels\.json|read_image\.py|README\.md)
+    | sweeps/[^/]+/sweep\.(json|html)
     | runs/[^/]+/tensorboard/[^/]+/events\.out\.tfevents\.\d+\.relevo
     | ({"|".join(FOLDERS)})/([^/]+/)*{re.escape(PARTIAL)}[0-9a-f]{{32}}
     """,
