@@ -11,7 +11,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.dispatch import check_deployment, dispatch_stages
+from flows.dispatch import DEPLOYMENT, dispatch_stages
+from flows.dispatched_runs import check_deployment
 from flows.look import look_for_report
 from flows.open_server import warn_of_open_server
 from flows.parameters import (
@@ -122,7 +123,7 @@ def experiment(
             promote_result(promotion, summary.run, request.store, dispatch)
         return summary
     if dispatch == "workers":
-        check_deployment()
+        check_deployment(DEPLOYMENT)
     elif plan.require_gpu:
         require_gpu()
     check_store(home)

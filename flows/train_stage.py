@@ -21,11 +21,11 @@ from flows.parameters import (
 )
 from flows.prepare_data import prepare_dataset
 from flows.run_context import RunContext
-from flows.stages import run_training
+from flows.stages import run_chain, run_training
 from flows.trainings import Training, control_name
 from tasks.io.locations import store_address
 from tasks.io.prepared import load_dataset
-from tasks.runs.stage_result import StageResult, save_result
+from tasks.runs.stage_result import save_result
 from tasks.runs.starts import Starts
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store
@@ -94,12 +94,7 @@ def train_stage(
         images, about, known = prepare_dataset(request, home)
         plan, networks = starts.recipe, starts.publish(home)
         context = RunContext(plan, images, about.classes, home, refresh, not known, networks)
-        done: dict[str, StageResult] = {}
-        for name, each in plan.ordered([stage]).items():
-            training = Training(name, parent=each.parent)
-            start = done[each.parent].model if each.parent else None
-            done[name] = run_training(context, each, training, context.start_of(training, start))
-        result = done[stage]
+        result = run_chain(context, stage)
     if flow_run.id:
         save_result(home, flow_run.id, result)
     return {"state": result.state, "model": result.model.model_dump(mode="json")}

@@ -1,6 +1,8 @@
-"""Task: score a trained model on the test split."""
+"""Task: score a trained model on the test split, or on validation where settings are chosen."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from tasks.vision.evaluation.score import match, score, score_features
 from tasks.vision.evaluation.scores import Scores
 from tasks.vision.recipe.schema import Strict
 
+Scored = Literal["test", "validation"]
+
 
 class Evaluation(Strict):
     """A model's scores, and the ref of its predictions."""
@@ -26,31 +30,38 @@ class Evaluation(Strict):
 
 @cached_task
 def evaluate(
-    name: str, model: Ref, dataset: Ref, store: Store, features: Ref | None = None
+    name: str,
+    model: Ref,
+    dataset: Ref,
+    store: Store,
+    features: Ref | None = None,
+    split: Scored = "test",
 ) -> Evaluation:
-    """Predict the test images, with and without test-time augmentation, and publish the predictions.
+    """Predict a split's images, with and without test-time augmentation, and publish the predictions.
 
-    For a stage on a pretrained network, also class maps of some images.
+    For a stage on a pretrained network, also class maps of some test images.
 
     Args:
         features: of the data set, for a head on a pretrained network, which then sees no image again.
     """
     card, tensors = load_model(model, store)
     data = load_dataset(dataset, store)
-    positions, truth = match(card, data.classes, data.labels("test"))
+    positions, truth = match(card, data.classes, data.labels(split))
     sample = sample_of(data, card.classes) if card.sample else None
     if sample:
         positions, truth = sample.test, truth[np.isin(positions, sample.test)]
+    where, rows = "train" if split == "validation" else "test", data.rows(split)[positions]
     if features:
         inputs = load_features(features, store)
-        rows = inputs["test"][positions] if sample is None else sample.taken_from(inputs)["test"]
-        scores, probabilities = score_features(card, tensors, rows, truth)
+        seen = inputs[where][rows] if sample is None else sample.taken_from(inputs)["test"]
+        scores, probabilities = score_features(card, tensors, seen, truth)
     else:
-        images = images_of(data, "test", positions, card.architecture.image_size)
+        images = images_of(data, where, rows, card.architecture.image_size)
         scores, probabilities = score(card, tensors, images, truth)
-    emit(Event(name, f"accuracy {scores.metrics.accuracy:.4f} on {len(truth)} images"))
+    which = f"{split} images" if split == "validation" else "images"
+    emit(Event(name, f"accuracy {scores.metrics.accuracy:.4f} on {len(truth)} {which}"))
     maps = None
-    if card.pretrained and not sample:
+    if card.pretrained and not sample and split == "test":
         stored = data.stored_images("test")
         maps = maps_of(card, tensors, truth, probabilities, stored, positions)
     content = pack_evaluation(scores, Answers(positions, truth, probabilities, maps))

@@ -21,6 +21,7 @@ from flows.cli.printer import Output
 from flows.cli.promote import aliases, promote
 from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
+from flows.cli.sweep import sweep
 from flows.cli.train import plan, run
 from flows.cli.worker import worker
 from tasks.store.addresses import without_secrets
@@ -43,6 +44,7 @@ COMMANDS = (
     run,
     plan,
     check,
+    sweep,
     new_recipe,
     runs,
     show,
@@ -57,6 +59,7 @@ COMMANDS = (
     deploy,
     worker,
 )
+RESUMABLE = (["run"], ["sweep"])
 for command in COMMANDS:
     app.command(command)
 
@@ -94,7 +97,7 @@ def status_of(arguments: list[str]) -> int:
         return _refuse(" ".join(str(error).split()))
     except (KeyboardInterrupt, Terminated) as stop:
         # Only training has checkpoints.
-        then = "; the same command resumes from here" if arguments[:1] == ["run"] else ""
+        then = "; the same command resumes from here" if arguments[:1] in RESUMABLE else ""
         print(f"relevo: stopped{then}", file=sys.stderr)
         return 128 + (signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
     except BrokenPipeError:  # the reader of the output has closed it

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from flows.cli.options import JsonOption, StoreOption
 from flows.cli.printer import Printer
+from flows.cli.sweep_table import print_sweep
 from flows.cli.tables import print_comparison, print_run, print_runs
 from tasks.io.locations import store_address
 from tasks.store.opening import open_store
@@ -19,41 +20,54 @@ from tasks.vision.text import printable
 
 
 def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
-    """List the runs in the store, newest last.
+    """List the runs in the store, newest last, and the names of sweeps.
 
     Example: relevo runs
     """
     from tasks.runs.listing import all_runs
+    from tasks.runs.sweep_record import SUFFIX
 
     address = store_address(store)
     found, damaged = all_runs(address)
     opened = open_store(address)
     found = [summary.placed(opened) for summary in found]
+    sweeps = [name for name in opened.folders("sweeps") if name.endswith(SUFFIX)]
     for line in damaged:
         print(printable(f"relevo: {line}"), file=sys.stderr)
     if as_json:
-        print(json.dumps({"runs": [summary.model_dump(mode="json") for summary in found]}))
+        listed = [summary.model_dump(mode="json") for summary in found]
+        print(json.dumps({"runs": listed, "sweeps": sweeps}))
     elif found:
         print_runs(found)
     elif not damaged:
         print(printable(f"no runs in {address} yet; try: relevo run"), file=sys.stderr)
+    for name in () if as_json else sweeps:
+        print(printable(f"sweep {name}"))
     return 0
 
 
 def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption = False) -> int:
-    """Show the stages, scores and report of a run.
+    """Show the stages, scores and report of a run, or the table of a sweep.
 
     Example: relevo show latest
 
     Parameters
     ----------
     run
-        Name of a run, latest, or the run of an @ALIAS.
+        Name of a run or of a sweep, latest, or the run of an @ALIAS.
     """
     from tasks.runs.lookup import find_run
+    from tasks.runs.sweep_record import find_sweep
 
     address = store_address(store)
-    summary = find_run(address, run).placed(open_store(address))
+    home = open_store(address)
+    if sweep := find_sweep(home, run):
+        if as_json:
+            print(sweep.to_json())
+        else:
+            print_sweep(sweep)
+        return 0
+    summary = find_run(address, run).placed(home)
     if as_json:
         print(summary.model_dump_json())
     else:

@@ -168,15 +168,17 @@ def _learned(stage: Stage, targets: Targets, seed: int) -> dict[str, object]:
     }
 
 
-def evaluation(model: Ref, dataset: Ref, features: Ref | None = None) -> Work:
+def evaluation(model: Ref, dataset: Ref, features: Ref | None = None, split: str = "test") -> Work:
     """What determines a model's scores; `features` are those of a head on a pretrained network."""
     of_head = {"features": features.digest} if features else {}
+    of_split = {"split": split} if split != "test" else {}
     return Work(
         "evaluate",
         {
             "model": model.sha256,
             "dataset": dataset.digest,
             **of_head,
+            **of_split,
             **_arithmetic(),
             "versions": versions(*NUMERIC, "scikit-learn", "scipy"),
             "code": code_digests(

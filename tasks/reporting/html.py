@@ -64,32 +64,27 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
     """
     stages = content.stages
     verdicts = [stage_verdict(name, stages, rows) for name, rows in content.comparisons.items()]
-    return (
-        environment(words)
-        .get_template("report.html")
-        .render(
-            run=content.run,
-            overview=content.overview,
-            data=content.data,
-            stages=stages,
-            # Descriptions of built-in recipes have translations; a user's own stays as it is.
-            description=words.catalogue.get(content.run.description, content.run.description),
-            lang=words.lang,
-            verdicts=verdicts,
-            chain=stage_tree(stages),
-            anchors={name: f"stage-{i}" for i, name in enumerate(stages, start=1)},
-            pictures={name: _picture(png) for name, png in figures.items()},
-            other_figures=[name for name in figures if not _has_place(name, stages)],
-            balanced_disagrees=balanced_disagrees,
-            overfitting=partial(overfitting, words=words),
-            has_tuned=any(
-                stage.card.pretrained and not stage.card.on_features for stage in stages.values()
-            ),
-            has_pretrained=any(stage.card.pretrained for stage in stages.values()),
-            has_own_start=any(
-                stage.start and not stage.card.pretrained for stage in stages.values()
-            ),
-        )
+    template = environment(words).get_template("report.html")
+    return template.render(
+        run=content.run,
+        overview=content.overview,
+        data=content.data,
+        stages=stages,
+        # Descriptions of built-in recipes have translations; a user's own stays as it is.
+        description=words.catalogue.get(content.run.description, content.run.description),
+        lang=words.lang,
+        verdicts=verdicts,
+        chain=stage_tree(stages),
+        anchors={name: f"stage-{i}" for i, name in enumerate(stages, start=1)},
+        pictures={name: picture(png) for name, png in figures.items()},
+        other_figures=[name for name in figures if not _has_place(name, stages)],
+        balanced_disagrees=balanced_disagrees,
+        overfitting=partial(overfitting, words=words),
+        has_tuned=any(
+            stage.card.pretrained and not stage.card.on_features for stage in stages.values()
+        ),
+        has_pretrained=any(stage.card.pretrained for stage in stages.values()),
+        has_own_start=any(stage.start and not stage.card.pretrained for stage in stages.values()),
     )
 
 
@@ -132,7 +127,8 @@ def _has_place(figure: str, stages: Stages) -> bool:
     )
 
 
-def _picture(png: bytes) -> Picture:
+def picture(png: bytes) -> Picture:
+    """Return a figure as the page embeds it."""
     # A PNG's header holds its size in pixels; the page shows half of that, sharp on fine screens.
     width, height = int.from_bytes(png[16:20]) // 2, int.from_bytes(png[20:24]) // 2
     return Picture(f"data:image/png;base64,{b64encode(png).decode()}", width, height)

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 
 from tasks.cache.cache import TOUCH_EVERY, Cache
 from tasks.io.prepared import blobs_beside
 from tasks.runs.aliases import aliased_models
 from tasks.runs.listing import has_summary, is_run, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
+from tasks.runs.sweep_record import read_sweep, sweep_names
 from tasks.store.base import Damaged, Entry, Missing, Ref, Store
 from tasks.store.keys import BLOB_FOLDERS, FOLDERS, is_own
 from tasks.store.marker import MARKER, is_marked
@@ -76,7 +78,7 @@ def collect(
     Args:
         keep_last: number of newest runs to retain. older_than: minimum age of what is deleted. If both
             are given, a run must meet both; if neither is, all finished runs stay. Tables of
-            predictions and pages of checks belong to no run: only their age counts.
+            predictions, pages of checks and sweeps belong to no run: only their age counts.
         dry_run: report what would be deleted, delete nothing.
 
     Raises:
@@ -123,8 +125,20 @@ def collect(
         remove(files)
     retained = [name for name in names if name not in sweep.runs]
     remove(_incomplete_runs(home), INCOMPLETE_AFTER)
+    all_sweeps = sweep_names(home)
+    sweeps = _retained_sweeps(home, all_sweeps, now - older_than if older_than else None)
+    pages = (e for e in home.entries("sweeps") if e.key.split("/")[1] not in all_sweeps)
+    remove(pages, INCOMPLETE_AFTER)
+    for name in all_sweeps:
+        if name not in sweeps:
+            # The page goes last: without sweep.json it is no sweep.
+            remove(
+                sorted(home.entries(f"sweeps/{name}"), key=lambda entry: entry.key, reverse=True)
+            )
 
-    reached, cache = _reached_by_runs(home, retained), Cache(home)
+    runs = (ref for name in retained for ref in read_lineage(home, name).refs())
+    swept = (ref for name in sweeps for ref in read_sweep(home, name).refs())
+    reached, cache = _reached(home, chain(runs, swept)), Cache(home)
     reached |= {each.ref.uri for models in aliased.values() for each in models}
     record_grace = GRACE_PERIOD + TOUCH_EVERY  # a hit may not have touched a younger record
     records = {entry.key: entry for entry in cache.entries()}
@@ -195,13 +209,15 @@ def _ref_in(cache: Cache, key: str) -> Ref | None:
         return None
 
 
-def _reached_by_runs(home: Store, names: list[str]) -> set[str]:
-    """Keys of everything that these runs were made from or produced.
+def _retained_sweeps(home: Store, names: list[str], before: datetime | None) -> list[str]:
+    """Names of the sweeps to retain: all, or those that finished since `before`."""
+    if before is None:
+        return names
+    return [name for name in names if home.entry(f"sweeps/{name}/sweep.json").modified >= before]
 
-    Raises:
-        BadInput: a run's lineage is damaged, so what it needs is unknown.
-    """
-    refs = (ref for name in names for ref in read_lineage(home, name).refs())
+
+def _reached(home: Store, refs: Iterable[Ref]) -> set[str]:
+    """Keys of everything that runs and sweeps with these refs were made from or produced."""
     distinct = {ref.uri: ref for ref in refs}.values()
     return {key for ref in distinct for key in _closure(ref, home)}
 

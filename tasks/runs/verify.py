@@ -18,6 +18,7 @@ from tasks.runs.aliases import History, alias_names
 from tasks.runs.listing import is_run
 from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import UNFINISHED, read_lineage
+from tasks.runs.sweep_record import read_sweep, sweep_names
 from tasks.store.base import (
     MAX_ARRAYS,
     Damaged,
@@ -45,7 +46,7 @@ class Checked:
 
 
 def check_all(store: str) -> Iterator[Checked]:
-    """Check every blob, cache record, checkpoint, stage's result, alias and run in the store, in this order.
+    """Check every blob, record, checkpoint, stage's result, alias, run and sweep in the store, in this order.
 
     Safe while runs or `gc` work on the store: entries that vanish after they are listed are skipped.
     `damaged/` is not checked, nor are files that relevo has not written.
@@ -68,6 +69,8 @@ def check_all(store: str) -> Iterator[Checked]:
     for alias in alias_names(home):
         yield from _alias(History.of(home, alias), sizes)
     yield from _runs(home)
+    for name in sweep_names(home):
+        yield from _if_there(home, f"sweeps/{name}/sweep.json", partial(_sweep, home, name))
 
 
 def _own(home: Store, folder: str) -> Iterator[Entry]:
@@ -143,6 +146,18 @@ def _alias_record(history: History, number: int, sizes: dict[str, int]) -> str |
     in_use = number == history.numbers[-1]
     gone = in_use and _missing(history.home, record.model.ref, sizes)
     return f"its model {record.model} is missing or damaged; promote another" if gone else None
+
+
+def _sweep(home: Store, name: str) -> str | None:
+    try:
+        page = read_sweep(home, name).page_sha256
+    except BadInput as error:
+        return str(error)
+    try:
+        same = home.sha256(f"sweeps/{name}/sweep.html") == page
+    except Missing:
+        return "its page sweep.html is missing"
+    return None if same else "the hash of its page sweep.html differs"
 
 
 def _checkpoint(home: Store, key: str) -> str | None:

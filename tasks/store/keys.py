@@ -26,7 +26,7 @@ BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (
     *BLOB_FOLDERS,
     *("aliases", "cache", "checkpoints", "damaged", "locks", "outcomes", "pages", "predictions"),
-    "runs",
+    *("runs", "sweeps"),
 )
 ALIAS = "[a-z][a-z0-9_-]{0,39}"  # small letters alone, since some folders don't tell a from A
 PARTIAL = ".partial-"  # begins the name of a file that is being written
@@ -46,6 +46,7 @@ _OWN = re.compile(
     | runs/[^/]+/(run|lineage|unfinished)\.json
     | runs/[^/]+/(report\.html|recipe\.toml|environment\.txt|figures/[^/]+\.png)
     | runs/[^/]+/models/[^/]+/(model\.safetensors|model\.keras|labels\.json|read_image\.py|README\.md)
+    | sweeps/[^/]+/sweep\.(json|html)
     | runs/[^/]+/tensorboard/[^/]+/events\.out\.tfevents\.\d+\.relevo
     | ({"|".join(FOLDERS)})/([^/]+/)*{re.escape(PARTIAL)}[0-9a-f]{{32}}
     """,

@@ -25,7 +25,7 @@ from prefect.states import (
 )
 from support.results import bare_result
 
-from flows import dispatch
+from flows import dispatch, dispatched_runs
 from flows.parameters import StageInputs
 from flows.recipes.load import load_recipe
 from flows.run_context import RunContext
@@ -98,13 +98,15 @@ def test_dispatch_finds_its_stage_when_resumed_and_sends_it_again_when_retried(
 
 def send(client: SyncPrefectClient) -> FlowRun:
     training = Training("baseline")
-    return dispatch._dispatch(training, StageInputs(dataset=DATA), {}, dispatch._attempt(client))
+    return dispatch._dispatch(
+        training, StageInputs(dataset=DATA), {}, dispatched_runs._attempt(client)
+    )
 
 
 def test_cancel_ends_a_crashed_stage(client: SyncPrefectClient) -> None:
     run = client.create_flow_run(stage, state=Running())
     client.set_flow_run_state(run.id, Crashed(), force=True)
-    dispatch.DispatchedStage("baseline", run).cancel(client)
+    dispatched_runs.DispatchedStage("baseline", run).cancel(client)
     state = client.read_flow_run(run.id).state
     assert state
     assert state.is_cancelled()
@@ -128,7 +130,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("what", ANSWERS)
 def test_outage_is_tolerated_for_a_while(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    outages, transient = dispatch.OutageTolerance(), what.startswith("transient")
+    outages, transient = dispatched_runs.OutageTolerance(), what.startswith("transient")
 
     def fail() -> None:
         raise ANSWERS[what]
@@ -137,7 +139,7 @@ def test_outage_is_tolerated_for_a_while(what: str, monkeypatch: pytest.MonkeyPa
         assert outages.call(fail) is None
         assert outages.call(lambda: "answer") == "answer"
         assert outages.call(fail) is None
-        monkeypatch.setattr(dispatch, "OUTAGE", -1.0)
+        monkeypatch.setattr(dispatched_runs, "OUTAGE", -1.0)
     with pytest.raises(type(ANSWERS[what])):
         outages.call(fail)
 
@@ -159,7 +161,7 @@ def test_results_are_in_the_recipes_order_whichever_stage_ends_first(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatch, "POLL", 0.0)
+    monkeypatch.setattr(dispatched_runs, "POLL", 0.0)
     said: list[str] = []
 
     def react(line: str) -> None:
@@ -200,7 +202,7 @@ def test_failed_stage_stops_only_those_that_start_from_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatch, "POLL", 0.0)
+    monkeypatch.setattr(dispatched_runs, "POLL", 0.0)
     said: list[str] = []
 
     def react(line: str) -> None:
@@ -242,7 +244,7 @@ def test_signal_leaves_stages_running_unless_the_sender_is_cancelled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A sender that is resumed finds its stages; a worker that shuts down sends the same signal."""
-    monkeypatch.setattr(dispatch, "POLL", 0.0)
+    monkeypatch.setattr(dispatched_runs, "POLL", 0.0)
 
     def react(line: str) -> None:
         if line == "train ten_class: sent to the workers":

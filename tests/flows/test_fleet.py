@@ -83,7 +83,9 @@ def test_deploy_is_idempotent(fleet: Fleet) -> None:
         assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     names = [each["name"] for each in fleet.find("deployments")]
-    assert sorted(names) == ["automatic", "nightly", *["on-demand"] * 4, "weekly", "worker"]
+    assert sorted(names) == [
+        *("automatic", "nightly", *["on-demand"] * 4, "weekly", "worker", "worker")
+    ]
     assert sorted(pool["name"] for pool in fleet.find("work_pools")) == ["relevo-cpu", "relevo-gpu"]
     made = sorted(each["name"] for each in fleet.find("automations"))
     assert made == [

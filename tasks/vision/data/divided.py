@@ -30,32 +30,43 @@ class Divided:
     made: MadeSplits | None = None
 
 
-def divided(found: ImageSet, validation: float, test: float) -> Divided:
+def divided(
+    found: ImageSet, validation: float, test: float, fold: tuple[int, int] | None = None
+) -> Divided:
     """Divide images as their data says, and by content or rows where it doesn't; arguments as for `prepare`.
+
+    Args:
+        fold: (k, K) for cross-validation: the k-th of K parts of train and validation is validation.
 
     Raises:
         BadInput: a class has too few images for all splits.
     """
     train = found.splits["train"]
-    own = train.held_out
+    own = None if fold else train.held_out
     if own is not None:
         _check_own_validation(train.labels, own, found)
     if found.undivided:
-        return _by_content(found, validation, test)
-    held_back = (
-        _hold_back(train.labels, found.classes, validation) if own is None else np.flatnonzero(own)
-    )
+        return _by_content(found, validation, test, fold)
+    if fold:
+        held_back = _fold_of(train.labels, found.classes, *fold)
+    elif own is None:
+        held_back = _hold_back(train.labels, found.classes, validation)
+    else:
+        held_back = np.flatnonzero(own)
     return Divided(train, found.splits["test"], held_back)
 
 
-def _by_content(found: ImageSet, validation: float, test: float) -> Divided:
-    """Make the splits that are missing; the data's own validation images stay where they are."""
+def _by_content(
+    found: ImageSet, validation: float, test: float, fold: tuple[int, int] | None
+) -> Divided:
+    """Make the splits that are missing; the data's own validation images stay, but for cross-validation."""
     train = found.splits["train"]
-    fixed = np.zeros(len(train.labels), bool) if train.held_out is None else train.held_out
+    own = None if fold else train.held_out
+    fixed = np.zeros(len(train.labels), bool) if own is None else own
     free = np.flatnonzero(~fixed)
     shares = {
         "test": None if "test" in found.splits else test,
-        "validation": None if fixed.any() else validation,
+        "validation": None if fixed.any() else 1 / fold[1] if fold else validation,
     }
     chosen = train.select(free) if fixed.any() else train
     assert chosen.known
@@ -69,6 +80,7 @@ def _by_content(found: ImageSet, validation: float, test: float) -> Divided:
         ),
         shares["validation"] or 0,
         shares["test"] or 0,
+        fold,
     )
     sides = np.full(len(fixed), VALIDATION, np.int8)
     sides[free] = division.sides
@@ -91,6 +103,20 @@ def _check_own_validation(labels: np.ndarray, held_out: np.ndarray, found: Image
                 f"class {found.classes[min(missing)]!r} has no image in {where} that can be read; expected one"
                 " or more: add some"
             )
+
+
+def _fold_of(labels: np.ndarray, classes: list[str], number: int, count: int) -> np.ndarray:
+    """Sorted rows of one of `count` parts, each with as many of each class; `BadInput` if that can't be."""
+    from sklearn.model_selection import StratifiedKFold  # slow to import, and only needed here
+
+    images = np.bincount(labels, minlength=len(classes))
+    if images.min() < count:
+        raise BadInput(
+            f"class {classes[int(images.argmin())]!r} has {images.min()} training images; expected {count} or"
+            f" more for {count} folds: use fewer folds, or add images of it"
+        )
+    parts = StratifiedKFold(count, shuffle=True, random_state=SPLIT_SEED).split(labels, labels)
+    return np.sort(list(parts)[number - 1][1]).astype(np.int64)
 
 
 def _hold_back(labels: np.ndarray, classes: list[str], validation: float) -> np.ndarray:

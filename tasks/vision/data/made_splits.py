@@ -52,11 +52,14 @@ class Division:
     alike: int
 
 
-def divide(given: Undivided, validation: float, test: float) -> Division:
+def divide(
+    given: Undivided, validation: float, test: float, fold: tuple[int, int] | None = None
+) -> Division:
     """Divide pictures into train, validation and test, each with one or more of each class.
 
     Args:
         validation: share of what is left without test; 0 for none. test: share of all; 0 for none.
+        fold: (k, K) for the k-th of K parts of what is left without test as validation, instead of a share.
 
     Raises:
         BadInput: a class has too few pictures, or too few groups.
@@ -82,7 +85,25 @@ def divide(given: Undivided, validation: float, test: float) -> Division:
     sides[places < test + (1 - test) * validation] = VALIDATION
     sides[places < test] = TEST
     _fill_up(given, together, places, sides, wanted)
+    if fold:
+        _choose_fold(given, together, places, sides, test, fold)
     return Division(sides[together], len(np.unique(pairs)))
+
+
+def _choose_fold(
+    given: Undivided,
+    together: np.ndarray,
+    places: np.ndarray,
+    sides: np.ndarray,
+    test: float,
+    fold: tuple[int, int],
+) -> None:
+    """Make the k-th of K parts of what is not in test validation; test is the same for every k."""
+    left = sides != TEST
+    within = np.clip((places - test) / (1 - test), 0, np.nextafter(1, 0))
+    sides[left] = TRAIN
+    sides[left & (np.floor(within * fold[1]) == fold[0] - 1)] = VALIDATION
+    _fill_up(given, together, places, sides, [TRAIN, VALIDATION])
 
 
 def _check_counts(given: Undivided, wanted: list[int]) -> None:
@@ -140,6 +161,7 @@ def _fill_up(
     """Move parts until each class is on each side; the one whose number is nearest to that side goes first."""
     for label in range(len(given.classes)):
         parts = np.unique(together[given.labels == label])
+        parts = parts if TEST in wanted else parts[sides[parts] != TEST]
         parts = parts[np.argsort(places[parts], kind="stable")]
         for side in (each for each in wanted if not (sides[parts] == each).any()):
             # Test has the lowest numbers, train the highest.

@@ -45,7 +45,7 @@ def prepare(found: ImageSet, data: Data, path: Path, store: PieceStore) -> Prepa
     Raises:
         BadInput: a class has too few images for all, or the file can't be written.
     """
-    splits = divided(found, data.validation, data.test)
+    splits = divided(found, data.validation, data.test, data.fold)
     train, test, held_back = splits.train, splits.test, splits.held_back
     pixels = {"train": _pixels(train), "test": _pixels(test)}
     per_class = {
@@ -71,7 +71,7 @@ def prepare(found: ImageSet, data: Data, path: Path, store: PieceStore) -> Prepa
         left_out=tuple(found.left_out),
         odd=Listed.of(found.odd),
         bits=found.bits,
-        validation=found.validation,
+        validation="" if data.fold else found.validation,
         fit=data.fit,
         made=splits.made,
         shards=shards,

@@ -69,7 +69,7 @@ def test_requests_grow_with_the_runs_and_not_with_their_files(
         return len(watch.requests)
 
     # A page of folders; a look at each folder, and another at what was never finished.
-    assert requests(lambda: runs(store=address)) <= 1 + 31
+    assert requests(lambda: runs(store=address)) <= 2 + 31
     assert len(capsys.readouterr().out.splitlines()) > 30
     # The names that a user chose say no time, the newest folder was never finished.
     assert requests(lambda: show(store=address)) <= 1 + 3 + 2

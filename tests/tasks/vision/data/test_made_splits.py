@@ -12,6 +12,7 @@ from PIL import Image
 from support.datasets import open_in_folder, prepare_in_folder
 from support.images import coarse_photo, labelled_pngs, png, read, refused, write_any, write_folder
 
+from tasks.vision.data.divided import _fold_of
 from tasks.vision.data.made_splits import TEST, TRAIN, VALIDATION, Undivided, divide
 from tasks.vision.data.near_duplicates import ComputedSignatures
 from tasks.vision.files.image_files import content_hash
@@ -163,3 +164,40 @@ def test_data_with_a_test_split_keeps_the_images_and_rows_that_it_had(tmp_path: 
         for split in ("train", "test"):
             total.update("\n".join(data.names(split)).encode())
         assert total.hexdigest().startswith(digest)
+
+
+def test_folds_by_content_leave_test_alone() -> None:
+    images, labels = noise(600), np.arange(600) % 3
+    groups = [f"g{i // 4}" if i % 8 < 4 else "" for i in range(600)]
+    given = undivided(images, labels, groups)
+    usual = divide(given, 0.1, 0.2).sides
+    folds = np.stack([divide(given, 0.25, 0.2, (number, 4)).sides for number in (1, 2, 3, 4)])
+    assert ((folds == TEST) == (usual == TEST)).all()
+    assert ((folds == VALIDATION).sum(axis=0) == (usual != TEST)).all(), "each is validation once"
+    for group in {*groups} - {""}:
+        members = folds[:, [other == group for other in groups]]
+        assert (members == members[:, :1]).all(), "a group is in one fold"
+
+
+@pytest.mark.parametrize("test", [0.0, 0.2])
+def test_each_fold_of_few_pictures_has_every_class_on_each_side(test: float) -> None:
+    labels = np.repeat([0, 1], [5, 40])
+    given = undivided(noise(45), labels)
+    usual = divide(given, 0.1, test).sides
+    for number in (1, 2, 3):
+        sides = divide(given, 0.1, test, (number, 3)).sides
+        assert ((sides == TEST) == (usual == TEST)).all()
+        for label in (0, 1):
+            assert {TRAIN, VALIDATION} <= {*sides[labels == label].tolist()}
+
+
+def test_each_image_is_in_one_fold() -> None:
+    labels = np.repeat(np.arange(4), [10, 20, 30, 45])
+    folds = [_fold_of(labels, list("abcd"), number, 5) for number in range(1, 6)]
+    assert sorted(np.concatenate(folds).tolist()) == list(range(105))
+    for rows in folds:
+        assert np.bincount(labels[rows]).tolist() == [2, 4, 6, 9]
+    refused(
+        lambda: _fold_of(np.array([0, 0, 1, 1, 1]), ["cat", "dog"], 1, 3),
+        "class 'cat' has 2 training images; expected 3",
+    )

@@ -1,0 +1,129 @@
+"""Command: sweep trains a stage with every combination of some settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from flows.cli.options import (
+    DataOption,
+    JsonOption,
+    RecipeArgument,
+    SeedOption,
+    SetOption,
+    StoreOption,
+    all_settings,
+)
+from flows.cli.progress_bar import ProgressDisplay
+from flows.cli.sweep_table import print_sweep
+from tasks.io.locations import find_data, store_address
+from tasks.progress import Event
+from tasks.store.marker import check_store
+from tasks.store.opening import open_store
+from tasks.vision.errors import BadInput
+
+
+def sweep(
+    recipe: RecipeArgument = "digits",
+    *,
+    over: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
+    seeds: Annotated[int, Parameter(negative="")] = 1,
+    folds: Annotated[int | None, Parameter(negative="")] = None,
+    stage: str | None = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    set_: SetOption = None,
+    seed: SeedOption = None,
+    dispatch: Literal["inline", "workers"] = "inline",
+    at_once: Annotated[int | None, Parameter(negative="")] = None,
+    lang: Literal["en", "es"] = "en",
+    as_json: JsonOption = False,
+) -> int:
+    """Train a stage with every combination of some settings, and choose the best by validation.
+
+    What is cached is not trained again: stopped, the same command goes on. Test images are used once, for the
+    settings that win. `relevo show SWEEP` prints the table again.
+
+    Example: relevo sweep digits --over stages.ten_class.lr_scale=0.5,1,2 --seeds 5
+
+    Parameters
+    ----------
+    over
+        A key of the recipe and the values to try, PATH=V1,V2; repeatable: every combination is trained.
+    seeds
+        Number of trainings of each combination, with consecutive seeds.
+    folds
+        Parts for cross-validation over train and validation; by default the recipe's own split.
+    stage
+        The stage whose validation accuracy decides; by default the last one whose settings are varied.
+    dispatch
+        Train in this process, or send each training to workers of the Prefect server at PREFECT_API_URL.
+    at_once
+        How many of them are under way at the same time, with --dispatch workers; 10 by default.
+    lang
+        Language of the page and the report: English or Spanish.
+    """
+    from flows.cli.prefect_server import quiet_prefect
+    from flows.parameters import RunRequest, recipe_parameters
+    from flows.sweep_plan import AT_ONCE, plan_sweep
+    from tasks.sweeps.grid import MAX_RUNS, Variation
+    from tasks.vision.recipe.data import MAX_FOLDS
+
+    for option, given, least, most in (
+        ("seeds", seeds, 1, MAX_RUNS),
+        ("folds", folds, 2, MAX_FOLDS),
+        ("at-once", at_once, 1, MAX_RUNS),
+    ):
+        if given is not None and not least <= given <= most:
+            raise BadInput(f"--{option} {given}: expected {least} to {most:,}")
+    if at_once is not None and dispatch == "inline":
+        raise BadInput(
+            "--at-once has no effect in one process, which trains one after the other; add --dispatch workers"
+        )
+    address, settings = store_address(store), all_settings(set_, seed)
+    variations = [Variation.parse(each) for each in over or []]
+    named = recipe_parameters(recipe)
+    request = RunRequest(
+        named.get("recipe", "digits"),
+        address,
+        own_recipe=named.get("own_recipe"),
+        data=data,
+        stages=(stage,) if stage else (),
+        settings=settings,
+    )
+    plan = plan_sweep(request, variations, seeds, folds)
+    first = plan.runs[0].request
+    if first.recipe.require_gpu and dispatch == "inline":
+        from tasks.vision.device import require_gpu
+
+        require_gpu()
+    find_data(first.source)
+    opened = open_store(address)
+    opened.check()
+    check_store(opened)
+    display = ProgressDisplay()
+    own = dispatch == "inline"
+    with quiet_prefect(own_server=own, say=lambda line: display(Event("prefect", line))), display:
+        from flows.sweep import sweep as flow
+        from tasks.progress import listening
+
+        with listening(display):
+            summary = flow(
+                over=variations,
+                **named,
+                data=data,
+                store=address,
+                stage=stage,
+                seeds=seeds,
+                folds=folds,
+                settings=settings,
+                dispatch=dispatch,
+                at_once=at_once or AT_ONCE,
+                lang=lang,
+            )
+    if as_json:
+        print(summary.to_json())
+    else:
+        print_sweep(summary)
+    return 0

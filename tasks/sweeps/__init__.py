@@ -1,0 +1,1 @@
+"""Sweeps: which settings are tried, and which of them are best."""
