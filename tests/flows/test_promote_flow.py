@@ -83,11 +83,15 @@ def test_what_a_person_declines_is_not_promoted(home: Store) -> None:
     done = promote_model(home.uri, "decent/baseline", "best", Gate(), ask=decline)
     assert (done.changed, done.record and done.record.by) == (False, "Ada")
     assert done.why.endswith("; declined; on the test split of decent; too slow")
+
+    def never(proposal: Proposal) -> Answer:
+        raise AssertionError(proposal)
+
     # The first model of an alias has no history to be declined in, and one that is worse is not asked about.
     first = promote_model(home.uri, "decent/baseline", "first", ask=lambda proposal: Answer(False))
     assert (first.changed, first.record) == (False, None)
     promote_model(home.uri, "decent/baseline", "best")
-    worse = promote_model(home.uri, "poor/baseline", "best", Gate(), ask=pytest.fail)
+    worse = promote_model(home.uri, "poor/baseline", "best", Gate(), ask=never)
     assert "it is worse" in worse.why
 
 
