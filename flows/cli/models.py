@@ -14,6 +14,7 @@ from cyclopts import Parameter, validators
 from flows.cli.options import Flag, JsonOption, StoreOption
 from flows.cli.output_files import write_output
 from tasks.io.locations import store_address
+from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 from tasks.vision.export.formats import Format
 from tasks.vision.files.image_files import looks_like_image
@@ -47,14 +48,20 @@ def evaluate(
         are too high.
     """
     from tasks.inference.score import score_images
-    from tasks.runs.lookup import find_model
+    from tasks.runs.lookup import look_up
 
-    card, tensors = find_model(store_address(store), model)
-    summary = score_images(card, tensors, data, split)
+    address = store_address(store)
+    summary = score_images(open_store(address), look_up(address, model), data, split)
     if split == "train":
         print(
             "these are the model's own training images, if it was trained on this data; "
             "--split test scores images it has never seen",
+            file=sys.stderr,
+        )
+    elif summary["seen"]:
+        print(
+            f"{summary['seen']:,} of the images are among those that the model was trained on, or chosen by;"
+            " scores on them are too high",
             file=sys.stderr,
         )
     if summary["scored"] != split:

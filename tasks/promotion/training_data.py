@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,12 +11,15 @@ import numpy as np
 from tasks.io.prepared import load_dataset
 from tasks.promotion.images import TestSplit
 from tasks.runs.alias_record import AliasedModel
-from tasks.runs.lookup import find_run
+from tasks.runs.lookup import FoundModel, find_run
 from tasks.runs.summary import read_lineage
 from tasks.store.base import Damaged, Missing, Ref, Store
+from tasks.vision.data.images import Images
 from tasks.vision.data.prepare import all_pixel_digests
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.names import is_model, is_pretrained
+
+MOST_READ = 1 << 30  # bytes of images, a few seconds of reading
 
 
 @dataclass
@@ -53,6 +57,35 @@ class TrainingData:
                 self.unknown.append(f"{run} starts from {start}, whose training data is not here")
                 return
             run = origin
+
+    @classmethod
+    def of(cls, home: Store, found: FoundModel) -> TrainingData:
+        """What a model was trained on; unknown for one of a folder."""
+        data = cls()
+        run, _, stage = found.address.rpartition("/")
+        if found.file is not None:
+            data.unknown.append(f"the run of {found.address} is not known")
+        else:
+            data.add(home, AliasedModel(run=run, stage=stage, ref=found.ref))
+        return data
+
+
+def count_seen(home: Store, found: FoundModel, images: Images) -> int:
+    """Count images with the pixels of one that a model was trained on, or chosen by, as far as is known.
+
+    Data sets of other image sizes, or of more than `MOST_READ` bytes, are not compared.
+
+    Args:
+        images: (n, size, size, 3) uint8, prepared as the model's own.
+    """
+    keys = [each.tobytes() for each in all_pixel_digests(images)]
+    seen: set[bytes] = set()
+    for ref in TrainingData.of(home, found).datasets.values():
+        with suppress(Missing, Damaged, BadInput):
+            stored = load_dataset(ref, home).stored_images("train")
+            if stored.shape[1:] == images.shape[1:] and stored.nbytes <= MOST_READ:
+                seen |= {each.tobytes() for each in all_pixel_digests(stored)}
+    return sum(key in seen for key in keys)
 
 
 def unseen(home: Store, split: TestSplit, own: Ref | None, datasets: Iterable[Ref]) -> np.ndarray:

@@ -71,3 +71,8 @@ def test_each_layout_is_trained_from_and_scored(
     assert scored.json["scored"] == {"train and val": "val", "a table": "labels.csv"}.get(
         layout, "."
     )
+    # All but those that were set aside for test were trained on, or chosen by.
+    tested = done.json["stages"]["all_classes"]["metrics"]["images"]
+    new = 0 if layout == "train and val" else tested
+    assert scored.json["seen"] == scored.json["metrics"]["images"] - new
+    assert f"{scored.json['seen']} of the images are among those" in scored.err
