@@ -1,7 +1,7 @@
-"""Flow runs that this one has dispatched to workers: sent once, polled through outages, cancelled with it.
+"""Child flow runs on workers: sent once each, polled through outages, cancelled with their parent.
 
-If a worker dies, its run is marked as crashed and the automation `relevo-resume` schedules it again; it fails
-only if that doesn't happen.
+If a worker dies, its run is marked as crashed and the automation `relevo-resume` (deployments/automations)
+schedules it again; it fails if that doesn't happen in time.
 """
 
 from __future__ import annotations

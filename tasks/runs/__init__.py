@@ -1,1 +1,1 @@
-"""Runs: published, found again, compared, verified and collected."""
+"""Publish, plan, list, look up, compare, verify and garbage-collect runs; their model cards, sweeps and aliases."""

@@ -123,7 +123,7 @@ def read_alias(home: Store, given: str) -> AliasRecord:
 
 
 def unknown_alias(home: Store, alias: str) -> BadInput:
-    """The error for an alias that is not there; it says which there are."""
+    """The error for an unknown alias; it lists those that are known."""
     names = [f"{SIGN}{name}" for name in alias_names(home)]
     first = "the store has none yet; make one by `relevo promote RUN/STAGE --as NAME`"
     return BadInput(

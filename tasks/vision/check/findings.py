@@ -1,4 +1,4 @@
-"""Types of what a look at a data set finds; they are stored as JSON."""
+"""Result types of `relevo check`, which are stored as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ScaledAdam for fine-tuning: steps relative to the weights' own size, smaller in earlier blocks.
+"""ScaledAdam for fine-tuning: steps relative to the weights' root mean square, smaller in earlier blocks.
 
 Adam moves every weight by about the same amount. Weights that a network has learnt, with normalisation
 folded into them, differ in size by orders of magnitude: steps in proportion to it change them all alike (Yao
