@@ -91,7 +91,7 @@ def _is_awaited(client: SyncPrefectClient, task_run: UUID) -> bool:
 
 
 def count_crashes(client: SyncPrefectClient, run: UUID) -> int:
-    """Count how often a run crashed; reports in a row count once, since worker and runner may both report one."""
+    """Count crashes of a run; reports in a row count once, since worker and runner may both report one."""
     states = sorted(client.read_flow_run_states(run), key=lambda state: state.timestamp)
     crashed = [state.is_crashed() for state in states]
     return sum(now and not before for before, now in zip([False, *crashed], crashed, strict=False))

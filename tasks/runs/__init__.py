@@ -1,1 +1,1 @@
-"""Publish, plan, list, look up, compare, verify and garbage-collect runs; their model cards, sweeps and aliases."""
+"""Plan, publish, list, look up, compare, verify and garbage-collect runs; model cards, sweeps and aliases."""
