@@ -143,7 +143,7 @@ def experiment(
             results = run_inline(context, chosen)
         else:
             results = dispatch_stages(context, chosen, request.for_workers(plan))
-        findings = look_for_report(images, about, results, home, refresh=refresh)
+        findings = look_for_report(images, about, results, home, refresh=refresh, new=not known)
         report = write_report(request, plan, images, results, findings, home)
         finished = FinishedRun(
             name=run or run_name(plan.name, started),

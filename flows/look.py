@@ -23,10 +23,19 @@ MOST_IN_RUN = 1 << 30  # bytes of images
 
 
 def look_at(
-    dataset: Ref, evidence: Evidence | None, store: Store, *, refresh: bool = False
+    dataset: Ref,
+    evidence: Evidence | None,
+    store: Store,
+    *,
+    refresh: bool = False,
+    new: bool = False,
 ) -> FindingRefs:
-    """Look at a data set's images, and judge its labels by the evidence, each unless it is cached."""
-    options = CacheOptions(refresh=refresh, minutes=MINUTES)
+    """Look at a data set's images, and judge its labels by the evidence, each unless it is cached.
+
+    Args:
+        new: whether the data set was just prepared, so that nothing about it is cached.
+    """
+    options = CacheOptions(refresh=refresh, minutes=MINUTES, locked=new)
     work = checking_images(dataset)
     call = cached(check_images, work, store, "check images", load_checked_images, options)
     images = call(dataset, store)[0].ref
@@ -45,14 +54,21 @@ def look_for_report(
     store: Store,
     *,
     refresh: bool = False,
+    new: bool = False,
 ) -> FindingRefs | None:
-    """Look at a run's data set, unless it is large; its labels are judged by what the stages have left."""
+    """Look at a run's data set, unless it is large.
+
+    Its labels are judged if there are features for it; `relevo check` does so by a model's answers, too, which
+    means to load the model again.
+    """
     size = sum(map(sum, about.counts.values())) * about.image_size**2 * 3
     if size > MOST_IN_RUN:
         line = "the images are too many to look at in a run; relevo check shows what stands out in them"
         emit(Event("write report", line))
         return None
-    return look_at(dataset, evidence_in(results), store, refresh=refresh)
+    evidence = evidence_in(results)
+    judged = evidence if evidence and evidence.features else None
+    return look_at(dataset, judged, store, refresh=refresh, new=new)
 
 
 def evidence_in(results: Mapping[str, StageResult]) -> Evidence | None:

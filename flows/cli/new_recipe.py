@@ -196,7 +196,7 @@ def _split_words(found: Survey, recipe: Recipe) -> str:
     test, validation = f"{percent(recipe.data.test)} of each class", percent(recipe.data.validation)
     words = []
     if found.test_share:
-        words.append(f"no test images: {test} are set aside for test by content")
+        words.append(f"no test images: about {test} are set aside for test by content")
     if found.folder:
         count = sum(found.validation.values())
         words.append(f"the {count:,} of {found.folder} are the validation images")

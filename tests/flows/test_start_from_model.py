@@ -180,7 +180,10 @@ def test_a_run_of_the_past_can_be_run_again_without_its_start(
         ),
         ("stage of no name", "is not there; did you mean 'baseline'?"),
         ("no store", "has no runs yet"),
-        ("no folder", "nowhere': expected RUN/STAGE, e.g. latest/baseline, or a run's folder"),
+        (
+            "no folder",
+            "nowhere': expected RUN/STAGE, e.g. latest/baseline, @ALIAS, or a run's folder",
+        ),
         (
             "neither",
             "did you mean 'baseline'? (or give RUN/STAGE or the folder of a trained model, FILE",

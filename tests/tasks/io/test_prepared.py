@@ -75,7 +75,7 @@ def test_an_epoch_fetches_each_shard_once_within_the_bound_of_the_cache(
         assert (
             len(fetched) == COUNT // EACH if epoch == 1 else COUNT // EACH - 4 <= len(fetched) < 12
         )
-    assert most <= bound
+    assert most <= bound + size  # two threads may fetch a shard each at the same time
 
 
 def test_a_copy_that_is_damaged_is_fetched_again(

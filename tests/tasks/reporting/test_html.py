@@ -183,7 +183,8 @@ def test_one_epoch_is_not_many_in_the_words_for_a_curve() -> None:
 
 OWN = "The test images are the data's own."
 MADE = (
-    "The data has no test images: about 20 % of each class were set aside for test by the content"
+    "The data has no test images: about 20 % of each class were set aside for test"
+    " by the content of each image"
 )
 
 
