@@ -43,6 +43,7 @@ def at(share: float) -> Event:
         images_per_second=10.0,
         seconds_left=1.0,
         row={},
+        waiting=0.0,
     )
     return Event(TASK, detail=progress)
 

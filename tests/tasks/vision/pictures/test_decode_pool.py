@@ -154,7 +154,7 @@ from tasks.vision.pictures import decode_pool
 from tasks.vision.data import sources
 decode_pool.PROCESSES_FROM = 100
 found = sources.read_source(sources.find_source(sys.argv[1]), 8, workers=2, max_unreadable=0.1)
-print(hashlib.sha256(found.splits["train"].images.tobytes()).hexdigest())
+print(hashlib.sha256(found.splits["train"].images[:].tobytes()).hexdigest())
 """
 
 
