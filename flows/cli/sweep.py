@@ -15,12 +15,9 @@ from flows.cli.options import (
     StoreOption,
     all_settings,
 )
-from flows.cli.progress_bar import ProgressDisplay
+from flows.cli.running_flow import check_device, check_results_store, running_flow
 from flows.cli.sweep_table import print_sweep
 from tasks.io.locations import find_data, store_address
-from tasks.progress import Event
-from tasks.store.marker import check_store
-from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 
 
@@ -64,7 +61,6 @@ def sweep(
     lang
         Language of the page and the report: English or Spanish.
     """
-    from flows.cli.prefect_server import quiet_prefect
     from flows.parameters import RunRequest, recipe_parameters
     from flows.sweep_plan import AT_ONCE, plan_sweep
     from tasks.sweeps.grid import MAX_RUNS, Variation
@@ -94,34 +90,25 @@ def sweep(
     )
     plan = plan_sweep(request, variations, seeds, folds)
     first = plan.runs[0].request
-    if first.recipe.require_gpu and dispatch == "inline":
-        from tasks.vision.device import require_gpu
-
-        require_gpu()
+    check_device(first.recipe, dispatch)
     find_data(first.source)
-    opened = open_store(address)
-    opened.check()
-    check_store(opened)
-    display = ProgressDisplay()
-    own = dispatch == "inline"
-    with quiet_prefect(own_server=own, say=lambda line: display(Event("prefect", line))), display:
+    check_results_store(address)
+    with running_flow(dispatch):
         from flows.sweep import sweep as flow
-        from tasks.progress import listening
 
-        with listening(display):
-            summary = flow(
-                over=variations,
-                **named,
-                data=data,
-                store=address,
-                stage=stage,
-                seeds=seeds,
-                folds=folds,
-                settings=settings,
-                dispatch=dispatch,
-                at_once=at_once or AT_ONCE,
-                lang=lang,
-            )
+        summary = flow(
+            over=variations,
+            **named,
+            data=data,
+            store=address,
+            stage=stage,
+            seeds=seeds,
+            folds=folds,
+            settings=settings,
+            dispatch=dispatch,
+            at_once=at_once or AT_ONCE,
+            lang=lang,
+        )
     if as_json:
         print(summary.to_json())
     else:

@@ -17,12 +17,10 @@ from flows.cli.options import (
     StoreOption,
     all_settings,
 )
-from flows.cli.progress_bar import ProgressDisplay
+from flows.cli.running_flow import check_device, check_results_store, running_flow
 from flows.cli.tables import print_run
 from tasks.io.locations import store_address
-from tasks.progress import Event, duration
-from tasks.store.marker import check_store
-from tasks.store.opening import open_store
+from tasks.progress import duration
 from tasks.vision.text import printable
 
 
@@ -52,54 +50,31 @@ def run(
     lang
         Language of the report: English or Spanish.
     """
-    from flows.cli.prefect_server import quiet_prefect
     from flows.recipes.load import check_recipe
 
     address, settings = store_address(store), all_settings(set_, seed)
     checked = check_recipe(recipe, data, stage, settings, address)
-    if checked.require_gpu and dispatch == "inline":
-        from tasks.vision.device import require_gpu
-
-        require_gpu()
-    opened = open_store(address)
-    opened.check()
-    check_store(opened)
-    display = ProgressDisplay()
-    prefect = quiet_prefect(
-        own_server=dispatch == "inline",
-        say=lambda line: display(Event("prefect", line)),
-        meanwhile=_import_trainings,
-    )
-    with prefect, display:
+    check_device(checked, dispatch)
+    check_results_store(address)
+    with running_flow(dispatch):
         from flows.experiment import experiment
         from flows.parameters import recipe_parameters
-        from tasks.progress import listening
 
-        with listening(display):
-            summary = experiment(
-                **recipe_parameters(recipe),
-                data=data,
-                store=address,
-                stages=stage,
-                settings=settings,
-                refresh=refresh,
-                dispatch=dispatch,
-                lang=lang,
-            )
+        summary = experiment(
+            **recipe_parameters(recipe),
+            data=data,
+            store=address,
+            stages=stage,
+            settings=settings,
+            refresh=refresh,
+            dispatch=dispatch,
+            lang=lang,
+        )
     if as_json:
         print(summary.model_dump_json(exclude={"started", "seed", "lineage", "flow_run"}))
     else:
         print_run(summary)
     return 0
-
-
-def _import_trainings() -> None:
-    """Import what takes seconds; the temporary server's start takes another core as long."""
-    import flows.experiment  # noqa: F401
-    from tasks.vision.device import loading_tensorflow
-
-    with loading_tensorflow():
-        import tasks.vision.training.stage  # noqa: F401
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""Dark, blurred and blank pictures are told from good ones, and duplicates from others."""
+"""Dark, blurred and blank pictures are distinguished from good ones, and duplicates from others."""
 
 from __future__ import annotations
 
