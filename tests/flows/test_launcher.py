@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.command import ROOT, environment
 
+NO_RUNS = '{"runs": [], "sweeps": []}\n'
 STRANGERS = ("tasks.py", "cyclopts.py", "rich/__init__.py", "keras/__init__.py", "socket.py")
 
 
@@ -84,7 +85,7 @@ def test_programs_that_are_started_find_the_same_modules(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("closed", "output"),
-    [("<&-", '{"runs": []}\n'), ("2>&-", '{"runs": []}\n'), (">&-", ""), ("<&- >&- 2>&-", "")],
+    [("<&-", NO_RUNS), ("2>&-", NO_RUNS), (">&-", ""), ("<&- >&- 2>&-", "")],
 )
 def test_commands_work_with_closed_standard_streams(
     closed: str, output: str, tmp_path: Path

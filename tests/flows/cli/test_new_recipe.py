@@ -410,8 +410,8 @@ def test_pictures_without_a_split_are_counted_with_what_will_become_of_them(
     printed = relevo("new-recipe", form, cwd=tmp_path)
     assert printed.out.splitlines()[:3] == [
         "photos.toml: 2 classes, about 32 training and 8 test pictures",
-        "found: one folder for each of 2 classes in my/; no test images: 20 % of each class are set aside for"
-        " test by content; 20 % of train are held out for validation",
+        "found: one folder for each of 2 classes in my/; no test images: about 20 % of each class are set aside"
+        " for test by content; 20 % of train are held out for validation",
         "pictures: a 20, b 20",
     ]
     left_out = "left out files and folders that a system or program has left behind: "
