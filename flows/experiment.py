@@ -11,10 +11,10 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.dispatch import DEPLOYMENT, dispatch_stages
-from flows.dispatched_runs import check_deployment
+from flows.dispatch.dispatch_stages import DEPLOYMENT, dispatch_stages
+from flows.dispatch.dispatched_runs import check_deployment
+from flows.dispatch.open_server import warn_of_open_server
 from flows.look import look_for_report
-from flows.open_server import warn_of_open_server
 from flows.parameters import (
     Address,
     Dispatch,
@@ -28,9 +28,9 @@ from flows.parameters import (
 )
 from flows.prepare_data import prepare_dataset
 from flows.promote import PromotionRequest, check_request, promote_result
-from flows.run_context import RunContext
-from flows.stages import run_training
-from flows.trainings import Outcomes, trainings_of
+from flows.training.run_context import RunContext
+from flows.training.stages import run_training
+from flows.training.trainings import Outcomes, trainings_of
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions
 from tasks.io.findings import FindingRefs

@@ -16,9 +16,9 @@ from tasks.store.base import Ref, Store
 from tasks.store.marker import check_store, mark_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
+from tasks.vision.data.batches.targets import apply_scheme
 from tasks.vision.data.dataset import Description
 from tasks.vision.data.sources import contents_of
-from tasks.vision.data.targets import apply_scheme
 
 
 def prepare_dataset(request: RunRequest, store: Store) -> tuple[Ref, Description, bool]:

@@ -9,10 +9,10 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.dispatch import DEPLOYMENT
-from flows.dispatched_runs import check_deployment
+from flows.dispatch.dispatch_stages import DEPLOYMENT
+from flows.dispatch.dispatched_runs import check_deployment
+from flows.dispatch.open_server import warn_of_open_server
 from flows.experiment import experiment
-from flows.open_server import warn_of_open_server
 from flows.parameters import (
     Address,
     Dispatch,
@@ -24,9 +24,9 @@ from flows.parameters import (
     Seed,
     Settings,
 )
-from flows.sweep_plan import AT_ONCE, SweepPlan, plan_sweep
-from flows.sweep_runs import SWEEP_RUN, train_runs
-from flows.trainings import StageFailed
+from flows.sweeps.sweep_plan import AT_ONCE, SweepPlan, plan_sweep
+from flows.sweeps.sweep_runs import SWEEP_RUN, train_runs
+from flows.training.trainings import StageFailed
 from tasks.io.locations import store_address
 from tasks.monitoring.prefect_sweep import show_sweep
 from tasks.progress import Event, emit

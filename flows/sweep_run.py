@@ -9,8 +9,8 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.parameters import Address, Epochs, OwnRecipe, RecipeChoice, RunRequest, Settings
-from flows.run_context import RunContext
-from flows.stages import run_chain
+from flows.training.run_context import RunContext
+from flows.training.stages import run_chain
 from tasks.io.locations import store_address
 from tasks.io.prepared import load_dataset
 from tasks.runs.stage_result import StageResult, save_result

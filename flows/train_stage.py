@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.open_server import warn_of_open_server
+from flows.dispatch.open_server import warn_of_open_server
 from flows.parameters import (
     Address,
     Epochs,
@@ -20,9 +20,9 @@ from flows.parameters import (
     StageInputs,
 )
 from flows.prepare_data import prepare_dataset
-from flows.run_context import RunContext
-from flows.stages import run_chain, run_training
-from flows.trainings import Training, control_name
+from flows.training.run_context import RunContext
+from flows.training.stages import run_chain, run_training
+from flows.training.trainings import Training, control_name
 from tasks.io.locations import store_address
 from tasks.io.prepared import load_dataset
 from tasks.runs.stage_result import save_result

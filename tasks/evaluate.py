@@ -11,8 +11,8 @@ from tasks.io.load import Answers, load_evaluation, load_features, load_model, p
 from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
-from tasks.vision.data.sample import sample_of
-from tasks.vision.data.targets import images_of
+from tasks.vision.data.batches.sample import sample_of
+from tasks.vision.data.batches.targets import images_of
 from tasks.vision.evaluation.attention import maps_of
 from tasks.vision.evaluation.score import match, score, score_features
 from tasks.vision.evaluation.scores import Scores

@@ -8,7 +8,7 @@ from tasks.io.load import load_features, load_network, publish_features
 from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
-from tasks.vision.data.sample import sample_of, sampled
+from tasks.vision.data.batches.sample import sample_of, sampled
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.pretrained.graph.feature_points import Features, feature_width
 from tasks.vision.pretrained.graph.network import PretrainedNetwork

@@ -11,7 +11,7 @@ from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel
-from tasks.vision.data.targets import Examples, apply_scheme, training_examples
+from tasks.vision.data.batches.targets import Examples, apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.pretrained.graph.head_tensors import join_tensors, split_tensors
 from tasks.vision.recipe.schema import LabelScheme, Stage

@@ -16,11 +16,11 @@ from tasks.progress import Event, counted, emit
 from tasks.store.base import Damaged, Missing, Store
 from tasks.store.marker import mark_store
 from tasks.vision.data import cifar10
+from tasks.vision.data.batches.targets import apply_scheme
 from tasks.vision.data.contents import Contents, Reuse
 from tasks.vision.data.dataset import Description
 from tasks.vision.data.prepare import prepare
 from tasks.vision.data.sources import read_source
-from tasks.vision.data.targets import apply_scheme
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
 from tasks.vision.recipe.data import TEST_SHARE, Data

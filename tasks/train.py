@@ -8,7 +8,7 @@ from tasks.io.load import load_model, publish_model
 from tasks.io.prepared import load_dataset
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
-from tasks.vision.data.targets import apply_scheme, training_examples
+from tasks.vision.data.batches.targets import apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.recipe.controls import Control
 from tasks.vision.recipe.schema import LabelScheme, Stage, Strict

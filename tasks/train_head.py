@@ -13,10 +13,10 @@ from tasks.io.prepared import load_dataset
 from tasks.progress import Event, counted, emit
 from tasks.store.base import Ref, Store
 from tasks.train import TrainedModel
-from tasks.vision.data.balance import balance_shift, target_weights
+from tasks.vision.data.batches.balance import balance_shift, target_weights
+from tasks.vision.data.batches.sample import sample_of, sampled
+from tasks.vision.data.batches.targets import Examples, Targets, apply_scheme
 from tasks.vision.data.dataset import Dataset
-from tasks.vision.data.sample import sample_of, sampled
-from tasks.vision.data.targets import Examples, Targets, apply_scheme
 from tasks.vision.device import cores, find_device
 from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork, join_tensors
 from tasks.vision.pretrained.graph.network import PretrainedNetwork

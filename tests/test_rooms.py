@@ -74,6 +74,14 @@ PRETRAINED = {
     "keras_applications": {"graph", "readers", "keras_applications"},
     "compute": {"graph", "compute"},
 }
+# The same of `data/`; its own modules are above, but for `images` and, of batches, `dataset`.
+DATA = {
+    "layouts": {"layouts"},
+    "splits": {"images", "splits"},
+    "shards": {"images", "shards"},
+    "pieces": {"images", "shards", "splits", "pieces"},
+    "batches": {"images", "dataset", "batches"},
+}
 ALSO = {
     "tasks.vision.device"
 }  # inside a function: whether TensorFlow sees the GPU, before work begins
@@ -194,12 +202,24 @@ def rooms_form_no_circle(modules: list[Module]) -> Iterator[str]:
 
 def pretrained_runs_one_way(modules: list[Module]) -> Iterator[str]:
     """Reading a foreign file and computing with a network share its description alone."""
+    yield from _folders_run_one_way(modules, "tasks.vision.pretrained.", PRETRAINED)
+
+
+def data_runs_one_way(modules: list[Module]) -> Iterator[str]:
+    """How pictures lie, how they are stored and what a training sees are apart."""
+    yield from _folders_run_one_way(modules, "tasks.vision.data.", DATA)
+
+
+def _folders_run_one_way(
+    modules: list[Module], package: str, below: dict[str, set[str]]
+) -> Iterator[str]:
+    """A fault for each import of a module in a folder of `package` from what is not below it there."""
     for module in modules:
-        _, inside, rest = module.name.partition("tasks.vision.pretrained.")
+        _, inside, rest = module.name.partition(package)
         folder = rest.partition(".")[0]
-        for name in sorted(imports_of(module) if inside else ()):
-            there = name.removeprefix("tasks.vision.pretrained.").partition(".")[0]
-            if there in PRETRAINED.keys() - PRETRAINED.get(folder, set()):
+        for name in sorted(imports_of(module) if inside and folder in below else ()):
+            _, of_package, rest = name.partition(package)
+            if of_package and rest.partition(".")[0] not in below[folder]:
                 yield f"{module.file} may not import {name}"
 
 
@@ -254,6 +274,7 @@ RULES = [
     modules_form_no_circle,
     rooms_form_no_circle,
     pretrained_runs_one_way,
+    data_runs_one_way,
     prefect_stays_above,
     tensorflow_stays_where_networks_are,
     boto3_stays_with_buckets,
@@ -322,6 +343,16 @@ BAD: list[tuple[Rule, str, str]] = [
         pretrained_runs_one_way,
         "tasks/vision/pretrained/graph/x.py",
         "from tasks.vision.pretrained.compute.fold import fold",
+    ),
+    (
+        data_runs_one_way,
+        "tasks/vision/data/layouts/x.py",
+        "from tasks.vision.data.pieces.decoded import Pictures",
+    ),
+    (
+        data_runs_one_way,
+        "tasks/vision/data/shards/x.py",
+        "def f():\n    from tasks.vision.data import dataset",
     ),
     (prefect_stays_above, "tasks/vision/x.py", "from prefect import task"),
     (prefect_stays_above, "tasks/store/x.py", "def f():\n    import prefect.runtime"),

@@ -103,7 +103,7 @@ def check(
 def _recipe_and_data(given: str, data: str | None) -> tuple[str, str | None]:
     """Return recipe and data: a folder, archive, table or address given alone is data."""
     from flows.parameters import RecipeChoice
-    from tasks.vision.data.table import is_table
+    from tasks.vision.data.layouts.table import is_table
     from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 
     if data is not None or given in get_args(RecipeChoice):

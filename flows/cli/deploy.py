@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from flows.cli.deploy_files import ListedDeployment, find_folder, read_automation, read_deployments
 from flows.cli.prefect_server import quiet_prefect
-from flows.open_server import open_server_warning
-from flows.pools import CONTROLS, CPU, EXPERIMENTS, GPU, RESUME
+from flows.dispatch.open_server import open_server_warning
+from flows.dispatch.pools import CONTROLS, CPU, EXPERIMENTS, GPU, RESUME
 from tasks.vision.errors import BadInput
 
 if TYPE_CHECKING:

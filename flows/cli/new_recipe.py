@@ -213,7 +213,7 @@ def _command(file: Path) -> str:
 
 def _stem(given: str) -> str:
     """The name of a folder, archive or table without its suffix; "photos" where nothing is left."""
-    from tasks.vision.data.table import TABLE_SUFFIXES
+    from tasks.vision.data.layouts.table import TABLE_SUFFIXES
     from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 
     name = given.rpartition("/")[2] if "://" in given else Path(given).resolve().name

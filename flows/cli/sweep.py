@@ -62,7 +62,7 @@ def sweep(
         Language of the page and the report: English or Spanish.
     """
     from flows.parameters import RunRequest, recipe_parameters
-    from flows.sweep_plan import AT_ONCE, plan_sweep
+    from flows.sweeps.sweep_plan import AT_ONCE, plan_sweep
     from tasks.sweeps.grid import MAX_RUNS, Variation
     from tasks.vision.recipe.data import MAX_FOLDS
 

@@ -20,7 +20,7 @@ from prefect.workers.process import (
     ProcessWorkerResult,
 )
 
-from flows.pools import GPU
+from flows.dispatch.pools import GPU
 from flows.workers import fork_client
 
 if TYPE_CHECKING:

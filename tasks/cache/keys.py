@@ -13,8 +13,8 @@ from typing import Any
 from tasks.cache.code import code_digests
 from tasks.cache.records import Work
 from tasks.store.base import Ref, sha256_of
-from tasks.vision.data.sample import Sample
-from tasks.vision.data.targets import Targets
+from tasks.vision.data.batches.sample import Sample
+from tasks.vision.data.batches.targets import Targets
 from tasks.vision.device import ONEDNN, find_device
 from tasks.vision.recipe.data import TEST_SHARE, Data
 from tasks.vision.recipe.schema import Stage
@@ -62,7 +62,9 @@ def decoding(data: Data) -> dict[str, object]:
     return {
         "image_size": data.image_size,
         "fit": data.fit,
-        "code": code_digests("tasks.vision.pictures.decode_pool", "tasks.vision.data.new_piece"),
+        "code": code_digests(
+            "tasks.vision.pictures.decode_pool", "tasks.vision.data.pieces.new_piece"
+        ),
         "versions": {**versions("numpy", "pillow"), **optional_version("pillow-heif")},
     }
 
@@ -83,7 +85,9 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
             "dataset": dataset.digest,
             **_arithmetic(),
             "versions": versions(*NUMERIC, "pillow"),
-            "code": code_digests("tasks.vision.training.stage", "tasks.vision.data.targets"),
+            "code": code_digests(
+                "tasks.vision.training.stage", "tasks.vision.data.batches.targets"
+            ),
         },
     )
 
@@ -107,7 +111,7 @@ def featuring(digest: str, dataset: Ref, features: str, sample: Sample | None = 
                 "tasks.vision.training.dataset_features",
                 "tasks.vision.pretrained.compute.features",
                 "tasks.vision.network.runtime",
-                *(["tasks.vision.data.sample"] if sample else []),
+                *(["tasks.vision.data.batches.sample"] if sample else []),
             ),
         },
     )
@@ -129,8 +133,8 @@ def head_training(stage: Stage, targets: Targets, features: Work, seed: int) -> 
             "code": code_digests(
                 "tasks.vision.training.linear_head",
                 "tasks.vision.training.calibration",
-                "tasks.vision.data.sample",
-                "tasks.vision.data.targets",
+                "tasks.vision.data.batches.sample",
+                "tasks.vision.data.batches.targets",
             ),
         },
     )
@@ -150,7 +154,7 @@ def fine_tuning(stage: Stage, targets: Targets, head: Work, seed: int) -> Work:
             "code": code_digests(
                 "tasks.vision.training.fine_tuning",
                 "tasks.vision.training.calibration",
-                "tasks.vision.data.targets",
+                "tasks.vision.data.batches.targets",
             ),
         },
     )
@@ -184,8 +188,8 @@ def evaluation(model: Ref, dataset: Ref, features: Ref | None = None, split: str
             "code": code_digests(
                 "tasks.vision.evaluation.score",
                 "tasks.vision.evaluation.attention",
-                "tasks.vision.data.sample",
-                "tasks.vision.data.targets",
+                "tasks.vision.data.batches.sample",
+                "tasks.vision.data.batches.targets",
             ),
         },
     )

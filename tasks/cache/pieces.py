@@ -14,12 +14,12 @@ from tasks.io.prepared import faulty_shards, load_dataset, piece_ref, pieces_of,
 from tasks.progress import Event, emit
 from tasks.store.base import Missing, Ref, Store, StoreError, Unavailable, sha256_of
 from tasks.vision.data.contents import Contents
-from tasks.vision.data.piece_folder import temporary_folder
-from tasks.vision.data.pieces import Piece, PieceFile, read_piece
-from tasks.vision.data.shards import Shard
+from tasks.vision.data.pieces.piece_folder import temporary_folder
+from tasks.vision.data.pieces.pieces import Piece, PieceFile, read_piece
+from tasks.vision.data.shards.shards import Shard
 from tasks.vision.errors import BadInput
 
-FORM = "tasks.vision.data.pieces"  # is in the code of all data sets since pictures are prepared in pieces
+FORM = ".pieces"  # ends a module in the code of all data sets since pictures are prepared in pieces
 
 
 class StoredPieces:
@@ -146,7 +146,8 @@ class EarlierDatasets:
                     was = self._cache.read(entry.key).ingredients
                     # The content of a folder was hashed in another way.
                     same = contents.layout is not None or was.get("source") == contents.digest
-                    if same and was.get("image_size") == image_size and FORM not in was["code"]:
+                    read = any(name.endswith(FORM) for name in was["code"])
+                    if same and was.get("image_size") == image_size and not read:
                         return True
         return False
 

@@ -14,8 +14,8 @@ from tasks.inference.maps import MapFolder, evidence_function
 from tasks.io.locations import local_data
 from tasks.progress import counted
 from tasks.runs.lookup import find_model
-from tasks.vision.data.augment import evenly_spaced
-from tasks.vision.data.prefetch import prefetch
+from tasks.vision.data.batches.augment import evenly_spaced
+from tasks.vision.data.batches.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages, batch_size
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput

@@ -11,11 +11,11 @@ from pathlib import Path
 from tasks.store.addresses import check_scheme, without_secrets
 from tasks.store.base import Missing, Store
 from tasks.store.opening import open_store
-from tasks.vision.data.find_layout import find_layout
-from tasks.vision.data.missing_split import EXPECTED
+from tasks.vision.data.layouts.find_layout import find_layout
+from tasks.vision.data.layouts.missing_split import EXPECTED
+from tasks.vision.data.layouts.split_names import SPLITS
+from tasks.vision.data.layouts.table import is_table
 from tasks.vision.data.sources import Source, find_source
-from tasks.vision.data.split_names import SPLITS
-from tasks.vision.data.table import is_table
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 from tasks.vision.files.listing import ListedFiles

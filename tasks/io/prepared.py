@@ -11,9 +11,9 @@ from tasks.store.base import Damaged, Missing, Ref, Store, StoreError
 from tasks.store.keys import Kind, blob_key
 from tasks.store.s3.blob_cache import bound, release
 from tasks.vision.data.dataset import Dataset, open_dataset
-from tasks.vision.data.pieces import PieceFile
-from tasks.vision.data.shard_files import Room
-from tasks.vision.data.shards import Shard
+from tasks.vision.data.pieces.pieces import PieceFile
+from tasks.vision.data.shards.shard_files import Room
+from tasks.vision.data.shards.shards import Shard
 
 MOST_DOWNLOADED = 256 << 20  # bytes of shards that are fetched to see whether they are whole
 RUN_AGAIN = "start the run again, which prepares the data set again"

@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 
 from tasks.io.locations import find_data
+from tasks.vision.data.batches.targets import images_of
 from tasks.vision.data.dataset import Dataset, Description
 from tasks.vision.data.images import Images
 from tasks.vision.data.labelled import ImageSet
 from tasks.vision.data.sources import read_source
-from tasks.vision.data.targets import images_of
 from tasks.vision.errors import BadInput
 from tasks.vision.pictures.fit import Fit
 from tasks.vision.trained_model import Card

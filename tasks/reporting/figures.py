@@ -10,9 +10,9 @@ import numpy as np
 from tasks.progress import Event, emit
 from tasks.reporting.baselines import Stages, baselines_of
 from tasks.reporting.content import Baseline, ReportContent, StageContent
-from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.batches.augment import evenly_spaced
+from tasks.vision.data.batches.targets import images_of
 from tasks.vision.data.dataset import Dataset
-from tasks.vision.data.targets import images_of
 from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.figures.words import Words
 

@@ -15,9 +15,9 @@ from tasks.io.locations import find_data
 from tasks.io.prepared import load_dataset
 from tasks.runs.starts import Starts
 from tasks.store.base import Ref
-from tasks.vision.data.sample import sample_of
+from tasks.vision.data.batches.sample import sample_of
+from tasks.vision.data.batches.targets import Targets, apply_scheme
 from tasks.vision.data.sources import classes_in, fingerprint
-from tasks.vision.data.targets import Targets, apply_scheme
 from tasks.vision.pretrained.graph.random_weights import random_weights
 from tasks.vision.recipe.controls import Control, controls_of
 from tasks.vision.recipe.recipe import Recipe

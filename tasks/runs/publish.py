@@ -14,8 +14,8 @@ from tasks.runs.model_card import Facts, model_card
 from tasks.runs.stage_result import StageResult, devices_of
 from tasks.runs.summary import UNFINISHED, RunSummary, stamp, summarize, trace
 from tasks.store.base import Ref, Store, sha256_of
+from tasks.vision.data.batches.targets import apply_scheme
 from tasks.vision.data.dataset import Description
-from tasks.vision.data.targets import apply_scheme
 from tasks.vision.export.files import KERAS_FILE, LABELS, MODEL_FILE, labels_json
 from tasks.vision.export.reader import READER, reader
 from tasks.vision.export.tensorboard import event_file

@@ -22,12 +22,12 @@ def train(way: str, archive: str, count: int, widths: list[int]) -> dict[str, fl
     """Train two epochs "with" or "without" checkpoints; return the seconds."""
     from tasks.io.checkpoints import Checkpoints
     from tasks.store.opening import open_store
-    from tasks.vision.data.targets import apply_scheme
+    from tasks.vision.data.batches.targets import apply_scheme
     from tasks.vision.device import find_device, loading_tensorflow
     from tasks.vision.recipe.schema import Network, Stage
 
     with loading_tensorflow():
-        from tasks.vision.data.targets import Examples
+        from tasks.vision.data.batches.targets import Examples
         from tasks.vision.training.stage import train_stage
 
     images, labels, classes = read(archive, "train")

@@ -24,7 +24,7 @@ def train(way: str, archive: str, count: int, epochs: int) -> dict[str, float]:
     with loading_tensorflow():
         import keras
 
-    from tasks.vision.data.targets import Examples, apply_scheme
+    from tasks.vision.data.batches.targets import Examples, apply_scheme
     from tasks.vision.network.networks import HEAD, build_model, initialise
     from tasks.vision.network.runtime import set_up
     from tasks.vision.network.weights import get_weights

@@ -26,11 +26,11 @@ def device_for(dtype: str) -> Device:
 
 def time_steps(archive: str, widths: list[int], batch: int, steps: int, dtype: str) -> dict:
     """Images per second over `steps` training steps, without the first, which builds the graph."""
-    from tasks.vision.data.targets import apply_scheme
+    from tasks.vision.data.batches.targets import apply_scheme
     from tasks.vision.recipe.schema import Network, Stage
 
     with loading_tensorflow():
-        from tasks.vision.data.targets import Examples
+        from tasks.vision.data.batches.targets import Examples
         from tasks.vision.training.loop import MIN_STEPS
         from tasks.vision.training.stage import train_stage
         from tasks.vision.training.state import Progress

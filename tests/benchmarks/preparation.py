@@ -26,7 +26,7 @@ from turns import ask, check, child, peak_memory, show
 
 def prepare_in_this_process(archive: str, folder: str) -> dict[str, float]:
     """Decode, split and write one archive; return seconds and MiB."""
-    from tasks.vision.data.piece_folder import PieceFolder
+    from tasks.vision.data.pieces.piece_folder import PieceFolder
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
     from tasks.vision.recipe.data import Data

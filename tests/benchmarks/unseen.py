@@ -16,7 +16,7 @@ import numpy as np
 from rich.table import Table
 from turns import check, show
 
-from tasks.vision.data.targets import Examples
+from tasks.vision.data.batches.targets import Examples
 from tasks.vision.training.linear_head import fit_head
 from tasks.vision.training.unlikeness import fit_unlikeness
 from tasks.vision.unlikeness import UNLIKE, roots
@@ -44,7 +44,7 @@ def read(archive: str, model: str, size: int) -> tuple[dict[str, Labelled], list
         from tasks.vision.network.runtime import set_up
         from tasks.vision.pretrained.compute.features import feature_extractor
     from tasks.vision.data.dataset import open_dataset
-    from tasks.vision.data.piece_folder import PieceFolder
+    from tasks.vision.data.pieces.piece_folder import PieceFolder
     from tasks.vision.data.prepare import prepare
     from tasks.vision.data.sources import find_source, read_source
     from tasks.vision.pretrained.readers.keras_file import read_keras_file

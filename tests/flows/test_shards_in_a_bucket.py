@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 COMMAND = """
 from flows.launcher import find_own_modules, main
 find_own_modules()
-from tasks.vision.data import shards, targets
+from tasks.vision.data.shards import shards
+from tasks.vision.data.batches import targets
 shards.SHARD_BYTES, targets.IN_MEMORY = 300_000, 0
 main()
 """

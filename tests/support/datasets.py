@@ -11,9 +11,9 @@ from tasks.cache.pieces import StoredPieces
 from tasks.store.base import Ref, Store, sha256_of
 from tasks.vision.data.dataset import Dataset, Description, open_dataset
 from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.pieces import Piece, PieceFile
+from tasks.vision.data.pieces.pieces import Piece, PieceFile
 from tasks.vision.data.prepare import Prepared, prepare
-from tasks.vision.data.shards import Shard
+from tasks.vision.data.shards.shards import Shard
 from tasks.vision.recipe.data import Data
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.vision.data.targets import Examples, Targets
+from tasks.vision.data.batches.targets import Examples, Targets
 from tasks.vision.device import Device
 from tasks.vision.recipe.schema import Network, Stage
 from tasks.vision.trained_model import Card, Tensors, pack_arrays, unpack_arrays

@@ -25,8 +25,8 @@ from tasks.runs.gc import collect
 from tasks.runs.verify import check_all
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
-from tasks.vision.data import shards
 from tasks.vision.data.dataset import Dataset
+from tasks.vision.data.shards import shards
 from tasks.vision.data.sources import contents_of, find_source
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.data import Data
@@ -259,7 +259,7 @@ def test_forged_records_of_pieces_and_of_the_last_data_set_change_nothing(tmp_pa
 
 KILLED = """
 import sys
-from tasks.vision.data import shards
+from tasks.vision.data.shards import shards
 shards.SHARD_BYTES = int(sys.argv[3])
 from tasks.prepare import prepare_images
 from tasks.store.opening import open_store

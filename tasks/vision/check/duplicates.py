@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tasks.vision.check.findings import Group
 from tasks.vision.data.images import Images
-from tasks.vision.data.near_duplicates import near_duplicates
+from tasks.vision.data.splits.near_duplicates import near_duplicates
 
 BATCH = 64
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.vision.data.images import Images
-from tasks.vision.data.near_duplicates import LEAST_CONTRAST
+from tasks.vision.data.splits.near_duplicates import LEAST_CONTRAST
 
 BATCH = 32
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601

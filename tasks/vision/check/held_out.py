@@ -6,8 +6,8 @@ import numpy as np
 
 from tasks.vision.check.findings import LabelFindings
 from tasks.vision.check.labels import suspicious_labels
+from tasks.vision.data.batches.targets import images_of
 from tasks.vision.data.dataset import Dataset
-from tasks.vision.data.targets import images_of
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.evaluation.score import match
 from tasks.vision.trained_model import Card, Tensors

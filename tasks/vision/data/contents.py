@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.vision.data.decoded import OnReuse, Pictures, changed
 from tasks.vision.data.known_hashes import LEAST, KnownHashes
-from tasks.vision.data.layout import Layout
-from tasks.vision.data.pieces import DIGEST, Piece, PieceStore
+from tasks.vision.data.layouts.layout import Layout
+from tasks.vision.data.pieces.decoded import OnReuse, Pictures, changed
+from tasks.vision.data.pieces.pieces import DIGEST, Piece, PieceStore
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import Container, Folder, ImageTree
 from tasks.vision.files.image_files import content_hash, file_digest

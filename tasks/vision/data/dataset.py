@@ -14,13 +14,13 @@ from typing import Generic, TypeVar
 import numpy as np
 from pydantic import Field
 
-from tasks.vision.data.arrays import map_arrays
 from tasks.vision.data.images import Images
-from tasks.vision.data.pieces import PieceFile
-from tasks.vision.data.shard_files import Room
-from tasks.vision.data.shards import MAX_SHARD_HEADER, Shard
-from tasks.vision.data.split_names import SPLITS
-from tasks.vision.data.stored_images import StoredImages
+from tasks.vision.data.layouts.split_names import SPLITS
+from tasks.vision.data.pieces.pieces import PieceFile
+from tasks.vision.data.shards.arrays import map_arrays
+from tasks.vision.data.shards.shard_files import Room
+from tasks.vision.data.shards.shards import MAX_SHARD_HEADER, Shard
+from tasks.vision.data.shards.stored_images import StoredImages
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
 from tasks.vision.pictures.fit import CROP, Fit

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.split_names import SPLITS
+from tasks.vision.data.layouts.split_names import SPLITS
 
 DIGITS = tuple("0123456789")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.vision.data.dataset import MadeSplits
 from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.made_splits import TEST, VALIDATION, Undivided, divide
+from tasks.vision.data.splits.made_splits import TEST, VALIDATION, Undivided, divide
 from tasks.vision.errors import BadInput
 
 SPLIT_SEED = 0  # the split belongs to the data, not to a run's seed

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from tasks.vision.data.arrays import map_arrays, write_arrays
-from tasks.vision.data.pieces import DIGEST
+from tasks.vision.data.pieces.pieces import DIGEST
+from tasks.vision.data.shards.arrays import map_arrays, write_arrays
 from tasks.vision.files.containers import Folder
 from tasks.vision.files.download import cache_folder
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tasks.vision.data.decode_pictures import decode_pictures
-from tasks.vision.data.decoded import Decoded, Decoding, Pictures
 from tasks.vision.data.images import Images
-from tasks.vision.data.layout import LabelledFile, Layout
-from tasks.vision.data.piece_plan import NONE
-from tasks.vision.data.pieces import Piece, PieceImages, PieceStore
-from tasks.vision.data.shard_files import ShardFiles
-from tasks.vision.data.stored_images import StoredImages
+from tasks.vision.data.layouts.layout import LabelledFile, Layout
+from tasks.vision.data.pieces.decode_pictures import decode_pictures
+from tasks.vision.data.pieces.decoded import Decoded, Decoding, Pictures
+from tasks.vision.data.pieces.piece_plan import NONE
+from tasks.vision.data.pieces.pieces import Piece, PieceImages, PieceStore
+from tasks.vision.data.shards.shard_files import ShardFiles
+from tasks.vision.data.shards.stored_images import StoredImages
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
 from tasks.vision.text import first_of, printable

@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from safetensors import SafetensorError
 
-from tasks.vision.data.arrays import MAX_HEADER, write_arrays
 from tasks.vision.data.dataset import Description, Listed
 from tasks.vision.data.divided import divided
 from tasks.vision.data.images import Images
 from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.new_piece import pixel_digests, unwritable
-from tasks.vision.data.pieces import DIGEST, PieceStore
-from tasks.vision.data.shards import Shard, write_shards
+from tasks.vision.data.pieces.new_piece import pixel_digests, unwritable
+from tasks.vision.data.pieces.pieces import DIGEST, PieceStore
+from tasks.vision.data.shards.arrays import MAX_HEADER, write_arrays
+from tasks.vision.data.shards.shards import Shard, write_shards
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.data import Data
 

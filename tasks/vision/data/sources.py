@@ -17,15 +17,15 @@ from pathlib import Path
 
 from tasks.vision.data import cifar10
 from tasks.vision.data.contents import ArchiveContents, Contents, Reuse, folder_contents
-from tasks.vision.data.decoded import Decoding
 from tasks.vision.data.digits import DIGITS, read_digits
-from tasks.vision.data.find_layout import find_layout
 from tasks.vision.data.labelled import ImageSet, Split, read_images
-from tasks.vision.data.layout import Layout
-from tasks.vision.data.missing_split import EXPECTED
-from tasks.vision.data.piece_folder import PieceFolder
-from tasks.vision.data.split_names import SPLITS, VALID
-from tasks.vision.data.table import is_table
+from tasks.vision.data.layouts.find_layout import find_layout
+from tasks.vision.data.layouts.layout import Layout
+from tasks.vision.data.layouts.missing_split import EXPECTED
+from tasks.vision.data.layouts.split_names import SPLITS, VALID
+from tasks.vision.data.layouts.table import is_table
+from tasks.vision.data.pieces.decoded import Decoding
+from tasks.vision.data.pieces.piece_folder import PieceFolder
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 from tasks.vision.files.containers import ImageTree, open_container

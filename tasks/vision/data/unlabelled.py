@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from tasks.vision.data.image_folder import select_images
+from tasks.vision.data.layouts.image_folder import select_images
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 from tasks.vision.files.containers import ImageTree, open_container

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.batches.augment import evenly_spaced
 from tasks.vision.data.images import Images
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput

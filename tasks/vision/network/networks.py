@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.batches.augment import evenly_spaced
 from tasks.vision.data.images import Images, select
 from tasks.vision.network.layers import (
     MICRO_BATCH,

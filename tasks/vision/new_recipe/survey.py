@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from statistics import median
 
-from tasks.vision.data.layout import LabelledFile, Layout
+from tasks.vision.data.layouts.layout import LabelledFile, Layout
 from tasks.vision.data.sources import Source, opened
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import ImageTree

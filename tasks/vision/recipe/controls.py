@@ -14,7 +14,7 @@ class Control(Stage):
     """A stage that is trained for comparison alone, with settings that no recipe has.
 
     Attributes:
-        sample: it is trained and scored on a sample of the images (`tasks.vision.data.sample`).
+        sample: it is trained and scored on a sample of the images (`tasks.vision.data.batches.sample`).
         random: the pretrained network's weights are replaced by random ones.
         max_image_size: larger images are made smaller, to so many pixels per side.
     """

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks.vision.data import augment
-from tasks.vision.data.augment_photos import photo_batch, photo_changes
-from tasks.vision.data.balance import drawn
+from tasks.vision.data.batches import augment
+from tasks.vision.data.batches.augment_photos import photo_batch, photo_changes
+from tasks.vision.data.batches.balance import drawn
+from tasks.vision.data.batches.smaller import smaller
+from tasks.vision.data.batches.targets import Examples
 from tasks.vision.data.images import FileImages
-from tasks.vision.data.smaller import smaller
-from tasks.vision.data.targets import Examples
 from tasks.vision.device import cores
 from tasks.vision.training.gpu_batches import BatchMaker, batch_maker, reads_inputs
 from tasks.vision.training.state import FitConfig

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from tasks.vision.data.batches.targets import Examples, Targets
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.images import Images
-from tasks.vision.data.targets import Examples, Targets
 from tasks.vision.evaluation.probabilities import log_loss
 from tasks.vision.pretrained.graph.feature_points import feature_width
 from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tasks.vision.data.batches.prefetch import Waiting
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.images import Images, pieces, stored_order
-from tasks.vision.data.prefetch import Waiting
 from tasks.vision.training.state import (
     Checkpointer,
     Progress,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tasks.vision.data.targets import Examples
+from tasks.vision.data.batches.targets import Examples
 from tasks.vision.device import Device
 from tasks.vision.network.distribution import strategy_for
 from tasks.vision.network.runtime import set_up

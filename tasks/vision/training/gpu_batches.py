@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tasks.vision.data import augment
+from tasks.vision.data.batches import augment
 from tasks.vision.data.images import Images
 
 MAX_BYTES = 2**30  # any GPU used for training has that much beside the network and its activations

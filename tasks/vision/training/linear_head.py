@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from tasks.vision.data.targets import Examples
+from tasks.vision.data.batches.targets import Examples
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.probabilities import TINY, log_loss, probabilities
 from tasks.vision.trained_model import Penalty

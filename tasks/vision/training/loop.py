@@ -13,9 +13,9 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from tasks.vision.data.batches.prefetch import Waiting, prefetch
+from tasks.vision.data.batches.targets import Examples
 from tasks.vision.data.images import pieces
-from tasks.vision.data.prefetch import Waiting, prefetch
-from tasks.vision.data.targets import Examples
 from tasks.vision.network.networks import predict_batch
 from tasks.vision.network.weights import get_weights, set_weights
 from tasks.vision.selected_epoch import best_epoch, settled_epoch

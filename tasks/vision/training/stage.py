@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
+from tasks.vision.data.batches.targets import Examples, Targets
 from tasks.vision.data.images import Images, pieces
-from tasks.vision.data.targets import Examples, Targets
 from tasks.vision.device import Device
 from tasks.vision.network.distribution import strategy_for
 from tasks.vision.network.networks import build_model, freeze_blocks, initialise, micro_batch

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.batches.augment import evenly_spaced
 from tasks.vision.data.images import Images, pieces, select
 from tasks.vision.network.networks import (
     HEAD,

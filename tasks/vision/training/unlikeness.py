@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.vision.data.augment import evenly_spaced
+from tasks.vision.data.batches.augment import evenly_spaced
 from tasks.vision.unlikeness import PERCENTILES, Unlikeness, roots
 
 # Training images that the score is fitted to, and that are stored with it.

@@ -42,8 +42,8 @@ from tasks.runs.gc import collect
 from tasks.runs.verify import check_all
 from tasks.store.base import Ref, Unavailable, sha256_of
 from tasks.train import train
+from tasks.vision.data.batches.targets import Targets
 from tasks.vision.data.sources import find_source, fingerprint
-from tasks.vision.data.targets import Targets
 from tasks.vision.device import find_device
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.data import Data
@@ -77,7 +77,7 @@ def test_the_source_that_a_stage_runs_is_in_its_key(tmp_path: Path) -> None:
     report.write_text(report.read_text() + "\n# no training runs this\n")
     assert code_digest_in(tree) == before
 
-    augment = tree / "tasks/vision/data/augment.py"  # reached through loop, not directly
+    augment = tree / "tasks/vision/data/batches/augment.py"  # reached through loop, not directly
     augment.write_text(augment.read_text().replace("size + 1", "size + 1 ") + "\nX = 1\n")
     assert code_digest_in(tree) != before
 
@@ -163,13 +163,13 @@ BESIDE = {
     "features": {
         "tasks.vision.device",
         "tasks.vision.pretrained.graph.random_weights",
-        "tasks.vision.data.sample",  # in the key where a sample is enough, with its rows
+        "tasks.vision.data.batches.sample",  # in the key where a sample is enough, with its rows
     },
     "train_head": {"tasks.vision.device", "tasks.vision.recipe.controls"},
     "fine_tune": {"tasks.vision.device"},
     "evaluate": set(),
     # They refuse classes early.
-    "prepare": {"tasks.vision.data.cifar10", "tasks.vision.data.targets"},
+    "prepare": {"tasks.vision.data.cifar10", "tasks.vision.data.batches.targets"},
     "check_files": {"tasks.vision.data.dataset"},
     "check_images": {"tasks.vision.device"},
     # Labels are judged in one of two ways.

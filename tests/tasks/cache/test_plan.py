@@ -108,7 +108,7 @@ def test_a_gone_blob_is_the_reason_wherever_the_store_lies(tmp_path: Path) -> No
 def test_a_changed_module_is_named(chain: Chain, tmp_path: Path) -> None:
     for room in ("flows", "tasks"):
         shutil.copytree(ROOT / room, tmp_path / room)
-    module = tmp_path / "tasks" / "vision" / "data" / "augment.py"
+    module = tmp_path / "tasks" / "vision" / "data" / "batches" / "augment.py"
     module.write_text(module.read_text() + "\nX = 1\n")
     command = [sys.executable, "-X", "importtime", "-m", "flows", "plan", "--json"]
     answer = subprocess.run(
@@ -120,7 +120,7 @@ def test_a_changed_module_is_named(chain: Chain, tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     found = json.loads(answer.stdout)["steps"]
-    assert found["ten_class"]["reason"] == "tasks/vision/data/augment.py changed"
+    assert found["ten_class"]["reason"] == "tasks/vision/data/batches/augment.py changed"
     assert found["prepare data"]["hit"], "preparation runs no augmentation"
     imported = {line.split("|")[-1].strip().split(".")[0] for line in answer.stderr.splitlines()}
     assert "numpy" in imported

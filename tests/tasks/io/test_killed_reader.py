@@ -18,7 +18,7 @@ from tasks.io.prepared import load_dataset, shards_of
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
 from tasks.store.s3.blob_cache import cache_folder
-from tasks.vision.data import shards
+from tasks.vision.data.shards import shards
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ from tasks.io import checkpoints
 from tasks.io.prepared import load_dataset
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
-from tasks.vision.data import targets
+from tasks.vision.data.batches import targets
 from tasks.vision.device import Device, loading_tensorflow
 from tasks.vision.recipe.schema import Network, Stage
 from tasks.vision.trained_model import digest

@@ -15,9 +15,9 @@ from tasks.io.prepared import check_dataset, load_dataset, shards_of
 from tasks.store.base import Damaged, Missing, Ref, Store
 from tasks.store.opening import open_store
 from tasks.store.s3.blob_cache import cache_folder
-from tasks.vision.data import shards
-from tasks.vision.data.augment import windowed_order
-from tasks.vision.data.stored_images import StoredImages
+from tasks.vision.data.batches.augment import windowed_order
+from tasks.vision.data.shards import shards
+from tasks.vision.data.shards.stored_images import StoredImages
 
 SIZE, COUNT, EACH = 8, 60, 5
 

@@ -12,7 +12,7 @@ from support.images import labelled_pngs, read, write_folder
 from tasks.vision.data import contents, known_hashes
 from tasks.vision.data.contents import Reuse
 from tasks.vision.data.known_hashes import KnownHashes
-from tasks.vision.data.piece_folder import PieceFolder
+from tasks.vision.data.pieces.piece_folder import PieceFolder
 from tasks.vision.data.sources import contents_of, find_source, fingerprint
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import Folder

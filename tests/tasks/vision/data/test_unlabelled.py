@@ -13,7 +13,7 @@ from support.images import JPEG_XL, png, write_folder, write_zip
 
 from tasks.inference.predict import ImageSample
 from tasks.vision.data import unlabelled
-from tasks.vision.data.prefetch import prefetch
+from tasks.vision.data.batches.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages
 from tasks.vision.pictures import decode_pool
 from tasks.vision.text import printable

@@ -12,7 +12,7 @@ import pytest
 from support.command import ROOT
 
 from flows.recipes.load import load_recipe
-from tasks.vision.data.targets import apply_scheme
+from tasks.vision.data.batches.targets import apply_scheme
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.controls import controls_of
 from tasks.vision.recipe.parse import parse_recipe

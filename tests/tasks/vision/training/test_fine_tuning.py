@@ -9,8 +9,8 @@ import pytest
 from support.keras_files import hdf5, small_weights, write_keras
 from support.scans import CPU, MemoryCheckpointer, read_scans
 
-from tasks.vision.data.augment_photos import AREA, LIGHT, SHAPE, photo_changes
-from tasks.vision.data.targets import Examples
+from tasks.vision.data.batches.augment_photos import AREA, LIGHT, SHAPE, photo_changes
+from tasks.vision.data.batches.targets import Examples
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.probabilities import log_loss
 from tasks.vision.pretrained.compute.features import feature_extractor

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tasks.vision.data.targets import Examples
+from tasks.vision.data.batches.targets import Examples
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.probabilities import probabilities
 from tasks.vision.training import linear_head

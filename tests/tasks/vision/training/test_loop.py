@@ -14,11 +14,11 @@ from support.command import ROOT
 from support.datasets import open_in_folder, prepare_in_folder
 from support.scans import CPU, DIGITS, PAIR, TINY, MemoryCheckpointer, fit, read_scans, stage
 
-from tasks.vision.data import prefetch
-from tasks.vision.data.balance import balance_shift
+from tasks.vision.data.batches import prefetch
+from tasks.vision.data.batches.balance import balance_shift
+from tasks.vision.data.batches.targets import Examples, Targets
 from tasks.vision.data.dataset import Dataset
 from tasks.vision.data.labelled import ImageSet, Split
-from tasks.vision.data.targets import Examples, Targets
 from tasks.vision.device import Device
 from tasks.vision.network import layers
 from tasks.vision.network.networks import build, initialise

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.scans import CPU, PAIR, TINY, MemoryCheckpointer, fit, pair, read_scans, stage
 
-from tasks.vision.data.targets import Examples
+from tasks.vision.data.batches.targets import Examples
 from tasks.vision.network.networks import build_model, initialise
 from tasks.vision.network.predictor import Predictor
 from tasks.vision.network.weights import get_weights

@@ -1,0 +1,1 @@
+"""Stages and runs as flow runs on workers of a Prefect server."""

@@ -1,0 +1,1 @@
+"""What a sweep trains, and how its runs are trained."""

@@ -1,0 +1,1 @@
+"""The trainings of a run: their order, and each in this process."""

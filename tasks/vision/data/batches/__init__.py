@@ -1,0 +1,1 @@
+"""From a data set to what a training sees: targets, samples, order and augmentation."""

@@ -1,0 +1,1 @@
+"""How pictures lie in folders, archives and tables: which class and which split each has."""

@@ -1,0 +1,1 @@
+"""Decoding pictures, stored as soon as a shard is full, so that few are decoded twice."""
