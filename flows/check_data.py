@@ -1,4 +1,4 @@
-"""Flow: look at a data set before training, and at its labels after one."""
+"""Flow: check a data set before training, and its labels after one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.look import MINUTES, look_at, newest_evidence
+from flows.check_steps import MINUTES, check_dataset, newest_evidence
 from flows.parameters import Address, Language, OwnRecipe, RecipeChoice, RunRequest, Settings
 from flows.prepare_data import prepare_dataset
 from tasks.cache.cached_task import CacheOptions, cached
@@ -36,7 +36,7 @@ LENIENT = 0.999  # share of files that may be damaged, where a run would refuse 
 
 
 class CheckResult(Strict):
-    """What a look at a data set has found.
+    """What a check of a data set has found.
 
     Attributes:
         data: as given. dataset: sha256:... images: that could be read. counts: pictures by kind of finding.
@@ -73,7 +73,7 @@ def check_data(
     refresh: bool = False,
     lang: Language = "en",
 ) -> CheckResult:
-    """Look at a data set: damaged, dark, blurred, blank and duplicate pictures, and labels that may be wrong.
+    """Check a data set: damaged, dark, blurred, blank and duplicate pictures, and labels that may be wrong.
 
     The data set is prepared as a run would prepare it. Stores a page as pages/ID.html and a table of all
     findings as pages/ID.csv. Nothing is removed or changed.
@@ -84,7 +84,7 @@ def check_data(
         data: digits, cifar10, or a folder, archive, table or s3:// address of images; the recipe's by default.
         store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
         settings: recipe settings to override, e.g. {"data.image_size": 128}.
-        refresh: look again, ignoring the cache.
+        refresh: check again, ignoring the cache.
         lang: language of the page, English or Spanish.
     """
     request = RunRequest(
@@ -98,8 +98,8 @@ def check_data(
     home = open_store(request.store, retry_for=OUTAGE)
     check_store(home)
     dataset, about, refused = _prepared(request, home)
-    refs = look_at(dataset, newest_evidence(dataset, home), home, refresh=refresh)
-    refs = refs.model_copy(update={"files": _look_at_files(request, about.image_size, home)})
+    refs = check_dataset(dataset, newest_evidence(dataset, home), home, refresh=refresh)
+    refs = refs.model_copy(update={"files": _check_files(request, about.image_size, home)})
     checked = load_checked(dataset, refs, home)
     version, name = versions("relevo")["relevo"], f"pages/{flow_run.id}"
     shown = without_secrets(request.source)
@@ -143,7 +143,7 @@ def _prepared(request: RunRequest, store: Store) -> tuple[Ref, Description, str]
         return *found, str(error)
 
 
-def _look_at_files(request: RunRequest, image_size: int, store: Store) -> Ref | None:
+def _check_files(request: RunRequest, image_size: int, store: Store) -> Ref | None:
     """Return the findings about the files, unless the data has none, as digits."""
     source = find_data(request.source)
     if source.path is None:

@@ -11,10 +11,10 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from flows.check_steps import check_for_report
 from flows.dispatch.dispatch_stages import DEPLOYMENT, dispatch_stages
 from flows.dispatch.dispatched_runs import check_deployment
 from flows.dispatch.open_server import warn_of_open_server
-from flows.look import look_for_report
 from flows.parameters import (
     Address,
     Dispatch,
@@ -143,7 +143,7 @@ def experiment(
             results = run_inline(context, chosen)
         else:
             results = dispatch_stages(context, chosen, request.for_workers(plan))
-        findings = look_for_report(images, about, results, home, refresh=refresh, new=not known)
+        findings = check_for_report(images, about, results, home, refresh=refresh, new=not known)
         report = write_report(request, plan, images, results, findings, home)
         finished = FinishedRun(
             name=run or run_name(plan.name, started),

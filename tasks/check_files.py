@@ -1,4 +1,4 @@
-"""Task: look at the formats, modes and sizes of a data set's picture files."""
+"""Task: check the formats, modes and sizes of a data set's picture files."""
 
 from __future__ import annotations
 

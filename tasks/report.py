@@ -39,7 +39,7 @@ def report(asked: ReportInput, store: Store) -> Published:
 
 
 def _look(asked: ReportInput, store: Store) -> Overview | None:
-    """What the report shows of a look at the data set, if there was one."""
+    """What the report shows of a check of the data set, if there was one."""
     if asked.findings is None:
         return None
     checked = load_checked(asked.dataset, asked.findings, store)

@@ -90,7 +90,7 @@ LIGHT = {
     "tasks.vision.training.calibration",
     "tasks.vision.training.dataset_features",
     "tasks.vision.training.state",
-    "tasks.vision.training.unlikeness",
+    "tasks.vision.training.fit_ood_score",
     "tasks.store.s3.blob_cache",
 }  # beside what is heavy
 UNTYPED = ("dict[str, Any]", "Mapping[str, Any]")
@@ -347,7 +347,7 @@ BAD: list[tuple[Rule, str, str]] = [
     (
         data_runs_one_way,
         "tasks/vision/data/layouts/x.py",
-        "from tasks.vision.data.pieces.decoded import Pictures",
+        "from tasks.vision.data.pieces.picture_set import Pictures",
     ),
     (
         data_runs_one_way,
@@ -399,7 +399,7 @@ def test_a_circle_of_annotations_alone_is_none(tmp_path: Path) -> None:
     assert [*modules_form_no_circle(modules), *rooms_form_no_circle(modules)] == []
 
 
-def test_a_module_without_a_purpose_is_told(tmp_path: Path) -> None:
+def test_a_module_without_a_purpose_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks/x.py").write_text("x = 1\n")
     assert list(a_module_holds_one_idea(read_modules(tmp_path)))

@@ -1,4 +1,4 @@
-"""Command: check looks at a data set before training, and at its labels after one."""
+"""Command: check a data set before training, and its labels after one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check(
     Writes a page with a thumbnail of each finding, and a table; removes nothing. Labels that are probably wrong
     are found once a run has trained on this data in the store.
 
-    Example: relevo check photos --output look.html
+    Example: relevo check photos --output check.html
 
     Parameters
     ----------

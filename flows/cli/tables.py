@@ -1,4 +1,4 @@
-"""Tables about runs, comparisons, looks at data, and aliases."""
+"""Tables about runs, comparisons, checks of data, and aliases."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _print_legend(console: Printer, summary: RunSummary) -> None:
 
 
 def print_check(found: CheckResult) -> None:
-    """Print what a look at a data set has found, and where page and table are."""
+    """Print what a check of a data set has found, and where page and table are."""
     console, size = Printer(), found.image_size
     images = counted(found.images, "image")
     console.print_line(f"{found.data}: {images} in {found.classes} classes, {size} x {size} pixels")

@@ -73,7 +73,7 @@ def _features(
     checkpoints, load = Checkpoints(store, work.key), load_computed
     # One run computes them again once for all heads; one on a sample uses those of its stage.
     again = context.refresh and work.key not in context.refreshed and not (control and not sample)
-    options = context.options(stage, locked=context.may_resume(work.key))
+    options = context.options(stage, locked=context.probably_uncached(work.key))
     options = replace(options, refresh=again)
     call = cached(compute_features, work, store, title, load, options, on_cached=checkpoints.clear)
     context.refreshed.add(work.key)
@@ -105,7 +105,7 @@ def _fine_tuned(context: RunContext, name: str, stage: Stage, head: Done, featur
     title = f"fine-tune {name}"
     work = fine_tuning(stage, context.targets_of(stage), head.work, seed)
     checkpoints, load = Checkpoints(store, work.key), load_trained
-    options = context.options(stage, locked=not head.hit or context.may_resume(work.key))
+    options = context.options(stage, locked=not head.hit or context.probably_uncached(work.key))
     call = cached(fine_tune, work, store, title, load, options, on_cached=checkpoints.clear)
     given = (context.data, head.model.ref, features, seed, checkpoints, store)
     with live_progress(title):

@@ -19,7 +19,7 @@ class RunContext:
     """What the stages of a run share: the recipe, the data set and its classes, and the store.
 
     Attributes:
-        new: True if the data set was just prepared, so that hardly any training on it is cached.
+        new: True if the data set was just prepared, so that probably no training on it is cached.
         networks: the pretrained networks and trained models that stages start from, by the stage's name.
         refreshed: keys of features that were computed again, which one run does once for all heads.
     """
@@ -45,11 +45,11 @@ class RunContext:
         return apply_scheme(self.recipe.scheme(stage), self.classes)
 
     def options(self, stage: Stage, *, locked: bool) -> CacheOptions:
-        """Return how a task of the stage uses the cache; `locked` if its work is hardly cached."""
+        """Return how a task of the stage uses the cache; `locked` if its work is probably not cached."""
         return CacheOptions(refresh=self.refresh, minutes=stage.timeout_minutes, locked=locked)
 
-    def may_resume(self, key: str) -> bool:
-        """True if the work of that key is hardly cached: its data is new, or it has checkpoints."""
+    def probably_uncached(self, key: str) -> bool:
+        """True if the work of that key is probably not cached: its data is new, or it has checkpoints."""
         return self.new or key in self.checkpointed
 
     @cached_property

@@ -43,7 +43,7 @@ def run_stage(
     scheme, targets = context.recipe.scheme(stage), context.targets_of(stage)
     title, work = f"train {name}", training(stage, targets, data, start, seed)
     checkpoints = Checkpoints(store, work.key)
-    options = context.options(stage, locked=context.may_resume(work.key))
+    options = context.options(stage, locked=context.probably_uncached(work.key))
     call = cached(train, work, store, title, load_trained, options, on_cached=checkpoints.clear)
     with live_progress(title):
         model, hit = call(title, stage, scheme, data, start, seed, checkpoints, store)
@@ -63,7 +63,7 @@ def finish_stage(
 ) -> StageResult:
     """Score a trained model on `split` and export it; `hit` says whether it was cached."""
     store, data = context.store, context.data
-    # What is computed from a new model is hardly cached.
+    # What is computed from a new model is probably not cached.
     options = context.options(stage, locked=not hit)
     title, work = f"evaluate {name}", evaluation(model.ref, data, features, split)
     call_evaluate = cached(evaluate, work, store, title, load_scores, options)

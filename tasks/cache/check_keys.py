@@ -1,4 +1,4 @@
-"""Cache keys of a look at a data set: what determines its findings, and nothing else."""
+"""Cache keys of a check of a data set: what determines its findings, and nothing else."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.errors import BadInput
 from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.files.left_out import LeftOut
+from tasks.vision.ood_score import OOD_THRESHOLD
 from tasks.vision.text import printable
-from tasks.vision.unlikeness import UNLIKE
 
 AHEAD_BYTES = 256 * 2**20  # of decoded images that wait for the network
 UNSURE = "unsure"  # the answer for an image whose most probable label is not probable enough
@@ -58,7 +58,7 @@ class Prediction:
     @property
     def unlike_training(self) -> bool:
         """True for an image that is unlike anything in training."""
-        return self.unlike is not None and self.unlike >= UNLIKE
+        return self.unlike is not None and self.unlike >= OOD_THRESHOLD
 
     def row(self) -> dict[str, Any]:
         """Return the prediction as a JSON object."""

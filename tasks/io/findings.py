@@ -1,4 +1,4 @@
-"""Store and load what a look at a data set has found."""
+"""Store and load what a check of a data set has found."""
 
 from __future__ import annotations
 

@@ -100,9 +100,9 @@ def show_predictions(
 
 
 def show_check(data: str, page: str, table: str, counts: Iterable[tuple[str, int]]) -> None:
-    """Show what a look at a data set has found, and the addresses of its page and table."""
+    """Show what a check of a data set has found, and the addresses of its page and table."""
     lines = [
-        f"# A look at {plain(data)}",
+        f"# Check of {plain(data)}",
         "",
         f"Page: `{code(page)}`",
         f"Table: `{code(table)}`",
@@ -112,7 +112,7 @@ def show_check(data: str, page: str, table: str, counts: Iterable[tuple[str, int
     lines += [f"| {kind} | {count:,} |" for kind, count in counts]
     with warn_on_failure():
         create_markdown_artifact(
-            "\n".join(lines) + "\n", key="relevo-check", description=f"A look at {plain(data)}"
+            "\n".join(lines) + "\n", key="relevo-check", description=f"Check of {plain(data)}"
         )
 
 

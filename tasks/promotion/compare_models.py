@@ -91,19 +91,19 @@ def compare_models(
             f"{before} and {now} have the same labels for other classes of {split.name}, so they can't be "
             "compared; promote without --if-better"
         )
-    kept = new[rows]
-    if not kept.any():
+    not_trained_on = new[rows]
+    if not not_trained_on.any():
         raise BadInput(
             f"{split.name}: the models were trained on all of these images; give others by --data SOURCE"
         )
     first, second = (
-        place[each.predicted][kept] for place, each in zip(places, answers, strict=True)
+        place[each.predicted][not_trained_on] for place, each in zip(places, answers, strict=True)
     )
-    scores = paired_scores(truths[1][kept], first, second, labels, gate.metric)
+    scores = paired_scores(truths[1][not_trained_on], first, second, labels, gate.metric)
     return scores.model_copy(
         update={
             "data": without_secrets(split.name),
-            "left_out": int((~kept).sum()),
+            "left_out": int((~not_trained_on).sum()),
             "unknown": first_of(trained.unknown, 1),
         }
     )

@@ -14,7 +14,7 @@ class Gate(Strict):
 
     Attributes:
         margin: least difference of the metric, which the whole 95 % interval must exceed; one below 0 lets
-            a model pass that is hardly worse.
+            a model pass that is slightly worse.
         max_class_loss: most that the recall of any label may fall, on these images; None for no limit.
         data: a source whose test split both models answer; by default that of the new model's data.
     """

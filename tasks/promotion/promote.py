@@ -90,8 +90,8 @@ def promote(
         answer = ask(Proposal(name, last.number if last else 0, was, model, scores))
         objection = "" if answer.promote else "declined"
         by, why = answer.by or by, "; ".join(filter(None, (answer.why, why)))
-    told = [str(scores) if scores else "", objection, *_notes(scores), why]
-    why = "; ".join(filter(None, told))[:MAX_WHY]
+    reasons = [str(scores) if scores else "", objection, *_notes(scores), why]
+    why = "; ".join(filter(None, reasons))[:MAX_WHY]
     if not objection:
         before = last.number if last else None
         record = append(history, "promoted", model, by=by, why=why, before=before, scores=scores)

@@ -146,7 +146,7 @@ class ReportInput(Strict):
     Attributes:
         description, recipe_toml: of the recipe. command: that repeats the run.
         device: what the stages were trained on. versions: of packages. source: of the images.
-        findings: of a look at the data set; None if it is so large that a run doesn't take one.
+        findings: of a check of the data set; None if it is so large that a run doesn't make one.
     """
 
     lang: Literal["en", "es"]
@@ -180,7 +180,7 @@ class ReportContent:
     Attributes:
         run: its settings. data: describes the data set.
         comparisons: of each stage that starts from another.
-        overview: of what a look at the data set has found.
+        overview: of what a check of the data set has found.
     """
 
     run: ReportInput

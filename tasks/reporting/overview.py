@@ -1,4 +1,4 @@
-"""What a page shows of a look at a data set: for each kind of finding some pictures, with thumbnails."""
+"""What a page shows of a check of a data set: for each kind of finding some pictures, with thumbnails."""
 
 from __future__ import annotations
 

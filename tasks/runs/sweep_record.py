@@ -49,7 +49,7 @@ class Combination(Strict):
         settings: by key of the recipe. mean: validation accuracy over the runs, None if one failed.
         interval: its 95 % interval over seeds and folds; of a single run over its images.
         difference: its mean minus the best one's. p: that both are equally good, with Holm's correction.
-        verdict: best; noise, if it can't be told from the best; worse; or failed.
+        verdict: best; noise, if it can't be distinguished from the best; worse; or failed.
     """
 
     settings: dict[str, JsonValue]

@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from tasks.vision.errors import BadInput
+from tasks.vision.ood_score import OOD_PREFIX, ood_score_of
 from tasks.vision.pictures.fit import CROP, Fit
 from tasks.vision.recipe.names import IMAGENET
 from tasks.vision.recipe.schema import Network, Pixels, Positive, Strict
 from tasks.vision.tensor_shapes import tensor_shapes
-from tasks.vision.unlikeness import UNLIKE_PREFIX, unlikeness_of
 
 Tensors = dict[str, np.ndarray]
 NOTE = "relevo"
@@ -205,7 +205,7 @@ def unpack(content: bytes, origin: str) -> tuple[Card, Tensors]:
 
 def _check_head(tensors: Tensors, outputs: int) -> None:
     """Raise ValueError unless there is a head; the network's tensors are checked when it is rebuilt."""
-    other = (NETWORK_PREFIX, UNLIKE_PREFIX)
+    other = (NETWORK_PREFIX, OOD_PREFIX)
     own = {name: value for name, value in tensors.items() if not name.startswith(other)}
     if own.keys() != {HEAD_KERNEL, HEAD_BIAS}:
         raise ValueError("other tensors than a head has")
@@ -214,7 +214,7 @@ def _check_head(tensors: Tensors, outputs: int) -> None:
         raise ValueError("a head of another shape")
     if not kernel.dtype == bias.dtype == np.float32:
         raise ValueError("a head that is not float32")
-    unlikeness_of(tensors)
+    ood_score_of(tensors)
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray], note: Any) -> bytes:

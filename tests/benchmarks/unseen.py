@@ -1,4 +1,4 @@
-"""How well a score of unlikeness finds a class that was left out of training, for each class in turn.
+"""How well the out-of-distribution score finds a class that was left out of training, for each class in turn.
 
 python tests/benchmarks/unseen.py flowers5.zip efficientnet_lite0.keras [--split test]
 Known are the other classes' images of the split, unknown those of the class left out; AUROC of telling them
@@ -17,9 +17,9 @@ from rich.table import Table
 from turns import check, show
 
 from tasks.vision.data.batches.targets import Examples
+from tasks.vision.ood_score import OOD_THRESHOLD, roots
+from tasks.vision.training.fit_ood_score import fit_ood_score
 from tasks.vision.training.linear_head import fit_head
-from tasks.vision.training.unlikeness import fit_unlikeness
-from tasks.vision.unlikeness import UNLIKE, roots
 
 NEIGHBOURS = 5
 
@@ -74,7 +74,7 @@ def scores(train: Labelled, validation: Labelled, images: np.ndarray) -> dict[st
     logits = images @ head.kernel + head.bias
     highest = logits.max(1)
     energy = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
-    fitted = fit_unlikeness(train.features, train.classes, validation.features)
+    fitted = fit_ood_score(train.features, train.classes, validation.features)
     relative, nearest = fitted.distances(images).T
     rooted, examples = roots(images), roots(train.features)
     means = np.stack([examples[train.classes == each].mean(0) for each in order])
@@ -117,7 +117,7 @@ def main() -> None:
         )
         for name, each in scores(train, validation, images).items():
             found.setdefault(name, []).append(float(roc_auc_score(truth, each)))
-            unlike = each >= UNLIKE
+            unlike = each >= OOD_THRESHOLD
         called.append((float(unlike[~truth].mean()), float(unlike[truth].mean())))
     table = Table("AUROC", "mean", *(f"without {name}" for name in classes))
     for name, row in found.items():

@@ -1,4 +1,4 @@
-"""A look at a small data set that has found something of every kind."""
+"""A check of a small data set that has found something of every kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.vision.check.whole import Whole
 from tasks.vision.data.dataset import Description, Listed
 
 
-def looked_at(word: Callable[[str], str] = str) -> Checked:
+def checked_set(word: Callable[[str], str] = str) -> Checked:
     """Twelve images of three classes; `word` renames everything with a name."""
     classes = [word(name) for name in ("cherry", "fig", "plum")]
     names = [word(f"train/{row}.png") for row in range(12)]

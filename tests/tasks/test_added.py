@@ -94,8 +94,8 @@ def test_of_a_folder_that_has_grown_only_the_new_pictures_are_decoded(
     assert decoded(lines) == (80, 83)
     assert ref.digest != first.digest
     same_from_nothing(ref, source, store, tmp_path)
-    kept = {shard.uri for shard in shards_of(opened(first, store))}
-    assert kept < {shard.uri for shard in shards_of(opened(ref, store))}, (
+    before = {shard.uri for shard in shards_of(opened(first, store))}
+    assert before < {shard.uri for shard in shards_of(opened(ref, store))}, (
         "no other shard is written"
     )
 

@@ -101,9 +101,9 @@ def test_json_of_any_depth_is_damaged(tmp_path: Path, relevo: Relevo) -> None:
     key = f"cache/train-{'0' * 64}.json"
     mark_store(home := open_store(tmp_path))
     home.write(key, DEEP.encode())
-    told = relevo("verify", "--store", str(tmp_path))
-    assert (told.status, told.err.count("\n")) == (1, 1)
-    assert key in told.err
+    done = relevo("verify", "--store", str(tmp_path))
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert key in done.err
     for command in (["gc", "--dry-run"], ["plan"]):
         assert relevo(*command, "--store", str(tmp_path)).status == 0
 

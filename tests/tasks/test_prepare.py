@@ -52,8 +52,8 @@ def test_validation_is_carved_from_train_class_by_class(tmp_path: Path) -> None:
     whole = {image.tobytes() for image in np.asarray(found.splits["train"].images)}
     assert {image.tobytes() for image in validation.images} <= whole
     assert len(train.labels) + len(validation.labels) == len(found.splits["train"].labels)
-    for kept, all_of in zip(about.counts["validation"], about.counts["train"], strict=True):
-        assert kept / (kept + all_of) == pytest.approx(0.1, abs=0.01)
+    for held_out, rest in zip(about.counts["validation"], about.counts["train"], strict=True):
+        assert held_out / (held_out + rest) == pytest.approx(0.1, abs=0.01)
 
 
 def test_images_in_train_and_test_are_named(tmp_path: Path) -> None:

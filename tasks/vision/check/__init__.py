@@ -1,1 +1,1 @@
-"""A look at a data set: flawed pictures, duplicates, uneven classes and labels that are probably wrong."""
+"""A check of a data set: flawed pictures, duplicates, uneven classes and labels that are probably wrong."""

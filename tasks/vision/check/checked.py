@@ -1,4 +1,4 @@
-"""All that a look at a data set has found, picture by picture, in the order of what it may do to a model."""
+"""All that a check of a data set has found, picture by picture, in the order of what it may do to a model."""
 
 from __future__ import annotations
 

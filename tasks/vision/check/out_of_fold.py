@@ -10,7 +10,7 @@ from tasks.vision.check.whole import Whole
 from tasks.vision.evaluation.probabilities import log_loss, probabilities
 
 FOLDS = 5
-LEAST = 2 * FOLDS  # images of a class; of fewer, some heads would hardly have seen one
+LEAST = 2 * FOLDS  # images of a class; of fewer, some heads would have seen almost none
 GAMMA, LANDMARKS = 1.0, 1000  # of the kernel, for features of length 1; images that stand for all
 STRENGTHS = (0.03, 0.1, 0.3, 1.0)  # of the penalty
 TEMPERATURES = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0)  # inverse ones, of scores around 0 and 1

@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.vision.data.known_hashes import LEAST, KnownHashes
 from tasks.vision.data.layouts.layout import Layout
-from tasks.vision.data.pieces.decoded import OnReuse, Pictures, changed
+from tasks.vision.data.pieces.picture_set import OnReuse, Pictures, changed
 from tasks.vision.data.pieces.pieces import DIGEST, Piece, PieceStore
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import Container, Folder, ImageTree

@@ -48,8 +48,8 @@ class MadeSplits(Strict):
 
     Attributes:
         test, validation: the share asked for; None if the data has its own.
-        groups: how many groups of pictures were kept together. alike: how many pictures have a near duplicate,
-            with which they were kept together.
+        groups: how many groups of pictures are in one split each. alike: how many pictures have a near
+            duplicate, with which they are in one split.
     """
 
     test: float | None

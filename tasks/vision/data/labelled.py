@@ -9,8 +9,8 @@ import numpy as np
 
 from tasks.vision.data.images import Images
 from tasks.vision.data.layouts.layout import LabelledFile, Layout
-from tasks.vision.data.pieces.decode_pictures import decode_pictures
-from tasks.vision.data.pieces.decoded import Decoded, Decoding, Pictures
+from tasks.vision.data.pieces.fill_pieces import fill_pieces
+from tasks.vision.data.pieces.picture_set import Decoded, Decoding, Pictures
 from tasks.vision.data.pieces.piece_plan import NONE
 from tasks.vision.data.pieces.pieces import Piece, PieceImages, PieceStore
 from tasks.vision.data.shards.shard_files import ShardFiles
@@ -99,7 +99,7 @@ def read_images(
     """
     files, given = layout.files, pictures.container.given
     bounds = _bounds(layout, splits)
-    done = decode_pictures(pictures, next(iter(bounds.values())).stop, how)
+    done = fill_pieces(pictures, next(iter(bounds.values())).stop, how)
     unreadable = {
         row: f"{printable(files[row].path)}: {done.failed[row]}" for row in sorted(done.failed)
     }

@@ -24,7 +24,7 @@ from tasks.vision.data.layouts.layout import Layout
 from tasks.vision.data.layouts.missing_split import EXPECTED
 from tasks.vision.data.layouts.split_names import SPLITS, VALID
 from tasks.vision.data.layouts.table import is_table
-from tasks.vision.data.pieces.decoded import Decoding
+from tasks.vision.data.pieces.picture_set import Decoding
 from tasks.vision.data.pieces.piece_folder import PieceFolder
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES

@@ -65,7 +65,7 @@ def draft(
     Args:
         source: the recipe's data.source.
         positive: the classes that the detector finds; the class with most pictures when empty.
-        second: the class told apart next; the one with most pictures of the others when None.
+        second: the class distinguished next; the one with most pictures of the others when None.
         start: what every stage starts from; without one, all is learnt from scratch.
 
     Raises:

@@ -111,8 +111,8 @@ def decode_picture(data: bytes, image_size: int, bits: int = 16, fit: Fit = CROP
     if plain := plain_png(data):
         rgb = plain if plain.mode == "RGB" else plain.convert("RGB")
         return Decoded(square(rgb, image_size, fit))
-    with ExitStack() as turn:
-        pixels = read_pixels(data, image_size, turn, fit)
+    with ExitStack() as locks:
+        pixels = read_pixels(data, image_size, locks, fit)
         try:
             return _convert(data, pixels, image_size, bits, fit)
         except (UnreadableError, MemoryError):
@@ -163,7 +163,7 @@ def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
     if not source.info:  # neither EXIF nor XMP; getexif alone would cost a twentieth of the time
         return image
     try:
-        turn = _UPRIGHT.get(source.getexif().get(ExifTag.Orientation, 1))
+        upright = _UPRIGHT.get(source.getexif().get(ExifTag.Orientation, 1))
     except Exception:  # a broken EXIF block; the pixels are intact
         return image
-    return image if turn is None else image.transpose(turn)
+    return image if upright is None else image.transpose(upright)

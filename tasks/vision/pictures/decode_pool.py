@@ -112,12 +112,12 @@ class Decoders:
         """
         found = Findings()
         chunks = _chunks(files, out.shape[1], found.failed)
-        turn = threading.Lock()
+        one_reader = threading.Lock()
         stop = threading.Event()
 
         def feed(decode_chunk: Decode) -> None:
             while not stop.is_set():
-                with turn:
+                with one_reader:
                     chunk = next(chunks, None)
                 if chunk is None:
                     return

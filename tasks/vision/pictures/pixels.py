@@ -70,33 +70,33 @@ def plain_png(data: bytes) -> Image.Image | None:
         return None
 
 
-def read_pixels(data: bytes, image_size: int, turn: ExitStack, fit: Fit = CROP) -> Pixels:
+def read_pixels(data: bytes, image_size: int, locks: ExitStack, fit: Fit = CROP) -> Pixels:
     """Read a picture. Large JPEGs are scaled down, with `MARGIN` for a square of `image_size` pixels a side.
 
     Args:
-        turn: enters `large_lock` for a picture that is still large; to be closed with the picture.
+        locks: holds `large_lock` for a picture that is still large; to be closed with the picture.
 
     Raises:
         UnreadableError: the file is no image, damaged or too large.
     """
     kind = kind_of(data)
     try:
-        return _read(kind, data, image_size, turn, fit)
+        return _read(kind, data, image_size, locks, fit)
     except (UnreadableError, MemoryError):
         raise
     except Exception as error:  # on damaged bytes Pillow's readers raise nearly anything
-        mended = _repaired(kind, data, image_size, turn, fit)
+        mended = _repaired(kind, data, image_size, locks, fit)
         if mended is None:
             raise damage(error) from error
         return mended
 
 
-def _read(kind: str, data: bytes, image_size: int, turn: ExitStack, fit: Fit) -> Pixels:
+def _read(kind: str, data: bytes, image_size: int, locks: ExitStack, fit: Fit) -> Pixels:
     image = open_picture(kind, data)
     check_size(image, data)
     extent = _scale_jpeg(image, image_size, fit) if isinstance(image, JpegImageFile) else None
     if image.size[0] * image.size[1] > LARGE_PIXELS:
-        turn.enter_context(large_lock)
+        locks.enter_context(large_lock)
     deep = ";16" in _rawmode(image) or image.mode.startswith("I;16")
     image.load()
     if isinstance(image, Tiff):
@@ -154,18 +154,18 @@ def low_bytes(data: bytes) -> Image.Image:
     return image
 
 
-def _repaired(kind: str, data: bytes, image_size: int, turn: ExitStack, fit: Fit) -> Pixels | None:
+def _repaired(kind: str, data: bytes, image_size: int, locks: ExitStack, fit: Fit) -> Pixels | None:
     with suppress(Exception):  # the first error says more
         if kind == "PNG":
             bare, profile = _without_metadata(data)
-            pixels = _read(kind, bare, image_size, turn, fit)
+            pixels = _read(kind, bare, image_size, locks, fit)
             pixels.image.info["icc_profile"] = profile
             return pixels
         if kind == "JPEG":
             # Whatever follows changes no pixel if all are there.
             start = data.rstrip(b"\xff")
             ends = (b"\xff\xd9", b"\x5a\xa5" * 32 + b"\xff\xd9")
-            one, other = (_read(kind, start + end, image_size, turn, fit) for end in ends)
+            one, other = (_read(kind, start + end, image_size, locks, fit) for end in ends)
             if one.image.tobytes() == other.image.tobytes():
                 return one._replace(odd="its end is missing")
     return None
@@ -173,15 +173,15 @@ def _repaired(kind: str, data: bytes, image_size: int, turn: ExitStack, fit: Fit
 
 def _without_metadata(data: bytes) -> tuple[bytes, bytes | None]:
     """Return a PNG with nothing but what its pixels depend on, and its colour profile."""
-    kept, profile, at = [_PNG], None, len(_PNG)
+    chunks, profile, at = [_PNG], None, len(_PNG)
     while at < len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4])
         kind, content = data[at + 4 : at + 8], data[at + 8 : end - 4]
         intact = zlib.crc32(kind + content).to_bytes(4) == data[end - 4 : end]
         if not kind[0] & 32 or kind == b"tRNS" or (intact and kind in _PNG_METADATA):
-            kept.append(data[at:end])
+            chunks.append(data[at:end])
         elif intact and kind == b"iCCP":
             packed = content[content.index(b"\0") + 2 :]
             profile = zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES)
         at = end
-    return b"".join(kept), profile
+    return b"".join(chunks), profile

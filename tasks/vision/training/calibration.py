@@ -18,7 +18,7 @@ from tasks.vision.data.images import Images
 from tasks.vision.evaluation.probabilities import log_loss
 from tasks.vision.pretrained.graph.feature_points import feature_width
 from tasks.vision.pretrained.graph.head_tensors import HeadOnNetwork
-from tasks.vision.training.unlikeness import fit_unlikeness
+from tasks.vision.training.fit_ood_score import fit_ood_score
 
 # On held-out photos of flowers, a temperature from 10 or 20 images raised the mean loss, from 50 lowered it.
 LEAST = 50
@@ -42,7 +42,7 @@ def calibrate(
         model,
         kernel=model.kernel / temperature,
         bias=model.bias / temperature,
-        unlikeness=fit_unlikeness(train[:, -last:], classes, validation.inputs[:, -last:]),
+        ood_score=fit_ood_score(train[:, -last:], classes, validation.inputs[:, -last:]),
     )
     return calibrated, temperature
 

@@ -59,8 +59,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no recipe": (["nowhere"], "recipe 'nowhere'"),
     "no archive": (["nowhere.zip"], "isn't there"),
     "no data": (["photos", "--data", "nowhere"], "isn't there"),
-    "no page": (["digits", "--output", "look.pdf"], "ends in .html"),
-    "no folder": (["digits", "--output", "no/such/folder/look.html"], "folder that is there"),
+    "no page": (["digits", "--output", "check.pdf"], "ends in .html"),
+    "no folder": (["digits", "--output", "no/such/folder/check.html"], "folder that is there"),
     "a file": (["digits", "--output", "FOLDER/there.html"], "--force overwrites it"),
     "a setting": (["digits", "--set", "data.image_size=0"], "image_size"),
     "a language": (["digits", "--lang", "fr"], "--lang"),
@@ -77,13 +77,13 @@ def done(folder: Path, prefect_home: Path, server: str) -> dict[str, Outcome]:
     """What commands answer, all run in one process."""
     torn = {f"train/cat/torn {i}.png": b"x" for i in range(9)}
     small = [f"--set=data.image_size={SIZE}", "--store", str(folder / "store")]
-    look = ["check", str(write_folder(folder / "photos", photos())), *small]
+    check = ["check", str(write_folder(folder / "photos", photos())), *small]
     worse = ["check", str(write_folder(folder / "worse", {**photos(), **torn})), *small]
     (folder / "there.csv").write_text("an earlier one")
     bad = {case: [word.replace("FOLDER", str(folder)) for word in BAD[case][0]] for case in BAD}
     commands = {
-        "first": [*look, "--output", str(folder / "look.html"), "--json"],
-        "again": look,
+        "first": [*check, "--output", str(folder / "check.html"), "--json"],
+        "again": check,
         "worse": [*worse, "--json"],
         **{case: ["check", *words] for case, words in bad.items()},
     }
@@ -117,8 +117,8 @@ def test_copies_with_two_labels_come_before_those_in_two_splits(checked: Outcome
 
 
 def test_page_and_table_have_each_finding_with_its_file(checked: Outcome, folder: Path) -> None:
-    found, table = checked.json, folder / "look.csv"
-    assert found["page"] == str(folder / "look.html")
+    found, table = checked.json, folder / "check.csv"
+    assert found["page"] == str(folder / "check.html")
     assert found["table"] == str(table)
     with table.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -139,7 +139,7 @@ def test_page_and_table_have_each_finding_with_its_file(checked: Outcome, folder
     assert "Labels are judged after a training" in text
 
 
-def test_a_second_look_is_cached_and_its_table_says_the_same(
+def test_a_second_check_is_cached_and_its_table_says_the_same(
     done: dict[str, Outcome], folder: Path
 ) -> None:
     again = done["again"]
@@ -149,7 +149,7 @@ def test_a_second_look_is_cached_and_its_table_says_the_same(
     page = re.search(r"^page: (.*)$", again.out, re.M)
     assert page
     assert Path(page[1]).parent == folder / "store/pages"
-    assert Path(page[1]).with_suffix(".csv").read_bytes() == (folder / "look.csv").read_bytes()
+    assert Path(page[1]).with_suffix(".csv").read_bytes() == (folder / "check.csv").read_bytes()
     assert re.search(r"^near duplicate +2$", again.out, re.M)
     assert "few training images: owl 2" in again.out
     assert "labels: judged once a run has trained on this data in this store" in again.out
@@ -187,4 +187,4 @@ def test_labels_are_judged_by_a_run_that_trained_on_the_data(
         "validation",
         "test",
     }
-    assert "una mirada a las imágenes" in Path(found["page"]).read_text("utf-8")
+    assert "revisión de las imágenes" in Path(found["page"]).read_text("utf-8")

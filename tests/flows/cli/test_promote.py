@@ -56,7 +56,7 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def told(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+def answers(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     """What one command after the other answered: models that are right on 60, 90 and 92 of 100 images."""
     tmp = tmp_path_factory.mktemp("promote")
     home = mark(tmp / "store")
@@ -108,10 +108,10 @@ def told(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return in_one_process(commands, tmp, prefect_home)
 
 
-def test_a_better_model_is_promoted(told: dict[str, Outcome]) -> None:
-    assert told["none"].err == "no aliases yet; try: relevo promote latest/STAGE --as best\n"
-    assert told["first"].out == "@best is poor/baseline now\na start\n"
-    found = told["better"].json
+def test_a_better_model_is_promoted(answers: dict[str, Outcome]) -> None:
+    assert answers["none"].err == "no aliases yet; try: relevo promote latest/STAGE --as best\n"
+    assert answers["first"].out == "@best is poor/baseline now\na start\n"
+    found = answers["better"].json
     assert (found["alias"], found["promoted"], found["record"]) == ("best", True, 2)
     assert (found["model"], found["was"]) == ("decent/baseline", "poor/baseline")
     scores = found["scores"]
@@ -121,13 +121,13 @@ def test_a_better_model_is_promoted(told: dict[str, Outcome]) -> None:
     assert set(scores["recall"]) == {*CLASSES}
     assert found["why"].startswith("accuracy 0.9000 on 100 images, 0.6000 before: +0.3000 (95 %: ")
     assert found["why"].endswith("; on the test split of decent")
-    assert told["no worse"].status == 0
-    assert told["no worse"].out.startswith(
+    assert answers["no worse"].status == 0
+    assert answers["no worse"].out.startswith(
         "@best is superior/baseline now, was decent/baseline\nbalanced"
     )
 
 
-def test_a_model_that_is_no_better_is_not(told: dict[str, Outcome]) -> None:
+def test_a_model_that_is_no_better_is_not(answers: dict[str, Outcome]) -> None:
     """Status 3, and the reason on standard output and in the history."""
     reasons = {
         "noise": "; the difference is no more than noise; on the test split of superior",
@@ -135,14 +135,14 @@ def test_a_model_that_is_no_better_is_not(told: dict[str, Outcome]) -> None:
         "same": "it is the same model; again",
     }
     for case, reason in reasons.items():
-        assert (told[case].status, told[case].err) == (3, "")
-        first, second = told[case].out.splitlines()
+        assert (answers[case].status, answers[case].err) == (3, "")
+        first, second = answers[case].out.splitlines()
         assert first == "not promoted; @best is decent/baseline as before"
         assert second.endswith(reason)
-    found = json.loads(told["a class"].out)
-    assert (told["a class"].status, found["promoted"]) == (3, False)
+    found = json.loads(answers["a class"].out)
+    assert (answers["a class"].status, found["promoted"]) == (3, False)
     assert ", by more than 0.1; on" in found["why"]
-    history = told["history"].json["history"]
+    history = answers["history"].json["history"]
     assert [record["number"] for record in history] == list(range(1, 10))
     assert [record["action"] for record in history] == [
         *("promoted", "promoted", "not promoted", "not promoted", "not promoted"),
@@ -151,47 +151,47 @@ def test_a_model_that_is_no_better_is_not(told: dict[str, Outcome]) -> None:
     asked = [record["candidate"] for record in history]
     refused = [f"{run}/baseline" for run in ("superior", "poor", "decent")]
     assert asked == [None, None, *refused, None, "poor/baseline", "decent/baseline", None]
-    assert all(record["why"] in told["history in words"].out for record in history)
+    assert all(record["why"] in answers["history in words"].out for record in history)
     assert (
         "not promoted superior/baseline (decent/baseline stays), by "
-        in told["history in words"].out
+        in answers["history in words"].out
     )
 
 
-def test_other_images_are_checked_against_those_of_training(told: dict[str, Outcome]) -> None:
+def test_other_images_are_checked_against_those_of_training(answers: dict[str, Outcome]) -> None:
     """Of eleven, both models were trained on one, and answer the others alike."""
-    assert told["other images"].status == 3
-    found = json.loads(told["other images"].out)
+    assert answers["other images"].status == 3
+    found = json.loads(answers["other images"].out)
     assert (found["scores"]["images"], found["scores"]["left_out"]) == (10, 1)
     assert found["scores"]["data"].endswith("/given")
     assert "; without 1 that one was trained on" in found["why"]
 
 
-def test_back_is_the_model_before(told: dict[str, Outcome]) -> None:
-    found = told["back"].json
+def test_back_is_the_model_before(answers: dict[str, Outcome]) -> None:
+    found = answers["back"].json
     assert (found["promoted"], found["model"], found["was"]) == (
         True,
         "decent/baseline",
         "superior/baseline",
     )
-    listed = told["aliases"].json["aliases"]
+    listed = answers["aliases"].json["aliases"]
     models = {"best": "decent/baseline", "other": "poor/baseline"}
     assert {name: each["model"] for name, each in listed.items()} == models
     assert listed["best"]["model_digest"] == found["model_digest"]
-    assert "@best   decent/baseline  " in told["table"].out
-    assert told["verify"].json["faults"] == []
+    assert "@best   decent/baseline  " in answers["table"].out
+    assert answers["verify"].json["faults"] == []
 
 
-def test_an_alias_is_a_model_wherever_one_is_named(told: dict[str, Outcome]) -> None:
-    assert told["predict"].json == told["predict by name"].json
-    assert len(told["predict"].json["predictions"]) == 11
-    assert told["show"].json["run"] == "superior"
-    assert told["compare"].json["runs"] == ["superior", "poor"]
+def test_an_alias_is_a_model_wherever_one_is_named(answers: dict[str, Outcome]) -> None:
+    assert answers["predict"].json == answers["predict by name"].json
+    assert len(answers["predict"].json["predictions"]) == 11
+    assert answers["show"].json["run"] == "superior"
+    assert answers["compare"].json["runs"] == ["superior", "poor"]
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_promotions_are_refused_in_one_line(case: str, told: dict[str, Outcome]) -> None:
-    refused = told[case]
+def test_bad_promotions_are_refused_in_one_line(case: str, answers: dict[str, Outcome]) -> None:
+    refused = answers[case]
     assert (refused.status, refused.out) == (2, "")
     assert REFUSED[case][1] in refused.err
     assert len(refused.err.splitlines()) == 1

@@ -26,11 +26,11 @@ from tasks.store.opening import open_store
 from tasks.vision.device import Device
 from tasks.vision.export.keras_file import stock_model
 from tasks.vision.network.predictor import Predictor
+from tasks.vision.ood_score import OOD_THRESHOLD
 from tasks.vision.pretrained.compute import class_maps
 from tasks.vision.pretrained.compute.head_model import head_function
 from tasks.vision.pretrained.graph.head_tensors import split_tensors
 from tasks.vision.trained_model import Card, pack, unpack
-from tasks.vision.unlikeness import UNLIKE
 
 RECIPE = """
 [data]
@@ -321,7 +321,7 @@ def test_exported_model_opens_in_plain_keras(
 def test_an_image_unlike_training_is_noted_and_unsure(runs: dict[str, Outcome], made: Made) -> None:
     for row in runs["predict"].json["predictions"]:  # noise, where digits were learnt
         assert row["unlike_training"]
-        assert row["share_more_like_training"] >= UNLIKE
+        assert row["share_more_like_training"] >= OOD_THRESHOLD
         assert row["label"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
     assert runs["unsure"].out.count("(unlike anything in training)") == 3
     assert runs["unsure"].out.count("unsure ") == 3

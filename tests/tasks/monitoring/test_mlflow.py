@@ -91,12 +91,12 @@ def test_a_server_that_takes_nothing_costs_no_one_the_run(
     words = ["run", "digits", "--stage", "baseline", "--store", str(tmp_path / "s"), "--json"]
     done = relevo(*words, *SMALL, env=env)
     assert done.json["stages"]["baseline"]["state"] == "cached"
-    told = [line for line in done.err.splitlines() if line.startswith("mlflow:")]
-    assert len(told) == 1, done.err
-    assert "not logged" in told[0]
+    lines = [line for line in done.err.splitlines() if line.startswith("mlflow:")]
+    assert len(lines) == 1, done.err
+    assert "not logged" in lines[0]
     assert "Traceback" not in done.err
     promoted = relevo("promote", "latest/baseline", "--as=best", "--store", words[5], env=env)
     assert promoted.status == 0
-    told = promoted.err.splitlines()
-    assert len(told) == 1, promoted.err
-    assert told[0].startswith("mlflow: not registered as best: ")
+    lines = promoted.err.splitlines()
+    assert len(lines) == 1, promoted.err
+    assert lines[0].startswith("mlflow: not registered as best: ")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.command import Chain
-from support.findings import looked_at
+from support.findings import checked_set
 
 from tasks.reporting.check_page import check_page
 
@@ -53,13 +53,13 @@ TORN = """() => {
 
 @pytest.fixture(scope="module")
 def reports(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The small chain's report in each language, and the page of a look at a data set."""
-    look = tmp_path_factory.mktemp("look") / "look.html"
-    look.write_bytes(check_page("photos", looked_at(), "all_classes", "0.2"))
+    """The small chain's report in each language, and the page of a check of a data set."""
+    check = tmp_path_factory.mktemp("check") / "check.html"
+    check.write_bytes(check_page("photos", checked_set(), "all_classes", "0.2"))
     return {
         "en": Path(chain.first.json["report"]),
         "es": Path(chain.spanish.json["report"]),
-        "look": look,
+        "check": check,
     }
 
 
@@ -80,7 +80,7 @@ def scheme(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["en", "es", "look"])
+@pytest.fixture(params=["en", "es", "check"])
 def lang(request: pytest.FixtureRequest) -> str:
     """The reader's language, or the other page."""
     return str(request.param)

@@ -1,4 +1,4 @@
-"""The page and table of a look at a data set, and its section in a run's report."""
+"""The page and table of a check of a data set, and its section in a run's report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from html import unescape
 from itertools import pairwise
 
 import pytest
-from support.findings import looked_at
+from support.findings import checked_set
 from support.pages import DATA, Reader, drawn, plain
 
 from tasks.reporting import html as report
@@ -19,7 +19,7 @@ from tasks.reporting.findings_table import findings_csv
 from tasks.reporting.overview import overview
 from tasks.vision.check.checked import KINDS
 
-CHECKED = looked_at()
+CHECKED = checked_set()
 PAGE = check_page("photos", CHECKED, "all_classes", "0.2").decode()
 
 
@@ -80,7 +80,7 @@ def test_nothing_found_is_said() -> None:
 
 def test_hostile_names_are_shown_and_do_nothing() -> None:
     evil = '"><script>alert(1)</script>{{ 7*7 }}%s%('
-    checked = looked_at(lambda name: evil + name + ("\udcff" if "/" in name else ""))
+    checked = checked_set(lambda name: evil + name + ("\udcff" if "/" in name else ""))
     page = check_page(f"{evil}photos", checked, evil, "0.2", f"{evil}refused").decode()
     assert "<script" not in page
     assert f"{evil}train/9.png\\xff" in unescape(page)

@@ -61,7 +61,7 @@ def test_seeds_alone_are_a_sweep_too() -> None:
 
 def test_what_is_noise_is_said() -> None:
     sweep = made_sweep()
-    assert noise_sentence(sweep).startswith("3 of 15 others can't be told from the best")
+    assert noise_sentence(sweep).startswith("3 of 15 others can't be distinguished from the best")
     first = sweep.combinations[:3]
     assert "no difference is more than noise" in noise_sentence(
         sweep.model_copy(update={"combinations": first})

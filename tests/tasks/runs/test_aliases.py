@@ -102,7 +102,7 @@ def test_of_two_promotions_at_once_one_wins(backend: Backend) -> None:
     assert [each.fault for each in check_all(home.uri) if each.fault] == []
 
 
-def test_who_is_late_is_told_in_one_line(
+def test_the_later_one_gets_one_line(
     bucket: str, relay: StartRelay, s3: Any, tmp_path: Path
 ) -> None:
     """Another machine promotes a model between the look at the history and the write."""

@@ -249,9 +249,9 @@ def test_an_age_is_a_number_and_a_unit() -> None:
 
 
 def test_the_command_says_what_it_would_do(store: Path, relevo: Relevo) -> None:
-    told = relevo("gc", "--keep-last=1", "--dry-run", "--store", str(store))
-    assert told.status == 0
-    assert f"would remove the run {run_names(str(store))[0]}" in told.out
+    done = relevo("gc", "--keep-last=1", "--dry-run", "--store", str(store))
+    assert done.status == 0
+    assert f"would remove the run {run_names(str(store))[0]}" in done.out
     summary = relevo("gc", "--keep-last=1", "--store", str(store), "--json").json
     assert summary["bytes"] > 0
     assert len(run_names(str(store))) == 1

@@ -128,7 +128,7 @@ def test_folders_are_named_without_their_files(backend: Backend) -> None:
     assert Runs(backend.store).is_finished("a")
 
 
-def test_of_two_runs_of_one_name_the_second_is_told(backend: Backend) -> None:
+def test_of_two_runs_of_one_name_the_second_is_refused(backend: Backend) -> None:
     other = open_store(backend.store.uri)
     with reserved(backend.store, "mine", wait=False):
         with reserved(other, "another", wait=False):

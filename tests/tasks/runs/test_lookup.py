@@ -100,15 +100,15 @@ def test_a_changed_digit_is_damage_though_the_number_is_the_same(tmp_path: Path)
         find_run(str(tmp_path), "one")
 
 
-def test_a_run_that_is_not_there_is_told_the_newest_alone(tmp_path: Path) -> None:
+def test_a_run_that_is_not_there_lists_the_newest_alone(tmp_path: Path) -> None:
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     names = [run_name("digits", noon + timedelta(minutes=minute)) for minute in range(12)]
     for minute, name in enumerate(names):
         finish_run(tmp_path, name, noon + timedelta(minutes=minute))
     with pytest.raises(BadInput) as caught:
         find_run(str(tmp_path), "yesterday's")
-    told = ", ".join(names[:-6:-1])
-    assert str(caught.value).endswith(f"known: {told}, and 7 more; `relevo runs` lists them")
+    newest = ", ".join(names[:-6:-1])
+    assert str(caught.value).endswith(f"known: {newest}, and 7 more; `relevo runs` lists them")
 
 
 @pytest.mark.parametrize("name", ["model.keras", "saved_model.pb", "model.tflite", "model.onnx"])
@@ -125,9 +125,9 @@ def test_what_export_wrote_is_for_other_programs(name: str, tmp_path: Path) -> N
 def test_a_stage_is_no_run_to_show(tmp_path: Path, relevo: Relevo) -> None:
     finish_run(tmp_path, "mine")
     for given in ("latest", "mine"):
-        told = relevo("show", f"{given}/baseline", "--store", str(tmp_path))
-        assert told.status == 2
-        assert told.err == (
+        done = relevo("show", f"{given}/baseline", "--store", str(tmp_path))
+        assert done.status == 2
+        assert done.err == (
             f"relevo: run '{given}/baseline': expected the name of a run without a stage; give {given}\n"
         )
 
@@ -142,10 +142,10 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path: Path, relevo
     finish_run(tmp_path, "whole")
     finish_run(tmp_path, "spoilt")
     (tmp_path / "runs" / "spoilt" / "run.json").write_text("{}")
-    told = relevo("runs", "--json", "--store", str(tmp_path))
-    assert [run["run"] for run in told.json["runs"]] == ["whole"]
+    done = relevo("runs", "--json", "--store", str(tmp_path))
+    assert [run["run"] for run in done.json["runs"]] == ["whole"]
     assert (
-        told.err == "relevo: run 'spoilt': its run.json is damaged; remove the folder runs/spoilt\n"
+        done.err == "relevo: run 'spoilt': its run.json is damaged; remove the folder runs/spoilt\n"
     )
 
 
@@ -163,10 +163,10 @@ def test_a_taken_name_is_refused_before_anything_is_done(tmp_path: Path) -> None
         experiment.fn(run="taken", **asked)
 
 
-def test_pip_takes_what_a_run_kept(chain: Chain) -> None:
-    kept = folder_of(chain.first) / "environment.txt"
+def test_pip_takes_the_environment_of_a_run(chain: Chain) -> None:
+    pinned = folder_of(chain.first) / "environment.txt"
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index"]
-    done = subprocess.run([*pip, "-r", str(kept)], capture_output=True, text=True)
+    done = subprocess.run([*pip, "-r", str(pinned)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -145,10 +145,10 @@ def test_a_run_that_is_being_published_is_no_fault(
 def test_a_store_that_is_not_there_is_bad_input(
     tmp_path: Path, relevo: Relevo, words: list[str]
 ) -> None:
-    told = relevo(*words, "--store", str(tmp_path / "typo"))
-    assert (told.status, told.out) == (2, "")
-    assert told.err.startswith(f"relevo: store {tmp_path}/typo isn't there; expected ")
-    assert told.err.count("\n") == 1
+    done = relevo(*words, "--store", str(tmp_path / "typo"))
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"relevo: store {tmp_path}/typo isn't there; expected ")
+    assert done.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
     assert relevo("verify", "--store", str(tmp_path)).out == "0 items checked, 0 damaged\n"
 

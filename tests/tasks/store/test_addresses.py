@@ -114,7 +114,7 @@ def test_check_server_names_the_address_without_secrets(
     assert "127.0.0.1:9/api" in str(refused.value)
 
 
-def test_what_mlflow_says_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_mlflow_says_is_printed_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{SECRET}127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -129,12 +129,12 @@ def test_what_mlflow_says_is_told_without_secrets(monkeypatch: pytest.MonkeyPatc
         started=datetime.now(UTC),
         flow_run=None,
     )
-    told: list[Event] = []
-    with listening(told.append):
+    events: list[Event] = []
+    with listening(events.append):
         mlflow.track(bare_summary("one"), finished, open_store("store"))
-    assert len(told) == 1
-    assert re.match("not logged: .*127.0.0.1.*9", told[0].message)
-    assert "TOPSECRET" not in told[0].message
+    assert len(events) == 1
+    assert re.match("not logged: .*127.0.0.1.*9", events[0].message)
+    assert "TOPSECRET" not in events[0].message
 
 
 def test_the_command_line_repeats_no_secret(relevo: Relevo) -> None:

@@ -38,7 +38,7 @@ def away(relay: StartRelay, no_backoff: None) -> Callable[[float], None]:
     return begin
 
 
-def test_a_command_is_told_at_once_and_a_job_waits(
+def test_a_command_fails_at_once_and_a_job_waits(
     bucket: str, away: Away, caplog: pytest.LogCaptureFixture
 ) -> None:
     command, job = open_store(f"s3://{bucket}"), open_store(f"s3://{bucket}", retry_for=OUTAGE)

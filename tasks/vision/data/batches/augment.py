@@ -63,7 +63,7 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
     """Resize (n, ., ., 3) uint8 images to squares of `size` pixels: (n, size, size, 3) uint8."""
     out = np.empty((len(images), size, size, 3), np.uint8)
     for target, image in zip(out, images, strict=True):
-        # The gap is that of a coarse first step, from a quarter on: a third of the time, hardly visible.
+        # The gap is that of a coarse first step, from a quarter on: a third of the time, almost invisible.
         small = Image.fromarray(image).resize(
             (size, size), Image.Resampling.BICUBIC, reducing_gap=2.0
         )

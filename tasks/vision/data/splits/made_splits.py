@@ -70,8 +70,8 @@ def divide(
     together = _joined(given, pairs)
     few = _classes_short_of(given, together, len(wanted))
     if few.any():  # of near duplicates alone, some have to be parted
-        kept = ~few[given.labels[pairs]].any(axis=1)
-        together = _joined(given, pairs[kept])
+        spared = ~few[given.labels[pairs]].any(axis=1)
+        together = _joined(given, pairs[spared])
         few = _classes_short_of(given, together, len(wanted))
     if few.any():
         at = int(few.argmax())

@@ -42,7 +42,7 @@ def head_function(card: Card, tensors: Tensors) -> Callable[[np.ndarray], HeadOu
 
     def compute(images: np.ndarray) -> HeadOutput:
         features = extract(images)
-        unlike = model.unlikeness.shares(features) if model.unlikeness else None
+        unlike = model.ood_score.shares(features) if model.ood_score else None
         return HeadOutput(features @ model.kernel + model.bias, unlike)
 
     return compute

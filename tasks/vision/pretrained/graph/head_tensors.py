@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from tasks.vision.errors import BadInput
+from tasks.vision.ood_score import OodScore, ood_score_of
 from tasks.vision.pretrained.graph.feature_points import Features, feature_width
 from tasks.vision.pretrained.graph.network import NetworkConfig, PretrainedNetwork
 from tasks.vision.trained_model import (
@@ -17,7 +18,6 @@ from tasks.vision.trained_model import (
     Card,
     Tensors,
 )
-from tasks.vision.unlikeness import Unlikeness, unlikeness_of
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class HeadOnNetwork:
 
     Attributes:
         kernel: (features, outputs) float32. bias: (outputs,) float32.
-        unlikeness: of images to those of training; older models have none.
+        ood_score: how unlike training an image is; older models have none.
     """
 
     network: PretrainedNetwork
     features: Features
     kernel: np.ndarray
     bias: np.ndarray
-    unlikeness: Unlikeness | None = None
+    ood_score: OodScore | None = None
 
 
 def join_tensors(model: HeadOnNetwork) -> Tensors:
-    """Return the tensors of a model: those of the network, the head's, and those of its unlikeness."""
+    """Return a model's tensors: those of the network, the head and the out-of-distribution score."""
     own = {f"{NETWORK_PREFIX}{name}": value for name, value in model.network.tensors.items()}
-    more = model.unlikeness.tensors() if model.unlikeness else {}
+    more = model.ood_score.tensors() if model.ood_score else {}
     return {**own, HEAD_KERNEL: model.kernel, HEAD_BIAS: model.bias, **more}
 
 
@@ -71,10 +71,10 @@ def split_tensors(card: Card, tensors: Tensors) -> HeadOnNetwork:
         raise BadInput(
             f"the model's head takes {len(kernel)} features, its network has {width}; the file is damaged"
         )
-    unlikeness = unlikeness_of(tensors)
-    if unlikeness and len(unlikeness.centre) > width:
+    ood_score = ood_score_of(tensors)
+    if ood_score and len(ood_score.centre) > width:
         raise BadInput(
-            f"the model's unlikeness takes {len(unlikeness.centre)} features, its network has {width}; "
-            "the file is damaged"
+            f"the model's out-of-distribution score takes {len(ood_score.centre)} features, its "
+            f"network has {width}; the file is damaged"
         )
-    return HeadOnNetwork(network, features, kernel, bias, unlikeness)
+    return HeadOnNetwork(network, features, kernel, bias, ood_score)

@@ -79,14 +79,14 @@ def test_link_loop_is_left_out_and_named_once(target: str, tmp_path: Path) -> No
         (folder / "other/link").symlink_to("../in")
     with UnlabelledImages([str(folder)]) as found:
         (batch,) = found.batches(8)
-    kept = [str(folder / "z.png"), str(folder / "in/a.png")]
+    good = [str(folder / "z.png"), str(folder / "in/a.png")]
     back = "a link to itself or to a folder that it is in; remove the link"
     left = [name for name, reason in batch.unreadable.items() if reason == back]
     assert str(folder / "in/gone.png") in batch.unreadable
     if target == "../other":  # each is seen from the other, once
         assert left == [str(folder / name) for name in ("in/link/link", "other/link/link")]
     else:
-        assert batch.names == kept
+        assert batch.names == good
         assert left == [str(folder / "in/link")]
 
 
@@ -186,8 +186,8 @@ def test_sample_is_spread_over_all_images(count: int) -> None:
         images = np.zeros((len(part), 2, 2, 3), np.uint8)
         chances = np.stack([part, -part], 1).astype(np.float32)
         sample.offer(images, chances, ["a"] * len(part))
-    kept = [int(row[0]) for row in sample._probabilities]
-    assert len(kept) <= 80
-    assert kept == list(range(0, count, kept[1] - kept[0] if len(kept) > 1 else 1))
-    assert len(kept) >= min(count, 20)
+    sampled = [int(row[0]) for row in sample._probabilities]
+    assert len(sampled) <= 80
+    assert sampled == list(range(0, count, sampled[1] - sampled[0] if len(sampled) > 1 else 1))
+    assert len(sampled) >= min(count, 20)
     assert sample.grid(["a", "b"], "many").startswith(b"\x89PNG")

@@ -75,7 +75,7 @@ def loss(model: HeadOnNetwork, examples: Examples) -> float:
 def test_fine_tuning_learns_more_than_the_head(
     network: PretrainedNetwork, scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So few features would have a head of huge weights, which small steps hardly change.
+    # So few features would have a head of huge weights, which small steps change little.
     monkeypatch.setattr(linear_head, "STRENGTHS", (0.03,))
     settings: dict[str, Any] = {"augment": "shifts", "flip": False, "shift": 0, "lr_scale": 30}
     start, tuned = tune(network, scans, epochs=12, **settings)

@@ -354,10 +354,10 @@ def test_progress_has_the_share_of_time_spent_waiting_for_images(
     scans: tuple[Examples, Examples], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefetch, "WORTH_A_WORD", 0.0)
-    told: list[Progress] = []
-    fit(stage(epochs=1), scans, on_progress=told.append)
-    assert told[-1].row
-    assert all(0 < progress.waiting <= 1 for progress in told)
+    reported: list[Progress] = []
+    fit(stage(epochs=1), scans, on_progress=reported.append)
+    assert reported[-1].row
+    assert all(0 < progress.waiting <= 1 for progress in reported)
 
 
 def test_training_ends_when_validation_no_longer_improves(

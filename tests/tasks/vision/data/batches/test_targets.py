@@ -48,7 +48,7 @@ def test_select_maps_images_by_class_up_to_the_limits(
     assert chosen.tolist() == [i for i, target in enumerate(expected) if target]
     assert [targets.labels[target] for target in found] == [t for t in expected if t]
 
-    cut, kept = targets.select(NAMES, labels)
+    cut, labels_left = targets.select(NAMES, labels)
     limited = {label: scheme.limits.get(label, len(labels)) for label in scheme.labels}
     seen: Counter[str] = Counter()
     first = []
@@ -58,7 +58,7 @@ def test_select_maps_images_by_class_up_to_the_limits(
         if seen[label] <= limited[label]:
             first.append(i)
     assert cut.tolist() == first
-    assert len(kept) == len(cut)
+    assert len(labels_left) == len(cut)
 
 
 @settings(deadline=None)

@@ -1,4 +1,4 @@
-"""How unlike a model's training images an image is, by its features. No TensorFlow.
+"""The out-of-distribution score of an image: how unlike a model's training images its features are.
 
 The sum of two distances, each in standard deviations over the validation images: the relative Mahalanobis
 distance to the nearest class (Ren et al., arXiv 2106.09022) and the distance to the nearest training image (Sun
@@ -12,9 +12,9 @@ from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
-UNLIKE_PREFIX = "unlike/"  # of the tensors' names in a model
+OOD_PREFIX = "unlike/"  # of the tensors' names in a model
 # An image that this share of the validation images is more like training than is called unlike training.
-UNLIKE = 0.95
+OOD_THRESHOLD = 0.95
 PERCENTILES = 101
 # Of each array, by letters for sizes that must agree: d features, p axes, k classes, m training images.
 SHAPES: dict[str, tuple[str | int, ...]] = {
@@ -31,7 +31,7 @@ SHAPES: dict[str, tuple[str | int, ...]] = {
 
 
 @dataclass(frozen=True)
-class Unlikeness:
+class OodScore:
     """What the score is computed with; all float32, of bounded size.
 
     Attributes:
@@ -80,25 +80,25 @@ class Unlikeness:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the arrays under their names in a model."""
-        names = [f"{UNLIKE_PREFIX}{field.name}" for field in fields(self)]
+        names = [f"{OOD_PREFIX}{field.name}" for field in fields(self)]
         return dict(zip(names, astuple(self), strict=True))
 
 
-def unlikeness_of(tensors: Mapping[str, np.ndarray]) -> Unlikeness | None:
+def ood_score_of(tensors: Mapping[str, np.ndarray]) -> OodScore | None:
     """Return a model's arrays, None if it has none.
 
     Raises:
         ValueError: they have other names, shapes or dtypes.
     """
     own = {
-        name.removeprefix(UNLIKE_PREFIX): value
+        name.removeprefix(OOD_PREFIX): value
         for name, value in tensors.items()
-        if name.startswith(UNLIKE_PREFIX)
+        if name.startswith(OOD_PREFIX)
     }
     if not own:
         return None
     if own.keys() != SHAPES.keys() or any(each.dtype != np.float32 for each in own.values()):
-        raise ValueError("other arrays than a score of unlikeness has")
+        raise ValueError("other arrays than an out-of-distribution score has")
     sizes: dict[str | int, int] = {2: 2, PERCENTILES: PERCENTILES}
     for name, shape in SHAPES.items():
         found = own[name].shape
@@ -106,7 +106,7 @@ def unlikeness_of(tensors: Mapping[str, np.ndarray]) -> Unlikeness | None:
             raise ValueError(f"{name} of shape {found}")
         if any(sizes.setdefault(key, size) != size for key, size in zip(shape, found, strict=True)):
             raise ValueError(f"{name} of shape {found}")
-    return Unlikeness(**own)
+    return OodScore(**own)
 
 
 def roots(features: np.ndarray) -> np.ndarray:

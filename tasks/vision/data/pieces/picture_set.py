@@ -1,4 +1,4 @@
-"""What pictures are decoded, how, and what comes of it."""
+"""Which pictures are decoded, how, and the images that result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a look at a data set that a run and the flow `check-data` share."""
+"""The steps of a check of a data set that a run and the flow `check-data` share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MINUTES = 24 * 60
 MOST_IN_RUN = 1 << 30  # bytes of images
 
 
-def look_at(
+def check_dataset(
     dataset: Ref,
     evidence: Evidence | None,
     store: Store,
@@ -30,7 +30,7 @@ def look_at(
     refresh: bool = False,
     new: bool = False,
 ) -> FindingRefs:
-    """Look at a data set's images, and judge its labels by the evidence, each unless it is cached.
+    """Check a data set's images, and judge its labels by the evidence, each unless it is cached.
 
     Args:
         new: whether the data set was just prepared, so that nothing about it is cached.
@@ -47,7 +47,7 @@ def look_at(
     return FindingRefs(images=images, labels=labels, judge=evidence.stage)
 
 
-def look_for_report(
+def check_for_report(
     dataset: Ref,
     about: Description,
     results: Mapping[str, StageResult],
@@ -56,19 +56,21 @@ def look_for_report(
     refresh: bool = False,
     new: bool = False,
 ) -> FindingRefs | None:
-    """Look at a run's data set, unless it is large.
+    """Check a run's data set, unless it is large.
 
     Its labels are judged if there are features for it; `relevo check` does so by a model's answers, too, which
     means to load the model again.
     """
     size = sum(map(sum, about.counts.values())) * about.image_size**2 * 3
     if size > MOST_IN_RUN:
-        line = "the images are too many to look at in a run; relevo check shows what stands out in them"
+        line = (
+            "the images are too many to check in a run; relevo check shows what stands out in them"
+        )
         emit(Event("write report", line))
         return None
     evidence = evidence_in(results)
     judged = evidence if evidence and evidence.features else None
-    return look_at(dataset, judged, store, refresh=refresh, new=new)
+    return check_dataset(dataset, judged, store, refresh=refresh, new=new)
 
 
 def evidence_in(results: Mapping[str, StageResult]) -> Evidence | None:

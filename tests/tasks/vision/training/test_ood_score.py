@@ -1,4 +1,4 @@
-"""The score of unlikeness finds what was not learnt, in units that people can read."""
+"""The out-of-distribution score finds what was not learnt, in units that people can read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tasks.vision.training import unlikeness as fitting
-from tasks.vision.training.unlikeness import fit_unlikeness
-from tasks.vision.unlikeness import UNLIKE, Unlikeness, unlikeness_of
+from tasks.vision.ood_score import OOD_THRESHOLD, OodScore, ood_score_of
+from tasks.vision.training import fit_ood_score as fitting
+from tasks.vision.training.fit_ood_score import fit_ood_score
 
 
 def features(n: int, kinds: range, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -20,9 +20,9 @@ def features(n: int, kinds: range, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return found.astype(np.float32), chosen
 
 
-def fitted(n: int = 600) -> Unlikeness:
+def fitted(n: int = 600) -> OodScore:
     train, kinds = features(n, range(6), seed=1)
-    return fit_unlikeness(train, kinds, features(200, range(6), seed=2)[0])
+    return fit_ood_score(train, kinds, features(200, range(6), seed=2)[0])
 
 
 def test_new_kinds_are_less_like_training() -> None:
@@ -30,9 +30,9 @@ def test_new_kinds_are_less_like_training() -> None:
     known, new = features(300, range(6), seed=3)[0], features(300, range(6, 10), seed=4)[0]
     both, truth = score.shares(np.concatenate([known, new])), np.arange(600) >= 300
     assert roc_auc_score(truth, both) > 0.9
-    assert (both[300:] >= UNLIKE).mean() > 0.6
+    assert (both[300:] >= OOD_THRESHOLD).mean() > 0.6
     # A share of the validation images: of known kinds, five in a hundred are called unlike training.
-    assert (both[:300] >= UNLIKE).mean() == pytest.approx(0.05, abs=0.04)
+    assert (both[:300] >= OOD_THRESHOLD).mean() == pytest.approx(0.05, abs=0.04)
 
 
 def test_only_the_last_features_count() -> None:
@@ -51,25 +51,25 @@ def test_size_is_bounded_whatever_the_number_of_images(monkeypatch: pytest.Monke
 
 def test_two_images_are_enough_for_finite_scores() -> None:
     two = np.eye(2, 5, dtype=np.float32)
-    score = fit_unlikeness(two, np.array([0, 1]), two[:1])
+    score = fit_ood_score(two, np.array([0, 1]), two[:1])
     assert np.isfinite(score.shares(np.eye(5, dtype=np.float32))).all()
 
 
 def test_arrays_come_back_and_others_are_refused() -> None:
     score = fitted()
     tensors = {"head/bias": np.zeros(3, np.float32), **score.tensors()}
-    again = unlikeness_of(tensors)
+    again = ood_score_of(tensors)
     assert again
     np.testing.assert_array_equal(again.axes, score.axes)
-    assert unlikeness_of({}) is None
+    assert ood_score_of({}) is None
     for name, other in (
         ("unlike/axes", score.axes[:, 1:]),
         ("unlike/centre", score.centre.astype(np.float64)),
         ("unlike/means", score.means[:0]),
         ("unlike/more", score.means),
     ):
-        with pytest.raises(ValueError, match=r"unlikeness|shape"):
-            unlikeness_of({**tensors, name: other})
+        with pytest.raises(ValueError, match=r"out-of-distribution|shape"):
+            ood_score_of({**tensors, name: other})
     del tensors["unlike/scales"]
-    with pytest.raises(ValueError, match="unlikeness"):
-        unlikeness_of(tensors)
+    with pytest.raises(ValueError, match="out-of-distribution"):
+        ood_score_of(tensors)

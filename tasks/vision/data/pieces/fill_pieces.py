@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.vision.data.pieces.decoded import Decoded, Decoding, OnReuse, Pictures, changed
 from tasks.vision.data.pieces.new_piece import Filled, store_piece, unwritable
+from tasks.vision.data.pieces.picture_set import Decoded, Decoding, OnReuse, Pictures, changed
 from tasks.vision.data.pieces.piece_plan import NONE, EarlierImages, new_pieces
 from tasks.vision.data.pieces.pieces import Piece, PieceImages
 from tasks.vision.data.shards.shard_files import ShardFiles
@@ -27,7 +27,7 @@ from tasks.vision.files.image_files import content_hash
 from tasks.vision.pictures.decode_pool import Decoders, Files
 
 
-def decode_pictures(pictures: Pictures, training: int, how: Decoding) -> Decoded:
+def fill_pieces(pictures: Pictures, training: int, how: Decoding) -> Decoded:
     """Decode what is not in a piece yet.
 
     Cameras and microscopes put 10, 12 or 14 bits into 16, which would be nearly black. So without `how.bits`,

@@ -1,11 +1,11 @@
-"""Fit the score of how unlike its training images an image is to a model's features."""
+"""Fit a model's out-of-distribution score to the features of its training images."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tasks.vision.data.batches.augment import evenly_spaced
-from tasks.vision.unlikeness import PERCENTILES, Unlikeness, roots
+from tasks.vision.ood_score import PERCENTILES, OodScore, roots
 
 # Training images that the score is fitted to, and that are stored with it.
 MOST_FITTED, MOST_STORED = 5000, 2000
@@ -15,7 +15,7 @@ SMOOTHING = 0.03
 TINY = 1e-12
 
 
-def fit_unlikeness(features: np.ndarray, classes: np.ndarray, validation: np.ndarray) -> Unlikeness:
+def fit_ood_score(features: np.ndarray, classes: np.ndarray, validation: np.ndarray) -> OodScore:
     """Fit the score to features of the network's last layer.
 
     Args:
@@ -37,7 +37,7 @@ def fit_unlikeness(features: np.ndarray, classes: np.ndarray, validation: np.nda
         means = np.stack([at[classes == each].mean(0) for each in range(classes.max() + 1)])
         whitening = _whitening(at - means[classes])
         stored = evenly_spaced(len(at), MOST_STORED)
-        fitted = Unlikeness(
+        fitted = OodScore(
             centre=pca.mean_,
             axes=np.ascontiguousarray(pca.components_.T),
             variances=_smoothed((at**2).mean(0, dtype=np.float64)),
@@ -53,7 +53,7 @@ def fit_unlikeness(features: np.ndarray, classes: np.ndarray, validation: np.nda
         scores = ((usual - scales[0]) / scales[1]).sum(1)
     percentiles = np.percentile(scores, np.linspace(0, 100, PERCENTILES))
     found = {**vars(fitted), "scales": scales, "percentiles": percentiles}
-    return Unlikeness(**{name: value.astype(np.float32) for name, value in found.items()})
+    return OodScore(**{name: value.astype(np.float32) for name, value in found.items()})
 
 
 def _smoothed(variances: np.ndarray) -> np.ndarray:
