@@ -226,7 +226,7 @@ def exporting(model: Ref, card: Card) -> Work:
 def reporting(content: dict[str, Any]) -> Work:
     """What determines a report: its content, code, template and translations."""
     folder = Path(__file__).parents[1] / "reporting"
-    named = (folder / name for name in ("findings.html", "report.html", "style.css"))
+    named = (folder / name for name in ("base.html", "findings.html", "report.html", "style.css"))
     texts = [*named, *sorted(folder.glob("translations/*.toml"))]
     return Work(
         "report",

@@ -1,7 +1,8 @@
 """Render the report as one HTML page that needs no network.
 
-Every sentence in `report.html` is inside `{% trans %}` or `_()`. A further language is one more file in
-`translations/`, which maps each English message of page and figures to its translation.
+Every sentence in `report.html`, and in the `base.html` that all pages extend, is inside `{% trans %}` or `_()`.
+A further language is one more file in `translations/`, which maps each English message of page and figures to
+its translation.
 """
 
 from __future__ import annotations

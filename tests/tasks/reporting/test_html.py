@@ -34,6 +34,14 @@ HTML = page.render(DATA, drawn(DATA))
 TEXT = plain(HTML)
 
 
+@pytest.mark.parametrize("name", ["report", "check", "sweep"])
+def test_pages_share_one_frame(name: str) -> None:
+    text = (page.FOLDER / f"{name}.html").read_text("utf-8")
+    assert text.startswith('{% extends "base.html" %}')
+    assert not re.search(r"<(html|head|style|footer)\b", text)
+    assert HTML.startswith("<!doctype html>")
+
+
 def test_every_figure_is_embedded_once_with_a_text_of_its_own() -> None:
     images = Reader(HTML).of("img")
     wanted = {f"data:image/png;base64,{b64encode(data).decode()}" for data in drawn(DATA).values()}
