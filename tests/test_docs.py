@@ -55,6 +55,19 @@ def test_every_key_of_a_recipe_is_in_the_readme_beside_them() -> None:
     assert {key for key in keys if not re.search(rf"\b{key}\b", code)} == set()
 
 
+def test_contributing_names_files_that_are_there() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    section = page.partition("\n## Where things go\n")[2].partition("\n## ")[0]
+    changes = re.findall(r"(?m)^\*\*A new (.+)\*\*$", section)
+    assert changes == [
+        *("optimizer", "network", "augmentation"),
+        *("recipe key", "picture format", "command"),
+    ]
+    paths = re.findall(r"`([\w/]+/[\w.-]+\.\w+|\w+\.(?:md|toml|txt))`", section)
+    assert len(paths) > 25
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
+
+
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=str)
 def test_examples_in_docstrings_run(path: Path) -> None:
     module = importlib.import_module(".".join(path.with_suffix("").parts))
