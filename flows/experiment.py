@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from prefect import flow
@@ -15,6 +16,7 @@ from flows.check_steps import check_for_report
 from flows.dispatch.dispatch_stages import DEPLOYMENT, dispatch_stages
 from flows.dispatch.dispatched_runs import check_deployment
 from flows.dispatch.open_server import warn_of_open_server
+from flows.dispatch.shared_preparation import ask_for_help
 from flows.parameters import (
     Address,
     Dispatch,
@@ -135,7 +137,8 @@ def experiment(
         chosen = plan.ordered(stages or [])
         starts = Starts(plan, chosen, request.source, request.store, request.read)
         plan = starts.recipe
-        images, about, known = prepare_dataset(request, home)
+        share = partial(ask_for_help, request) if dispatch == "workers" else lambda pieces: None
+        images, about, known = prepare_dataset(request, home, share)
         networks = starts.publish(home)
         context = RunContext(plan, images, about.classes, home, refresh, not known, networks)
         chosen = plan.ordered(stages or [])

@@ -159,6 +159,17 @@ class RunRequest:
             "refresh": self.refresh,
         }
 
+    def for_helpers(self) -> Mapping[str, object]:
+        """Return the parameters of a `prepare-data` that helps to prepare this run's data set."""
+        return {
+            "recipe": self.choice,
+            "own_recipe": self.own_recipe,
+            "data": self.data,
+            "store": self.store,
+            "settings": self._changes,
+            "helping": True,
+        }
+
 
 def recipe_parameters(given: str) -> dict[str, Any]:
     """Return a flow's parameters for the name of a built-in recipe or the path of a TOML file.

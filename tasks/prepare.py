@@ -19,8 +19,9 @@ from tasks.vision.data import cifar10
 from tasks.vision.data.batches.targets import apply_scheme
 from tasks.vision.data.contents import Contents, Reuse
 from tasks.vision.data.dataset import Description
+from tasks.vision.data.pieces.picture_set import OnShare
 from tasks.vision.data.prepare import prepare
-from tasks.vision.data.sources import read_source
+from tasks.vision.data.sources import help_read, read_source
 from tasks.vision.errors import BadInput
 from tasks.vision.files.left_out import LeftOut
 from tasks.vision.recipe.data import TEST_SHARE, Data
@@ -37,12 +38,14 @@ def prepare_images(
     store: Store,
     *,
     refresh: bool = False,
+    on_share: OnShare = lambda pieces: None,
 ) -> Published:
     """Read, decode, split and publish the images of a source; what was decoded before is not decoded again.
 
     Args:
         schemes: don't change the result; one that names a missing class fails the task early.
         contents: of the source, when its cache key was computed. refresh: decode all.
+        on_share: as for `fill_pieces`.
 
     Raises:
         BadInput: the images can't be used, or have changed since the key was computed.
@@ -59,9 +62,7 @@ def prepare_images(
         for scheme in schemes:
             apply_scheme(scheme, classes)
 
-    settings = decoding(data)
-    pieces = StoredPieces(store, settings, before=partial(mark_store, store), refresh=refresh)
-    before = EarlierDatasets(store, settings, given)
+    pieces, before = _pieces(given, data, store, refresh=refresh)
     earlier = [] if refresh or given in BUILT_IN else before.pieces(data.image_size)
     if not (refresh or earlier) and before.of_another_form(contents, data.image_size):
         emit(
@@ -79,7 +80,7 @@ def prepare_images(
             fit=data.fit,
             cifar10_archive=archive,
             accept=accept,
-            reuse=Reuse(contents, pieces, earlier, _say_reused),
+            reuse=Reuse(contents, pieces, earlier, _say_reused, on_share),
         )
         path = Path(folder) / "dataset"
         prepared = prepare(found, data, path, pieces)
@@ -90,6 +91,25 @@ def prepare_images(
     if about.pieces:
         before.record(ref)
     return Published(ref=ref)
+
+
+def help_prepare(given: str, data: Data, contents: Contents, store: Store) -> int:
+    """Decode images for another process that prepares the same data set; return how many pieces it stored.
+
+    Raises:
+        BadInput: as for `prepare_images`.
+    """
+    pieces, before = _pieces(given, data, store, refresh=False)
+    reuse = Reuse(contents, pieces, before.pieces(data.image_size))
+    return help_read(find_data(given), data.image_size, data.fit, reuse)
+
+
+def _pieces(
+    given: str, data: Data, store: Store, *, refresh: bool
+) -> tuple[StoredPieces, EarlierDatasets]:
+    settings = decoding(data)
+    pieces = StoredPieces(store, settings, before=partial(mark_store, store), refresh=refresh)
+    return pieces, EarlierDatasets(store, settings, given)
 
 
 def _say_reused(reused: int, count: int) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tasks.cache.cache import Cache, Hit, Miss
@@ -61,6 +61,23 @@ class StoredPieces:
         stored = PieceFile(file=found.ref.sha256, size=found.ref.size)
         return _whole([_read(self._store, stored, image_size)], self._store)[0]
 
+    @contextmanager
+    def claim(self, key: str, *, wait: bool) -> Iterator[bool]:
+        """As of a `PieceStore`."""
+
+        def on_wait() -> None:
+            if not wait:
+                raise _Busy
+            emit(Event("prepare data", "waiting for images that another process decodes"))
+
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._store.claim(self._work(key).key, on_wait))
+            except _Busy:
+                yield False
+                return
+            yield True
+
     def publish_shard(self, path: Path, count: int) -> Shard:
         """As of a `PieceStore`."""
         if not self._storing:
@@ -111,6 +128,10 @@ class StoredPieces:
 
     def _work(self, key: str) -> Work:
         return Work("piece", {**self._settings, "files": key})
+
+
+class _Busy(Exception):
+    """Another process makes the piece."""
 
 
 class EarlierDatasets:

@@ -94,7 +94,7 @@ def test_deploy_is_idempotent(fleet: Fleet) -> None:
     schedules = [s for each in fleet.find("deployments") for s in each["schedules"]]
     assert len(schedules) == 2
     fleet.prefect("deploy", "--all", "--prefect-file", str(ROOT / "deployments/prefect.yaml"))
-    assert len(fleet.find("deployments")) == 11
+    assert len(fleet.find("deployments")) == 12
 
 
 def test_chain_is_trained_by_both_workers(fleet: Fleet) -> None:

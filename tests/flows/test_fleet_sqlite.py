@@ -15,7 +15,7 @@ def test_fleet_on_sqlite_deploys_and_runs_a_stage(tmp_path: Path) -> None:
     try:
         done = fleet.relevo("deploy")
         assert done.returncode == 0, done.stderr
-        assert len(fleet.find("deployments")) == 11
+        assert len(fleet.find("deployments")) == 12
         fleet.start_machine("a")
         run = fleet.order(
             "experiment/on-demand",

@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.vision.data.known_hashes import LEAST, KnownHashes
 from tasks.vision.data.layouts.layout import Layout
-from tasks.vision.data.pieces.picture_set import OnReuse, Pictures, changed
+from tasks.vision.data.pieces.picture_set import OnReuse, OnShare, Pictures, changed
 from tasks.vision.data.pieces.pieces import DIGEST, Piece, PieceStore
 from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import Container, Folder, ImageTree
@@ -79,13 +79,14 @@ class Reuse:
     """Where pictures are decoded to, and what was decoded before.
 
     Attributes:
-        contents: of the source that is read. store, earlier, on_reuse: as of `Decoding`.
+        contents: of the source that is read. store, earlier, on_reuse, on_share: as of `Decoding`.
     """
 
     contents: Contents
     store: PieceStore
     earlier: Sequence[Piece] = ()
     on_reuse: OnReuse = lambda reused, count: None
+    on_share: OnShare = lambda pieces: None
 
 
 def folder_contents(container: Container, layout: Layout) -> Contents:

@@ -24,7 +24,8 @@ from tasks.vision.data.layouts.layout import Layout
 from tasks.vision.data.layouts.missing_split import EXPECTED
 from tasks.vision.data.layouts.split_names import SPLITS, VALID
 from tasks.vision.data.layouts.table import is_table
-from tasks.vision.data.pieces.picture_set import Decoding
+from tasks.vision.data.pieces.fill_pieces import help_fill_pieces
+from tasks.vision.data.pieces.picture_set import Decoding, Pictures
 from tasks.vision.data.pieces.piece_folder import PieceFolder
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
@@ -168,20 +169,43 @@ def read_source(
         read = {split: Split(*cifar10.read_split(archive, split, image_size)) for split in splits}
         return ImageSet(list(cifar10.CLASSES), read, [])
     known = reuse or Reuse(Contents(""), PieceFolder())
+    how = Decoding(
+        image_size,
+        fit,
+        bits,
+        known.store,
+        known.earlier,
+        workers,
+        known.on_reuse,
+        known.on_share,
+    )
+    with _pictures(source, known, splits, instead=instead) as (pictures, layout):
+        accept(layout.classes)
+        return read_images(pictures, layout, splits, max_unreadable=max_unreadable, how=how)
+
+
+def help_read(source: Source, image_size: int, fit: Fit, reuse: Reuse) -> int:
+    """Decode images for another process that calls `read_source`; return how many pieces it made.
+
+    Raises:
+        BadInput, ChildProcessError: as for `read_source`.
+    """
+    if source.kind in ("digits", "cifar10"):
+        return 0
+    how = Decoding(image_size, fit, None, reuse.store, reuse.earlier)
+    with _pictures(source, reuse, SPLITS) as (pictures, _):
+        return help_fill_pieces(pictures, how)
+
+
+@contextmanager
+def _pictures(
+    source: Source, known: Reuse, splits: Sequence[str], *, instead: bool = False
+) -> Iterator[tuple[Pictures, Layout]]:
     with closing(container_of(source)) as container:
         layout = known.contents.layout or find_layout(
             container, splits, instead=instead, table=table_of(source)
         )
-        accept(layout.classes)
-        return read_images(
-            known.contents.pictures(container, layout, hashed=bool(known.earlier)),
-            layout,
-            splits,
-            max_unreadable=max_unreadable,
-            how=Decoding(
-                image_size, fit, bits, known.store, known.earlier, workers, known.on_reuse
-            ),
-        )
+        yield known.contents.pictures(container, layout, hashed=bool(known.earlier)), layout
 
 
 def classes_in(source: Source) -> list[str]:

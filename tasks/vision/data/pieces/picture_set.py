@@ -14,6 +14,7 @@ from tasks.vision.files.containers import Container
 from tasks.vision.pictures.fit import Fit
 
 OnReuse = Callable[[int, int], None]
+OnShare = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Decoding:
         bits: how many bits 16-bit samples use; None for as many as the largest.
         earlier: pieces whose images are used again. workers: as of `Decoders`.
         on_reuse: called with the number of pictures that were decoded before, if any were, and of all.
+        on_share: called with the number of pieces to make, if other processes can make some of them.
     """
 
     image_size: int
@@ -52,6 +54,7 @@ class Decoding:
     earlier: Sequence[Piece] = ()
     workers: int | None = None
     on_reuse: OnReuse = lambda reused, count: None
+    on_share: OnShare = lambda pieces: None
 
 
 @dataclass

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from tasks.vision.data.pieces.new_piece import unwritable
@@ -26,6 +27,10 @@ class PieceFolder:
     def find(self, key: str, image_size: int) -> Piece | None:
         """Return None: nothing is looked up."""
         return None
+
+    def claim(self, key: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Let everyone in: no other process knows the folder."""
+        return nullcontext(True)
 
     def publish_shard(self, path: Path, count: int) -> Shard:
         """As of a `PieceStore`."""

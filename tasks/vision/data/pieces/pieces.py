@@ -7,6 +7,7 @@ duplicates and to make splits; the pixels are read from the shard by what trains
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +84,9 @@ class PieceStore(Protocol):
 
     def find(self, key: str, image_size: int) -> Piece | None:
         """Return the piece that was published under this key, if it is whole."""
+
+    def claim(self, key: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Hold a key while its piece is made; False if another process does, and not `wait`."""
 
     def publish_shard(self, path: Path, count: int) -> Shard:
         """Store a file of so many images, which is removed afterwards."""
