@@ -203,6 +203,7 @@ def write_report(
         description=plan.description,
         recipe_toml=as_toml(plan),
         command=request.command(),
+        check=request.check_command(),
         seed=plan.seed,
         device="; ".join(devices_of(results)),
         versions=versions("relevo", "tensorflow", "keras", "numpy", "prefect"),

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.recipes.load import load_recipe
+from tasks.io.locations import BUILT_IN
 from tasks.runs.starts import Models, models_in
 from tasks.store.base import Ref
 from tasks.vision.errors import BadInput
@@ -129,15 +130,29 @@ class RunRequest:
 
     def command(self) -> str:
         """Return the command line that repeats the run."""
-        recipe = self.choice if self.own_recipe is None else f"{self.recipe.name}.toml"
-        words = ["relevo", "run", recipe, *(["--data", self.data] if self.data else [])]
+        words = self._words("run")
         for stage in self.stages:
             words += ["--stage", stage]
         for path, value in self.explicit_settings().items():
-            text = value if isinstance(value, str) else toml_value(value)
-            words += ["--seed", text] if path == "seed" else ["--set", f"{path}={text}"]
-        words += ["--lang", self.lang] if self.lang != "en" else []
-        return shlex.join(words)
+            words += ["--seed", str(value)] if path == "seed" else _option(path, value)
+        return shlex.join([*words, *self._language])
+
+    def check_command(self) -> str:
+        """Return the command line that looks at the run's data set; "" if that comes with relevo."""
+        if self.source in BUILT_IN:
+            return ""
+        words = self._words("check")
+        for path, value in self._changes.items():
+            words += _option(path, value)
+        return shlex.join([*words, *self._language])
+
+    def _words(self, command: str) -> list[str]:
+        recipe = self.choice if self.own_recipe is None else f"{self.recipe.name}.toml"
+        return ["relevo", command, recipe, *(["--data", self.data] if self.data else [])]
+
+    @property
+    def _language(self) -> list[str]:
+        return ["--lang", self.lang] if self.lang != "en" else []
 
     def for_workers(self, recipe: Recipe) -> dict[str, Any]:
         """Return the parameters of `train-stage` that all stages of this run share.
@@ -169,6 +184,11 @@ class RunRequest:
             "settings": self._changes,
             "helping": True,
         }
+
+
+def _option(path: str, value: Any) -> list[str]:
+    """Return the words that override a setting on a command line."""
+    return ["--set", f"{path}={value if isinstance(value, str) else toml_value(value)}"]
 
 
 def recipe_parameters(given: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tasks.reporting.content import ReportContent, ReportInput, StageContent
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.html import load_words, render
 from tasks.reporting.overview import Overview, overview
+from tasks.reporting.photos import photos_of
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Store
 from tasks.vision.check.checked import KINDS
@@ -31,9 +32,14 @@ def report(asked: ReportInput, store: Store) -> Published:
     data = load_dataset(asked.dataset, store)
     stages = {name: _content_of(result, store) for name, result in asked.stages.items()}
     shown = _look(asked, store)
-    content = ReportContent(asked, data.description, stages, compare_stages(stages), shown)
     emit(Event("write report", "drawing figures"))
-    figures = draw_figures(content, data, words)
+    names = data.names("test")
+    photos = {
+        name: photos_of(stage.card, stage.answers, data, names) for name, stage in stages.items()
+    }
+    compared = compare_stages(stages)
+    content = ReportContent(asked, data.description, stages, compared, shown, photos)
+    figures = draw_figures(content, words)
     files = {"report.html": render(content, figures, words).encode(), **figure_files(figures)}
     return Published(ref=store.put("report", zip_files(files), ".zip", made_from=()))
 
@@ -60,7 +66,7 @@ def _content_of(result: StageResult, store: Store) -> StageContent:
 
 
 def figure_files(figures: dict[str, bytes]) -> dict[str, bytes]:
-    """Map paths in the run's folder to figures; a label may hold letters that a path may not."""
+    """Map paths in the run's folder to figures; the name of a stage may hold letters that a path may not."""
     files: dict[str, bytes] = {}
     for name, content in figures.items():
         stem = re.sub(r"[^\w.-]+", "-", name.replace("/", "_"), flags=re.ASCII)

@@ -171,7 +171,6 @@ class ImageSample:
 
             figure = prediction_grid(
                 np.array([images[i] for i in chosen], np.uint8),
-                None,
                 np.array([rows[i] for i in chosen]),
                 labels,
                 f"{title}: {len(chosen):,} of {counted(self._seen, 'image')}",

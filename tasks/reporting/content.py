@@ -12,6 +12,7 @@ import numpy as np
 from tasks.io.findings import FindingRefs
 from tasks.io.load import Answers
 from tasks.reporting.overview import Overview
+from tasks.reporting.photos import StagePhotos
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description
@@ -62,6 +63,12 @@ class StageContent:
     def best_epoch(self) -> int:
         """The best epoch on the validation images, from 1."""
         return best_epoch(self.card.history)
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Of the epoch whose weights the model has."""
+        history = self.card.history
+        return history[min(self.card.selected_epoch, len(history)) - 1]["validation_accuracy"]
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -144,7 +151,8 @@ class ReportInput(Strict):
     """Everything that determines a report's content.
 
     Attributes:
-        description, recipe_toml: of the recipe. command: that repeats the run.
+        description, recipe_toml: of the recipe. command: that repeats the run. check: the command that checks
+            its data set; "" for one that comes with relevo.
         device: what the stages were trained on. versions: of packages. source: of the images.
         findings: of a check of the data set; None if it is so large that a run doesn't make one.
     """
@@ -154,6 +162,7 @@ class ReportInput(Strict):
     description: str
     recipe_toml: str
     command: str
+    check: str
     seed: int
     device: str
     versions: dict[str, str]
@@ -180,7 +189,7 @@ class ReportContent:
     Attributes:
         run: its settings. data: describes the data set.
         comparisons: of each stage that starts from another.
-        overview: of what a check of the data set has found.
+        overview: of what a check of the data set has found. photos: test images, by stage.
     """
 
     run: ReportInput
@@ -188,3 +197,19 @@ class ReportContent:
     stages: Mapping[str, StageContent]
     comparisons: Mapping[str, list[Comparison]]
     overview: Overview | None = None
+    photos: Mapping[str, StagePhotos] = field(default_factory=dict)
+
+    @property
+    def best(self) -> str:
+        """Name of the stage that comes first: with most labels, of several the best on validation."""
+        order = [
+            (len(stage.labels), stage.validation_accuracy, i)
+            for i, stage in enumerate(self.stages.values())
+        ]
+        return list(self.stages)[order.index(max(order))]
+
+    @property
+    def alike(self) -> int:
+        """How many stages predict the labels of the best."""
+        labels = self.stages[self.best].labels
+        return sum(stage.labels == labels for stage in self.stages.values())

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tasks.progress import Event, emit
 from tasks.reporting.baselines import Stages, baselines_of
 from tasks.reporting.content import Baseline, ReportContent, StageContent
-from tasks.vision.data.batches.augment import evenly_spaced
-from tasks.vision.data.batches.targets import images_of
-from tasks.vision.data.dataset import Dataset
 from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.figures.words import Words
 
@@ -22,23 +17,23 @@ if TYPE_CHECKING:
     from tasks.vision.figures.curves import Kind
 
 Drawn = Iterator[tuple[str, bytes]]  # names such as `baseline/loss`, and PNG bytes
-MAX_IMAGES = 20  # in a grid
+COLOURS = 128  # enough for a figure, in a third of the bytes
 
 
-def draw_figures(content: ReportContent, data: Dataset, words: Words) -> dict[str, bytes]:
+def draw_figures(content: ReportContent, words: Words) -> dict[str, bytes]:
     """Draw all figures of a report: PNG bytes by names such as `baseline/loss`."""
     labels = [label for stage in content.stages.values() for label in stage.labels]
     with matplotlib_defaults():
+        data = content.data
         warn_about_missing_glyphs([*data.classes, *labels])
         from tasks.vision.figures.curves import class_distribution
 
-        counts = data.description.counts
         drawn = draw_or_skip(
-            "class_distribution", lambda: class_distribution(data.classes, counts, words)
+            "class_distribution", lambda: class_distribution(data.classes, data.counts, words)
         )
         figures = dict(drawn)
         for name, stage in content.stages.items():
-            figures.update(draw_stage(name, stage, data, words))
+            figures.update(draw_stage(name, stage, words))
         for name in content.comparisons:
             figures.update(draw_comparison(name, content.stages, words))
     return figures
@@ -59,7 +54,7 @@ def draw_or_skip(name: str, draw: Callable[[], Figure]) -> Drawn:
     from tasks.vision.figures.style import png
 
     try:
-        content = png(draw())
+        content = png(draw(), colours=COLOURS)
     except Exception as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         emit(Event("write report", f"skipped the figure {name}, which can't be drawn ({why})"))
@@ -67,22 +62,16 @@ def draw_or_skip(name: str, draw: Callable[[], Figure]) -> Drawn:
     yield name, content
 
 
-def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> Drawn:
-    """Draw a stage's learning curves, predictions, mistakes, confusion matrix and calibration."""
+def draw_stage(name: str, stage: StageContent, words: Words) -> Drawn:
+    """Draw a stage's learning curves, confusion matrix and calibration."""
     from tasks.vision.figures.curves import accuracy_curves, loss_curves, penalty_curves
-    from tasks.vision.figures.predictions import confusion_matrix, prediction_grid
+    from tasks.vision.figures.predictions import confusion_matrix
     from tasks.vision.figures.reliability import reliability_diagram
 
-    positions, truth, probabilities, maps = stage.answers
-    images = images_of(data, "test", positions)
     card, labels, scores = stage.card, stage.labels, stage.scores
 
     def draw(kind: str, figure: Callable[..., Figure], *shown: Any) -> Drawn:
         return draw_or_skip(f"{name}/{kind}", lambda: figure(*shown, words))
-
-    def grid(kind: str, chosen: np.ndarray, title: str) -> Drawn:
-        shown = (images[chosen], truth[chosen].tolist(), probabilities[chosen])
-        return draw(kind, prediction_grid, *shown, labels, title)
 
     if card.penalty is not None:
         title = words("%(name)s: choice of the L2 penalty", name=name)
@@ -93,45 +82,11 @@ def draw_stage(name: str, stage: StageContent, data: Dataset, words: Words) -> D
         yield from draw("loss", loss_curves, history, title, best)
         title = words("%(name)s: accuracy", name=name)
         yield from draw("accuracy", accuracy_curves, history, title, best)
-    if card.binary:
-        for target, label in enumerate(labels):
-            chosen = _spread(np.flatnonzero(truth == target), MAX_IMAGES)
-            title = words("%(name)s: test images of “%(label)s”", name=name, label=label)
-            yield from grid(f"predictions_{label}", chosen, title)
-    else:
-        # Equally many of every label, rare ones included; of many labels, only some.
-        some = _spread(np.unique(truth), MAX_IMAGES)
-        per_label = [_spread(np.flatnonzero(truth == t), MAX_IMAGES // len(some)) for t in some]
-        chosen = np.sort(np.concatenate(per_label))
-        yield from grid("predictions_all", chosen, words("%(name)s: test images", name=name))
-    if maps:
-        from tasks.vision.figures.attention import attention_picture
-
-        def looked() -> Figure:
-            pairs = [
-                np.asarray(attention_picture(images[i], each.astype(np.float32)))
-                for i, each in zip(maps.answers, maps.evidence, strict=True)
-            ]
-            chosen = np.stack(pairs), truth[maps.answers].tolist(), probabilities[maps.answers]
-            title = words("%(name)s: where it looked", name=name)
-            return prediction_grid(*chosen, labels, title, words)
-
-        yield from draw_or_skip(f"{name}/looked", looked)
-    wrong = np.flatnonzero(~stage.correct)
-    if len(wrong):
-        by_confidence = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")]
-        title = words("%(name)s: most confident mistakes", name=name)
-        yield from grid("mistakes", by_confidence[:MAX_IMAGES], title)
     title = words("%(name)s: confusion matrix", name=name)
     yield from draw("confusion", confusion_matrix, scores.confusion, labels, title)
     title = words("%(name)s: calibration", name=name)
     shown = (scores.reliability, scores.metrics.ece, title)
     yield from draw("reliability", reliability_diagram, *shown)
-
-
-def _spread(positions: np.ndarray, most: int) -> np.ndarray:
-    """Take at most `most` positions at equal distances, so that the choice favours no model."""
-    return positions[evenly_spaced(len(positions), most)]
 
 
 def draw_comparison(name: str, stages: Stages, words: Words) -> Drawn:

@@ -7,6 +7,7 @@ its translation.
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from base64 import b64encode
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from markupsafe import Markup, escape
 
 from tasks.reporting.baselines import Stages, stage_verdict
 from tasks.reporting.content import Comparison, ReportContent, StageContent
+from tasks.runs.next_commands import RUN, STORE
 from tasks.vision.errors import BadInput
 from tasks.vision.figures import numbers
 from tasks.vision.figures.overfitting import overfitting
@@ -32,8 +34,6 @@ FIGURES = (
     "loss",
     "accuracy",
     "penalty",
-    "looked",
-    "mistakes",
     "confusion",
     "reliability",
     "transfer_against_scratch",
@@ -61,6 +61,8 @@ class Node:
 def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = ENGLISH) -> str:
     """Render the page; `figures` maps names such as `baseline/loss` to PNG bytes.
 
+    `fill_in` completes its commands when a run is published.
+
     Figures that are missing are left out; figures with unknown names come last.
     """
     stages = content.stages
@@ -71,6 +73,11 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
         overview=content.overview,
         data=content.data,
         stages=stages,
+        best=content.best,
+        alike=content.alike,
+        photos={name: content.photos.get(name) for name in stages},
+        run_name=Markup(RUN),
+        store_option=Markup(STORE),
         # Descriptions of built-in recipes have translations; a user's own stays as it is.
         description=words.catalogue.get(content.run.description, content.run.description),
         lang=words.lang,
@@ -122,9 +129,7 @@ def stage_tree(stages: Stages) -> list[Node]:
 
 def _has_place(figure: str, stages: Stages) -> bool:
     return figure == "class_distribution" or any(
-        figure.startswith(f"{name}/predictions_")
-        or figure in {f"{name}/{kind}" for kind in FIGURES}
-        for name in stages
+        figure in {f"{name}/{kind}" for kind in FIGURES} for name in stages
     )
 
 
@@ -151,11 +156,12 @@ def environment(words: Words) -> Environment:
     jinja.install_gettext_callables(words.translate, plural, newstyle=True)  # type: ignore[attr-defined]
     formats = (
         *(numbers.share, numbers.percent, numbers.elapsed),
-        *(numbers.points, numbers.number, numbers.significant),
+        *(numbers.points, numbers.number, numbers.significant, numbers.probability),
     )
     jinja.filters.update({each.__name__: partial(each, lang=words.lang) for each in formats})
     jinja.filters["breakable"] = breakable
     jinja.filters["shown"] = printable
+    jinja.filters["quoted"] = shlex.quote
     return jinja
 
 

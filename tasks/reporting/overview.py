@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,6 +9,7 @@ from itertools import groupby
 import numpy as np
 from PIL import Image
 
+from tasks.reporting.thumbnails import Thumbnail, thumbnail
 from tasks.vision.check.checked import KINDS, Checked
 from tasks.vision.check.findings import Finding, Kind
 from tasks.vision.data.images import Images
@@ -21,11 +20,11 @@ MOST_IN_GROUP = 12  # duplicates of each other that are shown
 
 
 @dataclass(frozen=True, eq=False)
-class Thumbnail:
-    """A finding, and its picture as a data URI; "" if it can't be read."""
+class Shown:
+    """A finding, and its picture; None if it can't be read."""
 
     finding: Finding
-    uri: str
+    picture: Thumbnail | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class Part:
 
     kind: Kind
     count: int
-    groups: list[list[Thumbnail]]
+    groups: list[list[Shown]]
     all_groups: int
 
     @property
@@ -70,12 +69,12 @@ def overview(checked: Checked, judge: str, most: int, kinds: Sequence[Kind] = KI
     chosen = {kind: list(_chosen(checked.of_kind(kind), most)) for kind in kinds}
     shown = [each for groups in chosen.values() for group in groups for each in group]
     rows = sorted({each.row for each in shown if each.row is not None})
-    uris = dict(zip(rows, thumbnails(checked.whole.images, rows), strict=True))
+    pictures = dict(zip(rows, thumbnails(checked.whole.images, rows), strict=True))
     parts = [
         Part(
             kind,
             checked.counts[kind],
-            [[Thumbnail(f, "" if f.row is None else uris[f.row]) for f in g] for g in groups],
+            [[Shown(f, None if f.row is None else pictures[f.row]) for f in g] for g in groups],
             len({each.group for each in checked.of_kind(kind)}),
         )
         for kind, groups in chosen.items()
@@ -95,12 +94,8 @@ def _chosen(findings: list[Finding], most: int) -> Iterator[list[Finding]]:
         yield some
 
 
-def thumbnails(images: Images, rows: list[int]) -> Iterator[str]:
-    """Yield the images in some rows as small JPEGs in data URIs."""
+def thumbnails(images: Images, rows: list[int]) -> Iterator[Thumbnail]:
+    """Yield the images in some rows as small pictures."""
     for start in range(0, len(rows), BATCH):
         for image in np.asarray(images[np.array(rows[start : start + BATCH], np.int64)]):
-            picture = Image.fromarray(image)
-            picture.thumbnail((SIDE, SIDE))
-            buffer = io.BytesIO()
-            picture.save(buffer, "JPEG", quality=85)
-            yield f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
+            yield thumbnail(Image.fromarray(image), SIDE)

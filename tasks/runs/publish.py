@@ -11,6 +11,7 @@ from tasks.io.documents import as_json, seal
 from tasks.io.load import report_files
 from tasks.runs.environment import describe
 from tasks.runs.model_card import Facts, model_card
+from tasks.runs.next_commands import fill_in
 from tasks.runs.stage_result import StageResult, devices_of
 from tasks.runs.summary import UNFINISHED, RunSummary, stamp, summarize, trace
 from tasks.store.base import Ref, Store, sha256_of
@@ -67,7 +68,8 @@ def publish(run: FinishedRun, home: Store) -> RunSummary:
     since = {"run": run.name, "since": run.started.isoformat()}
     home.write(f"{folder}/{UNFINISHED}", as_json(since))
     for path, content in report_files(run.report, home):
-        write(path, content)
+        page = path == "report.html"
+        write(path, fill_in(content, run.name, home.uri) if page else content)
     devices = devices_of(run.results)
     write("recipe.toml", as_toml(run.recipe).encode())
     write("environment.txt", describe(run.recipe.name, run.recipe.seed, devices).encode())

@@ -92,9 +92,10 @@ def test_run_folder_has_report_figures_recipe_and_lineage(chain: Chain) -> None:
     for stage in STAGES:
         for kind in ("loss", "accuracy", "confusion", "reliability"):
             assert f"{stage}_{kind}.png" in figures
-    assert {"baseline_predictions_one.png", "baseline_predictions_other.png"} <= figures
     page = (folder / "report.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") >= len(figures)
+    for label in ("one", "other"):
+        assert f"Grid of test images of “{label}”, each with the label that baseline" in page
     assert not re.search(r"(?:src|href)=[\"']https?:", page)
     assert json.loads((folder / "lineage.json").read_text())["models"]["transfer"]["made_from"]
     assert "[stages.transfer]" in (folder / "recipe.toml").read_text()
@@ -123,7 +124,7 @@ def test_run_in_spanish_trains_nothing(chain: Chain) -> None:
     assert "Cifras manuscritas: ¿es un 1?" in page
     assert "--lang es" in page
     assert re.search(r"Exactitud de <b>0,\d{3}</b> en 360 imágenes de prueba", page)
-    for name in ("transfer_loss", "transfer_mistakes", "class_distribution"):
+    for name in ("transfer_loss", "transfer_confusion", "class_distribution"):
         one, other = ((folder / "figures" / f"{name}.png").read_bytes() for folder in folders)
         assert one != other
 

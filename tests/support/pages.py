@@ -10,12 +10,15 @@ from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
+from PIL import Image
 
 from support.command import ROOT
 from tasks.io.load import Answers
 from tasks.reporting.baselines import baselines_of
 from tasks.reporting.content import Comparison, ReportContent, ReportInput, StageContent
 from tasks.reporting.html import FOLDER, environment
+from tasks.reporting.photos import Photo, StagePhotos
+from tasks.reporting.thumbnails import thumbnail
 from tasks.store.base import Ref
 from tasks.vision.data.dataset import Description, Listed
 from tasks.vision.evaluation.scores import Metrics, Scores, cells_of
@@ -26,7 +29,7 @@ from tasks.vision.recipe.schema import Network
 from tasks.vision.trained_model import Architecture, Card
 
 PNG = png(new_figure(2, 1, "figure"))
-KINDS = ("loss", "accuracy", "confusion", "reliability", "mistakes", "predictions_all")
+KINDS = ("loss", "accuracy", "confusion", "reliability")
 DIGEST = "0123456789abcdef" * 4
 
 
@@ -144,12 +147,24 @@ def report(word: Callable[[str], str] = str) -> ReportContent:
         device=word("cpu"),
         versions={"relevo": "0.1.0", word("keras"): "3.15.1"},
         command=word("relevo run cifar10 --seed 7"),
+        check=word("relevo check cars.toml"),
         seed=7,
         source=word("cifar10"),
         dataset=Ref(kind="dataset", uri="x", sha256=DIGEST, size=1, digest=DIGEST),
         stages={},
     )
-    return ReportContent(run, description, stages, comparisons(stages))
+    photos = {name: stage_photos(content, word) for name, content in stages.items()}
+    return ReportContent(run, description, stages, comparisons(stages), photos=photos)
+
+
+def stage_photos(content: StageContent, word: Callable[[str], str]) -> StagePhotos:
+    """A correct prediction, and a mistake on an image without a name."""
+    right, wrong, *_ = content.labels
+    tiny = thumbnail(Image.new("RGB", (8, 8)), 100)
+    hit = Photo(tiny, word("test/car/1.png"), 1, right, 0.97, right)
+    miss = Photo(thumbnail(Image.new("RGB", (300, 300)), 100), "", 17, wrong, 0.999, right)
+    examples = {right: [hit], wrong: []} if content.card.binary else {"": [hit, miss]}
+    return StagePhotos(examples, [miss], 57, [hit])
 
 
 def comparisons(stages: dict[str, StageContent]) -> dict[str, list[Comparison]]:

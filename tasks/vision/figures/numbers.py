@@ -23,6 +23,11 @@ def share(value: float | None, lang: str = "en", places: int = 3) -> str:
     return text.removeprefix("0") if lang == "en" else text
 
 
+def probability(value: float, lang: str = "en") -> str:
+    """Format a probability in two decimals, without rounding up to certainty: `.97`, `>.99`."""
+    return f">{share(0.99, lang, 2)}" if 0.995 <= value < 1 else share(value, lang, 2)
+
+
 def number(value: float, lang: str = "en") -> str:
     """Format a whole number with separated thousands: `45,000`, `45 000`."""
     if lang == "en":

@@ -10,13 +10,12 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from tasks.vision.figures.numbers import number, percent, share
+from tasks.vision.figures.numbers import number, percent, probability
 from tasks.vision.figures.style import (
     INK,
     MUTED,
     NORMAL,
     RULE,
-    SMALL,
     escape_dollars,
     labelled_positions,
     name_axes,
@@ -30,7 +29,6 @@ from tasks.vision.figures.style import (
 )
 from tasks.vision.figures.words import ENGLISH, Words
 
-RIGHT, WRONG = "#0a6b4f", "#b3261e"
 COLUMNS = 4
 WIDTH, SIDE, MARGIN, HEAD = 5.0, 1.12, 0.08, 0.38  # inches of a prediction grid
 CAPTION, LINE = 9.0, 0.16  # font size in points, line height in inches
@@ -42,7 +40,6 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#bcd3ea", "#1f
 
 def prediction_grid(
     images: npt.NDArray[np.uint8],
-    truth: Sequence[int] | None,
     probabilities: npt.NDArray[np.floating[Any]],
     labels: Sequence[str],
     title: str,
@@ -51,13 +48,8 @@ def prediction_grid(
 ) -> Figure:
     """Grid of images, each with its predicted label and the probability of that label.
 
-    A correct prediction has a solid green frame and a tick; a wrong one a dashed red frame, a cross
-    and the true label. Without a truth, frames are grey and unmarked.
-
     Args:
-        images: (n, height, width, 3); those that are wider than high are in two columns.
-        truth: n indices into `labels`, or None if unknown.
-        probabilities: (n, labels).
+        images: (n, size, size, 3). probabilities: (n, labels).
         answers: n words to show as predictions; the most probable labels by default.
     """
     if len(images) == 0:
@@ -65,73 +57,44 @@ def prediction_grid(
         figure.text(0.012, 0.3, words("no images to show"), size=NORMAL, color=MUTED)
         return figure
     guesses = np.argmax(probabilities, axis=1)
-    wrong = np.zeros(len(images), bool) if truth is None else guesses != np.asarray(truth)
-    captions = []
-    for i, guess in enumerate(guesses):
-        lines = _lines(
+    captions = [
+        _lines(
             answers[i] if answers else labels[guess],
-            _probability(float(probabilities[i, guess]), words.lang),
+            probability(float(probabilities[i, guess]), words.lang),
         )
-        if truth is not None and wrong[i]:
-            lines += _lines(words("true: %(label)s", label=labels[truth[i]]))
-        captions.append(lines)
-    columns, wide = (2, 2.36) if images.shape[2] > images.shape[1] else (COLUMNS, SIDE)
-    tall = wide * images.shape[1] / images.shape[2]
-    pitch = tall + 0.14 + LINE * max(map(len, captions))
-    height = HEAD + pitch * -(-len(images) // columns)
+        for i, guess in enumerate(guesses)
+    ]
+    pitch = SIDE + 0.14 + LINE * max(map(len, captions))
+    height = HEAD + pitch * -(-len(images) // COLUMNS)
     figure = new_figure(WIDTH, height, title, fixed=True)
     # One pair of axes in inches: a pair for each image takes twice as long to draw.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for i, image in enumerate(images):
-        row, column = divmod(i, columns)
-        left = MARGIN + column * (WIDTH - 2 * MARGIN - wide) / (columns - 1)
-        bottom = height - HEAD - row * pitch - tall
-        _draw_image(axes, image, left, bottom, wide, tall)
-        if truth is not None:
-            _draw_mark(axes, left, bottom, wide, tall, bool(wrong[i]))
+        row, column = divmod(i, COLUMNS)
+        left = MARGIN + column * (WIDTH - 2 * MARGIN - SIDE) / (COLUMNS - 1)
+        bottom = height - HEAD - row * pitch - SIDE
+        _draw_image(axes, image, left, bottom)
         axes.text(
-            left + wide / 2,
+            left + SIDE / 2,
             bottom - 0.06 * SIDE,
             escape_dollars("\n".join(captions[i])),
             ha="center",
             va="top",
             size=CAPTION,
             linespacing=1.25,
-            color=WRONG if wrong[i] else INK,
+            color=INK,
         )
     axes.set(xlim=(0, WIDTH), ylim=(0, height))
     return figure
 
 
-def _draw_image(
-    axes: Axes, image: npt.NDArray[np.uint8], left: float, bottom: float, wide: float, tall: float
-) -> None:
+def _draw_image(axes: Axes, image: npt.NDArray[np.uint8], left: float, bottom: float) -> None:
     # Pixels of small images stay sharp; large images are smoothed.
     smoothing = "nearest" if image.shape[0] <= 96 else "antialiased"
-    extent = (left, left + wide, bottom, bottom + tall)
+    extent = (left, left + SIDE, bottom, bottom + SIDE)
     axes.imshow(image, aspect="auto", extent=extent, interpolation=smoothing)
-    axes.add_patch(Rectangle((left, bottom), wide, tall, fill=False, color=RULE, linewidth=0.8))
-
-
-def _draw_mark(
-    axes: Axes, left: float, bottom: float, wide: float, tall: float, wrong: bool
-) -> None:
-    frame = Rectangle((left, bottom), wide, tall, fill=False, linewidth=2.2)
-    frame.set(color=WRONG if wrong else RIGHT, linestyle=(0, (2.2, 1.2)) if wrong else "solid")
-    frame.set_capstyle("butt")  # the default would fill the gaps between dashes
-    axes.add_patch(frame)
-    axes.text(
-        left + wide - 0.035 * SIDE,
-        bottom + tall - 0.045 * SIDE,
-        "✗" if wrong else "✓",
-        ha="right",
-        va="top",
-        size=SMALL,
-        weight="bold",
-        color="white",
-        bbox={"boxstyle": "circle,pad=0.12", "color": WRONG if wrong else RIGHT},
-    )
+    axes.add_patch(Rectangle((left, bottom), SIDE, SIDE, fill=False, color=RULE, linewidth=0.8))
 
 
 def _lines(name: str, after: str = "") -> list[str]:
@@ -157,12 +120,6 @@ def _cut(text: str, after: str = "") -> str:
 
 def _fits(line: str) -> bool:
     return text_width(line, CAPTION) <= 72 * SIDE
-
-
-def _probability(value: float, lang: str) -> str:
-    # Don't round up to certainty.
-    sure = 0.995 <= value < 1
-    return f">{share(0.99, lang, 2)}" if sure else share(value, lang, 2)
 
 
 def confusion_matrix(

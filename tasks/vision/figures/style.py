@@ -17,6 +17,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import ScalarFormatter
+from PIL import Image
 
 from tasks.vision.figures.numbers import DECIMAL_MARKS
 from tasks.vision.recipe.names import visible
@@ -37,11 +38,12 @@ FONTS = (
 )
 
 
-def png(figure: Figure, width: int | None = None) -> bytes:
+def png(figure: Figure, width: int | None = None, colours: int | None = None) -> bytes:
     """Render the figure as PNG, without date or version: equal figures give equal bytes.
 
     Args:
         width: pixels, at most; defaults to what `DOTS_PER_INCH` gives.
+        colours: how many, at most 256; all of them by default, which a figure with photos needs.
     """
     for text in figure.findobj(Text):
         if isinstance(text, Text) and not text.get_text().isascii():
@@ -49,7 +51,12 @@ def png(figure: Figure, width: int | None = None) -> bytes:
     dpi = min(DOTS_PER_INCH, width / figure.get_figwidth()) if width else DOTS_PER_INCH
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
+    if colours is None:
+        return buffer.getvalue()
+    few = BytesIO()
+    with Image.open(buffer) as picture:
+        picture.convert("RGB").quantize(colours).save(few, "PNG", optimize=True)
+    return few.getvalue()
 
 
 @cache

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shlex
 import tomllib
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +77,22 @@ def test_new_recipe_leads_from_a_folder_of_photos_to_a_report(
     ]
     done = relevo("run", "photos.toml", "--json", *fewer, cwd=tmp_path, env=env).json
     assert list(done["stages"]) == list(recipe.stages)
-    assert Path(done["report"]).is_file()
+    page = Path(done["report"]).read_text("utf-8")
+    mistakes = re.findall(r"true: [a-z ]+</span>\s*<code>([^<]*)</code>", page)
+    assert mistakes
+    assert all((tmp_path / "photos" / path).is_file() for path in mistakes)
     scores = {name: stage["metrics"] for name, stage in done["stages"].items()}
     assert scores["baseline"]["accuracy"] > scores["baseline"]["majority"]
     assert scores["all_classes"]["accuracy"] > 0.5, "six classes; chance is a sixth"
     assert "all_classes_from_transfer" in relevo("show", cwd=tmp_path, env=env).out
+
+    # What the report says to do next can be done.
+    (tmp_path / "more-photos").symlink_to(tmp_path / "photos/test/fig")
+    commands = [unescape(each) for each in re.findall(r'command"[^>]*>([^<]*)</pre>', page)]
+    said = [relevo(*shlex.split(each)[1:], cwd=tmp_path, env=env) for each in commands]
+    assert [each.status for each in said] == [0, 0, 0], [each.err for each in said]
+    assert len((tmp_path / "seen.csv").read_text("utf-8").splitlines()) == 11
+    assert "judged held out, by" in said[2].out
 
 
 def test_draft_explains_each_line_and_each_setting_has_an_effect() -> None:

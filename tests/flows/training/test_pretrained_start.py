@@ -376,8 +376,9 @@ def test_predict_writes_a_picture_of_where_the_model_looked(
 def test_report_shows_where_a_head_looked(runs: dict[str, Outcome], made: Made) -> None:
     run, home = Path(runs["first"].json["report"]).parent, open_store(str(made.store))
     lineage = Lineage.model_validate_json((run / "lineage.json").read_bytes())
+    page = (run / "report.html").read_text("utf-8")
     for name in ("ten", "one", "tuned"):
-        assert (run / f"figures/{name}_looked.png").is_file()
+        assert f"with the evidence for the label that {name} predicts in orange" in page
         maps = load_evaluation(lineage.evaluations[name], home)[1].maps
         assert maps
         assert maps.evidence.shape == (len(maps.answers), class_maps.SIDE, class_maps.SIDE)

@@ -1,6 +1,7 @@
 """The report page: it agrees with the numbers, is self-contained, and escapes its input."""
 
 import re
+import shlex
 from base64 import b64encode
 from dataclasses import replace
 from html import unescape
@@ -24,6 +25,7 @@ from support.pages import (
 )
 
 from tasks.reporting import html as page
+from tasks.runs.next_commands import fill_in
 from tasks.vision.data.dataset import Listed, MadeSplits
 from tasks.vision.errors import BadInput
 from tasks.vision.figures import numbers
@@ -43,7 +45,7 @@ def test_pages_share_one_frame(name: str) -> None:
 
 
 def test_every_figure_is_embedded_once_with_a_text_of_its_own() -> None:
-    images = Reader(HTML).of("img")
+    images = [image for image in Reader(HTML).of("img") if "width" in image]
     wanted = {f"data:image/png;base64,{b64encode(data).decode()}" for data in drawn(DATA).values()}
     assert sorted(str(image["src"]) for image in images) == sorted(wanted)
     texts = [image["alt"] or "" for image in images]
@@ -53,7 +55,7 @@ def test_every_figure_is_embedded_once_with_a_text_of_its_own() -> None:
 
 
 def test_the_page_refers_to_nothing_outside_itself() -> None:
-    assert all(use.startswith("data:image/png") for use in re.findall(r'src="([^"]*)"', HTML))
+    assert all(use.startswith("data:image/") for use in re.findall(r'src="([^"]*)"', HTML))
     rest = re.sub(r'src="[^"]*"', "", HTML)
     assert not re.search(r"https?:|//[a-z]|@import|url\(|<script|<link|\bsrcset=", rest)
     targets = {attributes.get("id") for _, attributes in Reader(HTML).tags}
@@ -61,9 +63,54 @@ def test_the_page_refers_to_nothing_outside_itself() -> None:
 
 
 def test_figures_that_are_not_there_are_not_shown() -> None:
-    html = page.render(DATA, {})
+    html = page.render(replace(DATA, photos={}), {})
     assert "<img" not in html
     assert "More figures" not in html
+
+
+def test_the_result_comes_first_then_how_it_was_reached_then_the_details() -> None:
+    parts = [attributes["id"] for tag, attributes in Reader(HTML).tags if tag == "section"]
+    assert parts == [
+        *("result", "next", "mistakes", "chain", "worth", "data", "stages", "calibration", "more"),
+        "reproduce",
+    ]
+    first = TEXT[TEXT.index("Result tied") : TEXT.index("What to do next Classify")]
+    assert "tied labels 4,625 of 5,000 test images correctly: an accuracy of .925." in first
+    assert "Of 3 models with these labels, it was chosen by its accuracy on the validation" in first
+    assert "Training it took 5 min 1 s (cpu)." in first
+
+
+def test_photos_have_the_names_of_their_files_or_numbers() -> None:
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", HTML, re.S)
+    texts = {plain(each).strip() for each in captions}
+    assert "✓ class0 .97 test/car/1.png" in texts
+    assert "✗ class1 >.99 true: class0 test image 17" in texts
+    assert "1 of 57 are shown." in TEXT
+
+
+def test_commands_name_the_run_and_a_store_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RELEVO_STORE", raising=False)
+
+    def commands(store: str, html: str = HTML) -> list[str]:
+        filled = fill_in(html.encode(), "first", store).decode()
+        return [unescape(each) for each in re.findall(r'command"[^>]*>([^<]*)</pre>', filled)]
+
+    here = str(tmp_path / "artifacts")
+    assert commands(here) == [
+        "relevo predict first/tied more-photos --csv seen.csv",
+        "relevo promote first/tied --as best --if-better",
+        "relevo check cars.toml",
+    ]
+    for store, option in (("/my photos/it's", "'/my photos/it'\"'\"'s'"), ("s3://b/p", "s3://b/p")):
+        assert {each.partition(" --store ")[2] for each in commands(store)} == {option}
+    monkeypatch.setenv("RELEVO_STORE", "s3:/typo")
+    assert commands(here)[2] == f"relevo check cars.toml --store {here}"
+    evil = report(lambda name: f"{name} <!--run-->'")
+    [predict, *_] = commands("s3://b/p", page.render(evil, {}))
+    assert shlex.split(predict)[2] == "first/tied <!--run-->'"
 
 
 def test_headings_go_down_one_step_at_a_time_and_tables_have_captions() -> None:
@@ -164,6 +211,7 @@ def test_a_translation_reaches_every_word(monkeypatch: pytest.MonkeyPatch, tmp_p
     figures = {name: png for name, png in drawn(data).items() if name != "something/else"}
     html = page.render(data, figures, page.load_words("xx"))
     assert '<html lang="xx">' in html
+    html = re.sub('command"([^>]*)>[^<]*', r'command"\1>', html)  # the words of a command stay
     said = " ".join(Reader(html).said)
     # One message may stand inside another: take the innermost away until none is left.
     while (rest := re.sub(r"«[^«»]*»", "", said)) != said:
