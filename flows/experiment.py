@@ -43,6 +43,7 @@ from tasks.monitoring.prefect_ui import show_run
 from tasks.progress import Event, emit
 from tasks.report import report
 from tasks.reporting.content import ReportInput
+from tasks.runs.incoming import what_came_in
 from tasks.runs.listing import find_attempt, reserved
 from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of
@@ -52,6 +53,7 @@ from tasks.store.base import Ref, Store, StoreError
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
+from tasks.vision.check.incoming import Incoming
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.schema import Stage
@@ -147,7 +149,9 @@ def experiment(
         else:
             results = dispatch_stages(context, chosen, request.for_workers(plan))
         findings = check_for_report(images, about, results, home, refresh=refresh, new=not known)
-        report = write_report(request, plan, images, results, findings, home)
+        models = {name: result.model for name, result in results.items()}
+        incoming = what_came_in(plan.name, images, models, findings, home)
+        report = write_report(request, plan, images, results, findings, incoming, home)
         finished = FinishedRun(
             name=run or run_name(plan.name, started),
             recipe=plan,
@@ -194,6 +198,7 @@ def write_report(
     images: Ref,
     results: dict[str, StageResult],
     findings: FindingRefs | None,
+    incoming: Incoming | None,
     store: Store,
 ) -> Ref:
     """Write the report of the stages' results, unless it is cached; `plan` is the recipe as it ran."""
@@ -211,6 +216,7 @@ def write_report(
         dataset=images,
         stages=results,
         findings=findings,
+        incoming=incoming,
     )
     new = any(result.state != "cached" for result in results.values())
     options = CacheOptions(refresh=request.refresh, minutes=60, locked=new)

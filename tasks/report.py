@@ -15,11 +15,14 @@ from tasks.reporting.baselines import compare_stages
 from tasks.reporting.content import ReportContent, ReportInput, StageContent
 from tasks.reporting.figures import draw_figures
 from tasks.reporting.html import load_words, render
-from tasks.reporting.overview import Overview, overview
+from tasks.reporting.overview import Overview, overview, thumbnails
 from tasks.reporting.photos import photos_of
+from tasks.reporting.thumbnails import Thumbnail
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Store
 from tasks.vision.check.checked import KINDS
+from tasks.vision.check.whole import Whole
+from tasks.vision.data.dataset import Dataset
 
 SHOWN = 12  # pictures of each kind of finding
 LISTED = ("damaged", "odd")  # by the section on data
@@ -31,14 +34,14 @@ def report(asked: ReportInput, store: Store) -> Published:
     words = load_words(asked.lang)
     data = load_dataset(asked.dataset, store)
     stages = {name: _content_of(result, store) for name, result in asked.stages.items()}
-    shown = _look(asked, store)
+    shown, new = _look(asked, store), _new_pictures(asked, data)
     emit(Event("write report", "drawing figures"))
     names = data.names("test")
     photos = {
         name: photos_of(stage.card, stage.answers, data, names) for name, stage in stages.items()
     }
     compared = compare_stages(stages)
-    content = ReportContent(asked, data.description, stages, compared, shown, photos)
+    content = ReportContent(asked, data.description, stages, compared, shown, photos, new)
     figures = draw_figures(content, words)
     files = {"report.html": render(content, figures, words).encode(), **figure_files(figures)}
     return Published(ref=store.put("report", zip_files(files), ".zip", made_from=()))
@@ -51,6 +54,12 @@ def _look(asked: ReportInput, store: Store) -> Overview | None:
     checked = load_checked(asked.dataset, asked.findings, store)
     kinds = [kind for kind in KINDS if kind not in LISTED]
     return overview(checked, asked.findings.judge, SHOWN, kinds)
+
+
+def _new_pictures(asked: ReportInput, data: Dataset) -> tuple[Thumbnail, ...]:
+    """What the report shows of the pictures that came in."""
+    rows = [each.row for each in asked.incoming.shown] if asked.incoming else []
+    return tuple(thumbnails(Whole.of(data).images, rows))
 
 
 def _content_of(result: StageResult, store: Store) -> StageContent:

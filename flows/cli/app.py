@@ -23,6 +23,7 @@ from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
 from flows.cli.sweep import sweep
 from flows.cli.train import plan, run
+from flows.cli.watch import watch
 from flows.cli.worker import worker
 from tasks.store.addresses import without_secrets
 from tasks.store.base import StoreError
@@ -45,6 +46,7 @@ COMMANDS = (
     plan,
     check,
     sweep,
+    watch,
     new_recipe,
     runs,
     show,

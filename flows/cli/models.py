@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from os.path import expanduser, realpath
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter, validators
 
@@ -20,6 +21,9 @@ from tasks.vision.export.formats import Format
 from tasks.vision.files.image_files import looks_like_image
 from tasks.vision.files.left_out import LeftOut
 from tasks.vision.text import first_of, printable
+
+if TYPE_CHECKING:
+    from tasks.inference.scored_table import Appended
 
 MAX_ROWS = 20  # on standard output, where --csv writes them all
 MAX_KINDS = 5  # of files that are left out, where --json lists them all
@@ -97,6 +101,7 @@ def predict(
     csv: Path | None = None,
     grid: Path | None = None,
     maps: Path | None = None,
+    parquet: str | None = None,
     force: Flag = False,
     unless: Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))] | None = None,
     store: StoreOption = None,
@@ -118,6 +123,9 @@ def predict(
         Draw some of the images with their labels into this file, NAME.png.
     maps
         Write each image beside a map of the evidence for its label into this new folder.
+    parquet
+        Append to a table in this folder or s3://bucket/prefix, and classify only images that this model has
+        not scored into it before.
     force
         Overwrite these files if they exist.
     unless
@@ -134,44 +142,45 @@ def predict(
     from tasks.inference.maps import MapFolder
     from tasks.inference.new_folder import new_folder
     from tasks.inference.predict import ImageSample, as_csv, predict_images, predictions_json
+    from tasks.inference.predict_new import predict_new
 
+    added: Appended | None = None
     sample = ImageSample() if grid else None
     left_out: list[LeftOut] = []
     with new_folder(maps) if maps else nullcontext() as folder:
-        found = predict_images(
-            store_address(store),
-            model,
-            images,
-            sample,
-            left_out.extend,
-            unless or 0.0,
-            MapFolder(folder) if folder else None,
-        )
-        predictions = list(found)
+        address, shown = store_address(store), MapFolder(folder) if folder else None
+        rest = (sample, left_out.extend, unless or 0.0, shown)
+        if parquet:
+            predictions, added = predict_new(address, model, images, parquet, *rest)
+        else:
+            predictions = list(predict_images(address, model, images, *rest))
         read = [each for each in predictions if not each.fault]
         for each in predictions:
             if each.fault:
                 print(printable(f"left out {each.fault}"), file=sys.stderr)
         if left_out:
             print(f"left out {first_of(left_out, MAX_KINDS, '; ')}", file=sys.stderr)
-        if not read:
+        if not (read or added):
             raise BadInput(
                 f"none of {len(predictions):,} files could be read as an image; give .png or .jpg files"
             )
     if csv is not None:
         write_output("--csv", csv, as_csv(read).encode("utf-8", "surrogateescape"))
-    if sample and grid:
+    if sample and grid and read:
         write_output("--grid", grid, sample.grid(list(read[0].probabilities), model))
     if as_json:
-        print(json.dumps(predictions_json(predictions, left_out)))
+        more = {"appended": asdict(added)} if added else {}
+        print(json.dumps({**predictions_json(predictions, left_out), **more}))
         return 0
-    listed = read if csv is None else read[:MAX_ROWS]
+    listed = read if csv is None and not added else read[:MAX_ROWS]
     for each in listed:
         probability = each.probabilities[each.label]
         note = "  (unlike anything in training)" if each.unlike_training else ""
         print(f"{printable(each.answer):<20} {probability:.4f}  {printable(each.name)}{note}")
     if len(listed) < len(read):
-        print(printable(f"... and {len(read) - len(listed):,} more in {csv}"))
+        print(printable(f"... and {len(read) - len(listed):,} more in {csv or parquet}"))
+    if added:
+        print(printable(f"{added}; {parquet}"))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,7 @@ def load_recipe(
     Raises:
         BadInput: no such recipe, not TOML, or a key or value that a recipe can't have.
     """
-    builtin = {
-        p.name[:-5]: p
-        for p in resources.files("flows.recipes").iterdir()
-        if p.name.endswith(".toml")
-    }
+    builtin = _built_in()
     if given in builtin:
         return parse_recipe(builtin[given].read_text("utf-8"), given, settings or {}, find)
     try:
@@ -67,6 +64,16 @@ def load_recipe(
             f"recipe {given!r}{nearest(given, builtin)} (or give the path of a .toml file)"
         )
     return parse_recipe(text, name, settings or {}, find)
+
+
+def is_recipe(given: str) -> bool:
+    """True for the name of a built-in recipe, and for what is named like a TOML file."""
+    return given in _built_in() or given.lower().endswith(".toml")
+
+
+def _built_in() -> dict[str, Traversable]:
+    files = resources.files("flows.recipes").iterdir()
+    return {each.name[:-5]: each for each in files if each.name.endswith(".toml")}
 
 
 def check_recipe(

@@ -226,7 +226,7 @@ def exporting(model: Ref, card: Card) -> Work:
 def reporting(content: dict[str, Any]) -> Work:
     """What determines a report: its content, code, template and translations."""
     folder = Path(__file__).parents[1] / "reporting"
-    own = ("base.html", "findings.html", "photos.html", "report.html", "style.css")
+    own = ("base.html", "findings.html", "incoming.html", "photos.html", "report.html", "style.css")
     named = (folder / name for name in own)
     texts = [*named, *sorted(folder.glob("translations/*.toml"))]
     return Work(

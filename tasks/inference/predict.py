@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from tasks.inference.maps import MapFolder, evidence_function
+from tasks.inference.scored_table import ScoredPicture
+from tasks.inference.unscored import Unscored
 from tasks.io.locations import local_data
 from tasks.progress import counted
-from tasks.runs.lookup import find_model
+from tasks.runs.lookup import FoundModel, look_up
 from tasks.vision.data.batches.augment import evenly_spaced
 from tasks.vision.data.batches.prefetch import prefetch
 from tasks.vision.data.unlabelled import UnlabelledImages, batch_size
@@ -52,13 +54,34 @@ class Prediction:
     @property
     def answer(self) -> str:
         """The most probable label; with `unless`, `UNSURE` for a less probable one or an unlike image."""
+        return UNSURE if self.unsure else self.label
+
+    @property
+    def unsure(self) -> bool:
+        """True without an answer."""
         unsure = self.unlike_training or self.probabilities[self.label] < self.unless
-        return UNSURE if self.unless and unsure else self.label
+        return bool(self.unless and unsure)
 
     @property
     def unlike_training(self) -> bool:
         """True for an image that is unlike anything in training."""
         return self.unlike is not None and self.unlike >= OOD_THRESHOLD
+
+    def scored(self, unscored: Unscored) -> ScoredPicture:
+        """Return the prediction as a row of a growing table."""
+        key, file = unscored.key_of(self.name), unscored.address_of(self.name)
+        if self.fault:
+            return ScoredPicture(key, file, fault=self.fault)
+        return ScoredPicture(
+            key,
+            file,
+            label=self.label,
+            probability=self.probabilities[self.label],
+            probabilities=self.probabilities,
+            unless=self.unless,
+            unsure=self.unsure,
+            share_more_like_training=self.unlike,
+        )
 
     def row(self) -> dict[str, Any]:
         """Return the prediction as a JSON object."""
@@ -75,12 +98,13 @@ class Prediction:
 
 def predict_images(
     store: str,
-    model: str,
+    model: str | FoundModel,
     given: Sequence[str],
     sample: ImageSample | None = None,
     leave_out: Callable[[list[LeftOut]], None] = lambda left_out: None,
     unless: float = 0.0,
     maps: MapFolder | None = None,
+    unscored: Unscored | None = None,
 ) -> Iterator[Prediction]:
     """Predict all images in the files, folders and archives `given`; yield unreadable ones too.
 
@@ -91,20 +115,27 @@ def predict_images(
         leave_out: called with the kinds of files that are not looked at.
         unless: least probability of an answer.
         maps: gets a picture of each image and of where the model looked.
+        unscored: leaves out what the model has scored before.
 
     Raises:
         BadInput: there is no such model, or nothing under one of the addresses.
     """
     if not given:
         raise BadInput("no images given; name files, folders or archives")
-    card, tensors = find_model(store, model)
+    found_model = look_up(store, model) if isinstance(model, str) else model
+    card, tensors = found_model.card, found_model.tensors
     if unless and UNSURE in card.labels:
         raise BadInput(f"the model has a label {UNSURE!r} of its own; predict without --unless")
     size = card.architecture.image_size
     depth = max(1, AHEAD_BYTES // (3 * size**2 * batch_size(size)))
     # `UnlabelledImages` refuses bad input before TensorFlow is imported.
+    local = [] if unscored else [local_data(each) for each in given]
+    opened = unscored.open(given) if unscored else UnlabelledImages(local)
+    if not len(opened):
+        opened.close()
+        return
     with (
-        UnlabelledImages([local_data(each) for each in given]) as images,
+        opened as images,
         prefetch(images.batches(size, card.bits, card.fit), depth) as batches,
     ):
         leave_out(images.left_out)

@@ -76,14 +76,15 @@ def show_run(summary: RunSummary, report: Ref, home: Store) -> None:
 
 
 def show_predictions(
-    model: str, table: str, grid: str, counts: dict[str, int], faults: list[str]
+    model: str, table: str, grid: str, counts: dict[str, int], faults: list[str], note: str = ""
 ) -> None:
-    """Show the number of images per label, the address of the table, and unreadable files."""
+    """Show the number of images per label, the address of the table, unreadable files, and a note."""
     lines = [
         f"# {counted(sum(counts.values()), 'image')} classified by {plain(model)}",
         "",
         f"Table: `{code(table)}`",
         f"Examples: `{code(grid)}`",
+        *(["", f"{note}."] if note else []),
         "",
     ]
     lines += ["| label | images |", "|---|---:|"]

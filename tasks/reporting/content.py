@@ -13,8 +13,10 @@ from tasks.io.findings import FindingRefs
 from tasks.io.load import Answers
 from tasks.reporting.overview import Overview
 from tasks.reporting.photos import StagePhotos
+from tasks.reporting.thumbnails import Thumbnail
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Ref
+from tasks.vision.check.incoming import Incoming
 from tasks.vision.data.dataset import Description
 from tasks.vision.evaluation.scores import Metrics, Scores
 from tasks.vision.recipe.names import start_name
@@ -155,6 +157,7 @@ class ReportInput(Strict):
             its data set; "" for one that comes with relevo.
         device: what the stages were trained on. versions: of packages. source: of the images.
         findings: of a check of the data set; None if it is so large that a run doesn't make one.
+        incoming: what came in since the run before; None if nothing did.
     """
 
     lang: Literal["en", "es"]
@@ -170,6 +173,7 @@ class ReportInput(Strict):
     dataset: Ref
     stages: dict[str, StageResult]
     findings: FindingRefs | None = None
+    incoming: Incoming | None = None
 
     def ingredients(self) -> dict[str, Any]:
         """Return the cache key's ingredients: for stages their refs, which determine the rest."""
@@ -190,6 +194,7 @@ class ReportContent:
         run: its settings. data: describes the data set.
         comparisons: of each stage that starts from another.
         overview: of what a check of the data set has found. photos: test images, by stage.
+        new_pictures: those that `run.incoming` shows.
     """
 
     run: ReportInput
@@ -198,6 +203,7 @@ class ReportContent:
     comparisons: Mapping[str, list[Comparison]]
     overview: Overview | None = None
     photos: Mapping[str, StagePhotos] = field(default_factory=dict)
+    new_pictures: tuple[Thumbnail, ...] = ()
 
     @property
     def best(self) -> str:

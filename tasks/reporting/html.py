@@ -71,6 +71,7 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
     return template.render(
         run=content.run,
         overview=content.overview,
+        new_pictures=content.new_pictures,
         data=content.data,
         stages=stages,
         best=content.best,

@@ -164,9 +164,30 @@ def reserved(store: Store, name: str, *, wait: bool) -> Iterator[None]:
                 "killed within the last minute; give another name, or none"
             )
 
-    with store.claim(f"run-{sha256_of(name.encode())[0]}", refuse):
+    with store.claim(_lock(name), refuse):
         check_free(store, name)
         yield
+
+
+def is_reserved(store: Store, name: str) -> bool:
+    """True while a run of this name is under way, and for a minute after it was killed."""
+
+    def stop() -> None:
+        raise _Reserved
+
+    try:
+        with store.claim(_lock(name), stop):
+            return False
+    except _Reserved:
+        return True
+
+
+class _Reserved(Exception):
+    """Another process holds the name."""
+
+
+def _lock(name: str) -> str:
+    return f"run-{sha256_of(name.encode())[0]}"
 
 
 def find_attempt(store: str, flow_run: str) -> RunSummary | None:

@@ -19,6 +19,7 @@ from tasks.runs.listing import is_run
 from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import UNFINISHED, read_lineage
 from tasks.runs.sweep_record import read_sweep, sweep_names
+from tasks.runs.watch_record import Watch, watch_names
 from tasks.store.base import (
     MAX_ARRAYS,
     Damaged,
@@ -46,7 +47,7 @@ class Checked:
 
 
 def check_all(store: str) -> Iterator[Checked]:
-    """Check every blob, record, checkpoint, stage's result, alias, run and sweep in the store, in this order.
+    """Check every blob, record, checkpoint, stage's result, alias, run, sweep and watch, in this order.
 
     Safe while runs or `gc` work on the store: entries that vanish after they are listed are skipped.
     `damaged/` is not checked, nor are files that relevo has not written.
@@ -71,6 +72,11 @@ def check_all(store: str) -> Iterator[Checked]:
     yield from _runs(home)
     for name in sweep_names(home):
         yield from _if_there(home, f"sweeps/{name}/sweep.json", partial(_sweep, home, name))
+    for name in watch_names(home):
+        watch = Watch.of(home, name)
+        for number in watch.numbers:
+            yield from _if_there(home, watch.key(number), partial(_readable, watch.read, number))
+        yield from _if_there(home, watch.look_key, partial(_readable, watch.read_look))
 
 
 def _own(home: Store, folder: str) -> Iterator[Entry]:
@@ -158,6 +164,14 @@ def _sweep(home: Store, name: str) -> str | None:
     except Missing:
         return "its page sweep.html is missing"
     return None if same else "the hash of its page sweep.html differs"
+
+
+def _readable(read: Callable[..., object], *arguments: int) -> str | None:
+    try:
+        read(*arguments)
+    except ValueError as error:
+        return f"{error}; it will not be used"
+    return None
 
 
 def _checkpoint(home: Store, key: str) -> str | None:

@@ -26,9 +26,10 @@ BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (
     *BLOB_FOLDERS,
     *("aliases", "cache", "checkpoints", "damaged", "locks", "outcomes", "pages", "predictions"),
-    *("runs", "sweeps"),
+    *("runs", "sweeps", "watch"),
 )
 ALIAS = "[a-z][a-z0-9_-]{0,39}"  # small letters alone, since some folders don't tell a from A
+WATCH = "[a-z0-9][a-z0-9-]{0,99}"
 PARTIAL = ".partial-"  # begins the name of a file that is being written
 
 _HASH = "[0-9a-f]{64}"
@@ -46,6 +47,7 @@ _OWN = re.compile(
     | runs/[^/]+/(run|lineage|unfinished)\.json
     | runs/[^/]+/(report\.html|recipe\.toml|environment\.txt|figures/[^/]+\.png)
     | runs/[^/]+/models/[^/]+/(model\.safetensors|model\.keras|labels\.json|read_image\.py|README\.md)
+    | watch/{WATCH}/(look|\d{{8}})\.json
     | sweeps/[^/]+/sweep\.(json|html)
     | runs/[^/]+/tensorboard/[^/]+/events\.out\.tfevents\.\d+\.relevo
     | ({"|".join(FOLDERS)})/([^/]+/)*{re.escape(PARTIAL)}[0-9a-f]{{32}}
@@ -70,13 +72,15 @@ def is_own(key: str) -> bool:
 
 
 def checked_key(key: str) -> str:
-    """Return `key` if it may be written: a relative path of letters, digits and ._-~
+    """Return `key` if it may be written: a relative path of letters, digits and ._-~=
 
     Raises:
         ValueError: it is absolute, leads out of the store or holds other characters.
     """
-    if not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", key, re.ASCII) or not stays_inside(key):
-        raise ValueError(f"store key {key!r}: expected a relative path of letters, digits and ._-~")
+    if not re.fullmatch(r"[\w.~=-]+(/[\w.~=-]+)*", key, re.ASCII) or not stays_inside(key):
+        raise ValueError(
+            f"store key {key!r}: expected a relative path of letters, digits and ._-~="
+        )
     return key
 
 

@@ -84,7 +84,7 @@ def test_deploy_is_idempotent(fleet: Fleet) -> None:
     assert "Traceback" not in done.stderr
     names = [each["name"] for each in fleet.find("deployments")]
     assert sorted(names) == [
-        *("automatic", "nightly", *["on-demand"] * 6, "weekly", "worker", "worker")
+        *("automatic", "nightly", *["on-demand"] * 6, "scheduled", "weekly", "worker", "worker")
     ]
     assert sorted(pool["name"] for pool in fleet.find("work_pools")) == ["relevo-cpu", "relevo-gpu"]
     made = sorted(each["name"] for each in fleet.find("automations"))
@@ -92,7 +92,7 @@ def test_deploy_is_idempotent(fleet: Fleet) -> None:
         f"relevo-{n}" for n in ("crashed", "dead", "failed", "late", "resume", "unstarted")
     ]
     schedules = [s for each in fleet.find("deployments") for s in each["schedules"]]
-    assert len(schedules) == 2
+    assert len(schedules) == 3
     fleet.prefect("deploy", "--all", "--prefect-file", str(ROOT / "deployments/prefect.yaml"))
     assert len(fleet.find("deployments")) == 12
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -26,6 +26,10 @@ BATCH = 2000  # small images; a multiple of the network's own batch size
 BATCH_BYTES = 64 * 2**20  # of pixels, for large images
 
 
+# Of a path, what is there, and the names of its images: the names of those that are wanted.
+Select = Callable[[Path, object, list[str]], list[str]]
+
+
 @dataclass(frozen=True)
 class ImageBatch:
     """Names and (n, size, size, 3) uint8 pixels of decoded images; {name: reason} of the others."""
@@ -38,6 +42,9 @@ class ImageBatch:
 class UnlabelledImages:
     """All images in `given`, in the order of the arguments, sorted in each; a context manager.
 
+    Args:
+        select: returns those of the images to take, of a given path and their names in it; by default all.
+
     Attributes:
         left_out: files that are no images, and hidden ones.
 
@@ -45,7 +52,7 @@ class UnlabelledImages:
         BadInput: a path doesn't exist or holds no image; before anything is decoded.
     """
 
-    def __init__(self, given: Sequence[str]) -> None:
+    def __init__(self, given: Sequence[str], select: Select | None = None) -> None:
         self._found: list[_Found] = []
         tally = Tally()
         with ExitStack() as stack:
@@ -57,6 +64,8 @@ class UnlabelledImages:
                     raise BadInput(
                         f"{printable(path)} holds no image; expected .png, .jpg or another format"
                     )
+                if select:
+                    names = select(path, container, names)
                 self._found += [_Found(path, container, name) for name in names]
             self._open = stack.pop_all()
         self.left_out = tally.most_common()

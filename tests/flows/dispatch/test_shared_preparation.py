@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
@@ -59,7 +60,8 @@ def digest(source: Path, store: Path) -> tuple[str, list[str]]:
 
 def help_with(source: Path, store: Path) -> int:
     """Run the flow as a worker does that was asked for help; the pieces that it made."""
-    pieces: int = prepare_data(**request(source, store).for_helpers())["pieces"]
+    parameters: dict[str, Any] = dict(request(source, store).for_helpers())
+    pieces: int = prepare_data(**parameters)["pieces"]
     return pieces
 
 

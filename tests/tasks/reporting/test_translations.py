@@ -108,7 +108,8 @@ def test_language_and_wording_decide_the_report_and_nothing_else_does() -> None:
     english, spanish = (reporting({"lang": lang}) for lang in ("en", "es"))
     assert english.key != spanish.key
     assert set(english.ingredients["texts"]) == {
-        *("base.html", "report.html", "findings.html", "photos.html", "style.css", "es.toml")
+        *("base.html", "report.html", "findings.html", "incoming.html", "photos.html"),
+        *("style.css", "es.toml"),
     }
     assert {"tasks.vision.figures.words", "tasks.vision.figures.numbers"} <= set(
         english.ingredients["code"]
