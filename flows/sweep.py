@@ -7,7 +7,7 @@ from typing import Annotated
 
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from flows.dispatch.dispatch_stages import DEPLOYMENT
 from flows.dispatch.dispatched_runs import check_deployment
@@ -25,7 +25,8 @@ from flows.parameters import (
     Settings,
 )
 from flows.sweeps.sweep_plan import AT_ONCE, SweepPlan, plan_sweep
-from flows.sweeps.sweep_runs import SWEEP_RUN, train_runs
+from flows.sweeps.sweep_runs import SWEEP_RUN, AllRuns, Prepared, train_runs
+from flows.sweeps.sweep_search import Search
 from flows.training.trainings import StageFailed
 from tasks.io.locations import store_address
 from tasks.monitoring.prefect_sweep import show_sweep
@@ -46,6 +47,7 @@ from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.sweeps.grid import MAX_RUNS, Variation, shown
+from tasks.sweeps.ranges import Range
 from tasks.sweeps.results import rank
 from tasks.vision.recipe.data import MAX_FOLDS
 
@@ -65,6 +67,7 @@ def sweep(
     stage: Annotated[str | None, Field(max_length=100)] = None,
     seeds: Annotated[int, Field(ge=1, le=MAX_RUNS)] = 1,
     folds: Annotated[int | None, Field(ge=2, le=MAX_FOLDS)] = None,
+    search: Annotated[int | None, Field(ge=1, le=MAX_RUNS)] = None,
     seed: Seed = None,
     max_epochs: Epochs = None,
     settings: Settings = None,
@@ -72,12 +75,12 @@ def sweep(
     at_once: Annotated[int, Field(ge=1, le=MAX_RUNS)] = AT_ONCE,
     lang: Language = "en",
 ) -> SweepSummary:
-    """Train a stage with every combination of some settings, and choose the best by validation.
+    """Train a stage with combinations of some settings, all or the best found, and choose by validation.
 
     What is cached is not trained again, so a sweep that was stopped goes on where it was.
 
     Args:
-        over: the recipe's settings to vary, each with the values to try.
+        over: the recipe's settings to vary, each with the values to try, or a range to search.
         recipe: the built-in recipe whose settings are varied.
         own_recipe: the TOML text of a recipe of your own, used instead of the built-in one.
         data: digits, cifar10, or a folder, archive, table or s3:// address of images; the recipe's by default.
@@ -85,6 +88,7 @@ def sweep(
         stage: the stage whose validation accuracy decides; by default the last one that is varied.
         seeds: number of trainings of each combination, with consecutive seeds.
         folds: parts for cross-validation over train and validation; by default the recipe's own split.
+        search: number of combinations that Optuna picks from the values and ranges; by default all are tried.
         seed: the first seed; defaults to the recipe's.
         max_epochs: upper limit of the epochs of every stage, for a quick trial.
         settings: recipe settings to override in all runs, e.g. {"stages.baseline.epochs": 3}.
@@ -106,7 +110,7 @@ def sweep(
     )
     warn_of_open_server()
     plan, home = (
-        plan_sweep(request, over, seeds, folds),
+        plan_sweep(request, over, seeds, folds, search),
         open_store(request.store, retry_for=OUTAGE),
     )
     if flow_run.run_count > 1 and (summary := find_attempt(home, flow_run.id)):
@@ -115,7 +119,9 @@ def sweep(
         for name in (SWEEP_RUN, DEPLOYMENT):
             check_deployment(name)
     check_store(home)
-    ranked = rank(train_runs(plan, home, at_once if dispatch == "workers" else None), home)
+    prepared = Prepared(home)
+    runs = Search(plan, home, prepared) if search else AllRuns(plan, prepared)
+    ranked = rank(train_runs(runs, home, at_once if dispatch == "workers" else None), home)
     if ranked[0].verdict != "best":
         reason = next(run.reason for run in ranked[0].runs if run.reason)
         raise StageFailed(f"none of the settings could be trained: {reason}")
@@ -151,8 +157,9 @@ def publish_sweep(
     plan: SweepPlan, ranked: list[Combination], chosen: Chosen, started: datetime, home: Store
 ) -> SweepSummary:
     """Write the sweep's page and record into its folder."""
-    recipe = plan.runs[0].request.recipe
+    recipe = plan.first
     name = f"{run_name(recipe.name, started)}{SUFFIX}"
+    ranges = {path: each for path, each in plan.space.items() if isinstance(each, Range)}
     summary = SweepSummary(
         sweep=name,
         recipe=recipe.name,
@@ -160,7 +167,14 @@ def publish_sweep(
         page=home.address(f"sweeps/{name}/sweep.html"),
         page_sha256="0" * 64,
         stage=plan.stage,
-        over={each.path: tuple(each.listed()) for each in plan.over},
+        over={
+            each.path: _values_tried(each.path, ranked)
+            if each.path in ranges
+            else tuple(each.listed())
+            for each in plan.over
+        },
+        search=plan.search,
+        ranges=ranges,
         seeds=plan.seeds,
         folds=plan.folds,
         combinations=tuple(ranked),
@@ -174,3 +188,9 @@ def publish_sweep(
     summary = summary.model_copy(update={"page_sha256": sha256_of(page)[0]})
     write_sweep(summary, page, home)
     return summary
+
+
+def _values_tried(path: str, tried: list[Combination]) -> tuple[JsonValue, ...]:
+    """The numbers of a range that were tried, in order."""
+    values = {each.settings[path] for each in tried}  # type: ignore[misc]
+    return tuple(sorted(values))  # type: ignore[type-var]

@@ -13,11 +13,13 @@ from flows.training.run_context import RunContext
 from flows.training.stages import run_chain
 from tasks.io.locations import store_address
 from tasks.io.prepared import load_dataset
+from tasks.runs.search_record import read_picked, write_picked
 from tasks.runs.stage_result import StageResult, save_result
 from tasks.store.base import Ref
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
+from tasks.sweeps.early_stop import EarlyStop, Hopeless, stopping_early
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.from_model import StartModel
 
@@ -41,7 +43,8 @@ def sweep_run(
     store: Address = None,
     max_epochs: Epochs = None,
     settings: Settings = None,
-) -> StageResult:
+    stop: EarlyStop | None = None,
+) -> StageResult | None:
     """Train one stage for a sweep, and first the stages that it starts from unless cached.
 
     It is scored on the validation images, and not exported; test images are left to the settings that win.
@@ -54,6 +57,10 @@ def sweep_run(
         store: a folder or s3://bucket/prefix for all results; defaults to the worker's RELEVO_STORE.
         max_epochs: upper limit of the epochs of every stage, for a quick trial.
         settings: recipe settings to override, the seed among them.
+        stop: when the stage is to stop early, set by the sweep flow.
+
+    Returns:
+        None if it was stopped early, which the search's record then says.
     """
     request = RunRequest(
         recipe,
@@ -71,7 +78,14 @@ def sweep_run(
     context = RunContext(
         request.recipe, inputs.dataset, classes, home, networks=dict(inputs.networks)
     )
-    result = run_chain(context, stage, "validation")
+    try:
+        with stopping_early(stage, stop):
+            result = run_chain(context, stage, "validation")
+    except Hopeless as error:
+        if stop and (picked := read_picked(home, stop.search, stop.number)):
+            stopped = picked.model_copy(update={"stopped": error.stopped})
+            write_picked(home, stop.search, stop.number, stopped)
+        return None
     if flow_run.id:
         save_result(home, flow_run.id, result)
     return result

@@ -27,6 +27,7 @@ def sweep(
     over: Annotated[list[str] | None, Parameter(negative="", consume_multiple=False)] = None,
     seeds: Annotated[int, Parameter(negative="")] = 1,
     folds: Annotated[int | None, Parameter(negative="")] = None,
+    search: Annotated[int | None, Parameter(negative="")] = None,
     stage: str | None = None,
     data: DataOption = None,
     store: StoreOption = None,
@@ -37,21 +38,27 @@ def sweep(
     lang: Literal["en", "es"] = "en",
     as_json: JsonOption = False,
 ) -> int:
-    """Train a stage with every combination of some settings, and choose the best by validation.
+    """Train a stage with combinations of some settings, all or some that look promising; choose by validation.
 
     What is cached is not trained again: stopped, the same command goes on. Test images are used once, for the
     settings that win. `relevo show SWEEP` prints the table again.
 
     Example: relevo sweep digits --over stages.ten_class.lr_scale=0.5,1,2 --seeds 5
 
+    Example: relevo sweep digits --over stages.ten_class.lr_scale=0.1..10 --search 20
+
     Parameters
     ----------
     over
         A key of the recipe and the values to try, PATH=V1,V2; repeatable: every combination is trained.
+        With --search also a range: 0.1..10 of any numbers, 1..8 of whole ones, by magnitude if both ends are
+        above 0 and one is 10 times the other or more.
     seeds
         Number of trainings of each combination, with consecutive seeds.
     folds
         Parts for cross-validation over train and validation; by default the recipe's own split.
+    search
+        Number of combinations to pick, by how earlier ones did (Optuna); hopeless ones are stopped early.
     stage
         The stage whose validation accuracy decides; by default the last one whose settings are varied.
     dispatch
@@ -69,6 +76,7 @@ def sweep(
     for option, given, least, most in (
         ("seeds", seeds, 1, MAX_RUNS),
         ("folds", folds, 2, MAX_FOLDS),
+        ("search", search, 1, MAX_RUNS),
         ("at-once", at_once, 1, MAX_RUNS),
     ):
         if given is not None and not least <= given <= most:
@@ -88,10 +96,9 @@ def sweep(
         stages=(stage,) if stage else (),
         settings=settings,
     )
-    plan = plan_sweep(request, variations, seeds, folds)
-    first = plan.runs[0].request
-    check_device(first.recipe, dispatch)
-    find_data(first.source)
+    plan = plan_sweep(request, variations, seeds, folds, search)
+    check_device(plan.first, dispatch)
+    find_data(request.source)
     check_results_store(address)
     with running_flow(dispatch):
         from flows.sweep import sweep as flow
@@ -104,6 +111,7 @@ def sweep(
             stage=stage,
             seeds=seeds,
             folds=folds,
+            search=search,
             settings=settings,
             dispatch=dispatch,
             at_once=at_once or AT_ONCE,

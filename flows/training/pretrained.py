@@ -66,10 +66,12 @@ def _features(
 ) -> tuple[Work, DatasetFeatures]:
     store, data, targets = context.store, context.data, context.targets_of(stage)
     control, sample, digest = isinstance(stage, Control), None, f"sha256:{start.digest}"
+    known = load_dataset(data, store)
     if random is not None:
-        sample = sample_of(load_dataset(data, store), targets.classes)
+        sample = sample_of(known, targets.classes)
         digest = frozen_network(start, random, store).digest
-    title, work = f"features {name}", featuring(digest, data, stage.features, sample)
+    images = known.description.images or data.digest
+    title, work = f"features {name}", featuring(digest, images, stage.features, sample)
     checkpoints, load = Checkpoints(store, work.key), load_computed
     # One run computes them again once for all heads; one on a sample uses those of its stage.
     again = context.refresh and work.key not in context.refreshed and not (control and not sample)
@@ -93,7 +95,7 @@ def _head(
 ) -> Done:
     store, scheme, seed = context.store, context.recipe.scheme(stage), context.recipe.seed
     title = f"train {name}"
-    work = head_training(stage, context.targets_of(stage), inputs, seed)
+    work = head_training(stage, context.targets_of(stage), context.data, inputs, seed)
     options = context.options(stage, locked=features.seconds > 0)
     call = cached(train_head, work, store, title, load_trained, options)
     model, hit = call(title, stage, scheme, context.data, origin, features, store)

@@ -15,6 +15,7 @@ from prefect.task_engine import TaskRunTimeoutError
 from tasks.progress import Event, emit
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Ref, StoreError
+from tasks.sweeps.early_stop import Hopeless
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.controls import controls_of
 from tasks.vision.recipe.recipe import Recipe
@@ -22,7 +23,7 @@ from tasks.vision.recipe.schema import Stage
 from tasks.vision.training.state import Diverged
 
 # A second try would end in the same way; the store has retries of its own.
-FINAL = (BadInput, StoreError, Diverged, TaskRunTimeoutError)
+FINAL = (BadInput, StoreError, Diverged, Hopeless, TaskRunTimeoutError)
 T = TypeVar("T")
 
 

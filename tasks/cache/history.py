@@ -137,7 +137,7 @@ def _words(key: str, now: Any, then: Any) -> str:
     if kind == "code":
         path = name.replace(".", "/") + ".py"
         return f"{path} {'is new' if then is None else 'is gone' if now is None else 'changed'}"
-    if key in {"dataset", "source", "model"}:
+    if key in {"dataset", "images", "source", "model"}:
         return "the images differ" if key != "model" else "the model differs"
     if key == "inputs":
         return "its features differ"

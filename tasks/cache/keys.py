@@ -92,18 +92,19 @@ def training(stage: Stage, targets: Targets, dataset: Ref, start: Ref | None, se
     )
 
 
-def featuring(digest: str, dataset: Ref, features: str, sample: Sample | None = None) -> Work:
-    """What determines the features of a data set's images; its digest covers their size.
+def featuring(digest: str, images: str, features: str, sample: Sample | None = None) -> Work:
+    """What determines the features of a data set's images, whichever of them are validation.
 
     Args:
-        digest: of the pretrained network, `sha256:...`. sample: of the images; None for all.
+        digest: of the pretrained network, `sha256:...`. images: their digest, which covers their size.
+        sample: of the images; None for all.
     """
     return Work(
         "features",
         {
             "network": digest,
             "features": features,
-            "dataset": dataset.digest,
+            "images": images,
             **({"sample": sample.digest} if sample else {}),
             **_arithmetic(in_float32=True),
             "versions": versions(*NUMERIC),
@@ -117,7 +118,7 @@ def featuring(digest: str, dataset: Ref, features: str, sample: Sample | None = 
     )
 
 
-def head_training(stage: Stage, targets: Targets, features: Work, seed: int) -> Work:
+def head_training(stage: Stage, targets: Targets, dataset: Ref, features: Work, seed: int) -> Work:
     """What determines a head on the features of a pretrained network.
 
     The features count by their key, so that a plan knows them before they are computed.
@@ -127,7 +128,7 @@ def head_training(stage: Stage, targets: Targets, features: Work, seed: int) -> 
         {
             **_learned(stage, targets, seed),
             "start": features.ingredients["network"],
-            "dataset": features.ingredients["dataset"],
+            "dataset": dataset.digest,
             "inputs": features.key,
             "versions": versions("numpy", "scipy", "scikit-learn"),
             "code": code_digests(

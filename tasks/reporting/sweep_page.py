@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.cache.keys import versions
 from tasks.reporting.figures import draw_or_skip
 from tasks.reporting.html import Picture, environment, picture
-from tasks.runs.sweep_record import Combination, SweepSummary
+from tasks.runs.sweep_record import WITHOUT_MODEL, Combination, SweepSummary
 from tasks.sweeps.grid import short_names, shown_value
 from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.figures.words import ENGLISH, Words
@@ -35,7 +35,7 @@ class SweepFigure:
 def sweep_page(sweep: SweepSummary, words: Words = ENGLISH) -> str:
     """Render the page of a sweep."""
     names = short_names(list(sweep.over))
-    sound = [each for each in sweep.combinations if each.verdict != "failed"]
+    sound = [each for each in sweep.combinations if each.verdict not in WITHOUT_MODEL]
     rows = [
         (place, _values(names, each), each)
         for place, each in enumerate(sweep.combinations[:MAX_ROWS], 1)
@@ -54,6 +54,8 @@ def sweep_page(sweep: SweepSummary, words: Words = ENGLISH) -> str:
             best_settings=_values(names, sound[0]),
             sound=len(sound),
             noise=sum(each.verdict == "noise" for each in sound),
+            failed=sum(each.verdict == "failed" for each in sweep.combinations),
+            stopped=sum(each.verdict == "stopped" for each in sweep.combinations),
             rows=rows,
             figures=figures,
             version=versions("relevo")["relevo"],
@@ -72,7 +74,7 @@ def _figures(
     names: list[str], sweep: SweepSummary, sound: list[Combination], words: Words
 ) -> Iterator[SweepFigure]:
     from tasks.vision.figures.parallel import parallel_coordinates
-    from tasks.vision.figures.sweeps import TriedSettings, effect_of_setting, sweep_curves
+    from tasks.vision.figures.sweeps import Span, TriedSettings, effect_of_setting, sweep_curves
 
     tried = [
         TriedSettings(
@@ -84,6 +86,13 @@ def _figures(
         for each in sound
     ]
     values = [[shown_value(each) for each in listed] for listed in sweep.over.values()]
+    ranges = [sweep.ranges.get(path) for path in sweep.over]
+    spans = [Span(each.low, each.high, each.log) if each else None for each in ranges]
+    stopped = [
+        each.runs[0].curve
+        for each in sweep.combinations
+        if each.verdict == "stopped" and each.runs[0].curve
+    ]
 
     def drawn(
         name: str, draw: Callable[[], Figure], alt: str, caption: str, large: bool = False
@@ -94,7 +103,7 @@ def _figures(
     for at, (name, listed) in enumerate(list(zip(names, values, strict=True))[:MOST_FIGURES]):
         yield from drawn(
             name,
-            partial(effect_of_setting, name, listed, tried, at, words),
+            partial(effect_of_setting, name, listed, tried, at, words, spans[at]),
             words(
                 "Chart of the validation accuracy of all trainings by the value of %(name)s.",
                 name=name,
@@ -104,7 +113,7 @@ def _figures(
     if len(names) > 1:
         yield from drawn(
             "parallel coordinates",
-            partial(parallel_coordinates, names, values, tried, words),
+            partial(parallel_coordinates, names, values, tried, words, spans),
             words(
                 "Parallel coordinates: a line for each combination through its settings to its validation "
                 "accuracy; the table has the numbers."
@@ -117,7 +126,7 @@ def _figures(
     if any(len(curve) > 1 for each in tried for curve in each.curves):
         yield from drawn(
             "learning curves",
-            partial(sweep_curves, names, tried, words),
+            partial(sweep_curves, names, tried, words, stopped),
             words(
                 "Line chart of validation accuracy by epoch: the best settings and the next ones."
             ),

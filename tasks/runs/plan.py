@@ -80,8 +80,11 @@ def plan_steps(
                     sample = sample_of(known, targets[name].classes)
                     trained = set(sample.train.tolist()) & set(known.rows("train").tolist())
                     job = replace(job, images=len(trained))
-                work = featuring(frozen.digest, images, each.features, sample)
-                yield from _head_steps(history, job, title, targets[name], work, seed, computed)
+                pixels = known.description.images or images.digest
+                work = featuring(frozen.digest, pixels, each.features, sample)
+                yield from _head_steps(
+                    history, job, title, targets[name], images, work, seed, computed
+                )
                 computed.add(work.key)
                 continue
             if images is None:
@@ -109,6 +112,7 @@ def _head_steps(
     job: PlannedTraining,
     title: str,
     targets: Targets,
+    dataset: Ref,
     features: Work,
     seed: int,
     before: set[str],
@@ -119,7 +123,7 @@ def _head_steps(
         before: keys of features that earlier steps compute.
     """
     alone = replace(job, stage=job.stage.head_alone())
-    head = head_training(alone.stage, targets, features, seed)
+    head = head_training(alone.stage, targets, dataset, features, seed)
     computed, why = history.lookup(features)
     if computed is None and features.key in before:
         yield PlannedStep(f"features {title}", False, "computed by a step before")

@@ -12,11 +12,13 @@ from tasks.runs.listing import is_name
 from tasks.runs.stage_result import State
 from tasks.runs.summary import Seconds
 from tasks.store.base import Missing, Ref, Sha256, Store
+from tasks.sweeps.ranges import Range
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Strict
 
 SUFFIX = "-sweep"  # of every name
-Verdict = Literal["best", "noise", "worse", "failed"]
+Verdict = Literal["best", "noise", "worse", "stopped", "failed"]
+WITHOUT_MODEL = ("stopped", "failed")  # verdicts
 Accuracy = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -25,7 +27,7 @@ class SweepRun(Strict):
 
     Attributes:
         fold: number of the part that was validation, from 1; None without folds.
-        state: of the stage that decides; failed with the `reason`.
+        state: of the stage that decides; stopped early by a search, or failed, with the `reason`.
         validation: accuracy on the validation images. curve: the same after each epoch.
         seconds: what its training cost, also when cached. predictions: on the validation images; they name
             its model.
@@ -33,7 +35,7 @@ class SweepRun(Strict):
 
     seed: int
     fold: int | None = None
-    state: State | Literal["failed"]
+    state: State | Literal["stopped", "failed"]
     reason: str = ""
     validation: Accuracy | None = None
     epochs: int = 0
@@ -46,10 +48,10 @@ class Combination(Strict):
     """Settings that were tried, and how they did.
 
     Attributes:
-        settings: by key of the recipe. mean: validation accuracy over the runs, None if one failed.
+        settings: by key of the recipe. mean: validation accuracy over the runs, None if one has no model.
         interval: its 95 % interval over seeds and folds; of a single run over its images.
         difference: its mean minus the best one's. p: that both are equally good, with Holm's correction.
-        verdict: best; noise, if it can't be distinguished from the best; worse; or failed.
+        verdict: best; noise, if it can't be distinguished from the best; worse; stopped early; or failed.
     """
 
     settings: dict[str, JsonValue]
@@ -81,7 +83,8 @@ class SweepSummary(Strict):
     """A finished sweep: its sweep.json and the output of `relevo sweep --json`.
 
     Attributes:
-        stage: whose validation accuracy decides. over: the keys that were varied, with their values.
+        stage: whose validation accuracy decides. over: the keys that were varied, with the values tried.
+        search: how many settings were to be picked; None if all were tried. ranges: that they are from, by key.
         combinations: the best first. page: path or URI of sweep.html, and `page_sha256` its hash.
         command: that repeats the sweep. flow_run: id of the flow run in Prefect.
     """
@@ -93,6 +96,8 @@ class SweepSummary(Strict):
     page_sha256: Sha256
     stage: str
     over: dict[str, tuple[JsonValue, ...]]
+    search: int | None = Field(None, exclude_if=lambda search: search is None)
+    ranges: dict[str, Range] = Field(default_factory=dict, exclude_if=lambda ranges: not ranges)
     seeds: tuple[int, ...]
     folds: int | None
     combinations: tuple[Combination, ...]

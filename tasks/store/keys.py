@@ -26,7 +26,7 @@ BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (
     *BLOB_FOLDERS,
     *("aliases", "cache", "checkpoints", "damaged", "locks", "outcomes", "pages", "predictions"),
-    *("runs", "sweeps", "watch"),
+    *("runs", "searches", "sweeps", "watch"),
 )
 ALIAS = "[a-z][a-z0-9_-]{0,39}"  # small letters alone, since some folders don't tell a from A
 WATCH = "[a-z0-9][a-z0-9-]{0,99}"
@@ -48,6 +48,7 @@ _OWN = re.compile(
     | runs/[^/]+/(report\.html|recipe\.toml|environment\.txt|figures/[^/]+\.png)
     | runs/[^/]+/models/[^/]+/(model\.safetensors|model\.keras|labels\.json|read_image\.py|README\.md)
     | watch/{WATCH}/(look|\d{{8}})\.json
+    | searches/{_HASH}/\d{{4}}\.json
     | sweeps/[^/]+/sweep\.(json|html)
     | runs/[^/]+/tensorboard/[^/]+/events\.out\.tfevents\.\d+\.relevo
     | ({"|".join(FOLDERS)})/([^/]+/)*{re.escape(PARTIAL)}[0-9a-f]{{32}}

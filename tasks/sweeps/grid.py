@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from itertools import product
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from tasks.sweeps.ranges import Range, range_in
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.to_toml import toml_value
@@ -28,7 +30,10 @@ class Variation(BaseModel):
     path: str = Field(
         max_length=200, description="key of the recipe, e.g. stages.baseline.lr_scale"
     )
-    values: str = Field(max_length=MAX_TEXT, description="with commas between them, e.g. 0.5, 1, 2")
+    values: str = Field(
+        max_length=MAX_TEXT,
+        description="with commas between them, e.g. 0.5, 1, 2; with a search also a range, 0.1..10",
+    )
 
     @classmethod
     def parse(cls, given: str) -> Variation:
@@ -36,13 +41,18 @@ class Variation(BaseModel):
         path, equals, values = given.partition("=")
         if not equals or not path or not values.strip():
             raise BadInput(
-                f"--over {given[:200]!r}: expected PATH=V1,V2, e.g. stages.baseline.lr_scale=0.5,1,2"
+                f"--over {given[:200]!r}: expected PATH=V1,V2, e.g. stages.baseline.lr_scale=0.5,1,2, or with "
+                "--search N a range, PATH=LOW..HIGH"
             )
         if len(given) > MAX_TEXT or len(path) > 200:
             raise BadInput(
                 f"--over {given[:60]}...: {len(given):,} characters; expected at most {MAX_TEXT:,}"
             )
         return cls(path=path.strip(), values=values)
+
+    def range(self) -> Range | None:
+        """Return the range of numbers that is given; None for a list. Raises BadInput for half of one."""
+        return range_in(self.path, self.values)
 
     def listed(self) -> list[JsonValue]:
         """Return the values: TOML with commas between them; a bare word is a string.
@@ -90,6 +100,25 @@ def combinations(over: Sequence[Variation], seeds: int, folds: int | None) -> li
     Raises:
         BadInput: a key is given twice, or is none to vary; nothing is varied; or the runs would be too many.
     """
+    check_paths(over)
+    if not over and seeds == 1 and folds is None:
+        raise BadInput(
+            "nothing to vary; give --over PATH=V1,V2, e.g. stages.baseline.lr_scale=0.5,1,2, or --seeds N"
+        )
+    if ranged := next((each for each in over if each.range()), None):
+        raise BadInput(
+            f"--over {ranged.path}={ranged.values}: a range needs --search N; or give values with commas "
+            "between them"
+        )
+    lists = [each.listed() for each in over]
+    check_count(math.prod(map(len, lists)), seeds, folds)
+    return [
+        dict(zip([each.path for each in over], values, strict=True)) for values in product(*lists)
+    ]
+
+
+def check_paths(over: Sequence[Variation]) -> None:
+    """Raise BadInput if a key is given twice, or is none to vary."""
     paths = [each.path for each in over]
     for path in paths:
         if paths.count(path) > 1:
@@ -98,19 +127,15 @@ def combinations(over: Sequence[Variation], seeds: int, folds: int | None) -> li
             raise BadInput(
                 f"--over {path}: expected a setting of training; there is {option} for it"
             )
-    if not over and seeds == 1 and folds is None:
-        raise BadInput(
-            "nothing to vary; give --over PATH=V1,V2, e.g. stages.baseline.lr_scale=0.5,1,2, or --seeds N"
-        )
-    lists = [each.listed() for each in over]
-    count = seeds * (folds or 1)
-    for values in lists:
-        count *= len(values)
+
+
+def check_count(settings: int, seeds: int, folds: int | None) -> None:
+    """Raise BadInput if so many settings, each with every seed and fold, are too many runs."""
+    count = settings * seeds * (folds or 1)
     if count > MAX_RUNS:
         raise BadInput(
             f"{count:,} runs in all; expected at most {MAX_RUNS:,}: give fewer values, seeds or folds"
         )
-    return [dict(zip(paths, values, strict=True)) for values in product(*lists)]
 
 
 def judged_stage(recipe: Recipe, over: Sequence[str], given: str | None) -> str:

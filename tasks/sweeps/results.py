@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from tasks.io.load import load_evaluation
 from tasks.runs.stage_result import StageResult
-from tasks.runs.sweep_record import Combination, SweepRun, Verdict
+from tasks.runs.sweep_record import WITHOUT_MODEL, Combination, SweepRun, Verdict
 from tasks.store.base import Store
 from tasks.sweeps.grid import Settings
 from tasks.vision.evaluation.repeated import Trained, compare_repeated, mean_interval
@@ -31,23 +32,24 @@ def run_of(result: StageResult, seed: int, fold: int | None) -> SweepRun:
 
 
 def rank(tried: Sequence[tuple[Settings, Sequence[SweepRun]]], store: Store) -> list[Combination]:
-    """Return the combinations, the best by validation first, those with a failed run last.
+    """Return the combinations, the best by validation first, those without a model last.
 
     The best is the one with the highest mean accuracy, of equal ones the first. Each other is compared with
     it, paired by seed and fold, with Holm's correction over all comparisons.
     """
-    failed = [
-        Combination(settings=settings, runs=tuple(runs))
+    without = [
+        Combination(settings=settings, runs=tuple(runs), verdict=verdict)
+        for verdict in WITHOUT_MODEL
         for settings, runs in tried
-        if any(run.state == "failed" for run in runs)
+        if _lacks_model(runs) == verdict
     ]
     sound = [
         _Scored(settings, tuple(runs), [_trained(run, store) for run in runs])
         for settings, runs in tried
-        if all(run.state != "failed" for run in runs)
+        if not _lacks_model(runs)
     ]
     if not sound:
-        return failed
+        return without
     best, *others = sorted(sound, key=lambda each: -each.mean)
     differences = [compare_repeated(best.trained, each.trained) for each in others]
     adjusted = holm([each.p for each in differences])
@@ -57,7 +59,13 @@ def rank(tried: Sequence[tuple[Settings, Sequence[SweepRun]]], store: Store) -> 
         )
         for each, about, p in zip(others, differences, adjusted, strict=True)
     ]
-    return [best.combination("best"), *compared, *failed]
+    return [best.combination("best"), *compared, *without]
+
+
+def _lacks_model(runs: Sequence[SweepRun]) -> Literal["stopped", "failed"] | None:
+    """Return why the runs of a combination have no mean."""
+    states = {run.state for run in runs}
+    return "failed" if "failed" in states else "stopped" if "stopped" in states else None
 
 
 @dataclass(frozen=True, eq=False)

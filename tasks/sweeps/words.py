@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from tasks.progress import counted
-from tasks.runs.sweep_record import SweepSummary
+from tasks.runs.sweep_record import WITHOUT_MODEL, SweepSummary
 
 
 def noise_sentence(sweep: SweepSummary) -> str:
     """Say how many of the other settings can't be distinguished from the best."""
-    others = [each.verdict for each in sweep.combinations if each.verdict not in ("best", "failed")]
+    others = [
+        each.verdict for each in sweep.combinations if each.verdict not in ("best", *WITHOUT_MODEL)
+    ]
     noise = others.count("noise")
     if not others:
         return "no other settings to compare with"

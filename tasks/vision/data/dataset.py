@@ -74,6 +74,7 @@ class Description(Strict):
         shards: files of the images, in no order that counts. pieces: a file for each with what is known of its
             images, if pictures were decoded.
         window: number of training images that an epoch shuffles at a time; 0 for all.
+        images: SHA-256, in hex, of the images of train and test in their order, the same for every fold.
     """
 
     image_size: int
@@ -92,6 +93,7 @@ class Description(Strict):
     shards: tuple[Shard, ...] = ()
     pieces: tuple[PieceFile, ...] = ()
     window: int = 0
+    images: str = ""
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def prepare(found: ImageSet, data: Data, path: Path, store: PieceStore) -> Prepa
         pieces=tuple(piece.stored for piece in found.pieces),
         # Of a data set within the window it is 0, so that the window changes no digest.
         window=window_images(train.images, data.window_gb),
+        images=_digest_of(data.image_size, pixels),
     )
     arrays = {
         "train_labels": train.labels.astype(np.int32),
@@ -124,9 +125,13 @@ def _digest(about: Description, content: dict[str, np.ndarray], rows: dict[str, 
     Where an epoch shuffles shards, the order of images depends on what is in each, so that counts as well.
     """
     layout = {} if about.window else {"shards"}
-    text = about.model_dump_json(exclude={"pieces", *layout})
-    total = hashlib.sha256(text.encode())
-    for _, array in sorted((content | (rows if about.window else {})).items()):
+    text = about.model_dump_json(exclude={"images", "pieces", *layout})
+    return _digest_of(text, content | (rows if about.window else {}))
+
+
+def _digest_of(text: object, arrays: dict[str, np.ndarray]) -> str:
+    total = hashlib.sha256(str(text).encode())
+    for _, array in sorted(arrays.items()):
         total.update(str(array.shape).encode())
         total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()

@@ -1,6 +1,6 @@
 """Figure of a sweep: parallel coordinates, an axis for each setting and one for validation accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,8 +18,10 @@ from tasks.vision.figures.style import (
     style_axes,
     tick_label,
 )
-from tasks.vision.figures.sweeps import TriedSettings, accuracy_range
+from tasks.vision.figures.sweeps import Span, TriedSettings, accuracy_range
 from tasks.vision.figures.words import ENGLISH, Words
+
+MOST_TAGS = 13  # of values beside an axis
 
 
 def parallel_coordinates(
@@ -27,11 +29,13 @@ def parallel_coordinates(
     values: Sequence[Sequence[str]],
     tried: Sequence[TriedSettings],
     words: Words = ENGLISH,
+    spans: Sequence[Span | None] = (),
 ) -> Figure:
     """A line for each combination through its settings to its validation accuracy; the best is blue.
 
     Args:
-        names: of the settings. values: of each, in the order given.
+        names: of the settings. values: of each, in the order given. spans: that they were picked from, if they
+            were: their numbers have their place by size, others side by side.
     """
     width = float(np.clip(2.0 + 1.5 * len(names), 5.0, 11.0))
     title = words("All settings at once")
@@ -42,7 +46,10 @@ def parallel_coordinates(
     means = [each.mean for each in tried]
     low, high = accuracy_range(means)
     places = [
-        {value: (i + 0.5) / len(listed) for i, value in enumerate(listed)} for listed in values
+        {value: span.place(value) for value in listed}
+        if span
+        else {value: (i + 0.5) / len(listed) for i, value in enumerate(listed)}
+        for listed, span in zip(values, spans or [None] * len(names), strict=True)
     ]
     columns = range(len(names) + 1)
     for rank in range(len(tried) - 1, -1, -1):
@@ -61,9 +68,7 @@ def parallel_coordinates(
     for column in columns:
         axes.axvline(column, color=RULE, linewidth=1.2, zorder=1)
     for column, place in enumerate(places):
-        listed = list(place.items())
-        step = -(-len(listed) // 12)
-        for value, y_at in listed[::step]:
+        for value, y_at in _apart(place):
             _tag(axes, column, y_at, tick_label(value))
     for tick in MaxNLocator(4).tick_values(low, high):
         if low <= tick <= high:
@@ -74,6 +79,15 @@ def parallel_coordinates(
     axes.set_xlim(-0.35, len(names) + 0.35)
     axes.set_ylim(-0.03, 1.03)
     return figure
+
+
+def _apart(place: dict[str, float]) -> Iterator[tuple[str, float]]:
+    """Yield values with their places, without those so near to one before that their text would cover it."""
+    last = -1.0
+    for value, at in sorted(place.items(), key=lambda item: item[1]):
+        if at - last >= 1 / MOST_TAGS:
+            yield value, at
+            last = at
 
 
 def _shade(strength: float) -> tuple[float, float, float]:

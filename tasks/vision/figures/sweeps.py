@@ -9,12 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
 
 from tasks.vision.figures.numbers import DECIMAL_MARKS, share
 from tasks.vision.figures.style import (
     BLUE,
     INK,
+    MUTED,
     ORANGE,
     SMALL,
     add_legend,
@@ -50,20 +57,38 @@ class TriedSettings:
         return ", ".join(f"{n} = {v}" for n, v in zip(names, self.values, strict=True))
 
 
+@dataclass(frozen=True)
+class Span:
+    """The ends of a range that values were picked from, and whether they were picked by magnitude."""
+
+    low: float
+    high: float
+    log: bool
+
+    def place(self, value: str) -> float:
+        """Return where a value is between the ends, 0 to 1."""
+        low, high, at = self.low, self.high, float(value)
+        if self.log:
+            low, high, at = np.log(low), np.log(high), np.log(at)
+        return float((at - low) / (high - low))
+
+
 def effect_of_setting(
     name: str,
     values: Sequence[str],
     tried: Sequence[TriedSettings],
     at: int,
     words: Words = ENGLISH,
+    span: Span | None = None,
 ) -> Figure:
     """Validation accuracy of every run by the value of one setting, with the mean of each value.
 
     Args:
         values: of the setting, in the order given. at: its place among the settings.
+        span: that the values were picked from, if they were; few are the same then, so there are no means.
     """
     figure, axes = new_axes(5.0, 3.3, name, words.lang)
-    x = _positions(axes, values, words)
+    x = _positions(axes, values, words, span)
     means = []
     for value in values:
         group = [each for each in tried if each.values[at] == value]
@@ -73,16 +98,17 @@ def effect_of_setting(
         axes.plot(places, found, "o", color=FAINT, markersize=4, zorder=2)
     drawn = np.array([x[value] for value in values])
     order = np.argsort(drawn)
-    axes.plot(
-        drawn[order],
-        np.array(means)[order],
-        "s--",
-        color=ORANGE,
-        markersize=6,
-        linewidth=1.2,
-        label=words("mean of all runs with this value"),
-        zorder=3,
-    )
+    if span is None:
+        axes.plot(
+            drawn[order],
+            np.array(means)[order],
+            "s--",
+            color=ORANGE,
+            markersize=6,
+            linewidth=1.2,
+            label=words("mean of all runs with this value"),
+            zorder=3,
+        )
     best = tried[0]
     axes.plot(
         [x[best.values[at]]],
@@ -101,9 +127,16 @@ def effect_of_setting(
 
 
 def sweep_curves(
-    names: Sequence[str], tried: Sequence[TriedSettings], words: Words = ENGLISH
+    names: Sequence[str],
+    tried: Sequence[TriedSettings],
+    words: Words = ENGLISH,
+    stopped: Sequence[Sequence[float]] = (),
 ) -> Figure:
-    """Validation accuracy by epoch, the mean over each combination's runs, the best six by name."""
+    """Validation accuracy by epoch, the mean over each combination's runs, the best six by name.
+
+    Args:
+        stopped: curves of trainings that were stopped early.
+    """
     title = words("Learning curves")
     named = min(len(tried), 1 + len(OTHERS))
     figure, axes = new_axes(6.4, 3.2 + 0.21 * (named + 1), title, words.lang)
@@ -130,11 +163,18 @@ def sweep_curves(
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
     name_axes(axes, words("epoch"), words("validation accuracy"))
     handles, texts = axes.get_legend_handles_labels()
+    handles.reverse()
     if len(tried) > named:
-        axes.plot([], [], "-", color=FAINT, linewidth=0.7, label=words("all others"))
+        handles += axes.plot([], [], "-", color=FAINT, linewidth=0.7, label=words("all others"))
+    for place, curve in enumerate(stopped):
+        style = {"color": MUTED, "linewidth": 0.9, "alpha": 0.8, "markevery": [-1], "markersize": 4}
+        lines = axes.plot(range(1, len(curve) + 1), curve, "x:", zorder=1, **style)
+        if place == 0:
+            lines[0].set_label(words("stopped early"))
+            handles += lines
     if texts:
         figure.legend(
-            handles=[*handles[::-1], *axes.get_lines()[-1:]][: named + (len(tried) > named)],
+            handles=handles,
             loc="outside lower left",
             ncols=1,
             frameon=False,
@@ -151,29 +191,36 @@ def _mean_curve(curves: Sequence[Sequence[float]]) -> np.ndarray:
     return np.array(rows).mean(axis=0)
 
 
-def _positions(axes: Axes, values: Sequence[str], words: Words) -> dict[str, float]:
+def _positions(
+    axes: Axes, values: Sequence[str], words: Words, span: Span | None = None
+) -> dict[str, float]:
     """Place values on the x axis: numbers by their size, others side by side."""
     try:
         numbers = {value: float(value) for value in values}
     except ValueError:
         numbers = {}
-    if not numbers or not all(np.isfinite(list(numbers.values()))) or len(numbers) == 1:
+    alone = len(numbers) == 1 and span is None
+    if not numbers or not all(np.isfinite(list(numbers.values()))) or alone:
         places = {value: float(i) for i, value in enumerate(values)}
         axes.set_xticks(list(places.values()), [escape_dollars(tick_label(v)) for v in values])
         axes.set_xlim(-0.5, len(values) - 0.5)
         return places
-    found = np.array(sorted(numbers.values()))
-    if found[0] > 0 and found[-1] / found[0] >= WIDE:
+    found = np.array([span.low, span.high] if span else sorted(numbers.values()))
+    wide = found[0] > 0 and found[-1] / found[0] >= WIDE
+    if span.log if span else wide:
         axes.set_xscale("log")
         axes.set_xlim(found[0] / 1.4, found[-1] * 1.4)
     else:
         edge = 0.08 * (found[-1] - found[0])
         axes.set_xlim(found[0] - edge, found[-1] + edge)
-    if len(found) <= 8:
+    mark = DECIMAL_MARKS[words.lang]
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}".replace(".", mark)))
+    if span is None and len(found) <= 8:
         axes.xaxis.set_major_locator(FixedLocator(list(found)))
         axes.xaxis.set_minor_locator(NullLocator())
-        mark = DECIMAL_MARKS[words.lang]
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}".replace(".", mark)))
+    elif span and span.log:  # its powers of ten may be few
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+        axes.xaxis.set_minor_locator(NullLocator())
     return numbers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,21 +62,35 @@ def find(client: SyncPrefectClient, title: str) -> FlowRun:
 
 def dispatch(
     plan: SweepPlan, store: Path, react: Callable[[str, str], None], at_once: int
-) -> dict[str, StageResult | Exception]:
+) -> dict[str, sweep_runs.Result]:
     """Dispatch a sweep's runs; `react` gets each line of the sender and acts as the workers."""
-    ended: dict[str, StageResult | Exception] = {}
-    inputs = SweepInputs(dataset=REF)
-    parameters: dict[PlannedRun, sweep_runs.Parameters] = {
-        each: {"stage": plan.stage, "inputs": inputs} for each in plan.runs
-    }
+    runs = Waiting(plan)
     with listening(lambda event: react(event.task, event.message)):
-        sweep_runs._dispatch(
-            parameters,
-            at_once,
-            open_store(store),
-            lambda run, result: ended.update({run.title: result}),
-        )
-    return ended
+        sweep_runs.dispatch_runs(runs, at_once, open_store(store))
+    return runs.ended
+
+
+class Waiting:
+    """The runs of a plan, on a data set that is not there; the last is known once another has ended."""
+
+    def __init__(self, plan: SweepPlan) -> None:
+        self._stage, self._runs = plan.stage, deque(plan.runs)
+        self.ended: dict[str, sweep_runs.Result] = {}
+
+    def take(self) -> tuple[PlannedRun, sweep_runs.Parameters] | None:
+        if not self._runs or (len(self._runs) == 1 and not self.ended):
+            return None
+        parameters: sweep_runs.Parameters = {
+            "stage": self._stage,
+            "inputs": SweepInputs(dataset=REF),
+        }
+        return self._runs.popleft(), parameters
+
+    def add(self, run: PlannedRun, result: sweep_runs.Result) -> None:
+        self.ended[run.title] = result
+
+    def tried(self) -> sweep_runs.Tried:
+        return []
 
 
 def test_runs_are_under_way_some_at_a_time_and_a_failure_stops_no_other(

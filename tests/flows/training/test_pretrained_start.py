@@ -131,6 +131,7 @@ def runs(made: Made) -> dict[str, Outcome]:
             "stages.one.start=latest/one",
             "--set=stages.one.epochs=3",
         ],
+        folds=["sweep", "RECIPE", "--folds", "2", "--stage", "ten", "--json"],
     )
 
 
@@ -241,6 +242,14 @@ def test_another_seed_reuses_the_features(runs: dict[str, Outcome]) -> None:
     assert stage["state"] == "trained"
     # The problem is convex: a seed changes nothing.
     assert stage["model_digest"] == runs["first"].json["stages"]["ten"]["model_digest"]
+
+
+def test_folds_share_the_features(runs: dict[str, Outcome]) -> None:
+    """A fold only changes which images are validation, so that none passes the network again."""
+    (only,) = runs["folds"].json["combinations"]
+    assert [run["state"] for run in only["runs"]] == ["trained", "trained"]
+    assert only["runs"][0]["validation"] != only["runs"][1]["validation"]
+    assert "once" not in runs["folds"].err
 
 
 def test_plan_knows_features_and_heads(runs: dict[str, Outcome]) -> None:

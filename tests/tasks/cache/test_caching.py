@@ -140,12 +140,12 @@ REF = Ref(kind="dataset", uri="datasets/x", sha256="0" * 64, size=1, digest="0" 
 TARGETS = Targets(["a", "b"], [["a"], ["b"]], True, {})
 CACHED = {
     "train": lambda: training(Stage(), TARGETS, REF, None, 0),
-    "features": lambda: featuring("sha256:0", REF, "last layer"),
-    "train_head": lambda: head_training(Stage(), TARGETS, featuring("", REF, "last layer"), 0),
+    "features": lambda: featuring("sha256:0", "0", "last layer"),
+    "train_head": lambda: head_training(Stage(), TARGETS, REF, featuring("", "0", "last layer"), 0),
     "fine_tune": lambda: fine_tuning(
         Stage(),
         TARGETS,
-        head_training(Stage(), TARGETS, featuring("", REF, "last layer"), 0),
+        head_training(Stage(), TARGETS, REF, featuring("", "0", "last layer"), 0),
         0,
     ),
     "evaluate": lambda: evaluation(REF, REF),

@@ -7,12 +7,13 @@ import re
 import numpy as np
 import pytest
 from support.pages import Reader
-from support.sweeps import made_sweep
+from support.sweeps import made_search, made_sweep
 
 from tasks.reporting.html import load_words
 from tasks.reporting.sweep_page import sweep_page
+from tasks.runs.sweep_record import SweepSummary
 from tasks.sweeps.words import noise_sentence
-from tasks.vision.figures.sweeps import TriedSettings, effect_of_setting
+from tasks.vision.figures.sweeps import Span, TriedSettings, effect_of_setting
 
 
 @pytest.mark.parametrize("lang", ["en", "es"])
@@ -34,10 +35,11 @@ def test_page_has_its_figures_and_needs_no_network(lang: str) -> None:
     assert 'class="own"' in rows[1]
 
 
-def test_spanish_page_has_no_english_word() -> None:
-    said = " ".join(Reader(sweep_page(made_sweep(failed=True), load_words("es"))).said)
-    for word in ("the", "of", "and", "best", "noise", "images", "accuracy"):
-        without = said.replace("the loss is not finite", "")
+@pytest.mark.parametrize("sweep", [made_sweep(failed=True), made_search()])
+def test_spanish_page_has_no_english_word(sweep: SweepSummary) -> None:
+    said = " ".join(Reader(sweep_page(sweep, load_words("es"))).said)
+    for word in ("the", "of", "and", "best", "noise", "images", "accuracy", "early"):
+        without = re.sub("the loss is not finite|after epoch 3 of 8", "", said)
         assert not re.search(rf"\b{word}\b", without), word
 
 
@@ -66,6 +68,23 @@ def test_what_is_noise_is_said() -> None:
     assert "no difference is more than noise" in noise_sentence(
         sweep.model_copy(update={"combinations": first})
     )
+
+
+def test_page_of_a_search_says_what_was_stopped_and_shows_ranges_by_size() -> None:
+    sweep = made_search()
+    page = Reader(sweep_page(sweep))
+    assert len(page.of("img")) == 5
+    said = " ".join(page.said)
+    for part in ("combinations were stopped early", "after epoch 3 of 8", "Optuna"):
+        assert part in said
+    assert "failed" not in said
+    span = Span(0.01, 10, log=True)
+    tried = [TriedSettings((value,), 0.9, (0.9,), ((0.9,),)) for value in ("0.02", "5")]
+    axes = effect_of_setting("lr_scale", ["0.02", "5"], tried, 0, span=span).axes[0]
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlim() == pytest.approx((0.01 / 1.4, 14))
+    assert not [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert span.place("0.1") == pytest.approx(1 / 3)
 
 
 def test_numbers_stand_where_they_belong_on_the_axis() -> None:
