@@ -31,8 +31,8 @@ from flows.parameters import (
 from flows.prepare_data import prepare_dataset
 from flows.promote import PromotionRequest, check_request, promote_result
 from flows.training.run_context import RunContext
-from flows.training.stages import run_training
-from flows.training.trainings import Outcomes, trainings_of
+from flows.training.stages import run_trainings
+from flows.training.trainings import trainings_of
 from tasks.cache.cached_task import CacheOptions, Published, cached
 from tasks.cache.keys import reporting, versions
 from tasks.io.findings import FindingRefs
@@ -49,14 +49,13 @@ from tasks.runs.publish import FinishedRun, publish, run_name
 from tasks.runs.stage_result import StageResult, devices_of
 from tasks.runs.starts import Starts, other_fits
 from tasks.runs.summary import RunSummary
-from tasks.store.base import Ref, Store, StoreError
+from tasks.store.base import Ref, Store
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.vision.check.incoming import Incoming
 from tasks.vision.device import require_gpu
 from tasks.vision.recipe.recipe import Recipe
-from tasks.vision.recipe.schema import Stage
 from tasks.vision.recipe.to_toml import as_toml
 
 
@@ -145,7 +144,8 @@ def experiment(
         context = RunContext(plan, images, about.classes, home, refresh, not known, networks)
         chosen = plan.ordered(stages or [])
         if dispatch == "inline":
-            results = run_inline(context, chosen)
+            trained = run_trainings(context, chosen, trainings_of(plan, chosen))
+            results = trained.by_stage(plan, chosen)
         else:
             results = dispatch_stages(context, chosen, request.for_workers(plan))
         findings = check_for_report(images, about, results, home, refresh=refresh, new=not known)
@@ -169,27 +169,6 @@ def experiment(
         if promotion:
             promote_result(promotion, summary.run, request.store, dispatch)
         return summary
-
-
-def run_inline(context: RunContext, stages: dict[str, Stage]) -> dict[str, StageResult]:
-    """Train `stages` and their controls one after the other in this process.
-
-    Raises:
-        StageFailed, BadInput: stages failed, after all that do not start from them are trained.
-    """
-    outcomes = Outcomes()
-    for training in trainings_of(context.recipe, stages):
-        if outcomes.leave_out(training):
-            continue
-        stage = stages[training.stage]
-        start = context.start_of(training, outcomes.start_of(training))
-        try:
-            outcomes.add(training, run_training(context, stage, training, start))
-        except StoreError:
-            raise  # all others need it, too
-        except Exception as error:
-            outcomes.fail(training, error)
-    return outcomes.by_stage(context.recipe, stages)
 
 
 def write_report(

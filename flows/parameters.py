@@ -36,17 +36,19 @@ Epochs = Annotated[int | None, Field(ge=1, le=1000)]
 Settings = dict[str, Any] | None
 Dispatch = Literal["inline", "workers"]
 Language = Literal["en", "es"]
+ControlKind = Annotated[str, Field(pattern="^(scratch|sample|random)$")]
 
 
 class StageInputs(BaseModel):
     """Inputs of a stage that `experiment` dispatches to a worker; empty if a person starts the stage.
 
+    With `controls`, these are trained instead of the stage, and `start` is a network that they share.
     `models` are those that stages of the recipe start from, which the worker may not find itself.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    control: Literal["scratch", "sample", "random"] | None = None
+    controls: tuple[ControlKind, ...] = ()
     dataset: Ref
     start: Ref | None = None
     models: dict[str, StartModel] = Field({}, max_length=1000)

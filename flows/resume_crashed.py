@@ -19,7 +19,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Failed, Running, Scheduled
 from pydantic import Field
 
-from flows.dispatch.dispatched_runs import SENDER_GONE
+from flows.dispatch.dispatched_stage import SENDER_GONE
 
 HEARTBEAT_STOPPED = "heartbeat stopped"  # part of the message of the automation relevo-dead
 HEARTBEAT_WAIT = 40.0  # seconds; a running worker sends a heartbeat every 30 s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -21,22 +21,24 @@ from flows.parameters import (
 )
 from flows.prepare_data import prepare_dataset
 from flows.training.run_context import RunContext
-from flows.training.stages import run_chain, run_training
+from flows.training.stages import run_chain, run_trainings
 from flows.training.trainings import Training, control_name
 from tasks.io.locations import store_address
 from tasks.io.prepared import load_dataset
-from tasks.runs.stage_result import save_result
+from tasks.runs.stage_result import StageResult, save_result
 from tasks.runs.starts import Starts
+from tasks.store.base import Store
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.vision.device import require_gpu
+from tasks.vision.recipe.recipe import Recipe
 
 
 def _run_name() -> str:
     stage, inputs = flow_run.parameters["stage"], flow_run.parameters.get("inputs")
-    control = StageInputs.model_validate(inputs).control if inputs else None
-    return f"train {control_name(stage, control) if control else stage}"
+    controls = StageInputs.model_validate(inputs).controls if inputs else ()
+    return f"train {control_name(stage, 'controls') if controls else stage}"
 
 
 @flow(name="train-stage", flow_run_name=_run_name, persist_result=False)
@@ -51,8 +53,10 @@ def train_stage(
     settings: Settings = None,
     refresh: bool = False,
     inputs: StageInputs | None = None,
-) -> dict[str, Any]:
+) -> dict[str, StageResult]:
     """Train and score one stage of a recipe, and first the stages that it starts from unless cached.
+
+    An experiment also sends all controls of a stage as one such run.
 
     Args:
         stage: name of a stage of the recipe.
@@ -84,17 +88,27 @@ def train_stage(
     order, home = request.recipe.ordered([stage]), open_store(request.store, retry_for=OUTAGE)
     check_store(home)
     if inputs:
-        classes = load_dataset(inputs.dataset, home).classes
-        context = RunContext(request.recipe, inputs.dataset, classes, home, refresh)
-        training = Training(stage, inputs.control)
-        result = run_training(context, order[stage], training, inputs.start)
-    else:
-        request = request.pinned()
-        starts = Starts(request.recipe, order, request.source, request.store, request.read)
-        images, about, known = prepare_dataset(request, home)
-        plan, networks = starts.recipe, starts.publish(home)
-        context = RunContext(plan, images, about.classes, home, refresh, not known, networks)
-        result = run_chain(context, stage)
+        return _train(request.recipe, stage, inputs, home, refresh)
+    request = request.pinned()
+    starts = Starts(request.recipe, order, request.source, request.store, request.read)
+    images, about, known = prepare_dataset(request, home)
+    plan, networks = starts.recipe, starts.publish(home)
+    context = RunContext(plan, images, about.classes, home, refresh, not known, networks)
+    return {stage: run_chain(context, stage)}
+
+
+def _train(
+    recipe: Recipe, stage: str, inputs: StageInputs, home: Store, refresh: bool
+) -> dict[str, StageResult]:
+    """Train what an experiment has sent, and store the results for it."""
+    classes = load_dataset(inputs.dataset, home).classes
+    starts = {stage: inputs.start} if inputs.start else {}
+    context = RunContext(recipe, inputs.dataset, classes, home, refresh, networks=starts)
+    trainings = [Training(stage, control) for control in inputs.controls or (None,)]
+    outcomes = run_trainings(context, recipe.stages, trainings)
+    outcomes.check()
+    results = {each.title: outcomes.of(each) for each in trainings}
     if flow_run.id:
-        save_result(home, flow_run.id, result)
-    return {"state": result.state, "model": result.model.model_dump(mode="json")}
+        for each in trainings:
+            save_result(home, flow_run.id, results[each.title], each.control)
+    return results

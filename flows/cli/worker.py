@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from flows.cli.prefect_server import quiet_prefect
+from flows.dispatch.polling import OFTEN
 from tasks.vision.errors import BadInput
 
-# Prefect's own defaults find a dead worker never, and a new run after 10 s.
+# Prefect's own defaults find a dead worker never, and a new run after 10 s. An idle worker asks less often.
 DEFAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-    "PREFECT_WORKER_QUERY_SECONDS": "2",
+    "PREFECT_WORKER_QUERY_SECONDS": str(OFTEN),
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
 }
 

@@ -1,6 +1,7 @@
 """Dispatch stages to workers: each is a flow run of `train-stage`; independent stages run in parallel.
 
-The dispatching flow needs no TensorFlow; it polls Prefect's server.
+The controls of a stage are one more run, which fills what stages leave free: a stage never waits for it. The
+dispatching flow needs no TensorFlow; it polls Prefect's server.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from typing import Any
 
 from prefect.client.schemas import FlowRun
 
-from flows.dispatch.dispatched_runs import dispatching, queue_of, send_run
+from flows.dispatch.dispatched_runs import Capacity, capacity_of, dispatching, send_run
 from flows.dispatch.pools import CONTROLS
 from flows.parameters import StageInputs
 from flows.training.run_context import RunContext
-from flows.training.trainings import Outcomes, StageFailed, Training, trainings_of
+from flows.training.trainings import Job, Outcomes, StageFailed, Training, jobs_of, trainings_of
 from tasks.runs.stage_result import StageResult
 from tasks.vision.recipe.schema import Stage
 
@@ -38,37 +39,49 @@ def dispatch_stages(
             unavailable for `OUTAGE` seconds.
     """
     waiting, outcomes = trainings_of(context.recipe, stages), Outcomes()
-    queue = queue_of(DEPLOYMENT, CONTROLS)
+    capacity = capacity_of(DEPLOYMENT, CONTROLS)
     with dispatching(context.store) as runs:
         while waiting or runs.running:
             waiting = [each for each in waiting if not outcomes.leave_out(each)]
-            for training in filter(outcomes.can_start, list(waiting)):
-                inputs = StageInputs(
-                    control=training.control,
-                    dataset=context.data,
-                    start=context.start_of(training, outcomes.start_of(training)),
-                    models=context.recipe.models,
-                )
-                waits = queue if training.control else None
-                dispatch = partial(_dispatch, training, inputs, parameters, runs.attempt, waits)
-                if runs.send(training, training.title, dispatch):
-                    waiting.remove(training)
-            for training, result in runs.poll():
-                if isinstance(result, StageFailed):
-                    outcomes.fail(training, result)
+            for job in sorted(jobs_of(waiting), key=lambda job: bool(job.controls)):
+                if not all(map(outcomes.can_start, job.trainings)):
+                    continue
+                if job.controls and not _has_room(capacity, waiting, len(runs.running)):
+                    continue
+                inputs = _inputs(context, job, outcomes)
+                dispatch = partial(_dispatch, job, inputs, parameters, runs.attempt, capacity.queue)
+                if runs.send(job, job.title, dispatch, job.controls or (None,)):
+                    waiting = [each for each in waiting if each not in job.trainings]
+            for job, results in runs.poll():
+                if isinstance(results, StageFailed):
+                    outcomes.fail(job.title, results)
                 else:
-                    outcomes.add(training, result)
+                    for training, result in zip(job.trainings, results, strict=True):
+                        outcomes.add(training, result)
     return outcomes.by_stage(context.recipe, stages)
 
 
+def _has_room(capacity: Capacity, waiting: list[Training], running: int) -> bool:
+    """True if controls can start: a worker is idle, or every stage is sent and so goes before them."""
+    return running < capacity.places or all(each.control for each in waiting)
+
+
+def _inputs(context: RunContext, job: Job, outcomes: Outcomes) -> StageInputs:
+    (first, *_), network = job.trainings, context.networks.get(job.trainings[0].stage)
+    start = network if job.controls else context.start_of(first, outcomes.start_of(first))
+    return StageInputs(
+        controls=job.controls, dataset=context.data, start=start, models=context.recipe.models
+    )
+
+
 def _dispatch(
-    training: Training,
+    job: Job,
     inputs: StageInputs,
     parameters: dict[str, Any],
     attempt: int,
     queue: str | None = None,
 ) -> FlowRun:
-    own = {"stage": training.stage, "inputs": inputs.model_dump(mode="json")}
-    return send_run(
-        DEPLOYMENT, training.title, {**parameters, **own}, inputs.models, attempt, queue=queue
-    )
+    stage, models = job.trainings[0].stage, inputs.models
+    given = {**parameters, "stage": stage, "inputs": inputs.model_dump(mode="json")}
+    queue = queue if job.controls else None
+    return send_run(DEPLOYMENT, job.title, given, models, attempt, queue=queue)

@@ -1,37 +1,37 @@
-"""Child flow runs on workers: sent once each, polled through outages, cancelled with their parent.
-
-If a worker dies, its run is marked as crashed and the automation `relevo-resume` (deployments/automations)
-schedules it again; it fails if that doesn't happen in time.
-"""
+"""Child flow runs on workers: sent once each, polled through outages, cancelled with their parent."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from httpx import TransportError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
+from flows.dispatch.dispatched_stage import DispatchedStage
+from flows.dispatch.polling import pause
 from flows.training.trainings import StageFailed
 from tasks.progress import Event, emit
-from tasks.runs.stage_result import StageResult, load_result
+from tasks.runs.stage_result import StageResult
 from tasks.store.base import Store, Unavailable
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.from_model import StartModel
 
-POLL = 2.0  # seconds
-RESUME_TIMEOUT = 180.0  # seconds within which a crashed run must be scheduled again
+POLL = 0.5  # seconds, at least
+PAGE = 200  # runs in one answer of Prefect's server
 OUTAGE = 1800.0  # seconds for which Prefect's server or the store may be unavailable
-SENDER_GONE = "the run that dispatched it has ended"
 T = TypeVar("T")
 J = TypeVar("J")
 
@@ -84,13 +84,25 @@ def send_run(
     return dispatched
 
 
-def queue_of(deployment: str, name: str) -> str | None:
-    """Return the name of a queue of a deployment's work pool; None if there is none of that name."""
-    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
-        pool = client.read_deployment_by_name(deployment).work_pool_name
-        if pool:
-            return client.read_work_queue_by_name(name, work_pool_name=pool).name
-    return None
+@dataclass(frozen=True)
+class Capacity:
+    """How many runs of a deployment's work pool can be under way, and the name of one of its queues, if any."""
+
+    places: float
+    queue: str | None = None
+
+
+def capacity_of(deployment: str, queue: str) -> Capacity:
+    """Return the capacity of a deployment's work pool, with the queue of that name if there is one."""
+    with get_client(sync_client=True) as client:
+        name = client.read_deployment_by_name(deployment).work_pool_name
+        limit = client.read_work_pool(name).concurrency_limit if name else None
+        places = inf if limit is None else limit
+        with suppress(ObjectNotFound):
+            if name:
+                client.read_work_queue_by_name(queue, work_pool_name=name)
+                return Capacity(places, queue)
+    return Capacity(places)
 
 
 @contextmanager
@@ -123,26 +135,50 @@ class DispatchedRuns(Generic[J]):
         self.running: dict[J, DispatchedStage] = {}
         self.attempt = _attempt(client)
         self._client, self._store, self._outages = client, store, OutageTolerance()
+        self._last_change = time.monotonic()
 
-    def send(self, job: J, title: str, dispatch: Callable[[], FlowRun]) -> bool:
-        """Dispatch a run for `job`; return whether the server has taken it, which may be tried again."""
+    def send(
+        self,
+        job: J,
+        title: str,
+        dispatch: Callable[[], FlowRun],
+        parts: tuple[str | None, ...] = (None,),
+    ) -> bool:
+        """Dispatch a run for `job`; return whether the server has taken it, which may be tried again.
+
+        Args:
+            parts: what it has results of: None for a stage, else the kinds of controls.
+        """
         if run := self._outages.call(dispatch):
-            self.running[job] = DispatchedStage(title, run)
+            self.running[job] = DispatchedStage(title, run, parts)
+            self._last_change = time.monotonic()
         return job in self.running
 
-    def poll(self) -> Iterator[tuple[J, StageResult | StageFailed]]:
-        """Wait a moment, and yield what has ended since, with its result or the reason of its failure."""
-        time.sleep(POLL)
-        for job, run in list(self.running.items()):
+    def poll(self) -> Iterator[tuple[J, list[StageResult] | StageFailed]]:
+        """Wait a moment, and yield what has ended since, with its results or the reason of its failure."""
+        time.sleep(pause(self._last_change, POLL))
+        ids = [run.id for run in self.running.values()]
+        found = self._outages.call(partial(_read_runs, self._client, ids))
+        for job, run in list(self.running.items()) if found is not None else []:
             try:
-                result: StageResult | StageFailed | None = self._outages.call(
-                    partial(run.poll, self._client, self._store)
+                results: list[StageResult] | StageFailed | None = self._outages.call(
+                    partial(run.check, found.get(run.id), self._store)
                 )
             except StageFailed as error:
-                result = error
-            if result:
+                results = error
+            if results:
                 del self.running[job]
-                yield job, result
+                self._last_change = time.monotonic()
+                yield job, results
+
+
+def _read_runs(client: SyncPrefectClient, ids: list[UUID]) -> dict[UUID, FlowRun]:
+    """Return the runs by id, read by as few requests as the server allows."""
+    found: dict[UUID, FlowRun] = {}
+    for start in range(0, len(ids), PAGE):
+        some = FlowRunFilter(id=FlowRunFilterId(any_=ids[start : start + PAGE]))
+        found |= {run.id: run for run in client.read_flow_runs(flow_run_filter=some, limit=PAGE)}
+    return found
 
 
 def _is_cancelled(client: SyncPrefectClient) -> bool:
@@ -186,55 +222,3 @@ class OutageTolerance:
 def _is_transient(error: PrefectHTTPStatusError) -> bool:
     status = error.response.status_code
     return status >= 500 or status in {408, 429}
-
-
-class DispatchedStage:
-    """The flow run of a stage that was sent to the workers."""
-
-    def __init__(self, title: str, run: FlowRun) -> None:
-        self._title, self._run = title, run
-        self._last_state = ""
-        self._crashed_at: float | None = None
-
-    def poll(self, client: SyncPrefectClient, store: Store) -> StageResult | None:
-        """Return the run's result, or None while it runs or may still be resumed.
-
-        Raises:
-            StageFailed: it ended without a result.
-        """
-        self._run = client.read_flow_run(self._run.id)
-        state = self._run.state
-        if state is None:
-            return None
-        if (name := state.name or state.type.value) != self._last_state:
-            self._last_state = name
-            emit(Event(f"train {self._title}", name.lower()))
-        if state.is_completed():
-            if result := load_result(store, str(self._run.id)):
-                return result
-            raise StageFailed(
-                f"stage {self._title}: its worker stored no result in {store.uri}; "
-                "expected a --store that this machine and the workers share"
-            )
-        if state.is_crashed() and self._may_be_resumed():
-            return None
-        if not state.is_crashed():
-            self._crashed_at = None
-        if state.is_final():
-            reason = " ".join((state.message or "no reason given").split())
-            raise StageFailed(f"stage {self._title} {name.lower()}: {reason}")
-        return None
-
-    def cancel(self, client: SyncPrefectClient) -> None:
-        """Have its worker stop; the training stays resumable from its checkpoint."""
-        from prefect.states import Cancelled, Cancelling
-
-        client.set_flow_run_state(self._run.id, Cancelling())
-        state = client.read_flow_run(self._run.id).state
-        # Prefect doesn't cancel a crashed run, which could then be resumed.
-        if state and state.is_crashed():
-            client.set_flow_run_state(self._run.id, Cancelled(message=SENDER_GONE), force=True)
-
-    def _may_be_resumed(self) -> bool:
-        self._crashed_at = self._crashed_at or time.monotonic()
-        return time.monotonic() - self._crashed_at < RESUME_TIMEOUT

@@ -13,7 +13,7 @@ from flows.parameters import RunRequest
 from flows.prepare_data import prepare_dataset
 from flows.sweep_run import SweepInputs, sweep_run
 from flows.sweeps.sweep_plan import PlannedRun, SweepPlan
-from flows.training.trainings import reason_of
+from flows.training.trainings import StageFailed, reason_of
 from tasks.progress import Event, emit
 from tasks.runs.stage_result import StageResult
 from tasks.runs.starts import Starts
@@ -169,8 +169,8 @@ def dispatch_runs(runs: Runs, at_once: int, store: Store) -> None:
                 if not dispatched.send(run, run.title, send):
                     break  # the server is out of reach for the moment
                 taken = runs.take() if len(dispatched.running) < at_once else None
-            for run, result in dispatched.poll():
-                runs.add(run, result)
+            for run, results in dispatched.poll():
+                runs.add(run, results if isinstance(results, StageFailed) else results[0])
             if not taken and len(dispatched.running) < at_once:
                 taken = runs.take()
 

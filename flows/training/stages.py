@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from flows.training.pretrained import train_on_network
 from flows.training.run_context import RunContext
-from flows.training.trainings import Training, second_try
+from flows.training.trainings import Outcomes, Training, second_try
 from tasks.cache.cached_task import Published, cached
 from tasks.cache.keys import evaluation, exporting, training
 from tasks.evaluate import Scored, evaluate, load_scores
@@ -15,7 +16,7 @@ from tasks.io.checkpoints import Checkpoints
 from tasks.monitoring.live import live_progress
 from tasks.monitoring.prefect_ui import show_stage
 from tasks.runs.stage_result import StageResult
-from tasks.store.base import Ref
+from tasks.store.base import Ref, StoreError
 from tasks.train import TrainedModel, load_trained, train
 from tasks.vision.recipe.controls import Control, controls_of
 from tasks.vision.recipe.schema import Stage
@@ -101,6 +102,28 @@ def run_training(
     exports = training.control is None and split == "test"
     work = partial(run_stage, context, training.title, stage, start, exports=exports, split=split)
     return second_try(f"train {training.title}", work)
+
+
+def run_trainings(
+    context: RunContext, stages: Mapping[str, Stage], trainings: Iterable[Training]
+) -> Outcomes:
+    """Train one after the other in this process; one that fails stops only those that start from it.
+
+    Args:
+        stages: those that `trainings` name.
+    """
+    outcomes = Outcomes()
+    for each in trainings:
+        if outcomes.leave_out(each):
+            continue
+        start = context.start_of(each, outcomes.start_of(each))
+        try:
+            outcomes.add(each, run_training(context, stages[each.stage], each, start))
+        except StoreError:
+            raise  # all others need it, too
+        except Exception as error:
+            outcomes.fail(each.title, error)
+    return outcomes
 
 
 def run_chain(context: RunContext, stage: str, split: Scored = "test") -> StageResult:

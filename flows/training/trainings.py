@@ -6,7 +6,7 @@ cached when the run is started again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -50,6 +50,19 @@ class Training:
         return control_name(self.stage, self.control) if self.control else self.stage
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a worker does in one flow run: train a stage, or all controls of one, which are small."""
+
+    title: str
+    trainings: tuple[Training, ...]
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The kinds of the controls; empty for a stage."""
+        return tuple(each.control for each in self.trainings if each.control)
+
+
 def control_name(stage: str, kind: str) -> str:
     """Name of a stage's control in logs and in Prefect's graph of a run."""
     return f"{stage}, {kind}"
@@ -63,6 +76,15 @@ def trainings_of(recipe: Recipe, stages: dict[str, Stage]) -> list[Training]:
         controls = controls_of(stage, recipe.network(stage))
         found += [Training(name, control=kind) for kind in controls]
     return found
+
+
+def jobs_of(trainings: Iterable[Training]) -> list[Job]:
+    """Return what to send to workers for these trainings: each stage alone, its controls together."""
+    jobs: dict[str, list[Training]] = {}
+    for each in trainings:
+        title = control_name(each.stage, "controls") if each.control else each.title
+        jobs.setdefault(title, []).append(each)
+    return [Job(title, tuple(found)) for title, found in jobs.items()]
 
 
 def second_try(title: str, work: Callable[[], T]) -> T:
@@ -95,10 +117,10 @@ class Outcomes:
         """Note the result of a training."""
         self._results[training.title] = result
 
-    def fail(self, training: Training, error: Exception) -> None:
-        """Note the failure of a training, and report it at once."""
-        self._failures[training.title] = error
-        emit(Event(f"train {training.title}", f"failed: {reason_of(error)}"))
+    def fail(self, title: str, error: Exception) -> None:
+        """Note the failure of a training or a job, and report it at once."""
+        self._failures[title] = error
+        emit(Event(f"train {title}", f"failed: {reason_of(error)}"))
 
     def can_start(self, training: Training) -> bool:
         """True if the training depends on no other, or that one is finished."""
@@ -115,35 +137,43 @@ class Outcomes:
         """Return the model that the training starts from; None for scratch."""
         return self._results[training.parent].model if training.parent else None
 
+    def of(self, training: Training) -> StageResult:
+        """Return the result of a training that is finished."""
+        return self._results[training.title]
+
+    def check(self, *advice: str) -> None:
+        """Raise an error that names all failures, with `advice`, if there are any.
+
+        Raises:
+            StageFailed: a training failed; BadInput if each did by bad input.
+        """
+        if self._failures:
+            errors = list(self._failures.values())
+            kind = BadInput if all(isinstance(each, BadInput) for each in errors) else StageFailed
+            raise kind("; ".join([*self._reasons(), *advice])) from errors[0]
+
     def by_stage(self, recipe: Recipe, stages: dict[str, Stage]) -> dict[str, StageResult]:
         """Return the stages' results with those of their controls, in the order of `stages`.
 
         Raises:
             StageFailed: a training failed; BadInput if each did by bad input.
         """
-        if self._failures:
-            kind = (
-                BadInput if all(isinstance(e, BadInput) for e in self._failures.values()) else None
-            )
-            raise (kind or StageFailed)(self._summary()) from next(iter(self._failures.values()))
+        hint = "what else was trained is cached; start the run again to go on from there"
+        self.check(*([hint] if self._results else []))
         results = {}
         for name in stages:
             own = [each for each in trainings_of(recipe, {name: stages[name]}) if each.control]
-            controls = {each.control: self._results[each.title] for each in own}
+            controls = {each.control: self.of(each) for each in own}
             results[name] = self._results[name].model_copy(update={"controls": controls})
         return results
 
-    def _summary(self) -> str:
-        failed = [
+    def _reasons(self) -> list[str]:
+        reasons = [
             reason_of(error)
             if isinstance(error, StageFailed)
             else f"stage {title}: {reason_of(error)}"
             for title, error in self._failures.items()
         ]
         if self._left_out:
-            failed.append(f"not trained, since they start from it: {', '.join(self._left_out)}")
-        if self._results:
-            failed.append(
-                "what else was trained is cached; start the run again to go on from there"
-            )
-        return "; ".join(failed)
+            reasons.append(f"not trained, since they start from it: {', '.join(self._left_out)}")
+        return reasons

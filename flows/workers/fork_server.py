@@ -16,7 +16,9 @@ killed.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import importlib
 import os
 import runpy
@@ -24,10 +26,12 @@ import selectors
 import signal
 import socket
 import sys
-from contextlib import suppress
+import threading
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from tasks.vision.device import loading_tensorflow
+from tasks.vision.figures.defaults import matplotlib_defaults
 
 ENGINE = "prefect.engine"
 MAX_REQUEST = 16 << 20  # bytes; a Linux process starts with less
@@ -169,18 +173,29 @@ def _take_place(request: Request) -> None:
     os.chdir(request.folder)
 
 
+def _exit_at_once() -> None:
+    """End as Python does, but without taking all modules apart, which takes a while."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def main() -> None:
     """Import what is named, then serve; in a fork, run the flow of its environment."""
     number, *modules = sys.argv[1:]
     listener = socket.socket(fileno=int(number))
-    for module in modules:
-        with loading_tensorflow():
+    with loading_tensorflow(), matplotlib_defaults() if modules else nullcontext():
+        for module in modules:
             importlib.import_module(module)
+    gc.freeze()  # a fork would copy the pages that a collection writes to
     if request := ForkServer(listener).serve():
         _take_place(request)
         sys.argv[1:] = []
         sys.modules.pop(ENGINE, None)  # else runpy warns that it is run twice
         runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)
+        _exit_at_once()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, gethostname, socket
@@ -20,6 +21,7 @@ from prefect.workers.process import (
     ProcessWorkerResult,
 )
 
+from flows.dispatch.polling import pause
 from flows.dispatch.pools import GPU
 from flows.workers import fork_client
 
@@ -28,11 +30,21 @@ if TYPE_CHECKING:
 
 LAUNCHER = Path(__file__).parents[1] / "launcher.py"
 PREFECT = ("prefect.flow_engine", "prefect.task_engine", "prefect.runner", "prefect.deployments")
-DISPATCHES = (*PREFECT, "flows.experiment", "flows.prepare_data", "flows.collect_garbage")
-TRAINS = (*DISPATCHES, "flows.train_stage", "flows.predict", "tasks.vision.training.stage")
+FLOWS = ("flows.experiment", "flows.prepare_data", "flows.collect_garbage")
+# What flows import where they need it, which takes seconds.
+LATE = (
+    *("tasks.store.local", "tasks.store.s3.store", "tasks.vision.evaluation.metrics"),
+    *("tasks.vision.figures.curves", "tasks.vision.figures.predictions"),
+)
+LATE_IN_TRAINING = (
+    *("tasks.vision.training.stage", "tasks.vision.export.keras_file", "scipy.optimize"),
+    *("tasks.vision.network.predictor", "sklearn.decomposition"),
+)
+DISPATCHES = (*PREFECT, *FLOWS, *LATE)
+TRAINS = (*DISPATCHES, "flows.train_stage", "flows.sweep_run", "flows.predict", *LATE_IN_TRAINING)
 PLAIN = [sys.executable, "-m", "prefect.engine"]
 OF_ONE_RUN = "PREFECT__"  # how variables begin that differ from run to run
-
+WHILE_BUSY = 30.0  # seconds; after 60 without a query, Prefect calls a queue not ready
 
 FORKED = "forked"  # in place of a command, until the worker knows the run's environment
 
@@ -55,6 +67,19 @@ class ForkingWorker(ProcessWorker):
     def __init__(self, server: ForkServerProcess, **named: Any) -> None:
         super().__init__(**named)
         self._server = server
+        self._last_change = self._last_query = time.monotonic()
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Take new runs; ask often after one has ended, since others may follow, and seldom while busy."""
+        busy = self.limiter.available_tokens < 1
+        wait = WHILE_BUSY if busy else pause(self._last_change, 0)
+        if time.monotonic() - self._last_query < wait:
+            return []
+        self._last_query = time.monotonic()
+        found = await super().get_and_submit_flow_runs()
+        if found:
+            self._last_change = time.monotonic()
+        return found
 
     async def run(
         self, flow_run: FlowRun, configuration: ProcessJobConfiguration, *args: Any, **named: Any
@@ -62,7 +87,10 @@ class ForkingWorker(ProcessWorker):
         """Run a flow."""
         if configuration.command == FORKED:
             configuration.command = command_to_string(self._server.command(configuration.env))
-        return await super().run(flow_run, configuration, *args, **named)
+        try:
+            return await super().run(flow_run, configuration, *args, **named)
+        finally:
+            self._last_change = time.monotonic()
 
 
 class ForkServerProcess:

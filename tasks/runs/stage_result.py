@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from uuid import UUID, uuid5
 
 from pydantic import Field
 
@@ -38,14 +39,22 @@ def devices_of(results: dict[str, StageResult]) -> list[str]:
     return list(dict.fromkeys(result.card.device for result in results.values()))
 
 
-def save_result(store: Store, run: str, result: StageResult) -> None:
-    """Store the result of the flow run with the id `run`, for the flow that dispatched it."""
-    store.write(f"outcomes/{run}.json", seal(result))
+def save_result(store: Store, run: str, result: StageResult, control: str | None = None) -> None:
+    """Store a result of the flow run with the id `run`, for the flow that dispatched it.
+
+    Args:
+        control: its kind, if the run trains the controls of a stage.
+    """
+    store.write(_key(run, control), seal(result))
 
 
-def load_result(store: Store, run: str) -> StageResult | None:
-    """Return the result of a remotely trained stage; None if it is missing or damaged."""
+def load_result(store: Store, run: str, control: str | None = None) -> StageResult | None:
+    """Return a result of a remote flow run; None if it is missing or damaged."""
     try:
-        return unseal(StageResult, store.read(f"outcomes/{run}.json"))
+        return unseal(StageResult, store.read(_key(run, control)))
     except (Missing, ValueError):
         return None
+
+
+def _key(run: str, control: str | None) -> str:
+    return f"outcomes/{uuid5(UUID(run), control) if control else run}.json"

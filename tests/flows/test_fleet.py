@@ -26,12 +26,7 @@ ALL_DRAWN = """() => {
     const all = [...document.querySelectorAll("[data-testid=markdown-display] img")];
     return all.length === 3 && all.every(image => image.complete && image.naturalWidth > 300);
 }"""
-NODES = {
-    "train baseline",
-    "train transfer",
-    "train transfer, scratch",
-    "train transfer, random",
-}
+NODES = {"train baseline", "train transfer", "train transfer, controls"}
 
 
 @pytest.fixture(scope="module")

@@ -220,11 +220,15 @@ def test_worker_needs_neither_run_nor_folder(chain: Chain, server: str, tmp_path
     settings[START] = str(folder)
     models = RunRequest("digits", store, settings=settings).recipe.models
     lineage = Lineage.model_validate_json((folder.parents[1] / "lineage.json").read_text())
-    for control, start in ((None, look_up("", str(folder)).ref), ("scratch", None)):
-        inputs = StageInputs(control=control, dataset=lineage.dataset, start=start, models=models)
+    start = look_up("", str(folder)).ref
+    for controls in ((), ("scratch", "random")):
+        inputs = StageInputs(controls=controls, dataset=lineage.dataset, start=start, models=models)
         moved = {**settings, START: "/nowhere/baseline"}
         answer = train_stage("transfer", store=store, settings=moved, inputs=inputs)
-        assert answer["state"] == "cached", control
+        titles = [f"transfer, {kind}" for kind in controls] or ["transfer"]
+        assert {title: each.state for title, each in answer.items()} == dict.fromkeys(
+            titles, "cached"
+        )
 
 
 def test_latest_is_looked_up_once(chain: Chain) -> None:

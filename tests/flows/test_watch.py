@@ -11,17 +11,12 @@ from support.images import labelled_pngs
 
 RECIPE = """
 name = "blobs"
-
 [data]
 source = "photos"
-image_size = 8
-
-[defaults.network]
-widths = [8]
-
-[stages.all]
-labels = "all"
+image_size = 16
+[stages.baseline]
 epochs = 1
+network = { widths = [8] }
 """
 
 

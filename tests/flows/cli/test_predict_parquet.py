@@ -33,7 +33,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = (
         dataset.dataset(folder, partitioning="hive").to_table().to_pylist()
     )
-    return sorted(found, key=lambda row: (row["model"], row["file"]))
+    return sorted(found, key=lambda row: (row["model"], row["file"], row["scored_at"]))
 
 
 def test_only_pictures_that_the_model_has_not_scored_are_appended(

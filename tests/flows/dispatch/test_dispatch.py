@@ -12,6 +12,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import FlowRun, State
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import (
@@ -27,10 +28,11 @@ from support.results import bare_result
 
 from flows.dispatch import dispatch_stages as dispatch
 from flows.dispatch import dispatched_runs
+from flows.dispatch.dispatched_stage import DispatchedStage
 from flows.parameters import StageInputs
 from flows.recipes.load import load_recipe
 from flows.training.run_context import RunContext
-from flows.training.trainings import StageFailed, Training
+from flows.training.trainings import Job, StageFailed, Training
 from tasks.progress import listening
 from tasks.runs.stage_result import StageResult, save_result
 from tasks.store.base import Ref, Unavailable
@@ -98,16 +100,14 @@ def test_dispatch_finds_its_stage_when_resumed_and_sends_it_again_when_retried(
 
 
 def send(client: SyncPrefectClient) -> FlowRun:
-    training = Training("baseline")
-    return dispatch._dispatch(
-        training, StageInputs(dataset=DATA), {}, dispatched_runs._attempt(client)
-    )
+    job = Job("baseline", (Training("baseline"),))
+    return dispatch._dispatch(job, StageInputs(dataset=DATA), {}, dispatched_runs._attempt(client))
 
 
 def test_cancel_ends_a_crashed_stage(client: SyncPrefectClient) -> None:
     run = client.create_flow_run(stage, state=Running())
     client.set_flow_run_state(run.id, Crashed(), force=True)
-    dispatched_runs.DispatchedStage("baseline", run).cancel(client)
+    DispatchedStage("baseline", run).cancel(client)
     state = client.read_flow_run(run.id).state
     assert state
     assert state.is_cancelled()
@@ -190,10 +190,14 @@ def test_results_are_in_the_recipes_order_whichever_stage_ends_first(
     ("end", "reason"),
     [
         (Failed(message="out of memory"), "stage baseline failed: out of memory"),
+        (
+            Failed(message="Flow run encountered an exception: BadInput: stage baseline: no GPU"),
+            "^stage baseline: no GPU; ",
+        ),
         (Cancelled(), "stage baseline cancelled: no reason given"),
         (Completed(), "stage baseline: its worker stored no result in "),
     ],
-    ids=["failed", "cancelled", "no result"],
+    ids=["failed", "bad input", "cancelled", "no result"],
 )
 def test_failed_stage_stops_only_those_that_start_from_it(
     end: State,
@@ -220,6 +224,47 @@ def test_failed_stage_stops_only_those_that_start_from_it(
     assert "; not trained, since they start from it: transfer; " in str(caught.value)
     assert said[-1] == "train ten_class: completed"
     assert not [line for line in said if line.startswith("train transfer: ")]
+
+
+@pytest.fixture
+def one_place(client: SyncPrefectClient) -> Iterator[None]:
+    """A pool of workers that together run one flow run at a time."""
+    pool = WorkPoolCreate(name="one-place", type="process", concurrency_limit=1)
+    client.create_work_pool(pool)
+    client.create_work_queue("controls", work_pool_name=pool.name, priority=2)
+    client.create_deployment(client.create_flow(stage), name="worker", work_pool_name=pool.name)
+    yield
+    client.delete_work_pool(pool.name)
+
+
+@pytest.mark.usefixtures("one_place")
+def test_controls_of_a_stage_are_one_run_that_takes_no_place_of_a_stage(
+    client: SyncPrefectClient,
+    sender_run: FlowRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatched_runs, "POLL", 0.0)
+    recipe, home, sent = load_recipe("digits"), open_store(tmp_path), list[str]()
+
+    def react(line: str) -> None:
+        if not line.endswith(": sent to the workers"):
+            return
+        title = line.removeprefix("train ").partition(":")[0]
+        sent.append(title)
+        run = client.read_flow_run(run_of(client, sender_run, title))
+        assert (run.work_queue_name == "controls") == title.endswith("controls")
+        for kind in run.parameters["inputs"]["controls"] or [None]:
+            save_result(home, str(run.id), bare_result(start=kind), kind)
+        client.set_flow_run_state(run.id, Completed(), force=True)
+
+    stages = {name: recipe.stages[name] for name in ("baseline", "transfer")}
+    with listening(lambda event: react(f"{event.task}: {event.message}")):
+        done = dispatch.dispatch_stages(RunContext(recipe, DATA, [], home), stages, {})
+
+    assert sent == ["baseline", "transfer", "transfer, controls"]
+    found = {kind: each.start for kind, each in done["transfer"].controls.items()}
+    assert found == {"scratch": "scratch", "random": "random"}
 
 
 def test_a_sender_that_fails_cancels_its_stages(

@@ -446,16 +446,16 @@ def test_worker_needs_no_file(runs: dict[str, Outcome], made: Made, server: str)
     report = Path(runs["first"].json["report"])
     lineage = Lineage.model_validate_json((report.parent / "lineage.json").read_bytes())
     origins = {ref.kind: ref for ref in lineage.models["ten"].made_from}
-    answer = train_stage(
+    (answer,) = train_stage(
         "ten",
         own_recipe=RECIPE.replace("NET", "/nowhere/net.keras"),
         store=str(made.store),
         seed=7,
         settings={"stages.ten.sha256": sha256_of(made.net)[0]},
         inputs=StageInputs(dataset=lineage.dataset, start=origins["network"]),
-    )
-    assert answer["state"] == "trained"
-    assert answer["model"]["digest"] == lineage.models["ten"].digest
+    ).values()
+    assert answer.state == "trained"
+    assert answer.model.digest == lineage.models["ten"].digest
 
 
 def test_damaged_features_are_computed_again(

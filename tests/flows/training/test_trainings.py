@@ -58,7 +58,7 @@ def test_a_head_on_a_sample_waits_for_the_features_of_its_stage() -> None:
     assert [each.control for each in controls if not outcomes.can_start(each)] == ["sample"]
     outcomes.add(stage, bare_result(start=None))
     assert all(map(outcomes.can_start, controls))
-    failed.fail(stage, BadInput("x"))
+    failed.fail(stage.title, BadInput("x"))
     assert [each.control for each in controls if failed.leave_out(each)] == ["sample"]
 
 

@@ -91,6 +91,15 @@ def test_traceback_and_status_of_a_run_that_fails(server: Server) -> None:
     assert (run.returncode, err.splitlines()[-1]) == (1, "ZeroDivisionError: division by zero")
 
 
+def test_run_ends_after_its_threads_and_what_is_registered_for_exit(server: Server) -> None:
+    late = "import atexit, threading, time; atexit.register(print, 'exit')\n"
+    late += "def work(): time.sleep(0.2); print('thread')\nthreading.Thread(target=work).start()"
+    run = server.run(late)
+
+    assert run.communicate(timeout=20)[0] == "thread\nexit\n"
+    assert run.returncode == 0
+
+
 def test_runs_side_by_side_have_nothing_of_each_other(server: Server) -> None:
     first = server.run(
         "import builtins; builtins.left = 1; os.environ['LEFT'] = '1'" + f"\n{SLEEPS}"
