@@ -13,8 +13,8 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from flows.check_steps import check_for_report
+from flows.dispatch.destinations import check_deployments
 from flows.dispatch.dispatch_stages import DEPLOYMENT, dispatch_stages
-from flows.dispatch.dispatched_runs import check_deployment
 from flows.dispatch.open_server import warn_of_open_server
 from flows.dispatch.shared_preparation import ask_for_help
 from flows.parameters import (
@@ -126,7 +126,7 @@ def experiment(
             promote_result(promotion, summary.run, request.store, dispatch)
         return summary
     if dispatch == "workers":
-        check_deployment(DEPLOYMENT)
+        check_deployments(DEPLOYMENT, plan.ordered(stages or []).values())
     elif plan.require_gpu:
         require_gpu()
     check_store(home)

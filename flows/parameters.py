@@ -14,9 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from flows.recipes.load import load_recipe
+from flows.same_version import DispatchedInputs
 from tasks.io.locations import BUILT_IN
 from tasks.runs.starts import Models, models_in
 from tasks.store.base import Ref
@@ -39,14 +40,12 @@ Language = Literal["en", "es"]
 ControlKind = Annotated[str, Field(pattern="^(scratch|sample|random)$")]
 
 
-class StageInputs(BaseModel):
+class StageInputs(DispatchedInputs):
     """Inputs of a stage that `experiment` dispatches to a worker; empty if a person starts the stage.
 
     With `controls`, these are trained instead of the stage, and `start` is a network that they share.
     `models` are those that stages of the recipe start from, which the worker may not find itself.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     controls: tuple[ControlKind, ...] = ()
     dataset: Ref

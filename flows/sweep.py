@@ -9,8 +9,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field, JsonValue
 
+from flows.dispatch.destinations import check_deployments
 from flows.dispatch.dispatch_stages import DEPLOYMENT
-from flows.dispatch.dispatched_runs import check_deployment
 from flows.dispatch.open_server import warn_of_open_server
 from flows.experiment import experiment
 from flows.parameters import (
@@ -117,7 +117,7 @@ def sweep(
         return summary
     if dispatch == "workers":
         for name in (SWEEP_RUN, DEPLOYMENT):
-            check_deployment(name)
+            check_deployments(name, plan.runs[0].request.recipe.ordered([plan.stage]).values())
     check_store(home)
     prepared = Prepared(home)
     runs = Search(plan, home, prepared) if search else AllRuns(plan, prepared)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from flows.parameters import Address, Epochs, OwnRecipe, RecipeChoice, RunRequest, Settings
+from flows.same_version import DispatchedInputs, OfThisVersion
 from flows.training.run_context import RunContext
 from flows.training.stages import run_chain
 from tasks.io.locations import store_address
@@ -24,10 +25,8 @@ from tasks.vision.device import require_gpu
 from tasks.vision.recipe.from_model import StartModel
 
 
-class SweepInputs(BaseModel):
+class SweepInputs(DispatchedInputs):
     """What a sweep has prepared for its runs: the data set, and what stages start from, by their names."""
-
-    model_config = ConfigDict(extra="forbid")
 
     dataset: Ref
     networks: dict[str, Ref] = Field({}, max_length=1000)
@@ -37,7 +36,7 @@ class SweepInputs(BaseModel):
 @flow(name="sweep-run", flow_run_name="{stage}", persist_result=False)
 def sweep_run(
     stage: Annotated[str, Field(min_length=1, max_length=100)],
-    inputs: SweepInputs,
+    inputs: Annotated[SweepInputs, OfThisVersion],
     recipe: RecipeChoice = "digits",
     own_recipe: OwnRecipe = None,
     store: Address = None,

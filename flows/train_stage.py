@@ -20,6 +20,7 @@ from flows.parameters import (
     StageInputs,
 )
 from flows.prepare_data import prepare_dataset
+from flows.same_version import OfThisVersion
 from flows.training.run_context import RunContext
 from flows.training.stages import run_chain, run_trainings
 from flows.training.trainings import Training, control_name
@@ -52,7 +53,7 @@ def train_stage(
     max_epochs: Epochs = None,
     settings: Settings = None,
     refresh: bool = False,
-    inputs: StageInputs | None = None,
+    inputs: Annotated[StageInputs, OfThisVersion] | None = None,
 ) -> dict[str, StageResult]:
     """Train and score one stage of a recipe, and first the stages that it starts from unless cached.
 

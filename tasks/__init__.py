@@ -14,6 +14,7 @@ Exceptions of the whole project:
         NoConditionalWrites        the store has no conditional writes
         RuntimeError
           Diverged         the training's loss has exploded
+          OtherVersion     another version of relevo has dispatched the run
           StageFailed      stages of a run failed, and it has finished the others
         ValueError
           BadInput         a user's input; one line, exit status 2, never retried

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+CACHED = "cached"  # message of the event that a result was in the cache
 MUCH = 0.2  # of the time: reading images is then what bounds a training's rate
 
 

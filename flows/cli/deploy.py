@@ -17,6 +17,13 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from flows.cli.deploy_files import ListedDeployment, find_folder, read_automation, read_deployments
+from flows.cli.deploy_pools import (
+    CONTROLS_PRIORITY,
+    add_pool,
+    apply_pool,
+    apply_queue,
+    check_pool_name,
+)
 from flows.cli.prefect_server import quiet_prefect
 from flows.dispatch.open_server import open_server_warning
 from flows.dispatch.pools import CONTROLS, CPU, EXPERIMENTS, GPU, RESUME
@@ -37,7 +44,7 @@ LAUNCHER = Path(__file__).parents[1] / "launcher.py"  # runs Prefect where it fi
 QUEUES = {
     RESUME: (CPU, 1),
     EXPERIMENTS: (CPU, 2),
-    CONTROLS: (GPU, 2),
+    CONTROLS: (GPU, CONTROLS_PRIORITY),
 }
 WEBHOOK = "relevo-notify"
 TAG = "relevo"  # marks this project's deployments
@@ -47,6 +54,7 @@ def deploy(
     *,
     gpus: Annotated[int, Parameter(negative="")] = 1,
     experiments: Annotated[int, Parameter(negative="")] = 4,
+    pool: list[str] | None = None,
     notify: str | None = None,
     files: Path | None = None,
 ) -> int:
@@ -61,6 +69,9 @@ def deploy(
     experiments
         How many experiments may run at the same time; others wait. Start workers of relevo-cpu with room
         for two more, so that crashed runs are resumed and garbage is collected meanwhile.
+    pool
+        A further work pool, for stages whose recipe names it; may be repeated. One that exists, such as of
+        type kubernetes, stays as it is.
     notify
         URL of a webhook that receives a line of JSON when a run fails, crashes or is late. Without it,
         notifications are switched off.
@@ -71,6 +82,8 @@ def deploy(
         raise BadInput(f"--gpus {gpus}: expected 1 or more")
     if experiments < 1:
         raise BadInput(f"--experiments {experiments}: expected 1 or more")
+    for name in pool or []:
+        check_pool_name("--pool", name)
     if notify and not notify.startswith(("http://", "https://")):
         raise BadInput(f"--notify {notify!r}: expected a URL, https://...")
     folder = find_folder(files)
@@ -83,13 +96,14 @@ def deploy(
         from prefect.settings import get_current_settings
 
         with get_client(sync_client=True) as client:
-            for pool, about in POOLS.items():
-                _apply_pool(client, pool, about, gpus if pool == GPU else None)
-            for queue, (pool, priority) in QUEUES.items():
+            for own, about in POOLS.items():
+                apply_pool(client, own, about, gpus if own == GPU else None)
+            for queue, (own, priority) in QUEUES.items():
                 limit = experiments if queue == EXPERIMENTS else None
-                _apply_queue(client, queue, pool, priority, limit)
+                apply_queue(client, queue, own, priority, limit)
             before = _schedules(_deployed(client, deployments))
             _prefect_deploy(folder / "prefect.yaml")
+            added = [name for each in pool or [] for name in add_pool(client, each)]
             _delete_unlisted_schedules(client, deployments)
             unscheduled = before - _schedules(_deployed(client, deployments))
             block = _save_webhook(notify) if notify else None
@@ -98,8 +112,8 @@ def deploy(
                 _apply_automation(client, _resolve(client, each, block))
             unwanted = [each["name"] for each in automations if each not in wanted]
             removed = [name for name in unwanted if _delete_automations(client, name)]
-    print(f"pools {', '.join(POOLS)}; at most {gpus} trainings at a time")
-    print(f"deployments {', '.join(each.full_name for each in deployments)}")
+    print(f"pools {', '.join([*POOLS, *(pool or [])])}; at most {gpus} trainings at a time")
+    print(f"deployments {', '.join([*(each.full_name for each in deployments), *added])}")
     print(f"automations {', '.join(each['name'] for each in wanted)}")
     for name, schedule in unscheduled.elements():
         print(f"schedule removed: {name}, {schedule}")
@@ -110,28 +124,6 @@ def deploy(
     if not notify:
         print("notifications are off; switch them on with --notify URL")
     return 0
-
-
-def _apply_pool(client: SyncPrefectClient, name: str, about: str, limit: int | None) -> None:
-    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-    from prefect.exceptions import ObjectAlreadyExists
-
-    try:
-        pool = WorkPoolCreate(name=name, type="process", description=about, concurrency_limit=limit)
-        client.create_work_pool(pool)
-    except ObjectAlreadyExists:  # also when a starting worker has just created it
-        client.update_work_pool(name, WorkPoolUpdate(description=about, concurrency_limit=limit))
-
-
-def _apply_queue(
-    client: SyncPrefectClient, name: str, pool: str, priority: int, limit: int | None
-) -> None:
-    from prefect.exceptions import ObjectAlreadyExists
-
-    with suppress(ObjectAlreadyExists):
-        client.create_work_queue(name, work_pool_name=pool, priority=priority)
-    queue = client.read_work_queue_by_name(name, work_pool_name=pool)
-    client.update_work_queue(queue.id, priority=priority, concurrency_limit=limit)
 
 
 def _prefect_deploy(path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from flows.cli.deploy_pools import check_pool
 from flows.cli.prefect_server import quiet_prefect
 from flows.dispatch.polling import OFTEN
 from tasks.vision.errors import BadInput
@@ -21,9 +22,10 @@ DEFAULTS = {
 
 def worker(
     *,
-    pool: Literal["relevo-cpu", "relevo-gpu"],
+    pool: str,
     limit: Annotated[int, Parameter(negative="")] = 1,
     name: str | None = None,
+    metrics_port: Annotated[str | None, Parameter(env_var="RELEVO_METRICS_PORT")] = None,
 ) -> int:
     """Run flows of a work pool on this machine, until it is stopped.
 
@@ -34,20 +36,40 @@ def worker(
     Parameters
     ----------
     pool
-        relevo-gpu trains; relevo-cpu prepares data, and waits for trainings.
+        relevo-gpu trains; relevo-cpu prepares data, and waits for trainings. Others, which a recipe's
+        stages name, train, too.
     limit
         How many runs may be under way at the same time on this machine.
     name
         Its name in Prefect's UI.
+    metrics_port
+        Serve metrics for Prometheus at this port of 127.0.0.1, or at ADDRESS:PORT. They are readable
+        without a password.
     """
     if limit < 1:
         raise BadInput(f"--limit {limit}: expected 1 or more")
     if name and ("/" in name or "%" in name):
         raise BadInput(f"--name {name!r}: expected a name without / and %")
+    metrics_at = _address(metrics_port) if metrics_port else None
     for variable, value in DEFAULTS.items():
         os.environ.setdefault(variable, value)
     with quiet_prefect(own_server=False):
+        from prefect.client.orchestration import get_client
+
         from flows.workers.worker import run_worker
 
-        run_worker(pool, limit, name)
+        with get_client(sync_client=True) as client:
+            check_pool(client, pool)
+
+        run_worker(pool, limit, name, metrics_at)
     return 0
+
+
+def _address(given: str) -> tuple[str, int]:
+    """Return the address and the port of PORT or ADDRESS:PORT."""
+    host, _, port = given.rpartition(":")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise BadInput(
+            f"--metrics-port {given!r}: expected a port, 1 to 65535, or ADDRESS:PORT, 0.0.0.0:9400"
+        )
+    return host.strip("[]") or "127.0.0.1", int(port)

@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect.client.schemas import FlowRun
 
+from flows.dispatch.destinations import Destination, deployment_of, destination_of
 from flows.dispatch.dispatched_runs import Capacity, capacity_of, dispatching, send_run
 from flows.dispatch.pools import CONTROLS
 from flows.parameters import StageInputs
@@ -39,17 +40,23 @@ def dispatch_stages(
             unavailable for `OUTAGE` seconds.
     """
     waiting, outcomes = trainings_of(context.recipe, stages), Outcomes()
-    capacity = capacity_of(DEPLOYMENT, CONTROLS)
+    pools = {name: deployment_of(DEPLOYMENT, stage) for name, stage in stages.items()}
+    capacities = {each: capacity_of(each, CONTROLS) for each in set(pools.values())}
     with dispatching(context.store) as runs:
         while waiting or runs.running:
             waiting = [each for each in waiting if not outcomes.leave_out(each)]
             for job in sorted(jobs_of(waiting), key=lambda job: bool(job.controls)):
                 if not all(map(outcomes.can_start, job.trainings)):
                     continue
-                if job.controls and not _has_room(capacity, waiting, len(runs.running)):
+                pool = pools[job.stage]
+                busy = sum(pools[each.stage] == pool for each in runs.running)
+                capacity = capacities[pool]
+                if job.controls and not _has_room(capacity, waiting, busy):
                     continue
+                queue = capacity.queue if job.controls else None
+                to = destination_of(DEPLOYMENT, stages[job.stage], queue)
                 inputs = _inputs(context, job, outcomes)
-                dispatch = partial(_dispatch, job, inputs, parameters, runs.attempt, capacity.queue)
+                dispatch = partial(_dispatch, job, inputs, parameters, runs.attempt, to)
                 if runs.send(job, job.title, dispatch, job.controls or (None,)):
                     waiting = [each for each in waiting if each not in job.trainings]
             for job, results in runs.poll():
@@ -79,9 +86,7 @@ def _dispatch(
     inputs: StageInputs,
     parameters: dict[str, Any],
     attempt: int,
-    queue: str | None = None,
+    to: Destination,
 ) -> FlowRun:
-    stage, models = job.trainings[0].stage, inputs.models
-    given = {**parameters, "stage": stage, "inputs": inputs.model_dump(mode="json")}
-    queue = queue if job.controls else None
-    return send_run(DEPLOYMENT, job.title, given, models, attempt, queue=queue)
+    given = {**parameters, "stage": job.stage, "inputs": inputs.model_dump(mode="json")}
+    return send_run(to, job.title, given, inputs.models, attempt)

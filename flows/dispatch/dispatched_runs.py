@@ -19,6 +19,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
+from flows.dispatch.destinations import Destination, refused_parameters
 from flows.dispatch.dispatched_stage import DispatchedStage
 from flows.dispatch.polling import pause
 from flows.training.trainings import StageFailed
@@ -26,7 +27,6 @@ from tasks.progress import Event, emit
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Store, Unavailable
 from tasks.store.opening import open_store
-from tasks.vision.errors import BadInput
 from tasks.vision.recipe.from_model import StartModel
 
 POLL = 0.5  # seconds, at least
@@ -36,50 +36,39 @@ T = TypeVar("T")
 J = TypeVar("J")
 
 
-def check_deployment(name: str) -> None:
-    """Check that runs of a deployment can be dispatched.
-
-    Raises:
-        BadInput: the server has no such deployment.
-    """
-    try:
-        with get_client(sync_client=True) as client:
-            client.read_deployment_by_name(name)
-    except ObjectNotFound:
-        raise BadInput(
-            f"dispatch = 'workers', and the server has no deployment {name}; "
-            "create it with `relevo deploy`, and start a worker"
-        ) from None
-
-
 def send_run(
-    deployment: str,
+    to: Destination,
     title: str,
     parameters: Mapping[str, object],
     models: Mapping[str, StartModel],
     attempt: int,
     name: str | None = None,
-    queue: str | None = None,
 ) -> FlowRun:
     """Dispatch a run of a deployment, once for each title and attempt of this run.
 
     Args:
         models: that its stages start from. name: of the run; by default its flow gives it one.
-        queue: of its work pool; the deployment's by default.
+
+    Raises:
+        BadInput: the server refuses the parameters.
     """
     # The key makes it idempotent: a run that is resumed after a crash finds the stages that it has
     # dispatched. A run that is retried after its end would find ended ones, so the attempt counts.
     # Resumed, it may find another `latest` to start from, and what was dispatched started from that before.
     starts = "".join(f", {each.sha256}" for each in models.values())
     key = f"{flow_run.id}, {attempt}, {title}{starts}" if flow_run.id else None
-    dispatched: FlowRun = run_deployment(
-        deployment,
-        parameters=dict(parameters),
-        timeout=0,
-        idempotency_key=key,
-        flow_run_name=name,
-        work_queue_name=queue,
-    )  # type: ignore[assignment]
+    try:
+        dispatched: FlowRun = run_deployment(
+            to.deployment,
+            parameters=dict(parameters),
+            timeout=0,
+            idempotency_key=key,
+            flow_run_name=name,
+            work_queue_name=to.queue,
+            job_variables=dict(to.variables),
+        )  # type: ignore[assignment]
+    except PrefectHTTPStatusError as error:
+        raise refused_parameters(to.deployment, error) or error from None
     emit(Event(f"train {title}", "sent to the workers"))
     return dispatched
 

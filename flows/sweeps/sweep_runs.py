@@ -8,6 +8,7 @@ from typing import Protocol
 
 from prefect.client.schemas import FlowRun
 
+from flows.dispatch.destinations import destination_of
 from flows.dispatch.dispatched_runs import dispatching, send_run
 from flows.parameters import RunRequest
 from flows.prepare_data import prepare_dataset
@@ -181,4 +182,5 @@ def _send(run: PlannedRun, parameters: Parameters, attempt: int) -> FlowRun:
     as_json = {**parameters, "inputs": inputs.model_dump(mode="json")}
     if isinstance(stop := parameters.get("stop"), EarlyStop):
         as_json["stop"] = stop.model_dump(mode="json")
-    return send_run(SWEEP_RUN, run.title, as_json, inputs.models, attempt, run.title)
+    to = destination_of(SWEEP_RUN, run.request.recipe.stages[str(parameters["stage"])])
+    return send_run(to, run.title, as_json, inputs.models, attempt, run.title)

@@ -58,6 +58,11 @@ class Job:
     trainings: tuple[Training, ...]
 
     @property
+    def stage(self) -> str:
+        """The stage that is trained, or whose controls are."""
+        return self.trainings[0].stage
+
+    @property
     def controls(self) -> tuple[str, ...]:
         """The kinds of the controls; empty for a stage."""
         return tuple(each.control for each in self.trainings if each.control)

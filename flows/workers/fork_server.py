@@ -1,8 +1,9 @@
 """A process that has imported Prefect and all that flows need, and forks itself for each flow run.
 
-    python -m flows.workers.fork_server SOCKET [MODULE...]
+    python -m flows.workers.fork_server SOCKET METRICS [MODULE...]
 
-SOCKET is the number of an open one that listens already.
+SOCKET is the number of an open one that listens already, METRICS that of the pipe to which runs report
+(`measured`), or -.
 
 A fork takes milliseconds, while Python, Prefect and TensorFlow take seconds to start. TensorFlow is imported
 but not used here, so each fork has a runtime of its own, whose GPU memory is free when it ends, and a crash
@@ -30,10 +31,13 @@ import threading
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
+from flows.workers.measured import reporting
+from tasks.cache.code import own_version
 from tasks.vision.device import loading_tensorflow
 from tasks.vision.figures.defaults import matplotlib_defaults
 
 ENGINE = "prefect.engine"
+RUN = "PREFECT__FLOW_RUN_ID"  # the variable that names the flow run
 MAX_REQUEST = 16 << 20  # bytes; a Linux process starts with less
 REQUEST_TIMEOUT = 10.0  # seconds
 _PR_SET_PDEATHSIG = 1
@@ -184,8 +188,10 @@ def _exit_at_once() -> None:
 
 def main() -> None:
     """Import what is named, then serve; in a fork, run the flow of its environment."""
-    number, *modules = sys.argv[1:]
+    number, metrics, *modules = sys.argv[1:]
     listener = socket.socket(fileno=int(number))
+    pipe = None if metrics == "-" else int(metrics)
+    own_version()  # what is loaded here, whatever is installed later
     with loading_tensorflow(), matplotlib_defaults() if modules else nullcontext():
         for module in modules:
             importlib.import_module(module)
@@ -194,7 +200,9 @@ def main() -> None:
         _take_place(request)
         sys.argv[1:] = []
         sys.modules.pop(ENGINE, None)  # else runpy warns that it is run twice
-        runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)
+        run = request.environment.get(RUN, "")
+        with nullcontext() if pipe is None else reporting(pipe, run):
+            runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)
         _exit_at_once()
 
 

@@ -22,7 +22,7 @@ from pydantic import PrivateAttr
 
 from tasks.cache.cache import NOT_CACHED, Cache, Miss, record_key
 from tasks.cache.records import Work
-from tasks.progress import Event, emit
+from tasks.progress import CACHED, Event, emit
 from tasks.store.base import Ref, Store, StoreError, Unavailable
 from tasks.vision.recipe.schema import Strict
 
@@ -157,7 +157,7 @@ def cached(
             if state.name == "Cached" and cached:
                 if not found:
                     on_cached()
-                emit(Event(name, "cached"))
+                emit(Event(name, CACHED))
                 return cached, True
             result: R = state.result()
             if _record(cache, work, result.ref):

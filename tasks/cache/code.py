@@ -1,10 +1,12 @@
-"""Digests of the source code that computes a result, for cache keys."""
+"""Digests of the source code: of what computes a result, for cache keys, and of all of relevo."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections.abc import Iterator
 from functools import cache
+from importlib import metadata
 from modulefinder import ModuleFinder
 from pathlib import Path
 from types import CodeType
@@ -12,6 +14,27 @@ from types import CodeType
 from tasks.store.base import sha256_of
 
 PROJECT = ("flows", "tasks")
+READ = {".py", ".toml", ".csv"}  # built-in recipes are read, too
+
+
+@cache
+def own_version() -> str:
+    """Return relevo's version with a digest of its files, such as "0.2.0, code 1f0c9a3b".
+
+    Two checkouts of one version differ in it if their code does. A worker calls it before its first run, so
+    that it stays that of the code which is loaded, whatever is installed meanwhile.
+    """
+    return f"{metadata.version('relevo')}, code {sources_digest(Path(__file__).parents[2])[:8]}"
+
+
+def sources_digest(root: Path) -> str:
+    """Return the SHA-256 of all modules of the project below `root`, with the data files that they read."""
+    digest = hashlib.sha256()
+    files = (path for name in PROJECT for path in (root / name).rglob("*") if path.suffix in READ)
+    for path in sorted(files):
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 @cache

@@ -107,7 +107,8 @@ def main() -> None:
                 run = ["run", given.recipe, "--store", store, "--dispatch", dispatch, "--json"]
                 since = datetime.now(UTC)
                 turn = ask([sys.executable, "-m", "flows", *run])
-                turns[way] += [turn] if number else []  # the first warms up
+                if number or not given.rounds:  # the first warms up
+                    turns[way].append(turn)
         show(timeline(api, since))
     digests = {
         tuple(stage["model_digest"] for stage in turn.answer["stages"].values())

@@ -61,7 +61,6 @@ def measure(api: str, store: Path, count: int, at_once: int, threads: int) -> No
     """Send the runs, and print what became of them and how the server answered."""
     from prefect import flow
     from prefect.client.orchestration import get_client
-    from prefect.logging import disable_run_logger
 
     from flows.parameters import RunRequest
     from flows.sweeps.sweep_plan import plan_sweep
@@ -77,20 +76,19 @@ def measure(api: str, store: Path, count: int, at_once: int, threads: int) -> No
     here = [sys.executable, __file__, "--threads", str(threads)]
     workers = subprocess.Popen([*here, "--work", str(deployment), str(store)])
     runs, idle = _Runs(plan.runs[:count]), read_times(api, 5.0)
-    over_, answers = threading.Event(), list[float]()
-    reader = threading.Thread(target=lambda: answers.extend(read_times(api, None, over_)))
+    ended, answers = threading.Event(), list[float]()
+    reader = threading.Thread(target=lambda: answers.extend(read_times(api, None, ended)))
 
     @flow(name="sweep")
     def sender() -> None:
-        with disable_run_logger():
-            dispatch_runs(runs, at_once, open_store(str(store)))
+        dispatch_runs(runs, at_once, open_store(str(store)))
 
     started = time.monotonic()
     reader.start()
     try:
         sender()
     finally:
-        over_.set()
+        ended.set()
         reader.join()
         workers.terminate()
         workers.wait()
@@ -138,18 +136,24 @@ class _Runs:
         self.ended.append(result)
 
 
-def read_times(api: str, seconds: float | None, over: threading.Event | None = None) -> list[float]:
+def read_times(
+    api: str, seconds: float | None, ended: threading.Event | None = None
+) -> list[float]:
     """Seconds that the server takes to list runs, read again and again; TIMEOUT if it doesn't answer."""
-    over, end, times = over or threading.Event(), time.monotonic() + (seconds or 1e9), list[float]()
+    ended, end, times = (
+        ended or threading.Event(),
+        time.monotonic() + (seconds or 1e9),
+        list[float](),
+    )
     with httpx.Client(timeout=TIMEOUT) as client:
-        while not over.is_set() and time.monotonic() < end:
+        while not ended.is_set() and time.monotonic() < end:
             begin = time.monotonic()
             try:
                 client.post(f"{api}/flow_runs/filter", json=LIST).raise_for_status()
                 times.append(time.monotonic() - begin)
             except httpx.HTTPError:
                 times.append(TIMEOUT)
-            over.wait(SAMPLED)
+            ended.wait(SAMPLED)
     return times
 
 

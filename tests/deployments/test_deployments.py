@@ -183,7 +183,8 @@ def test_kubernetes_manifests_are_valid() -> None:
 
 def test_stage_job_asks_for_one_gpu_and_runs_unprivileged() -> None:
     pod = TEMPLATE["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
-    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    job = filled(TEMPLATE["job_configuration"]["job_manifest"])["spec"]["template"]["spec"]
+    assert job["containers"][0]["resources"]["limits"] == {"memory": "16Gi", "nvidia.com/gpu": 1}
     assert pod["securityContext"]["runAsNonRoot"]
     text = json.dumps(TEMPLATE["job_configuration"])
     known = set(TEMPLATE["variables"]["properties"])

@@ -18,6 +18,8 @@ from support.command import ROOT
 from support.databases import PROGRAMS, postgresql
 from support.fleet import SETTINGS, Fleet
 
+from tasks.cache.code import own_version
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -124,6 +126,25 @@ def test_chain_is_cached_for_another_machine(fleet: Fleet) -> None:
     first, second = (fleet.summary(run)["stages"]["baseline"] for run in ("first", "second"))
     assert second["state"] == "cached"
     assert second["model_digest"] == first["model_digest"]
+
+
+def test_metrics_say_what_a_worker_has_done(fleet: Fleet) -> None:
+    (run,) = fleet.find("flow_runs", flow_runs={"name": {"any_": ["second"]}})
+    (stage,) = fleet.stages_of(run["id"]).values()
+    (taker,) = fleet.worker_of(stage["id"])
+    metrics = fleet.metrics(taker)
+    assert metrics['relevo_runs_ended_total{flow="train-stage",state="completed"}'] >= 1
+    assert metrics["relevo_cache_hits_total"] >= 1
+    assert metrics["relevo_bytes_fetched_total"] > 10_000, "the data set, and the cached model"
+
+
+def test_stage_of_another_version_is_refused(fleet: Fleet) -> None:
+    data = {"kind": "dataset", "uri": "x", "size": 1, "sha256": "0" * 64, "digest": "0" * 64}
+    inputs = {"dataset": data, "version": "0.0.1, code 01234567"}
+    run = fleet.order("train-stage/worker", stage="baseline", inputs=inputs)
+    message = fleet.finish(run, state="FAILED")["state"]["message"]
+    assert f"this worker has relevo {own_version()}, but the run that dispatched" in message
+    assert " has 0.0.1, code 01234567; install one version everywhere" in message
 
 
 def test_schedule_fires_until_it_is_removed(fleet: Fleet, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ class Fleet:
         self.url = f"http://127.0.0.1:{port}"
         self.api = f"{self.url}/api"
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._metrics_ports: dict[str, int] = {}
         settings = {
             "PREFECT_UI_API_URL": self.api,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -125,10 +126,18 @@ class Fleet:
             **self.aws,
             "PREFECT_API_URL": self.api,
             "RELEVO_STORE": self.store,
+            "RELEVO_METRICS_PORT": str(self._metrics_ports.setdefault(name, free_port())),
         }
         limit = str(LIMITS[pool])
         words = ["flows", "worker", "--pool", f"relevo-{pool}", "--name", name, "--limit", limit]
         self.workers[name] = self._start(machine, words, more, f"{name}.log")
+
+    def metrics(self, worker: str) -> dict[str, float]:
+        """What a worker tells Prometheus: numbers by name and labels."""
+        url = f"http://127.0.0.1:{self._metrics_ports[worker]}/metrics"
+        lines = httpx.get(url, timeout=60).text.splitlines()
+        named = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(number) for name, _, number in named}
 
     def kill_machine(self, machine: str) -> None:
         """Kill the machine's workers and their child processes, as a power failure does."""

@@ -18,6 +18,7 @@ from tasks.store.keys import PARTIAL
 from tasks.store.s3.blob_cache import cache_folder, mark_used, remove_idle, unusable_cache
 from tasks.store.s3.client import client, transfer_manager
 from tasks.store.s3.errors import translate_errors
+from tasks.store.s3.fetched import count_fetched
 from tasks.store.s3.listing import ListedObject, list_objects
 
 
@@ -71,6 +72,7 @@ def _download(bucket: str, objects: list[ListedObject], place: Path) -> None:
         for each, path in zip(objects, paths, strict=True):
             if path.stat().st_size != each.size:
                 raise StoreError(f"s3://{bucket}/{each.key} changed while it was read; try again")
+        count_fetched(sum(each.size for each in objects))
         if not place.exists():
             partial.parent.rename(place.parent)
     except OSError as error:

@@ -23,6 +23,7 @@ from tasks.store.s3.blob_cache import add_copy, find_copy
 from tasks.store.s3.client import MARK, TRANSFER, client, retry_interrupted, transfer_manager
 from tasks.store.s3.create import create_object
 from tasks.store.s3.errors import code_of, status_of
+from tasks.store.s3.fetched import count_fetched
 from tasks.store.s3.lease_document import S3LeaseDocument
 from tasks.store.s3.objects import Objects
 from tasks.store.s3.uploads import abort_uploads
@@ -204,12 +205,13 @@ class S3Store(Store):
             self._check_size(ref)
             with self._objects.errors(ref.uri):
                 retry_interrupted(request)
-            return
-        try:
-            with self._objects.errors(ref.uri):
-                to.write_bytes(self._objects.read(ref.uri, ref.size).content)
-        except Oversized:
-            raise self._damaged(ref) from None
+        else:
+            try:
+                with self._objects.errors(ref.uri):
+                    to.write_bytes(self._objects.read(ref.uri, ref.size).content)
+            except Oversized:
+                raise self._damaged(ref) from None
+        count_fetched(ref.size)
 
     def _check_size(self, ref: Ref) -> None:
         if self.entry(ref.uri).size != ref.size:

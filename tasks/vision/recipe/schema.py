@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.vision.errors import nearest
 from tasks.vision.recipe.names import ALLOWED, clipped, is_good_name, is_model, is_pretrained
+from tasks.vision.recipe.resources import RESOURCES, Resources
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 SMALLEST = 16  # pixels per side of an image
@@ -120,7 +121,7 @@ def with_pretrained_defaults(given: dict[str, object]) -> dict[str, object]:
     return {**usual, **tuning, **given}
 
 
-class Stage(Strict):
+class Stage(Resources):
     """One training step: a label scheme, a start, what is trained, and a budget."""
 
     labels: str = Field(
@@ -179,7 +180,6 @@ class Stage(Strict):
     controls: bool = Field(
         True, description="also train what to compare it with: from scratch and on random features"
     )
-    timeout_minutes: Positive = 24 * 60
 
     @model_validator(mode="before")
     @classmethod
@@ -218,7 +218,7 @@ class Stage(Strict):
 
     def settings_in_key(self) -> dict[str, Any]:
         """Return the settings that can change this stage's result, for its cache key."""
-        other = {"start", "weights", "sha256", "labels", "controls", "timeout_minutes"}
+        other = {"start", "weights", "sha256", "labels", "controls", *RESOURCES}
         other |= {"network"} if self.pretrained else set()  # it is that of a control
         return self.model_dump(mode="json", exclude=other | self.unused_settings())
 
@@ -226,7 +226,7 @@ class Stage(Strict):
         """Names of the settings that have no effect in this stage."""
         if self.pretrained:
             effective = {"labels", "start", "weights", "sha256", "train", "features", "controls"}
-            effective |= {"balance", "timeout_minutes", *(["network"] if self.controls else [])}
+            effective |= {"balance", *RESOURCES, *(["network"] if self.controls else [])}
             if self.train == "head then all":
                 effective |= FINE_TUNING.keys() | {"lr_scale", "label_smoothing", "devices"}
                 effective |= {"progressive_resize", "patience"}

@@ -91,6 +91,35 @@ def test_deploy_leaves_schedules_of_flows_with_another_name(
     assert "removed" not in done.out
 
 
+def test_further_pool_has_deployments_and_a_queue_for_controls(relevo: Relevo, server: str) -> None:
+    kept = {"name": "big", "type": "kubernetes", "base_job_template": {"job_configuration": {}}}
+    httpx.post(f"{server}/work_pools/", json=kept, timeout=60).raise_for_status()
+    for _ in range(2):
+        words = ("deploy", "--pool", "large", "--pool", "big")
+        done = relevo(*words, env={"PREFECT_API_URL": server})
+        assert done.status == 0, done.err
+    assert "pools relevo-cpu, relevo-gpu, large, big; " in done.out
+    assert done.out.count("train-stage/large") == 1
+    made = [
+        httpx.get(f"{server}/deployments/name/{flow}/{pool}", timeout=60).json()
+        for flow in ("train-stage", "sweep-run")
+        for pool in ("large", "big")
+    ]
+    assert [each["work_pool_name"] for each in made] == ["large", "big"] * 2
+    assert {each["job_variables"]["env"]["PYTHONSAFEPATH"] for each in made} == {"1"}
+    assert {each["enforce_parameter_schema"] for each in made} == {True}
+    queue = httpx.get(f"{server}/work_pools/large/queues/controls", timeout=60).json()
+    assert queue["priority"] == 2
+    pool = httpx.get(f"{server}/work_pools/big", timeout=60).json()
+    assert pool["type"] == "kubernetes"
+
+
+def test_wrong_name_of_a_pool_is_one_line_and_status_2(relevo: Relevo) -> None:
+    done = relevo("deploy", "--pool", "a/b")
+    assert done.status == 2
+    assert "--pool 'a/b': expected a name of at most 60 letters" in done.err
+
+
 def test_experiments_wait_and_a_crashed_run_goes_first(relevo: Relevo, server: str) -> None:
     done = relevo("deploy", "--experiments", "2", env={"PREFECT_API_URL": server})
     assert done.status == 0, done.err

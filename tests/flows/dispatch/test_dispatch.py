@@ -28,6 +28,7 @@ from support.results import bare_result
 
 from flows.dispatch import dispatch_stages as dispatch
 from flows.dispatch import dispatched_runs
+from flows.dispatch.destinations import Destination
 from flows.dispatch.dispatched_stage import DispatchedStage
 from flows.parameters import StageInputs
 from flows.recipes.load import load_recipe
@@ -101,7 +102,8 @@ def test_dispatch_finds_its_stage_when_resumed_and_sends_it_again_when_retried(
 
 def send(client: SyncPrefectClient) -> FlowRun:
     job = Job("baseline", (Training("baseline"),))
-    return dispatch._dispatch(job, StageInputs(dataset=DATA), {}, dispatched_runs._attempt(client))
+    attempt, to = dispatched_runs._attempt(client), Destination(dispatch.DEPLOYMENT)
+    return dispatch._dispatch(job, StageInputs(dataset=DATA), {}, attempt, to)
 
 
 def test_cancel_ends_a_crashed_stage(client: SyncPrefectClient) -> None:

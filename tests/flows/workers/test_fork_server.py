@@ -36,7 +36,7 @@ class Server:
             listener.bind(str(self.socket))
             listener.listen()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flows.workers.fork_server", str(listener.fileno())],
+                [sys.executable, "-m", "flows.workers.fork_server", str(listener.fileno()), "-"],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
                 env=self.environment,

@@ -47,6 +47,7 @@ from tasks.vision.data.sources import find_source, fingerprint
 from tasks.vision.device import find_device
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.data import Data
+from tasks.vision.recipe.resources import RESOURCES
 from tasks.vision.recipe.schema import Network, Stage
 from tasks.vision.trained_model import Architecture
 
@@ -247,7 +248,8 @@ def test_a_heads_key_holds_whether_its_answers_may_be_mirrored() -> None:
 
 def test_a_stages_key_forgets_names_and_limits_of_time() -> None:
     stage = load_recipe("digits").stages["transfer"]
-    renamed = stage.model_copy(update={"start": "other", "labels": "x", "timeout_minutes": 5})
+    elsewhere = {"pool": "big", "gpu": 2, "memory": "64Gi", "timeout_minutes": 5}
+    renamed = stage.model_copy(update={"start": "other", "labels": "x", **elsewhere})
     assert renamed.settings_in_key() == stage.settings_in_key()
     assert stage.model_copy(update={"epochs": 99}).settings_in_key() != stage.settings_in_key()
     # Only 'head then all' has a phase of the head's own.
@@ -266,7 +268,7 @@ def test_a_stages_key_forgets_names_and_limits_of_time() -> None:
 def test_every_setting_of_a_stage_is_in_some_key_or_is_known_to_be_idle() -> None:
     both = Stage(start="x", train="head then all").settings_in_key()
     head, scratch = Stage(start="x", train="head").settings_in_key(), Stage().settings_in_key()
-    idle = {"start", "weights", "sha256", "labels", "controls", "timeout_minutes"}
+    idle = {"start", "weights", "sha256", "labels", "controls", *RESOURCES}
     assert set(both) | set(head) | set(scratch) | idle == set(Stage.model_fields)
 
 
