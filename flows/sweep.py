@@ -192,5 +192,5 @@ def publish_sweep(
 
 def _values_tried(path: str, tried: list[Combination]) -> tuple[JsonValue, ...]:
     """The numbers of a range that were tried, in order."""
-    values = {each.settings[path] for each in tried}  # type: ignore[misc]
+    values = {each.settings[path] for each in tried}
     return tuple(sorted(values))  # type: ignore[type-var]

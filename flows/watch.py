@@ -12,7 +12,7 @@ from prefect.deployments import run_deployment
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.dispatch.dispatched_runs import check_deployment
+from flows.dispatch.destinations import check_deployments
 from flows.experiment import experiment
 from flows.parameters import (
     Address,
@@ -59,7 +59,7 @@ class WatchRequest:
             by: who starts it.
         """
         if self.dispatch == "workers":
-            check_deployment(DEPLOYMENT)
+            check_deployments(DEPLOYMENT)
         start = seen.begin(self.request.recipe.name, by)
         done = result_of(seen, start.run if start else "")
         for line in done.lines():
@@ -75,7 +75,7 @@ class WatchRequest:
         """What became of a run that was started and has no summary."""
         if self.dispatch == "inline":
             return state_here(open_store(self.request.store, retry_for=OUTAGE), start)
-        check_deployment(DEPLOYMENT)
+        check_deployments(DEPLOYMENT)
         # A watcher that was killed between its record and this request sends it now.
         state = self._send(start).state
         ended = state is not None and (state.is_failed() or state.is_cancelled())

@@ -44,7 +44,7 @@ def check(
     lang: Literal["en", "es"] = "en",
     as_json: JsonOption = False,
 ) -> int:
-    """Look at a data set: damaged, dark, blurred, blank and duplicate pictures, uneven classes, wrong labels.
+    """Check a data set: damaged, dark, blurred, blank and duplicate pictures, uneven classes, wrong labels.
 
     Writes a page with a thumbnail of each finding, and a table; removes nothing. Labels that are probably wrong
     are found once a run has trained on this data in the store.
@@ -61,7 +61,7 @@ def check(
     force
         Overwrite these files if they exist.
     refresh
-        Look again, ignoring the cache.
+        Check again, ignoring the cache.
     lang
         Language of the page: English or Spanish.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
 
 from cyclopts import UNSET, CycloptsError, Parameter, Token, convert
 
@@ -59,6 +60,34 @@ SetOption = Annotated[
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of `run`, which `plan` takes too.
+
+    Parameters
+    ----------
+    refresh
+        Recompute everything, ignoring the cache.
+    """
+
+    data: DataOption = None
+    store: StoreOption = None
+    stage: StageOption = None
+    set_: SetOption = None
+    seed: SeedOption = None
+    refresh: Flag = False
+    as_json: JsonOption = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What --set and --seed override, as of `all_settings`."""
+        return all_settings(self.set_, self.seed)
+
+
+DEFAULTS = RunOptions()
+
+
 def strict(kind: Any, tokens: Sequence[Token]) -> Any:
     """Convert the values of an argument; refuse empty ones, and fractions where integers are expected.
 
@@ -70,7 +99,7 @@ def strict(kind: Any, tokens: Sequence[Token]) -> Any:
         if not token.value and token.implicit_value is UNSET:
             advice = "leave the option out, or give a value" if token.keyword else "give a value"
             raise CycloptsError(msg=f"{name} is empty; {advice}")
-        if kind is int and not WHOLE.fullmatch(token.value):
+        if int in (kind, *get_args(kind)) and not WHOLE.fullmatch(token.value):
             raise CycloptsError(msg=f"{name} {token.value!r}: expected a whole number, e.g. 3")
     return convert(kind, tokens)
 

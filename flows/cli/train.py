@@ -6,17 +6,7 @@ import json
 import sys
 from typing import Literal
 
-from flows.cli.options import (
-    DataOption,
-    Flag,
-    JsonOption,
-    RecipeArgument,
-    SeedOption,
-    SetOption,
-    StageOption,
-    StoreOption,
-    all_settings,
-)
+from flows.cli.options import DEFAULTS, RecipeArgument, RunOptions
 from flows.cli.running_flow import check_device, check_results_store, running_flow
 from flows.cli.tables import print_run
 from tasks.io.locations import store_address
@@ -27,15 +17,9 @@ from tasks.vision.text import printable
 def run(
     recipe: RecipeArgument = "digits",
     *,
-    data: DataOption = None,
-    store: StoreOption = None,
-    stage: StageOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    refresh: Flag = False,
+    options: RunOptions = DEFAULTS,
     dispatch: Literal["inline", "workers"] = "inline",
     lang: Literal["en", "es"] = "en",
-    as_json: JsonOption = False,
 ) -> int:
     """Train the stages of a recipe that are not cached, and write the report.
 
@@ -43,8 +27,6 @@ def run(
 
     Parameters
     ----------
-    refresh
-        Recompute everything, ignoring the cache.
     dispatch
         Train in this process, or send each stage to workers of the Prefect server at PREFECT_API_URL.
     lang
@@ -52,8 +34,8 @@ def run(
     """
     from flows.recipes.load import check_recipe
 
-    address, settings = store_address(store), all_settings(set_, seed)
-    checked = check_recipe(recipe, data, stage, settings, address)
+    address, settings = store_address(options.store), options.settings
+    checked = check_recipe(recipe, options.data, options.stage, settings, address)
     check_device(checked, dispatch)
     check_results_store(address)
     with running_flow(dispatch):
@@ -62,15 +44,15 @@ def run(
 
         summary = experiment(
             **recipe_parameters(recipe),
-            data=data,
+            data=options.data,
             store=address,
-            stages=stage,
+            stages=options.stage,
             settings=settings,
-            refresh=refresh,
+            refresh=options.refresh,
             dispatch=dispatch,
             lang=lang,
         )
-    if as_json:
+    if options.as_json:
         print(summary.model_dump_json(exclude={"started", "seed", "lineage", "flow_run"}))
     else:
         print_run(summary)
@@ -80,34 +62,24 @@ def run(
 def plan(
     recipe: RecipeArgument = "digits",
     *,
-    data: DataOption = None,
-    store: StoreOption = None,
-    stage: StageOption = None,
-    set_: SetOption = None,
-    seed: SeedOption = None,
-    refresh: Flag = False,
-    as_json: JsonOption = False,
+    options: RunOptions = DEFAULTS,
 ) -> int:
     """Show what a run would train, what is cached, and why; train nothing.
 
     Example: relevo plan cifar10 --data photos.zip --set stages.baseline.epochs=3
-
-    Parameters
-    ----------
-    refresh
-        Plan for `relevo run --refresh`, which ignores the cache.
     """
     from flows.recipes.load import check_recipe
     from tasks.runs.plan import plan_steps
     from tasks.runs.starts import other_fits
 
-    address = store_address(store)
-    checked = check_recipe(recipe, data, stage, all_settings(set_, seed), address)
+    address = store_address(options.store)
+    checked = check_recipe(recipe, options.data, options.stage, options.settings, address)
     for note in other_fits(checked):
         print(note, file=sys.stderr)
-    steps = list(plan_steps(checked, data, address, stage or [], refresh=refresh))
+    stages = options.stage or []
+    steps = list(plan_steps(checked, options.data, address, stages, refresh=options.refresh))
     known = [step.seconds for step in steps if step.seconds is not None]
-    if as_json:
+    if options.as_json:
         listed = {
             step.name: {"hit": step.hit, "reason": step.reason, "seconds": step.seconds}
             for step in steps

@@ -46,14 +46,14 @@ def destination_of(usual: str, stage: Stage, queue: str | None = None) -> Destin
     return Destination(deployment_of(usual, stage), queue, variables)
 
 
-def check_deployments(usual: str, stages: Iterable[Stage]) -> None:
-    """Check that these stages can be dispatched.
+def check_deployments(usual: str, stages: Iterable[Stage] = ()) -> None:
+    """Check that the server has the usual deployment of a flow, and those that train these stages.
 
     Raises:
         BadInput: the server lacks a deployment.
     """
     with get_client(sync_client=True) as client:
-        for name in sorted({deployment_of(usual, stage) for stage in stages}):
+        for name in sorted({deployment_of(usual, stage) for stage in stages} or {usual}):
             try:
                 client.read_deployment_by_name(name)
             except ObjectNotFound:

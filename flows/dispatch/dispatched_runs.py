@@ -148,7 +148,8 @@ class DispatchedRuns(Generic[J]):
         time.sleep(pause(self._last_change, POLL))
         ids = [run.id for run in self.running.values()]
         found = self._outages.call(partial(_read_runs, self._client, ids))
-        for job, run in list(self.running.items()) if found is not None else []:
+        for job, run in [] if found is None else list(self.running.items()):
+            assert found is not None
             try:
                 results: list[StageResult] | StageFailed | None = self._outages.call(
                     partial(run.check, found.get(run.id), self._store)

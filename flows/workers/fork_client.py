@@ -14,6 +14,8 @@ import sys
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 STREAMS = (0, 1, 2)
+ENGINE = "prefect.engine"
+PLAIN = [sys.executable, "-m", ENGINE]
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
         pid = _number(server)
     except (OSError, EOFError):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-        os.execv(sys.executable, [sys.executable, "-m", "prefect.engine"])  # nosec B606
+        os.execv(sys.executable, PLAIN)  # nosec B606
     for each in PASSED_ON:
         signal.signal(each, lambda number, frame: os.kill(pid, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)

@@ -31,12 +31,12 @@ import threading
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
+from flows.workers.fork_client import ENGINE
 from flows.workers.measured import reporting
 from tasks.cache.code import own_version
 from tasks.vision.device import loading_tensorflow
 from tasks.vision.figures.defaults import matplotlib_defaults
 
-ENGINE = "prefect.engine"
 RUN = "PREFECT__FLOW_RUN_ID"  # the variable that names the flow run
 MAX_REQUEST = 16 << 20  # bytes; a Linux process starts with less
 REQUEST_TIMEOUT = 10.0  # seconds

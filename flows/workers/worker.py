@@ -45,7 +45,6 @@ LATE_IN_TRAINING = (
 )
 DISPATCHES = (*PREFECT, *FLOWS, *LATE)
 TRAINS = (*DISPATCHES, "flows.train_stage", "flows.sweep_run", "flows.predict", *LATE_IN_TRAINING)
-PLAIN = [sys.executable, "-m", "prefect.engine"]
 OF_ONE_RUN = "PREFECT__"  # how variables begin that differ from run to run
 WHILE_BUSY = 30.0  # seconds; after 60 without a query, Prefect calls a queue not ready
 
@@ -146,7 +145,7 @@ class ForkServerProcess:
     def command(self, environment: dict[str, str | None]) -> list[str]:
         """Return the command that runs a flow with this environment."""
         if sys.platform != "linux":
-            return PLAIN
+            return fork_client.PLAIN
         settings = get_current_settings().to_environment_variables(exclude_unset=True)
         given = {**os.environ, **environment, **settings}  # as Prefect combines them
         shared = {
@@ -157,7 +156,7 @@ class ForkServerProcess:
         if self._process is None or self._process.poll() is not None:
             self._start(shared)
         if shared != self._environment:
-            return PLAIN
+            return fork_client.PLAIN
         return [sys.executable, "-I", fork_client.__file__, str(self._socket)]
 
     def _start(self, environment: dict[str, str]) -> None:

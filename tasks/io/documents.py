@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.store.base import Ref, sha256_of
+from tasks.store.base import Ref, Store, sha256_of
+from tasks.vision.errors import BadInput
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -41,6 +42,19 @@ def unseal(kind: type[T], content: bytes) -> T:
     except json.JSONDecodeError:
         raise ValueError("it is not JSON") from None
     return document
+
+
+def read_sealed(kind: type[T], home: Store, key: str, title: str) -> T:
+    """Read a document that `seal` wrote; `title` names whose it is, e.g. "run 'x'".
+
+    Raises:
+        Missing, BadInput: there is none, or it is damaged.
+    """
+    try:
+        return unseal(kind, home.read(key))
+    except ValueError:
+        folder, _, file = key.rpartition("/")
+        raise BadInput(f"{title}: its {file} is damaged; remove the folder {folder}") from None
 
 
 def read_ref(content: bytes) -> Ref:

@@ -78,13 +78,13 @@ def count_seen(home: Store, found: FoundModel, images: Images) -> int:
     Args:
         images: (n, size, size, 3) uint8, prepared as the model's own.
     """
-    keys = [each.tobytes() for each in all_pixel_digests(images)]
+    keys = _hashes(images)
     seen: set[bytes] = set()
     for ref in TrainingData.of(home, found).datasets.values():
         with suppress(Missing, Damaged, BadInput):
             stored = load_dataset(ref, home).stored_images("train")
             if stored.shape[1:] == images.shape[1:] and stored.nbytes <= MOST_READ:
-                seen |= {each.tobytes() for each in all_pixel_digests(stored)}
+                seen.update(_hashes(stored))
     return sum(key in seen for key in keys)
 
 
@@ -107,7 +107,11 @@ def unseen(home: Store, split: TestSplit, own: Ref | None, datasets: Iterable[Re
             ) from None
         if own and ref.digest == own.digest and not data.description.duplicates.count:
             continue
-        trained = {each.tobytes() for each in all_pixel_digests(data.stored_images("train"))}
+        trained = set(_hashes(data.stored_images("train")))
         images = split.prepared_as(data.description)
-        new &= [each.tobytes() not in trained for each in all_pixel_digests(images)]
+        new &= [each not in trained for each in _hashes(images)]
     return new
+
+
+def _hashes(images: Images) -> list[bytes]:
+    return [each.tobytes() for each in all_pixel_digests(images)]

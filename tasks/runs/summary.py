@@ -13,7 +13,7 @@ from pydantic import (
     model_serializer,
 )
 
-from tasks.io.documents import unseal
+from tasks.io.documents import read_sealed
 from tasks.progress import duration
 from tasks.runs.stage_result import StageResult, State
 from tasks.store.base import Missing, Oversized, Ref, Sha256, Store, sha256_of
@@ -161,12 +161,7 @@ def read_summary(home: Store, name: str) -> RunSummary:
     Raises:
         Missing, BadInput: there is none, or it is damaged.
     """
-    try:
-        return unseal(RunSummary, home.read(f"runs/{name}/run.json"))
-    except ValueError:
-        raise BadInput(
-            f"run {name!r}: its run.json is damaged; remove the folder runs/{name}"
-        ) from None
+    return read_sealed(RunSummary, home, f"runs/{name}/run.json", f"run {name!r}")
 
 
 def read_lineage(home: Store, name: str) -> Lineage:

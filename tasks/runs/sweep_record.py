@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from tasks.io.documents import seal, unseal
+from tasks.io.documents import read_sealed, seal
 from tasks.runs.listing import is_name
 from tasks.runs.stage_result import State
 from tasks.runs.summary import Seconds
@@ -135,12 +135,7 @@ def read_sweep(home: Store, name: str) -> SweepSummary:
     Raises:
         Missing, BadInput: there is none, or it is damaged.
     """
-    try:
-        return unseal(SweepSummary, home.read(f"sweeps/{name}/sweep.json"))
-    except ValueError:
-        raise BadInput(
-            f"sweep {name!r}: its sweep.json is damaged; remove the folder sweeps/{name}"
-        ) from None
+    return read_sealed(SweepSummary, home, f"sweeps/{name}/sweep.json", f"sweep {name!r}")
 
 
 def find_sweep(home: Store, name: str) -> SweepSummary | None:

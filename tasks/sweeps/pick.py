@@ -75,7 +75,7 @@ def pick(space: Space, tried: Sequence[Tried], seed: int) -> Settings | None:
     return next((each for each in all_settings(space) if _text(each) not in known), None)
 
 
-def _distribution(each: Range | list) -> BaseDistribution:  # type: ignore[type-arg]
+def _distribution(each: Range | list) -> BaseDistribution:
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,

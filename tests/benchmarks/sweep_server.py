@@ -17,14 +17,23 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
 from rich.table import Table
 from turns import show
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.schemas import FlowRun
+
+    from flows.sweeps.sweep_plan import PlannedRun
+    from flows.sweeps.sweep_runs import Parameters, Result, Tried
 
 sys.path.append(str(Path(__file__).parents[1]))  # last: tests/tasks would hide tasks
 
@@ -42,7 +51,8 @@ def main() -> None:
     parser.add_argument("--work", nargs=2, metavar=("DEPLOYMENT", "STORE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
-        work(*given.work, threads=given.threads)
+        deployment, store = given.work
+        work(deployment, store, given.threads)
         return
 
     from support.databases import postgresql
@@ -119,7 +129,7 @@ def measure(api: str, store: Path, count: int, at_once: int, threads: int) -> No
 class _Runs:
     """Runs to send, and how they ended."""
 
-    def __init__(self, runs: list) -> None:
+    def __init__(self, runs: Sequence[PlannedRun]) -> None:
         from support.results import REF
 
         from flows.sweep_run import SweepInputs
@@ -127,13 +137,16 @@ class _Runs:
         self._inputs, self._waiting = SweepInputs(dataset=REF), deque(runs)
         self.ended: list[object] = []
 
-    def take(self) -> tuple | None:
+    def take(self) -> tuple[PlannedRun, Parameters] | None:
         if not self._waiting:
             return None
         return self._waiting.popleft(), {"stage": "ten_class", "inputs": self._inputs}
 
-    def add(self, run: object, result: object) -> None:
+    def add(self, run: PlannedRun, result: Result) -> None:
         self.ended.append(result)
+
+    def tried(self) -> Tried:
+        return []
 
 
 def read_times(
@@ -157,7 +170,7 @@ def read_times(
     return times
 
 
-def no_op():
+def no_op() -> Flow[..., None]:
     """Return the flow that stands for `sweep-run`."""
     from prefect import flow, task
     from prefect.runtime import flow_run
@@ -199,7 +212,7 @@ def work(deployment: str, store: str, threads: int) -> None:
     )
     chosen = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
 
-    def execute(run) -> None:
+    def execute(run: FlowRun) -> None:
         try:
             with get_client(sync_client=True) as own:
                 own.set_flow_run_state(run.id, Pending())

@@ -63,6 +63,7 @@ def test_run_of_another_version_is_refused_in_one_line(
 
     state = flow(**parameters, return_state=True)
 
+    assert state is not None
     assert state.is_failed()
     message = str(state.message)
     assert "\n" not in message

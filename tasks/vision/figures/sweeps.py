@@ -167,8 +167,8 @@ def sweep_curves(
     if len(tried) > named:
         handles += axes.plot([], [], "-", color=FAINT, linewidth=0.7, label=words("all others"))
     for place, curve in enumerate(stopped):
-        style = {"color": MUTED, "linewidth": 0.9, "alpha": 0.8, "markevery": [-1], "markersize": 4}
-        lines = axes.plot(range(1, len(curve) + 1), curve, "x:", zorder=1, **style)
+        lines = axes.plot(range(1, len(curve) + 1), curve, "x:", zorder=1, color=MUTED)
+        lines[0].set(linewidth=0.9, alpha=0.8, markevery=[-1], markersize=4)
         if place == 0:
             lines[0].set_label(words("stopped early"))
             handles += lines

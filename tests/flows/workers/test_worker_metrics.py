@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas import FlowRun
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from support.command import ROOT, Relevo
@@ -141,8 +142,8 @@ def test_prometheus_reads_what_a_worker_did(
     assert any("ValueError: on purpose" in each["msg"] for each in said)
 
 
-def ends_of(client: SyncPrefectClient, runs: list[object]) -> set[str]:
-    states = [client.read_flow_run(run.id).state for run in runs]  # type: ignore[attr-defined]
+def ends_of(client: SyncPrefectClient, runs: list[FlowRun]) -> set[str]:
+    states = [client.read_flow_run(run.id).state for run in runs]
     return {state.type.value for state in states if state}
 
 

@@ -103,8 +103,7 @@ def test_the_same_is_picked_again_and_better_than_by_chance() -> None:
 def test_nothing_is_picked_twice_until_there_is_no_more() -> None:
     within, tried = space("a.b=1..3", "a.c=x,y"), list[Tried]()
     while settings := pick(within, tried, 0):
-        state = "running" if len(tried) % 2 else "failed"
-        tried.append(Tried(settings, state))
+        tried.append(Tried(settings, "running" if len(tried) % 2 else "failed"))
     assert len({tuple(each.settings.values()) for each in tried}) == len(tried) == 6
 
 
