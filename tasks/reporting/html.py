@@ -77,8 +77,8 @@ def render(content: ReportContent, figures: Mapping[str, bytes], words: Words = 
         best=content.best,
         alike=content.alike,
         photos={name: content.photos.get(name) for name in stages},
-        run_name=Markup(RUN),
-        store_option=Markup(STORE),
+        run_name=RUN,
+        store_option=STORE,
         # Descriptions of built-in recipes have translations; a user's own stays as it is.
         description=words.catalogue.get(content.run.description, content.run.description),
         lang=words.lang,

@@ -20,7 +20,7 @@ def test_fleet_on_sqlite_finishes_what_a_failed_stage_leaves_and_goes_on_from_th
     try:
         done = fleet.relevo("deploy")
         assert done.returncode == 0, done.stderr
-        assert len(fleet.find("deployments")) == 12
+        assert len(fleet.find("deployments")) == 13
         fleet.start_machine("a")
         run = fleet.order("experiment/on-demand", settings=more_than_there_are, **chain)
         said = fleet.finish(run, state="FAILED")["state"]["message"]
