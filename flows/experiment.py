@@ -30,6 +30,7 @@ from flows.parameters import (
 )
 from flows.prepare_data import prepare_dataset
 from flows.promote import PromotionRequest, check_request, promote_result
+from flows.training.machines import check_inline
 from flows.training.run_context import RunContext
 from flows.training.stages import run_trainings
 from flows.training.trainings import trainings_of
@@ -127,8 +128,10 @@ def experiment(
         return summary
     if dispatch == "workers":
         check_deployments(DEPLOYMENT, plan.ordered(stages or []).values())
-    elif plan.require_gpu:
-        require_gpu()
+    else:
+        check_inline(plan.ordered(stages or []))
+        if plan.require_gpu:
+            require_gpu()
     check_store(home)
     # Two runs of one name would overwrite each other's folder.
     with reserved(home, run, wait=resumed) if run else nullcontext():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import Field
 
@@ -44,13 +45,20 @@ class StageInputs(DispatchedInputs):
     """Inputs of a stage that `experiment` dispatches to a worker; empty if a person starts the stage.
 
     With `controls`, these are trained instead of the stage, and `start` is a network that they share.
-    `models` are those that stages of the recipe start from, which the worker may not find itself.
+    `models` are those that stages of the recipe start from, which the worker may not find itself. `group` and
+    `machine` say with which others a machine trains, and which it is.
     """
 
     controls: tuple[ControlKind, ...] = ()
     dataset: Ref
     start: Ref | None = None
     models: dict[str, StartModel] = Field({}, max_length=1000)
+    group: UUID | None = None
+    machine: int = Field(0, ge=0, lt=64)
+
+    def for_machines(self, count: int) -> list[StageInputs]:
+        """Return the inputs of each of so many machines."""
+        return [self.model_copy(update={"machine": machine}) for machine in range(count)]
 
 
 @dataclass(frozen=True)

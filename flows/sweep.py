@@ -34,6 +34,7 @@ from tasks.progress import Event, emit
 from tasks.reporting.html import load_words
 from tasks.reporting.sweep_page import sweep_page
 from tasks.runs.publish import run_name
+from tasks.runs.sweep_range import Range
 from tasks.runs.sweep_record import (
     SUFFIX,
     Chosen,
@@ -47,7 +48,6 @@ from tasks.store.marker import check_store
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE
 from tasks.sweeps.grid import MAX_RUNS, Variation, shown
-from tasks.sweeps.ranges import Range
 from tasks.sweeps.results import rank
 from tasks.vision.recipe.data import MAX_FOLDS
 

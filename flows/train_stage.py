@@ -21,6 +21,7 @@ from flows.parameters import (
 )
 from flows.prepare_data import prepare_dataset
 from flows.same_version import OfThisVersion
+from flows.training.machines import follow, group_of, leading
 from flows.training.run_context import RunContext
 from flows.training.stages import run_chain, run_trainings
 from flows.training.trainings import Training, control_name
@@ -38,8 +39,10 @@ from tasks.vision.recipe.recipe import Recipe
 
 def _run_name() -> str:
     stage, inputs = flow_run.parameters["stage"], flow_run.parameters.get("inputs")
-    controls = StageInputs.model_validate(inputs).controls if inputs else ()
-    return f"train {control_name(stage, 'controls') if controls else stage}"
+    given = StageInputs.model_validate(inputs) if inputs else None
+    name = control_name(stage, "controls") if given and given.controls else stage
+    helper = f", machine {given.machine + 1}" if given and given.machine else ""
+    return f"train {name}{helper}"
 
 
 @flow(name="train-stage", flow_run_name=_run_name, persist_result=False)
@@ -101,13 +104,20 @@ def train_stage(
 def _train(
     recipe: Recipe, stage: str, inputs: StageInputs, home: Store, refresh: bool
 ) -> dict[str, StageResult]:
-    """Train what an experiment has sent, and store the results for it."""
+    """Train what an experiment has sent, and store the results for it; none on machines that help."""
     classes = load_dataset(inputs.dataset, home).classes
     starts = {stage: inputs.start} if inputs.start else {}
-    context = RunContext(recipe, inputs.dataset, classes, home, refresh, networks=starts)
+    group = group_of(recipe.stages[stage], inputs)
+    context = RunContext(
+        recipe, inputs.dataset, classes, home, refresh, networks=starts, group=group
+    )
+    if group and group.index:
+        follow(context, stage, inputs.start)
+        return {}
     trainings = [Training(stage, control) for control in inputs.controls or (None,)]
-    outcomes = run_trainings(context, recipe.stages, trainings)
-    outcomes.check()
+    with leading(group, home):
+        outcomes = run_trainings(context, recipe.stages, trainings)
+        outcomes.check()
     results = {each.title: outcomes.of(each) for each in trainings}
     if flow_run.id:
         for each in trainings:

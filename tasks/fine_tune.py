@@ -8,9 +8,9 @@ from tasks.cache.cached_task import cached_task
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_features, load_model, publish_model
 from tasks.io.prepared import load_dataset
+from tasks.machines.training import TrainedModel
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
-from tasks.train import TrainedModel
 from tasks.vision.data.batches.targets import Examples, apply_scheme, training_examples
 from tasks.vision.device import find_device, loading_tensorflow
 from tasks.vision.pretrained.graph.head_tensors import join_tensors, split_tensors

@@ -6,8 +6,8 @@ dispatching flow needs no TensorFlow; it polls Prefect's server.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from prefect.client.schemas import FlowRun
 
@@ -15,16 +15,18 @@ from flows.dispatch.destinations import Destination, deployment_of, destination_
 from flows.dispatch.dispatched_runs import Capacity, capacity_of, dispatching, send_run
 from flows.dispatch.pools import CONTROLS
 from flows.parameters import StageInputs
+from flows.training.machines import group_id, machines_of
 from flows.training.run_context import RunContext
 from flows.training.trainings import Job, Outcomes, StageFailed, Training, jobs_of, trainings_of
 from tasks.runs.stage_result import StageResult
+from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Stage
 
 DEPLOYMENT = "train-stage/worker"
 
 
 def dispatch_stages(
-    context: RunContext, stages: dict[str, Stage], parameters: dict[str, Any]
+    context: RunContext, stages: dict[str, Stage], parameters: Mapping[str, object]
 ) -> dict[str, StageResult]:
     """Have workers train `stages` and their controls, and return the results in the order of `stages`.
 
@@ -35,6 +37,7 @@ def dispatch_stages(
         parameters: of `train-stage`, the same for all stages: recipe, settings, seed, store.
 
     Raises:
+        BadInput: a stage needs more machines than its pool takes runs at a time.
         StageFailed: stages failed, after all others have ended.
         Unavailable, TransportError, PrefectHTTPStatusError: the store or Prefect's server has been
             unavailable for `OUTAGE` seconds.
@@ -42,6 +45,8 @@ def dispatch_stages(
     waiting, outcomes = trainings_of(context.recipe, stages), Outcomes()
     pools = {name: deployment_of(DEPLOYMENT, stage) for name, stage in stages.items()}
     capacities = {each: capacity_of(each, CONTROLS) for each in set(pools.values())}
+    for name, stage in stages.items():
+        _check_room(name, machines_of(stage), capacities[pools[name]])
     with dispatching(context.store) as runs:
         while waiting or runs.running:
             waiting = [each for each in waiting if not outcomes.leave_out(each)]
@@ -55,9 +60,19 @@ def dispatch_stages(
                     continue
                 queue = capacity.queue if job.controls else None
                 to = destination_of(DEPLOYMENT, stages[job.stage], queue)
+                machines = _machines(job, stages)
+                # Two that wait for each other's workers would never start.
+                if machines > 1 and any(_machines(each, stages) > 1 for each in runs.running):
+                    continue
                 inputs = _inputs(context, job, outcomes)
-                dispatch = partial(_dispatch, job, inputs, parameters, runs.attempt, to)
-                if runs.send(job, job.title, dispatch, job.controls or (None,)):
+                if machines > 1:
+                    group = group_id(job.title, runs.attempt)
+                    inputs = inputs.model_copy(update={"group": group})
+                dispatch = [
+                    partial(_dispatch, job, each, parameters, runs.attempt, to)
+                    for each in inputs.for_machines(machines)
+                ]
+                if runs.send(job, job.title, *dispatch, parts=job.controls or (None,)):
                     waiting = [each for each in waiting if each not in job.trainings]
             for job, results in runs.poll():
                 if isinstance(results, StageFailed):
@@ -68,9 +83,22 @@ def dispatch_stages(
     return outcomes.by_stage(context.recipe, stages)
 
 
+def _check_room(name: str, machines: int, capacity: Capacity) -> None:
+    if machines > capacity.places:
+        raise BadInput(
+            f"stage {name}: machines = {machines}, and its work pool takes {capacity.places:g} runs at a time;"
+            f" run `relevo deploy --gpus {machines}`, with as many workers, or lower machines"
+        )
+
+
 def _has_room(capacity: Capacity, waiting: list[Training], running: int) -> bool:
     """True if controls can start: a worker is idle, or every stage is sent and so goes before them."""
     return running < capacity.places or all(each.control for each in waiting)
+
+
+def _machines(job: Job, stages: dict[str, Stage]) -> int:
+    """Return the number of machines of a job; each control is trained by one."""
+    return 1 if job.controls else machines_of(stages[job.stage])
 
 
 def _inputs(context: RunContext, job: Job, outcomes: Outcomes) -> StageInputs:
@@ -84,9 +112,10 @@ def _inputs(context: RunContext, job: Job, outcomes: Outcomes) -> StageInputs:
 def _dispatch(
     job: Job,
     inputs: StageInputs,
-    parameters: dict[str, Any],
+    parameters: Mapping[str, object],
     attempt: int,
     to: Destination,
 ) -> FlowRun:
     given = {**parameters, "stage": job.stage, "inputs": inputs.model_dump(mode="json")}
-    return send_run(to, job.title, given, inputs.models, attempt)
+    title = f"{job.title}, machine {inputs.machine + 1}" if inputs.machine else job.title
+    return send_run(to, title, given, inputs.models, attempt)

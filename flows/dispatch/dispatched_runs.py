@@ -130,32 +130,40 @@ class DispatchedRuns(Generic[J]):
         self,
         job: J,
         title: str,
-        dispatch: Callable[[], FlowRun],
+        *dispatch: Callable[[], FlowRun],
         parts: tuple[str | None, ...] = (None,),
     ) -> bool:
         """Dispatch a run for `job`; return whether the server has taken it, which may be tried again.
 
         Args:
+            dispatch: dispatches the run; each further one that of a machine which helps it.
             parts: what it has results of: None for a stage, else the kinds of controls.
         """
-        if run := self._outages.call(dispatch):
-            self.running[job] = DispatchedStage(title, run, parts)
+        sent = [self._outages.call(each) for each in dispatch]
+        if taken := [run for run in sent if run] if all(sent) else []:
+            helpers = [
+                DispatchedStage(f"{title}, machine {number}", run)
+                for number, run in enumerate(taken[1:], 2)
+            ]
+            self.running[job] = DispatchedStage(title, taken[0], parts, helpers)
             self._last_change = time.monotonic()
         return job in self.running
 
     def poll(self) -> Iterator[tuple[J, list[StageResult] | StageFailed]]:
         """Wait a moment, and yield what has ended since, with its results or the reason of its failure."""
         time.sleep(pause(self._last_change, POLL))
-        ids = [run.id for run in self.running.values()]
+        ids = [each for run in self.running.values() for each in run.ids]
         found = self._outages.call(partial(_read_runs, self._client, ids))
         for job, run in [] if found is None else list(self.running.items()):
             assert found is not None
             try:
                 results: list[StageResult] | StageFailed | None = self._outages.call(
-                    partial(run.check, found.get(run.id), self._store)
+                    partial(run.check, found, self._store)
                 )
             except StageFailed as error:
                 results = error
+                with suppress(Exception):  # the first error is the one to report
+                    run.cancel_helpers(self._client)
             if results:
                 del self.running[job]
                 self._last_change = time.monotonic()

@@ -7,6 +7,9 @@ schedules it again; it fails if that doesn't happen in time.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import FlowRun
@@ -24,32 +27,35 @@ OWN_ERRORS = (StageFailed.__name__, BadInput.__name__)
 
 
 class DispatchedStage:
-    """The flow run of a stage that was sent to the workers."""
+    """The flow run of a stage that was sent to the workers, and those of machines that help it."""
 
-    def __init__(self, title: str, run: FlowRun, parts: tuple[str | None, ...] = (None,)) -> None:
+    def __init__(
+        self,
+        title: str,
+        run: FlowRun,
+        parts: tuple[str | None, ...] = (None,),
+        helpers: Sequence[DispatchedStage] = (),
+    ) -> None:
         self.id = run.id
-        self._title, self._parts = title, parts
+        self._title, self._parts, self._helpers = title, parts, helpers
         self._last_state = ""
         self._crashed_at: float | None = None
 
-    def check(self, run: FlowRun | None, store: Store) -> list[StageResult] | None:
+    @property
+    def ids(self) -> list[UUID]:
+        """The flow runs' ids."""
+        return [self.id, *(helper.id for helper in self._helpers)]
+
+    def check(self, runs: Mapping[UUID, FlowRun], store: Store) -> list[StageResult] | None:
         """Return the results, one for each part, or None while it runs or may still be resumed.
 
         Args:
-            run: as it is now; None if Prefect's server has it no more.
+            runs: as they are now, without those that Prefect's server has no more.
 
         Raises:
-            StageFailed: it ended without a result.
+            StageFailed: it ended without a result, or a machine that helps it failed.
         """
-        if run is None:
-            raise StageFailed(f"stage {self._title}: its flow run was deleted on Prefect's server")
-        state = run.state
-        if state is None:
-            return None
-        if (name := state.name or state.type.value) != self._last_state:
-            self._last_state = name
-            emit(Event(f"train {self._title}", name.lower()))
-        if state.is_completed():
+        if self._is_completed(runs):
             found = [load_result(store, str(self.id), each) for each in self._parts]
             results = [each for each in found if each]
             if len(results) == len(found):
@@ -58,18 +64,44 @@ class DispatchedStage:
                 f"stage {self._title}: its worker stored no result in {store.uri}; "
                 "expected a --store that this machine and the workers share"
             )
+        for helper in self._helpers:
+            helper._is_completed(runs)
+        return None
+
+    def _is_completed(self, runs: Mapping[UUID, FlowRun]) -> bool:
+        """Report a new state; return False while the run goes on or may still be resumed.
+
+        Raises:
+            StageFailed: it ended in another way.
+        """
+        if self.id not in runs:
+            raise StageFailed(f"stage {self._title}: its flow run was deleted on Prefect's server")
+        state = runs[self.id].state
+        if state is None:
+            return False
+        if (name := state.name or state.type.value) != self._last_state:
+            self._last_state = name
+            emit(Event(f"train {self._title}", name.lower()))
         if state.is_crashed() and self._may_be_resumed():
-            return None
+            return False
         if not state.is_crashed():
             self._crashed_at = None
-        if state.is_final():
+        if state.is_final() and not state.is_completed():
             raise StageFailed(_reason(f"stage {self._title} {name.lower()}", state.message))
-        return None
+        return state.is_completed()
+
+    def cancel_helpers(self, client: SyncPrefectClient) -> None:
+        """Have all machines stop, if there are several and one of them has failed."""
+        if self._helpers:
+            self.cancel(client)
 
     def cancel(self, client: SyncPrefectClient) -> None:
         """Have its worker stop; the training stays resumable from its checkpoint."""
         from prefect.states import Cancelled, Cancelling
 
+        for helper in self._helpers:
+            with suppress(Exception):  # the others are to stop, too
+                helper.cancel(client)
         client.set_flow_run_state(self.id, Cancelling())
         state = client.read_flow_run(self.id).state
         # Prefect doesn't cancel a crashed run, which could then be resumed.

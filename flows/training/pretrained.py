@@ -12,9 +12,10 @@ from tasks.features import DatasetFeatures, compute_features, frozen_network, lo
 from tasks.fine_tune import fine_tune
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.prepared import load_dataset
+from tasks.machines.training import TrainedModel
 from tasks.monitoring.live import live_progress
 from tasks.store.base import Ref
-from tasks.train import TrainedModel, load_trained
+from tasks.train import load_trained
 from tasks.train_head import Origin, train_head
 from tasks.vision.data.batches.sample import sample_of
 from tasks.vision.pretrained.keras_applications.named_networks import named_networks

@@ -8,6 +8,7 @@ from functools import cached_property
 from flows.training.trainings import Training
 from tasks.cache.cached_task import CacheOptions
 from tasks.io.checkpoints import checkpointed
+from tasks.machines.rendezvous import Group
 from tasks.store.base import Ref, Store
 from tasks.vision.data.batches.targets import Targets, apply_scheme
 from tasks.vision.recipe.recipe import Recipe
@@ -22,6 +23,7 @@ class RunContext:
         new: True if the data set was just prepared, so that probably no training on it is cached.
         networks: the pretrained networks and trained models that stages start from, by the stage's name.
         refreshed: keys of features that were computed again, which one run does once for all heads.
+        group: the machines that train the stage, if it was sent to several.
     """
 
     recipe: Recipe
@@ -32,6 +34,7 @@ class RunContext:
     new: bool = False
     networks: dict[str, Ref] = field(default_factory=dict)
     refreshed: set[str] = field(default_factory=set)
+    group: Group | None = None
 
     def start_of(self, training: Training, parent: Ref | None) -> Ref | None:
         """Return what a training starts from: its parent's model, one of `networks`, or nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
+from flows.training.machines import check_group
 from flows.training.pretrained import train_on_network
 from flows.training.run_context import RunContext
 from flows.training.trainings import Outcomes, Training, second_try
@@ -13,11 +14,12 @@ from tasks.cache.keys import evaluation, exporting, training
 from tasks.evaluate import Scored, evaluate, load_scores
 from tasks.export import export
 from tasks.io.checkpoints import Checkpoints
+from tasks.machines.training import TrainedModel
 from tasks.monitoring.live import live_progress
 from tasks.monitoring.prefect_ui import show_stage
 from tasks.runs.stage_result import StageResult
 from tasks.store.base import Ref, StoreError
-from tasks.train import TrainedModel, load_trained, train
+from tasks.train import load_trained, train
 from tasks.vision.recipe.controls import Control, controls_of
 from tasks.vision.recipe.schema import Stage
 
@@ -47,7 +49,8 @@ def run_stage(
     options = context.options(stage, locked=context.probably_uncached(work.key))
     call = cached(train, work, store, title, load_trained, options, on_cached=checkpoints.clear)
     with live_progress(title):
-        model, hit = call(title, stage, scheme, data, start, seed, checkpoints, store)
+        group = check_group(name, stage, context.group)
+        model, hit = call(title, stage, scheme, data, start, seed, checkpoints, store, group)
     return finish_stage(context, name, stage, model, hit, exports=exports, split=split)
 
 

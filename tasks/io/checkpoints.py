@@ -34,6 +34,7 @@ class Checkpoints:
     """Checkpoints of one stage, stored under its cache key."""
 
     def __init__(self, store: Store, key: str) -> None:
+        self.key = key
         self._store, self._key = store, f"checkpoints/{key}"
         self._count = 0
         self._stored = {*SLOTS}  # which may be in the store

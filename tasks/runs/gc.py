@@ -158,7 +158,7 @@ def collect(
     if older_than is not None:
         for folder in ("pages", "predictions"):
             remove(home.entries(folder), older_than)
-    for folder in ("checkpoints", "outcomes", "searches"):
+    for folder in ("checkpoints", "machines", "outcomes", "searches"):
         remove(home.entries(folder), GRACE_PERIOD)
     remove(home.entries("damaged"), INCOMPLETE_AFTER)
     remove(home.unfinished(), INCOMPLETE_AFTER)

@@ -25,8 +25,8 @@ Kind = Literal[
 BLOB_FOLDERS: tuple[str, ...] = tuple(f"{kind}s" for kind in get_args(Kind))
 FOLDERS = (
     *BLOB_FOLDERS,
-    *("aliases", "cache", "checkpoints", "damaged", "locks", "outcomes", "pages", "predictions"),
-    *("runs", "searches", "sweeps", "watch"),
+    *("aliases", "cache", "checkpoints", "damaged", "locks", "machines", "outcomes", "pages"),
+    *("predictions", "runs", "searches", "sweeps", "watch"),
 )
 ALIAS = "[a-z][a-z0-9_-]{0,39}"  # small letters alone, since some folders don't tell a from A
 WATCH = "[a-z0-9][a-z0-9-]{0,99}"
@@ -41,6 +41,7 @@ _OWN = re.compile(
     | checkpoints/[a-z]+-{_HASH}\.[ab]
     | locks/[a-z]+-{_HASH}
     | aliases/{ALIAS}/\d{{8}}\.json
+    | machines/{_UUID}/(round|[0-9a-f]{{32}}(-\d{{1,2}})?)\.json
     | outcomes/{_UUID}\.json
     | pages/{_UUID}\.(csv|html)
     | predictions/{_UUID}\.(csv|png)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tasks.runs.sweep_range import Range
 from tasks.sweeps.grid import Settings
-from tasks.sweeps.ranges import Range
 from tasks.sweeps.space import Space, all_settings, settings_in
 from tasks.vision.recipe.to_toml import toml_value
 

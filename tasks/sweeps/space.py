@@ -8,8 +8,8 @@ from itertools import product
 
 from pydantic import JsonValue
 
+from tasks.runs.sweep_range import Range
 from tasks.sweeps.grid import Settings, Variation, check_count, check_paths
-from tasks.sweeps.ranges import Range
 from tasks.vision.errors import BadInput
 
 Space = dict[str, "Range | list[JsonValue]"]  # by dotted key of a recipe

@@ -147,6 +147,51 @@ def test_stage_of_another_version_is_refused(fleet: Fleet) -> None:
     assert " has 0.0.1, code 01234567; install one version everywhere" in message
 
 
+TOGETHER = {**SETTINGS, "stages.baseline.machines": 2, "stages.baseline.epochs": 10}
+
+
+def train(fleet: Fleet, run: str, **more: object) -> str:
+    given = {"settings": TOGETHER, "stages": ["baseline"], "dispatch": "workers", **more}
+    return fleet.order("experiment/on-demand", run=run, **given)
+
+
+def test_a_stage_of_more_machines_than_the_pool_takes_is_refused(fleet: Fleet) -> None:
+    many = {"settings": {**SETTINGS, "stages.baseline.machines": 3}, "stages": ["baseline"]}
+    run = fleet.order("experiment/on-demand", dispatch="workers", **many)
+    said = fleet.finish(run, state="FAILED")["state"]["message"]
+    assert "stage baseline: machines = 3, and its work pool takes 2 runs at a time" in said
+
+
+def test_two_workers_train_a_stage_and_go_on_after_one_run_was_killed(fleet: Fleet) -> None:
+    first = train(fleet, "together")
+    fleet.finish(first)
+    both = {"train baseline", "train baseline, machine 2"}
+    assert set(fleet.stages_of(first)) == both
+
+    second = train(fleet, "again", refresh=True)
+    fleet.until(lambda: set(fleet.stages_of(second)) == both, 600)
+    helper = fleet.stages_of(second)["train baseline, machine 2"]["id"]
+    fleet.until(lambda: fleet.keys("checkpoints/"), 600)
+    (victim,) = (each for each in psutil.process_iter() if _is_run(each, helper))
+    victim.kill()
+    fleet.finish(second)
+    digests = {
+        fleet.summary(run)["stages"]["baseline"]["model_digest"] for run in ("together", "again")
+    }
+    assert len(digests) == 1
+    assert fleet.summary("again")["stages"]["baseline"]["state"] == "resumed"
+    leader = fleet.stages_of(second)["train baseline"]["id"]
+    assert "another machine has gone" in fleet.log_of(leader)
+
+
+def _is_run(process: psutil.Process, run: str) -> bool:
+    """Whether a process is the one that a worker has started for a run, whose end ends all of it."""
+    with suppress(psutil.Error):
+        ours = any(word.endswith("fork_client.py") for word in process.cmdline())
+        return ours and process.environ().get("PREFECT__FLOW_RUN_ID") == run
+    return False
+
+
 def test_schedule_fires_until_it_is_removed(fleet: Fleet, tmp_path: Path) -> None:
     folder = shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
     text = (folder / "prefect.yaml").read_text()

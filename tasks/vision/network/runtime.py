@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 import keras
 import tensorflow as tf
 
+from tasks.vision.cluster import Cluster
 from tasks.vision.device import Device, cores, quiet_output
 from tasks.vision.errors import BadInput
+from tasks.vision.network.distribution import join, strategy_for
 from tasks.vision.network.layers import silu_gradient
 from tasks.vision.network.xla_ops import gpu_compiles
+
+T = TypeVar("T")
 
 
 def set_up(device: Device) -> None:
@@ -20,6 +26,26 @@ def set_up(device: Device) -> None:
         BadInput: the device is a GPU and TensorFlow sees none, TensorFlow has computed with other settings
             before, or Keras was imported with another backend.
     """
+    _set_up(device, lambda: tf.constant(0.0))
+
+
+def start(device: Device, devices: int, cluster: Cluster | None = None) -> tf.distribute.Strategy:
+    """Configure TensorFlow as `set_up` does; return the strategy for so many devices of each machine.
+
+    Args:
+        cluster: the machines that train together, which this waits for; None for this one alone.
+
+    Raises:
+        BadInput: as for `set_up`, or TensorFlow sees fewer devices.
+    """
+    if cluster:
+        return _set_up(device, lambda: join(cluster, device, devices))
+    set_up(device)
+    return strategy_for(device, devices)
+
+
+def _set_up(device: Device, start: Callable[[], T]) -> T:
+    """Configure TensorFlow for `device`, and return what `start` does, which starts its runtime."""
     if (backend := keras.config.backend()) != "tensorflow":
         raise BadInput(
             f"Keras was imported in this process with the backend {backend!r}, expected tensorflow; "
@@ -32,6 +58,7 @@ def set_up(device: Device) -> None:
     with quiet_output():
         try:
             _use(device)
+            started = start()  # which logs
         except RuntimeError as error:  # its first computation fixes its settings
             raise BadInput(
                 f"TensorFlow has computed in this process with other settings ({error}); "
@@ -44,6 +71,7 @@ def set_up(device: Device) -> None:
     # Five stages make five functions, and TensorFlow warns that they are "traced too often".
     tf.get_logger().setLevel(logging.ERROR)
     keras.config.set_dtype_policy(device.policy)
+    return started
 
 
 def _use(device: Device) -> None:
@@ -66,4 +94,3 @@ def _use(device: Device) -> None:
         # One operation at a time: two that share the threads would split their sums differently each run.
         tf.config.threading.set_inter_op_parallelism_threads(1)
         tf.config.threading.set_intra_op_parallelism_threads(cores())
-    tf.constant(0.0)  # starts the runtime, which logs

@@ -50,6 +50,7 @@ def controls_of(stage: Stage, network: Network) -> dict[str, Stage]:
     """
     if stage.start is None or not stage.controls:
         return {}
+    stage = stage.model_copy(update={"machines": 1})
     if stage.pretrained:
         plain = dict.fromkeys(("start", "weights", "sha256"))
         usual = {name: Stage.model_fields[name].default for name in FINE_TUNING}

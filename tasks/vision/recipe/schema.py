@@ -158,6 +158,7 @@ class Stage(Resources):
     devices: int = Field(
         1, ge=1, le=64, strict=True, description="GPUs of one machine that share each batch"
     )
+    machines: int = Field(1, ge=1, le=64, strict=True, description="workers that share each batch")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     flip: bool = Field(True, description="mirror images in every other epoch")
     shift: int = Field(2, ge=0, le=16, description="largest random shift, in pixels")
@@ -240,7 +241,7 @@ class Stage(Resources):
             unused |= {"features"}
         if self.train == "head":
             # flip has an effect: whether predictions are averaged over mirror images.
-            unused |= {"lr_scale", "optimizer", "shift", "devices"}
+            unused |= {"lr_scale", "optimizer", "shift", "devices", "machines"}
             unused |= {"progressive_resize", "frozen_blocks", "perturb", "augment"}
         if self.train != "head then all":
             unused |= {"head_epochs"}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.vision.cluster import share
 from tasks.vision.data.batches import augment
 from tasks.vision.data.batches.augment_photos import photo_batch, photo_changes
 from tasks.vision.data.batches.balance import drawn
@@ -16,6 +17,7 @@ from tasks.vision.data.batches.smaller import smaller
 from tasks.vision.data.batches.targets import Examples
 from tasks.vision.data.images import FileImages
 from tasks.vision.device import cores
+from tasks.vision.network.distribution import this_machine
 from tasks.vision.training.gpu_batches import BatchMaker, batch_maker, reads_inputs
 from tasks.vision.training.state import FitConfig
 
@@ -23,12 +25,17 @@ Batch = tuple[int, np.ndarray, Any]  # number of the step, indices of the images
 
 
 class Batches:
-    """Makes the batches of each epoch from examples: images (n, size, size, 3) uint8, or features (n, d)."""
+    """Makes the batches of each epoch from examples: images (n, size, size, 3) uint8, or features (n, d).
+
+    Of several machines that share each batch, this one's part of it.
+    """
 
     def __init__(self, examples: Examples, config: FitConfig, seed: int) -> None:
         self._inputs, self._targets = examples.inputs, examples.targets
         self._config, self._seed = config, seed
         self._make: BatchMaker | None = None
+        # Here and not in a generator, which runs in a thread without TensorFlow's strategy.
+        self._machine = this_machine()
 
     def of_epoch(self, epoch: int, steps: range, size: int) -> Generator[Batch, None, None]:
         """Return the batches of these steps, each of `size` images; call it in the order of the epochs."""
@@ -36,7 +43,6 @@ class Batches:
         if config.photos:
             pixels = config.early_size if early else self._inputs.shape[1]
             return self._photos(epoch, steps, size, pixels)
-        # Here and not in the generator, which runs in a thread without TensorFlow's strategy.
         if not self._make or epoch == config.early_epochs + 1:
             inputs = self._inputs
             self._make = batch_maker(smaller(inputs, config.early_size) if early else inputs)
@@ -45,12 +51,12 @@ class Batches:
     def _chosen(
         self, epoch: int, steps: range, size: int, *, reads: bool = True
     ) -> Generator[tuple[int, np.ndarray], None, None]:
-        order = self._order(epoch)
-        to_come = order[steps.start * size : steps.stop * size]
+        order, part = self._order(epoch), share(size, *self._machine)
+        batches = [order[step * size : (step + 1) * size][part] for step in steps]
+        to_come = np.concatenate([order[:0], *batches])
         files = self._inputs if reads and isinstance(self._inputs, FileImages) else None
         with files.in_order(to_come) if files else nullcontext():
-            for step in steps:
-                yield step, order[step * size : (step + 1) * size]
+            yield from zip(steps, batches, strict=True)
 
     def _order(self, epoch: int) -> np.ndarray:
         inputs, seed, balance = self._inputs, self._seed, self._config.balance

@@ -15,8 +15,8 @@ import numpy as np
 
 from tasks.vision.data.batches.prefetch import Waiting, prefetch
 from tasks.vision.data.batches.targets import Examples
-from tasks.vision.data.images import pieces
-from tasks.vision.network.networks import predict_batch
+from tasks.vision.errors import BadInput
+from tasks.vision.network.distribution import this_machine
 from tasks.vision.network.weights import get_weights, set_weights
 from tasks.vision.selected_epoch import best_epoch, settled_epoch
 from tasks.vision.trained_model import Tensors
@@ -33,6 +33,7 @@ from tasks.vision.training.state import (
     raise_if_stopped,
 )
 from tasks.vision.training.step import TrainStep
+from tasks.vision.training.validation import validate
 
 SAVE_EVERY = 30.0  # seconds between checkpoints inside an epoch
 PREFETCHED = 2  # batches made in advance, so that a GPU needn't wait for each
@@ -76,7 +77,8 @@ class Fit:
         """Train for all epochs; the model then has the best weights if so configured, else the last.
 
         Raises:
-            Diverged: the loss became NaN, infinite or huge.
+            BadInput: a batch has fewer images than there are machines.
+        Diverged: the loss became NaN, infinite or huge.
             TrainingInterrupted: `checkpointer` asked for it; a snapshot has been saved.
         """
         if checkpointer and (snapshot := checkpointer.load()):
@@ -103,6 +105,8 @@ class Fit:
         config = self.config
         # A small folder of photos would otherwise be one batch, and an epoch a single step.
         size = min(config.batch_size, len(train), max(MIN_BATCH, len(train) // MIN_STEPS))
+        if size < (machines := this_machine()[1]):
+            raise BadInput(f"machines = {machines}, and a batch has {size} images; lower machines")
         steps = len(train) // size
         started, saved = time.monotonic(), time.monotonic()
         before, done_before, rate = self.seconds, self._done(steps), 1.0
@@ -116,7 +120,7 @@ class Fit:
                 for step, chosen, inputs in waiting.over(batches):
                     progress = self._done(steps) / (config.epochs * steps)
                     loss, correct = self._train_step.train_batch(
-                        inputs, train.targets[chosen], progress, checkpointer
+                        inputs, train.targets[chosen], progress, checkpointer, size
                     )
                     self._loss, self._correct = self._loss + loss, self._correct + correct
                     self._step = step + 1
@@ -130,8 +134,8 @@ class Fit:
                         checkpointer.save(self._snapshot())
                         saved = now
             waited = waiting.share
-            evaluated = self._evaluate(validation, checkpointer)
-            self._close_epoch(steps * size, *evaluated, before + time.monotonic() - started)
+            scores = validate(self._train_step, validation, config.micro_batch, checkpointer)
+            self._close_epoch(steps * size, *scores, before + time.monotonic() - started)
             on_progress(self._progress(steps, size, rate, waited, self.history[-1]))
             ends = epoch == config.epochs or self._out_of_patience()
             if checkpointer and (ends or checkpointer.due()):
@@ -157,18 +161,6 @@ class Fit:
         if not self.config.keep_best:
             return len(history)
         return settled_epoch(history, images) if self.config.settled else self.best_epoch
-
-    def _evaluate(
-        self, validation: Examples, checkpointer: Checkpointer | None
-    ) -> tuple[float, float]:
-        """Return mean loss and accuracy on the validation images."""
-        loss, correct = 0.0, 0
-        batch = self.config.micro_batch or predict_batch(validation.inputs)
-        for chosen, inputs in pieces(validation.inputs, batch):
-            raise_if_stopped(checkpointer)
-            a, b = self._train_step.eval_batch(inputs, validation.targets[chosen])
-            loss, correct = loss + a, correct + b
-        return loss / len(validation), correct / len(validation)
 
     def _close_epoch(self, seen: int, loss: float, accuracy: float, seconds: float) -> None:
         row = {

@@ -13,18 +13,19 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
+from tasks.vision.cluster import Cluster
 from tasks.vision.data.batches.targets import Examples, Targets
 from tasks.vision.data.images import Images, pieces
 from tasks.vision.device import Device
-from tasks.vision.network.distribution import strategy_for
 from tasks.vision.network.networks import build_model, freeze_blocks, initialise, micro_batch
-from tasks.vision.network.runtime import set_up
+from tasks.vision.network.runtime import start
 from tasks.vision.network.weights import get_weights
 from tasks.vision.recipe.schema import Stage
 from tasks.vision.trained_model import Architecture, Card, Tensors
 from tasks.vision.training.loop import Fit
 from tasks.vision.training.optimizers import Adam, make_optimizer
 from tasks.vision.training.state import Checkpointer, FitConfig, PreviousPhases, Progress
+from tasks.vision.training.together import Together
 from tasks.vision.training.transfer import (
     compare_frozen_weights,
     compute_features,
@@ -57,6 +58,8 @@ def train_stage(
     prior_shift: np.ndarray | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     checkpointer: Checkpointer | None = None,
+    cluster: Cluster | None = None,
+    on_joined: Callable[[], None] = lambda: None,
 ) -> tuple[Card, Tensors]:
     """Train one stage to its end, or resume it.
 
@@ -65,6 +68,8 @@ def train_stage(
         prior_shift: (outputs,) added to the logits in training alone (`Targets.prior_shift`).
         parent: the model that the stage starts from; without one, train="head" uses a random backbone.
         checkpointer: saves checkpoints; training resumes from the last one, if there is one.
+        cluster: the machines that train the stage together, each of which calls this; `on_joined` is
+            called once they have found each other.
 
     Raises:
         BadInput: TensorFlow sees fewer devices than the stage asks for.
@@ -73,12 +78,15 @@ def train_stage(
     Returns:
         The model's card and its tensors, `layer/variable` to float32 arrays.
     """
-    set_up(device)
+    devices = 1 if stage.train == "head" else stage.devices  # a head alone trains in seconds
+    strategy = start(device, devices, cluster)
+    on_joined()
     architecture = _architecture(stage, targets, train.inputs, parent)
     tuned = parent is not None and stage.train != "head"
     perturb, frozen = (stage.perturb, stage.frozen_blocks) if tuned else (0.0, 0)
-    # A head alone trains in seconds, on one device.
-    with strategy_for(device, 1 if stage.train == "head" else stage.devices).scope():
+    with strategy.scope():
+        if checkpointer and cluster:
+            checkpointer = Together(checkpointer)
         model = build_model(architecture)
         initialise(model, None if parent else train.inputs, seed)
         freeze_blocks(model, frozen)
@@ -111,7 +119,7 @@ def train_stage(
             images_per_second=len(history) * len(train) / seconds,
             resumed=fit.before.resumed or fit.resumed,
             flip=stage.flip,
-            device=str(device),
+            device=f"{device}, {len(cluster.addresses)} machines" if cluster else str(device),
             history=history,
             frozen=compare_frozen_weights(parent.tensors, tensors)
             if parent and stage.train == "head"

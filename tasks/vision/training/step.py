@@ -18,7 +18,13 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.vision.network import layers
-from tasks.vision.network.distribution import accumulator, distribute, reset
+from tasks.vision.network.distribution import (
+    accumulator,
+    distribute,
+    reset,
+    sum_over_machines,
+    this_machine,
+)
 from tasks.vision.network.networks import batch_norm_layers
 from tasks.vision.network.xla_ops import gpu_compiles
 from tasks.vision.training.optimizers import LossScaling, Optimizer
@@ -89,7 +95,7 @@ class TrainStep:
         @tf.function  # once for each shape: layers choose their kernels by the images' size
         def accumulate(inputs: Any, targets: Any) -> Any:
             each = strategy.run(accumulate_on_device, (inputs, targets))
-            return [strategy.reduce("SUM", value, axis=None) for value in each]
+            return [tf.add_n(strategy.experimental_local_results(value)) for value in each]
 
         @tf.function
         def update(size: tf.Tensor, progress: tf.Tensor) -> None:
@@ -115,17 +121,21 @@ class TrainStep:
         targets: np.ndarray,
         progress: float,
         checkpointer: Checkpointer | None = None,
+        whole: int | None = None,
     ) -> tuple[float, int]:
         """Train on a batch; returns its summed loss and the number of correct predictions.
 
         Args:
-            inputs: (b, ...) uint8 images or float32 features. targets: (b,) int32.
+            inputs: (b, ...) uint8 images or float32 features, of several machines this one's part.
+            targets: (b,) int32.
             progress: share of the training that is done, 0 to 1.
+            whole: number of images of the batch on all machines, if there are several.
 
         Raises:
             TrainingInterrupted: `checkpointer` asked for it; the batch has not changed the model.
         """
-        devices = self._strategy.num_replicas_in_sync
+        _, machines = this_machine()
+        devices = self._strategy.num_replicas_in_sync // machines
         size = self._micro_batch or layers.MICRO_BATCH
         parts = devices * max(1, round(len(targets) / (size * devices)))
         if gpu_compiles() and len(targets) % parts == 0:
@@ -133,13 +143,17 @@ class TrainStep:
         x, y = _split(_as_float32(inputs), parts), _split(targets, parts)
         results: list[tuple[tf.Tensor, tf.Tensor]] = []
         for start in range(0, parts, devices):
-            if results and checkpointer and checkpointer.stop():
+            # Machines may have different numbers of micro-batches, and stop together.
+            if results and machines == 1 and checkpointer and checkpointer.stop():
                 raise TrainingInterrupted
             chosen = slice(start, start + devices)
             images, classes = (distribute(self._strategy, each[chosen]) for each in (x, y))
             results.append(self._accumulate(images, classes))
-        self._update(tf.constant(len(targets), tf.float32), tf.constant(progress, tf.float32))
-        return sum(float(loss) for loss, _ in results), sum(int(n) for _, n in results)
+        size = whole or len(targets)
+        self._update(tf.constant(size, tf.float32), tf.constant(progress, tf.float32))
+        sums = sum(float(loss) for loss, _ in results), sum(int(n) for _, n in results)
+        loss, correct = sum_over_machines(*sums)
+        return loss, int(correct)
 
     def eval_batch(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, int]:
         """Summed loss and number of correct predictions for (n, ...) inputs; changes nothing."""

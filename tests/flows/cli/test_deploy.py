@@ -92,8 +92,10 @@ def test_deploy_leaves_schedules_of_flows_with_another_name(
 
 
 def test_further_pool_has_deployments_and_a_queue_for_controls(relevo: Relevo, server: str) -> None:
-    kept = {"name": "big", "type": "kubernetes", "base_job_template": {"job_configuration": {}}}
-    httpx.post(f"{server}/work_pools/", json=kept, timeout=60).raise_for_status()
+    variables = {"type": "object", "properties": {"env": {"type": "object"}}}
+    template = {"job_configuration": {"env": "{{ env }}"}, "variables": variables}
+    there = {"name": "big", "type": "kubernetes", "base_job_template": template}
+    httpx.post(f"{server}/work_pools/", json=there, timeout=60).raise_for_status()
     for _ in range(2):
         words = ("deploy", "--pool", "large", "--pool", "big")
         done = relevo(*words, env={"PREFECT_API_URL": server})

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Running
 from support.images import labelled_pngs, write_any
 
-from flows.dispatch.pools import GPU
+from flows.dispatch import shared_preparation
 from flows.dispatch.shared_preparation import ask_for_help
 from flows.parameters import RunRequest
 from flows.prepare_data import prepare_data
@@ -29,6 +29,7 @@ from tasks.vision.data.shards import shards
 pytestmark = pytest.mark.usefixtures("server")
 
 SIZE, PER_SHARD = 16, 10
+POOL = "helpers"  # one that no other test of the same server has
 RECIPE = f"""
 name = "mine"
 [data]
@@ -122,13 +123,14 @@ def sender() -> None:
 
 
 @pytest.fixture
-def client(server: str) -> Iterator[SyncPrefectClient]:
+def client(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncPrefectClient]:
+    monkeypatch.setattr(shared_preparation, "GPU", POOL)
     with get_client(sync_client=True) as client:
-        client.create_work_pool(WorkPoolCreate(name=GPU, type="process"))
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
         flow_id = client.create_flow(prepare_data)
-        client.create_deployment(flow_id, name="worker", work_pool_name=GPU)
+        client.create_deployment(flow_id, name="worker", work_pool_name=POOL)
         yield client
-        client.delete_work_pool(GPU)
+        client.delete_work_pool(POOL)
 
 
 def test_as_many_workers_are_asked_as_there_are_pieces_for_them(
@@ -137,7 +139,7 @@ def test_as_many_workers_are_asked_as_there_are_pieces_for_them(
     own = request(source, tmp_path / "store")
     for workers, pieces, expected in ((0, 9, 0), (1, 9, 1), (3, 2, 1), (3, 9, 3)):
         for number in range(workers):
-            client.send_worker_heartbeat(GPU, f"machine {number}")
+            client.send_worker_heartbeat(POOL, f"machine {number}")
         run = client.create_flow_run(sender, state=Running())
         monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run.id))
         for _ in range(2):  # a run that is resumed asks again

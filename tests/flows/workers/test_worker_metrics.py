@@ -138,7 +138,9 @@ def test_prometheus_reads_what_a_worker_did(
             worker.terminate()
             worker.wait(60)
             client.delete_deployment(deployment)
-    said = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line]
+    said = [
+        json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line[:1] == "{"
+    ]
     assert any("ValueError: on purpose" in each["msg"] for each in said)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tasks.progress import Event, emit
 from tasks.runs.search_record import Picked, Stopped, picked_before, write_picked
+from tasks.runs.sweep_range import Range
 from tasks.store.opening import open_store
 from tasks.sweeps.early_stop import (
     EarlyStop,
@@ -19,7 +20,6 @@ from tasks.sweeps.early_stop import (
 )
 from tasks.sweeps.grid import Settings, Variation, combinations
 from tasks.sweeps.pick import Tried, pick
-from tasks.sweeps.ranges import Range
 from tasks.sweeps.space import Space, space_of
 from tasks.vision.errors import BadInput
 from tasks.vision.training.state import Progress
