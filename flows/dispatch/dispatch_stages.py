@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from uuid import UUID
 
 from prefect.client.schemas import FlowRun
 
@@ -64,10 +65,8 @@ def dispatch_stages(
                 # Two that wait for each other's workers would never start.
                 if machines > 1 and any(_machines(each, stages) > 1 for each in runs.running):
                     continue
-                inputs = _inputs(context, job, outcomes)
-                if machines > 1:
-                    group = group_id(job.title, runs.attempt)
-                    inputs = inputs.model_copy(update={"group": group})
+                group = group_id(job.title, runs.attempt) if machines > 1 else None
+                inputs = _inputs(context, job, outcomes, group)
                 dispatch = [
                     partial(_dispatch, job, each, parameters, runs.attempt, to)
                     for each in inputs.for_machines(machines)
@@ -101,11 +100,15 @@ def _machines(job: Job, stages: dict[str, Stage]) -> int:
     return 1 if job.controls else machines_of(stages[job.stage])
 
 
-def _inputs(context: RunContext, job: Job, outcomes: Outcomes) -> StageInputs:
-    (first, *_), network = job.trainings, context.networks.get(job.trainings[0].stage)
+def _inputs(context: RunContext, job: Job, outcomes: Outcomes, group: UUID | None) -> StageInputs:
+    first, network = job.trainings[0], context.networks.get(job.stage)
     start = network if job.controls else context.start_of(first, outcomes.start_of(first))
     return StageInputs(
-        controls=job.controls, dataset=context.data, start=start, models=context.recipe.models
+        controls=job.controls,
+        dataset=context.data,
+        start=start,
+        models=context.recipe.models,
+        group=group,
     )
 
 

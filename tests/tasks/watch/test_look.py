@@ -1,4 +1,4 @@
-"""A look starts a run when enough has changed and rests, once, whoever looks at the same moment."""
+"""A watcher starts a run when enough has changed and settled; of several at the same moment, one does."""
 
 from __future__ import annotations
 

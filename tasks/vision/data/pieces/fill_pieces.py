@@ -51,11 +51,10 @@ def help_fill_pieces(pictures: Pictures, how: Decoding) -> int:
     """
     done, bits = _decoded_before(pictures, how), how.bits or 16
     plan = _plan(done, pictures, how, bits)
-    missing = [each for each in plan.pieces if not each.found]
-    if plan.in_order or len(missing) < 2:
+    if plan.in_order or len(plan.missing) < 2:
         return 0
     with ExitStack() as stack:
-        maker = PieceMaker(missing, done, pictures, how, stack, in_order=False)
+        maker = PieceMaker(plan.missing, done, pictures, how, stack, in_order=False)
         return len(maker.make(bits, wait=False))
 
 
@@ -72,6 +71,11 @@ class _Plan(NamedTuple):
     pieces: list[PlannedPiece]
     in_order: bool
 
+    @property
+    def missing(self) -> list[PlannedPiece]:
+        """The pieces that are not stored yet."""
+        return [each for each in self.pieces if not each.found]
+
 
 def _complete(
     done: Decoded,
@@ -83,8 +87,7 @@ def _complete(
 ) -> None:
     """Make an image of each picture that has none and has not failed."""
     plan = _plan(done, pictures, how, bits)
-    missing = [each for each in plan.pieces if not each.found]
-    count = len(done.rows)
+    missing, count = plan.missing, len(done.rows)
     if reused := count - sum(len(each.decoded) for each in missing):
         on_reuse(reused, count)
     made = {}
