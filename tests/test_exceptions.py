@@ -33,7 +33,7 @@ def exceptions_in_code() -> dict[str, str]:
 def test_exceptions_are_drawn_as_one_tree() -> None:
     drawn: dict[str, str] = {}
     above = ["", ""]
-    for indent, name in re.findall(r"^ {4}( *)([A-Z]\w+)\b", tasks.__doc__ or "", re.M):
+    for indent, name in re.findall(r"^ {4}( *)(_?[A-Z]\w+)\b", tasks.__doc__ or "", re.M):
         depth = len(indent) // 2
         above[depth + 1 :] = [name]
         if not hasattr(builtins, name):

@@ -94,25 +94,25 @@ def test_deploy_leaves_schedules_of_flows_with_another_name(
 def test_further_pool_has_deployments_and_a_queue_for_controls(relevo: Relevo, server: str) -> None:
     variables = {"type": "object", "properties": {"env": {"type": "object"}}}
     template = {"job_configuration": {"env": "{{ env }}"}, "variables": variables}
-    there = {"name": "big", "type": "kubernetes", "base_job_template": template}
+    there = {"name": "cluster", "type": "kubernetes", "base_job_template": template}
     httpx.post(f"{server}/work_pools/", json=there, timeout=60).raise_for_status()
     for _ in range(2):
-        words = ("deploy", "--pool", "large", "--pool", "big")
+        words = ("deploy", "--pool", "large", "--pool", "cluster")
         done = relevo(*words, env={"PREFECT_API_URL": server})
         assert done.status == 0, done.err
-    assert "pools relevo-cpu, relevo-gpu, large, big; " in done.out
+    assert "pools relevo-cpu, relevo-gpu, large, cluster; " in done.out
     assert done.out.count("train-stage/large") == 1
     made = [
         httpx.get(f"{server}/deployments/name/{flow}/{pool}", timeout=60).json()
         for flow in ("train-stage", "sweep-run")
-        for pool in ("large", "big")
+        for pool in ("large", "cluster")
     ]
-    assert [each["work_pool_name"] for each in made] == ["large", "big"] * 2
+    assert [each["work_pool_name"] for each in made] == ["large", "cluster"] * 2
     assert {each["job_variables"]["env"]["PYTHONSAFEPATH"] for each in made} == {"1"}
     assert {each["enforce_parameter_schema"] for each in made} == {True}
     queue = httpx.get(f"{server}/work_pools/large/queues/controls", timeout=60).json()
     assert queue["priority"] == 2
-    pool = httpx.get(f"{server}/work_pools/big", timeout=60).json()
+    pool = httpx.get(f"{server}/work_pools/cluster", timeout=60).json()
     assert pool["type"] == "kubernetes"
 
 
