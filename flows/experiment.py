@@ -150,7 +150,8 @@ def experiment(
             trained = run_trainings(context, chosen, trainings_of(plan, chosen))
             results = trained.by_stage(plan, chosen)
         else:
-            results = dispatch_stages(context, chosen, request.for_workers(plan))
+            shared = {**request.for_workers(plan), "refresh": refresh}
+            results = dispatch_stages(context, chosen, shared)
         findings = check_for_report(images, about, results, home, refresh=refresh, new=not known)
         models = {name: result.model for name, result in results.items()}
         incoming = what_came_in(plan.name, images, models, findings, home)

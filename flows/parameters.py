@@ -164,34 +164,26 @@ class RunRequest:
         return ["--lang", self.lang] if self.lang != "en" else []
 
     def for_workers(self, recipe: Recipe) -> dict[str, Any]:
-        """Return the parameters of `train-stage` that all stages of this run share.
+        """Return the parameters of runs that train parts of this one, which all of them share.
 
         Args:
             recipe: as it runs, with the hashes of files that workers need not have.
         """
-        hashes = {
+        shared = self.shared()
+        shared["settings"] |= {
             f"stages.{name}.sha256": stage.sha256
             for name, stage in recipe.stages.items()
             if stage.sha256
         }
-        return {
-            "recipe": self.choice,
-            "own_recipe": self.own_recipe,
-            "store": self.store,
-            "settings": {**self._changes, **hashes},
-            "max_epochs": self.max_epochs,
-            "refresh": self.refresh,
-        }
+        return {**shared, "max_epochs": self.max_epochs}
 
-    def for_helpers(self) -> Mapping[str, object]:
-        """Return the parameters of a `prepare-data` that helps to prepare this run's data set."""
+    def shared(self) -> dict[str, Any]:
+        """Return the parameters of this request that all flows which take a recipe have."""
         return {
             "recipe": self.choice,
             "own_recipe": self.own_recipe,
-            "data": self.data,
             "store": self.store,
             "settings": self._changes,
-            "helping": True,
         }
 
 

@@ -11,6 +11,7 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
+from prefect.states import Completed, State
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.parameters import Address
@@ -66,8 +67,10 @@ def promote(
     ask: bool = False,
     why: Annotated[str, Field(max_length=500)] = "",
     store: Address = None,
-) -> Promotion:
+) -> State[Promotion]:
     """Let an alias name a model; with if_better, only if it beats the model that has the name.
+
+    The run ends in a state named Promoted or NotPromoted, of which Prefect's automations can notify.
 
     Args:
         model: RUN/STAGE or @ALIAS.
@@ -96,7 +99,8 @@ def promote(
     show_promotion(done)
     what = "promoted" if done.changed else "not promoted"
     get_run_logger().info("%s as @%s: %s; %s", done.model, done.alias, what, done.why)
-    return done
+    name = "Promoted" if done.changed else "NotPromoted"
+    return Completed(name=name, message=done.why or "without a comparison", data=done)
 
 
 def _ask(proposal: Proposal) -> Answer:

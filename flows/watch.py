@@ -84,13 +84,9 @@ class WatchRequest:
     def _parameters(self, start: WatchStart) -> dict[str, object]:
         asked = self.request
         return {
-            "recipe": asked.choice,
-            "own_recipe": asked.own_recipe,
+            **asked.shared(),
             "data": asked.data,
-            "store": asked.store,
             "stages": list(asked.stages) or None,
-            "seed": asked.seed,
-            "settings": dict(asked.settings or {}) or None,
             "dispatch": self.dispatch,
             "lang": self.lang,
             "run": start.run,

@@ -117,7 +117,6 @@ class Prepared:
         """Return the parameters of `sweep_run` for a run of a stage."""
         inputs, with_hashes = self._prepared(request, stage)
         given = request.for_workers(with_hashes)  # `models` says what they start from
-        del given["refresh"]
         return {**given, "stage": stage, "inputs": inputs}
 
     def inputs_of(self, request: RunRequest, stage: str) -> SweepInputs:

@@ -1,8 +1,9 @@
 """The out-of-distribution score of an image: how unlike a model's training images its features are.
 
 The sum of two distances, each in standard deviations over the validation images: the relative Mahalanobis
-distance to the nearest class (Ren et al., arXiv 2106.09022) and the distance to the nearest training image (Sun
-et al., arXiv 2204.06507). Both are of the features' square roots, scaled to norm 1.
+distance to the nearest class (Ren et al., arXiv 2106.09022), and the distance to the nearest training images
+(Sun et al., arXiv 2204.06507), less a part of how far those are from their own neighbours (after the local
+outlier factor of Breunig et al., 2000). Both are of the features' square roots, scaled to norm 1.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ OOD_PREFIX = "unlike/"  # of the tensors' names in a model
 # An image that this share of the validation images is more like training than is called unlike training.
 OOD_THRESHOLD = 0.95
 PERCENTILES = 101
+# How many training images are near ones, and how much of their own distances counts. Chosen with SMOOTHING.
+NEIGHBOURS, LOCAL = 5, 0.7
 # Of each array, by letters for sizes that must agree: d features, p axes, k classes, m training images.
 SHAPES: dict[str, tuple[str | int, ...]] = {
     "centre": ("d",),
@@ -25,6 +28,7 @@ SHAPES: dict[str, tuple[str | int, ...]] = {
     "means": ("k", "p"),
     "examples": ("m", "p"),
     "off_axes": ("m",),
+    "spreads": ("m",),
     "scales": (2, 2),
     "percentiles": (PERCENTILES,),
 }
@@ -40,6 +44,7 @@ class OodScore:
         whitening: (p, p) makes the smoothed covariance within classes the identity. means: (k, p) of the
             classes, so whitened.
         examples: (m, p) training images along the axes. off_axes: (m,) their squared distance from them.
+        spreads: (m,) mean squared distance of each to its nearest others.
         scales: (2, 2) mean and deviation of each distance over the validation images.
         percentiles: (101,) of the score over the validation images.
     """
@@ -51,6 +56,7 @@ class OodScore:
     means: np.ndarray
     examples: np.ndarray
     off_axes: np.ndarray
+    spreads: np.ndarray
     scales: np.ndarray
     percentiles: np.ndarray
 
@@ -68,15 +74,17 @@ class OodScore:
         return ((self.distances(features) - mean) / deviation).sum(1)
 
     def distances(self, features: np.ndarray) -> np.ndarray:
-        """Return the two distances of each image, from a class and from a training image: (n, 2)."""
+        """Return the two distances of each image, from a class and from training images: (n, 2)."""
         centred = roots(features[:, -len(self.centre) :]) - self.centre
         at = centred @ self.axes
         squared = (at**2).sum(1)
-        from_class = _squared_distances(at @ self.whitening, self.means).min(1)
+        from_class = squared_distances(at @ self.whitening, self.means).min(1)
         relative = from_class - (at**2 / self.variances).sum(1)
-        from_example = (_squared_distances(at, self.examples) + self.off_axes).min(1)
+        apart = squared_distances(at, self.examples) + self.off_axes
+        near = np.argpartition(apart, min(NEIGHBOURS, apart.shape[1]) - 1)[:, :NEIGHBOURS]
+        from_examples = np.take_along_axis(apart, near, 1) - LOCAL * self.spreads[near]
         off_axes = (centred**2).sum(1) - squared
-        return np.stack([relative, from_example + off_axes], 1)
+        return np.stack([relative, from_examples.mean(1) + off_axes], 1)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the arrays under their names in a model."""
@@ -115,7 +123,7 @@ def roots(features: np.ndarray) -> np.ndarray:
     return rooted / np.maximum(np.linalg.norm(rooted, axis=1, keepdims=True), 1e-12)
 
 
-def _squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances between rows, (n, m)."""
+def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the squared Euclidean distances between rows, (n, m)."""
     found = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
     return np.maximum(found, 0)

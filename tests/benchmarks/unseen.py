@@ -86,7 +86,7 @@ def scores(train: Labelled, validation: Labelled, images: np.ndarray) -> dict[st
         "energy": -energy,
         "cosine to class means": -(rooted @ means.T).max(1),
         f"{NEIGHBOURS} nearest neighbours": -np.sort(similar, 1)[:, -NEIGHBOURS],
-        "nearest neighbour": nearest,
+        "near neighbours, less their own": nearest,
         "relative Mahalanobis": relative,
         "relevo": fitted.shares(images) + 1e-6 * fitted.scores(images),
     }

@@ -59,9 +59,9 @@ class Fleet:
             aws_secret_access_key="fleet-secret",
         )
         # All moto servers in this process share one state.
-        self._bucket = f"fleet-{uuid.uuid4().hex}"
-        self.s3.create_bucket(Bucket=self._bucket)
-        self.store = f"s3://{self._bucket}/night"
+        self.bucket = f"fleet-{uuid.uuid4().hex}"
+        self.s3.create_bucket(Bucket=self.bucket)
+        self.store = f"s3://{self.bucket}/night"
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.api = f"{self.url}/api"
@@ -246,13 +246,13 @@ class Fleet:
         """The summary in the run's folder in the store."""
         key = f"night/runs/{run}/run.json"
         found: dict[str, Any] = json.loads(
-            self.s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         )
         return found
 
     def keys(self, prefix: str) -> set[str]:
         """The keys in the store that begin with `prefix`, up to a thousand."""
-        found = self.s3.list_objects_v2(Bucket=self._bucket, Prefix=f"night/{prefix}")
+        found = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=f"night/{prefix}")
         return {item["Key"] for item in found.get("Contents", ())}
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.vision.data.batches.augment import evenly_spaced
-from tasks.vision.ood_score import PERCENTILES, OodScore, roots
+from tasks.vision.ood_score import NEIGHBOURS, PERCENTILES, OodScore, roots, squared_distances
 
 # Training images that the score is fitted to, and that are stored with it.
 MOST_FITTED, MOST_STORED = 5000, 2000
@@ -45,6 +45,7 @@ def fit_ood_score(features: np.ndarray, classes: np.ndarray, validation: np.ndar
             means=means @ whitening,
             examples=at[stored],
             off_axes=np.maximum(off_axes[stored], 0),
+            spreads=_spreads(at[stored], np.maximum(off_axes[stored], 0)),
             scales=np.array([[0, 0], [1, 1]]),
             percentiles=np.zeros(PERCENTILES),
         )
@@ -54,6 +55,15 @@ def fit_ood_score(features: np.ndarray, classes: np.ndarray, validation: np.ndar
     percentiles = np.percentile(scores, np.linspace(0, 100, PERCENTILES))
     found = {**vars(fitted), "scales": scales, "percentiles": percentiles}
     return OodScore(**{name: value.astype(np.float32) for name, value in found.items()})
+
+
+def _spreads(at: np.ndarray, off_axes: np.ndarray) -> np.ndarray:
+    """The mean squared distance of each row (m, p) to its nearest others, m > 1: (m,)."""
+    apart = squared_distances(at, at) + off_axes + off_axes[:, None]
+    np.fill_diagonal(apart, np.inf)
+    count = min(NEIGHBOURS, len(at) - 1)
+    nearest: np.ndarray = np.partition(apart, count - 1)[:, :count].mean(1)
+    return nearest
 
 
 def _smoothed(variances: np.ndarray) -> np.ndarray:

@@ -40,7 +40,8 @@ def test_deploy_removes_what_the_files_no_longer_hold(
     words, env = ["deploy", "--files", str(folder)], {"PREFECT_API_URL": server}
     done = relevo(*words, "--notify", "http://127.0.0.1:9/hook", env=env)
     assert done.status == 0, done.err
-    assert notifying(server) == {f"relevo-{name}" for name in ("crashed", "failed", "late")}
+    notifications = ("crashed", "failed", "late", "promotion")
+    assert notifying(server) == {f"relevo-{name}" for name in notifications}
     content = yaml.safe_load((folder / "prefect.yaml").read_text())
     content["deployments"] = [d for d in content["deployments"] if d["name"] != "nightly"]
     (folder / "prefect.yaml").write_text(yaml.safe_dump(content))

@@ -18,7 +18,7 @@ from prefect.states import Running
 from support.images import labelled_pngs, write_any
 
 from flows.dispatch import shared_preparation
-from flows.dispatch.shared_preparation import ask_for_help
+from flows.dispatch.shared_preparation import ask_for_help, help_parameters
 from flows.parameters import RunRequest
 from flows.prepare_data import prepare_data
 from tasks.cache.cache import Cache
@@ -61,7 +61,7 @@ def digest(source: Path, store: Path) -> tuple[str, list[str]]:
 
 def help_with(source: Path, store: Path) -> int:
     """Run the flow as a worker does that was asked for help; the pieces that it made."""
-    parameters: dict[str, Any] = dict(request(source, store).for_helpers())
+    parameters: dict[str, Any] = help_parameters(request(source, store))
     pieces: int = prepare_data(**parameters)["pieces"]
     return pieces
 
@@ -148,7 +148,7 @@ def test_as_many_workers_are_asked_as_there_are_pieces_for_them(
         assert len(asked) == expected
         for each in asked:
             prepare_data.validate_parameters(each.parameters)
-            assert each.parameters == own.for_helpers()
+            assert each.parameters == help_parameters(own)
 
 
 def asked_by(client: SyncPrefectClient, run: FlowRun) -> list[FlowRun]:
