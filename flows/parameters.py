@@ -169,15 +169,15 @@ class RunRequest:
         Args:
             recipe: as it runs, with the hashes of files that workers need not have.
         """
-        shared = self.shared()
-        shared["settings"] |= {
+        hashes = {
             f"stages.{name}.sha256": stage.sha256
             for name, stage in recipe.stages.items()
             if stage.sha256
         }
-        return {**shared, "max_epochs": self.max_epochs}
+        settings = {**self._changes, **hashes}
+        return {**self.shared(), "settings": settings, "max_epochs": self.max_epochs}
 
-    def shared(self) -> dict[str, Any]:
+    def shared(self) -> Mapping[str, object]:
         """Return the parameters of this request that all flows which take a recipe have."""
         return {
             "recipe": self.choice,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
-from prefect import flow
+from prefect import State, flow
 from prefect.deployments import run_deployment
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
-from prefect.states import Completed, State
+from prefect.states import Completed
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.parameters import Address
@@ -98,7 +98,8 @@ def promote(
         register(done.alias, done.model, home)
     show_promotion(done)
     what = "promoted" if done.changed else "not promoted"
-    get_run_logger().info("%s as @%s: %s; %s", done.model, done.alias, what, done.why)
+    said = "; ".join(filter(None, (what, done.why)))
+    get_run_logger().info("%s as @%s: %s", done.model, done.alias, said)
     name = "Promoted" if done.changed else "NotPromoted"
     return Completed(name=name, message=done.why or "without a comparison", data=done)
 

@@ -34,8 +34,7 @@ from tasks.progress import Event, emit
 from tasks.reporting.html import load_words
 from tasks.reporting.sweep_page import sweep_page
 from tasks.runs.publish import run_name
-from tasks.runs.sweep_range import Range
-from tasks.runs.sweep_record import (
+from tasks.runs.sweeps.record import (
     SUFFIX,
     Chosen,
     Combination,
@@ -43,6 +42,7 @@ from tasks.runs.sweep_record import (
     find_attempt,
     write_sweep,
 )
+from tasks.runs.sweeps.sweep_range import Range
 from tasks.store.base import Store, sha256_of
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store

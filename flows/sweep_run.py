@@ -14,8 +14,8 @@ from flows.training.run_context import RunContext
 from flows.training.stages import run_chain
 from tasks.io.locations import store_address
 from tasks.io.prepared import load_dataset
-from tasks.runs.search_record import read_picked, write_picked
 from tasks.runs.stage_result import StageResult, save_result
+from tasks.runs.sweeps.search_record import read_picked, write_picked
 from tasks.store.base import Ref
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store

@@ -13,18 +13,18 @@ from types import FrameType
 from cyclopts import App, CycloptsError, Parameter
 
 from flows.cli.check import check
-from flows.cli.deploy import deploy
+from flows.cli.fleet.deploy import deploy
+from flows.cli.fleet.worker import worker
 from flows.cli.models import evaluate, export, predict
 from flows.cli.new_recipe import new_recipe
 from flows.cli.options import strict
-from flows.cli.printer import Output
+from flows.cli.printing.printer import Output
 from flows.cli.promote import aliases, promote
 from flows.cli.runs import compare, runs, show
 from flows.cli.store import gc, verify
 from flows.cli.sweep import sweep
 from flows.cli.train import plan, run
 from flows.cli.watch import watch
-from flows.cli.worker import worker
 from tasks.store.addresses import without_secrets
 from tasks.store.base import StoreError
 from tasks.vision.errors import BadInput

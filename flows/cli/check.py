@@ -15,9 +15,9 @@ from flows.cli.options import (
     StoreOption,
     all_settings,
 )
-from flows.cli.output_files import write_output
-from flows.cli.progress_bar import ProgressDisplay
-from flows.cli.tables import print_check
+from flows.cli.printing.output_files import write_output
+from flows.cli.printing.progress_bar import ProgressDisplay
+from flows.cli.printing.tables import print_check
 from tasks.io.locations import store_address
 from tasks.progress import Event
 from tasks.store.base import MAX_ARRAYS
@@ -65,7 +65,7 @@ def check(
     lang
         Language of the page: English or Spanish.
     """
-    from flows.cli.prefect_server import quiet_prefect
+    from flows.cli.prefect_server.server import quiet_prefect
     from flows.recipes.load import check_recipe
 
     if output is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter, validators
 
 from flows.cli.options import Flag, JsonOption, StoreOption
-from flows.cli.output_files import write_output
+from flows.cli.printing.output_files import write_output
 from tasks.io.locations import store_address
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput

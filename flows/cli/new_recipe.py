@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows.cli.options import Flag, JsonOption, StoreOption
-from flows.cli.output_files import write_output
+from flows.cli.printing.output_files import write_output
 from tasks.io.locations import find_data, store_address
 from tasks.store.base import Damaged, Missing
 from tasks.vision.errors import BadInput

@@ -10,11 +10,11 @@ from typing import Annotated
 from cyclopts import Parameter, validators
 
 from flows.cli.options import Flag, JsonOption, StoreOption
-from flows.cli.tables import print_aliases, print_history
+from flows.cli.printing.tables import print_aliases, print_history
 from tasks.io.locations import existing_store, store_address
 from tasks.progress import Event, listening
-from tasks.runs.alias_record import SIGN, AliasedModel, AliasRecord, alias_name
-from tasks.runs.aliases import History, alias_names, unknown_alias
+from tasks.runs.aliases.history import History, alias_names, unknown_alias
+from tasks.runs.aliases.record import SIGN, AliasedModel, AliasRecord, alias_name
 from tasks.vision.errors import BadInput
 from tasks.vision.evaluation.paired import Metric
 from tasks.vision.text import is_utf8, printable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flows.cli.prefect_server import quiet_prefect
-from flows.cli.progress_bar import ProgressDisplay
+from flows.cli.prefect_server.server import quiet_prefect
+from flows.cli.printing.progress_bar import ProgressDisplay
 from tasks.progress import Event, listening
 from tasks.store.marker import check_store
 from tasks.store.opening import open_store

@@ -10,9 +10,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flows.cli.options import JsonOption, StoreOption
-from flows.cli.printer import Printer
-from flows.cli.sweep_table import print_sweep
-from flows.cli.tables import print_comparison, print_run, print_runs
+from flows.cli.printing.printer import Printer
+from flows.cli.printing.sweep_table import print_sweep
+from flows.cli.printing.tables import print_comparison, print_run, print_runs
 from tasks.io.locations import store_address
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
@@ -25,7 +25,7 @@ def runs(*, store: StoreOption = None, as_json: JsonOption = False) -> int:
     Example: relevo runs
     """
     from tasks.runs.listing import all_runs
-    from tasks.runs.sweep_record import SUFFIX
+    from tasks.runs.sweeps.record import SUFFIX
 
     address = store_address(store)
     found, damaged = all_runs(address)
@@ -57,7 +57,7 @@ def show(run: str = "latest", *, store: StoreOption = None, as_json: JsonOption 
         Name of a run or of a sweep, latest, or the run of an @ALIAS.
     """
     from tasks.runs.lookup import find_run
-    from tasks.runs.sweep_record import find_sweep
+    from tasks.runs.sweeps.record import find_sweep
 
     address = store_address(store)
     home = open_store(address)

@@ -15,8 +15,8 @@ from flows.cli.options import (
     StoreOption,
     all_settings,
 )
+from flows.cli.printing.sweep_table import print_sweep
 from flows.cli.running_flow import check_device, check_results_store, running_flow
-from flows.cli.sweep_table import print_sweep
 from tasks.io.locations import find_data, store_address
 from tasks.vision.errors import BadInput
 

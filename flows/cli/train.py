@@ -7,8 +7,8 @@ import sys
 from typing import Literal
 
 from flows.cli.options import DEFAULTS, RecipeArgument, RunOptions
+from flows.cli.printing.tables import print_run
 from flows.cli.running_flow import check_device, check_results_store, running_flow
-from flows.cli.tables import print_run
 from tasks.io.locations import store_address
 from tasks.progress import duration
 from tasks.vision.text import printable

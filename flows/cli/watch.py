@@ -13,8 +13,8 @@ from flows.cli.options import (
     StoreOption,
     all_settings,
 )
+from flows.cli.printing.tables import print_run
 from flows.cli.running_flow import check_device, check_results_store, running_flow
-from flows.cli.tables import print_run
 from tasks.io.locations import store_address
 from tasks.store.opening import open_store
 from tasks.vision.errors import BadInput
@@ -65,7 +65,7 @@ def watch(
         Language of the report: English or Spanish.
     """
     from flows.parameters import RunRequest, recipe_parameters
-    from tasks.runs.aliases import this_user
+    from tasks.runs.aliases.history import this_user
     from tasks.watch.enough import Enough, duration_of
     from tasks.watch.look import look, state_here
     from tasks.watch.result import result_of

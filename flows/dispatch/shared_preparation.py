@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import WorkerStatus
@@ -17,7 +17,7 @@ from tasks.progress import Event, counted, emit
 DEPLOYMENT = "prepare-data/worker"
 
 
-def help_parameters(request: RunRequest) -> dict[str, Any]:
+def help_parameters(request: RunRequest) -> Mapping[str, object]:
     """Return the parameters of a `prepare-data` that helps to prepare a run's data set."""
     return {**request.shared(), "data": request.data, "helping": True}
 
@@ -35,7 +35,7 @@ def ask_for_help(request: RunRequest, pieces: int) -> None:
         for number in range(asked):
             run_deployment(
                 DEPLOYMENT,
-                parameters=help_parameters(request),
+                parameters=dict(help_parameters(request)),
                 timeout=0,
                 idempotency_key=f"{flow_run.id}, help {number}" if flow_run.id else None,
             )

@@ -18,7 +18,7 @@ from flows.training.trainings import StageFailed, reason_of
 from tasks.progress import Event, emit
 from tasks.runs.stage_result import StageResult
 from tasks.runs.starts import Starts
-from tasks.runs.sweep_record import SweepRun
+from tasks.runs.sweeps.record import SweepRun
 from tasks.store.base import Store, StoreError
 from tasks.sweeps.early_stop import EarlyStop
 from tasks.sweeps.grid import Settings

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from flows.sweeps.sweep_plan import PlannedRun, SweepPlan
 from flows.sweeps.sweep_runs import Parameters, Prepared, Result, Tried, emit_end, ended_run
 from tasks.progress import Event, counted, emit
-from tasks.runs.search_record import (
+from tasks.runs.sweeps.record import SweepRun
+from tasks.runs.sweeps.search_record import (
     Picked,
     picked_before,
     read_picked,
     search_digest,
     write_picked,
 )
-from tasks.runs.sweep_record import SweepRun
 from tasks.store.base import Store
 from tasks.sweeps import pick
 from tasks.sweeps.early_stop import EarlyStop, is_comparable, median_curve

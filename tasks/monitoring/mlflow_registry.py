@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tasks.monitoring.mlflow import experiment_name, with_client
-from tasks.runs.alias_record import AliasedModel
+from tasks.runs.aliases.record import AliasedModel
 from tasks.store.opening import open_store
 
 if TYPE_CHECKING:

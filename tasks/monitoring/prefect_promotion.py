@@ -6,7 +6,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.monitoring.prefect_ui import artifact_key, warn_on_failure
 from tasks.promotion.promote import Promotion, Proposal
-from tasks.runs.alias_record import SIGN, AliasedModel
+from tasks.runs.aliases.record import SIGN, AliasedModel
 from tasks.runs.markdown import plain
 from tasks.vision.evaluation.paired import PairedScores
 

@@ -6,7 +6,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.monitoring.prefect_ui import warn_on_failure
 from tasks.runs.markdown import cell, code, plain
-from tasks.runs.sweep_record import SweepSummary
+from tasks.runs.sweeps.record import SweepSummary
 from tasks.sweeps.grid import shown, shown_value
 from tasks.sweeps.words import noise_sentence
 

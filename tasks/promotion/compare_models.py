@@ -11,7 +11,7 @@ from tasks.io.prepared import load_dataset
 from tasks.promotion.gate import Gate
 from tasks.promotion.images import SourceTestSplit, StoredTestSplit, TestSplit
 from tasks.promotion.training_data import TrainingData, unseen
-from tasks.runs.alias_record import AliasedModel
+from tasks.runs.aliases.record import AliasedModel
 from tasks.runs.summary import Lineage, read_lineage
 from tasks.store.addresses import without_secrets
 from tasks.store.base import Damaged, Missing, Ref, Store

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from tasks.io.locations import existing_store
 from tasks.promotion.compare_models import compare_models
 from tasks.promotion.gate import Gate
-from tasks.runs.alias_record import MAX_WHY, SIGN, AliasedModel, AliasRecord, alias_name
-from tasks.runs.aliases import History, append, unknown_alias
+from tasks.runs.aliases.history import History, append, unknown_alias
+from tasks.runs.aliases.record import MAX_WHY, SIGN, AliasedModel, AliasRecord, alias_name
 from tasks.runs.lookup import look_up
 from tasks.store.base import Damaged, Missing, Store
 from tasks.vision.errors import BadInput

@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.io.prepared import load_dataset
 from tasks.promotion.images import TestSplit
-from tasks.runs.alias_record import AliasedModel
+from tasks.runs.aliases.record import AliasedModel
 from tasks.runs.lookup import FoundModel, find_run
 from tasks.runs.summary import read_lineage
 from tasks.store.base import Damaged, Missing, Ref, Store

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tasks.cache.keys import versions
 from tasks.reporting.figures import draw_or_skip
 from tasks.reporting.html import Picture, environment, picture
-from tasks.runs.sweep_record import WITHOUT_MODEL, Combination, SweepSummary
+from tasks.runs.sweeps.record import WITHOUT_MODEL, Combination, SweepSummary
 from tasks.sweeps.grid import short_names, shown_value
 from tasks.vision.figures.defaults import matplotlib_defaults
 from tasks.vision.figures.words import ENGLISH, Words

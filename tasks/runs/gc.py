@@ -19,10 +19,10 @@ from itertools import chain
 
 from tasks.cache.cache import TOUCH_EVERY, Cache
 from tasks.io.prepared import blobs_beside
-from tasks.runs.aliases import aliased_models
+from tasks.runs.aliases.history import aliased_models
 from tasks.runs.listing import has_summary, is_run, run_names
 from tasks.runs.summary import UNFINISHED, read_lineage
-from tasks.runs.sweep_record import read_sweep, sweep_names
+from tasks.runs.sweeps.record import read_sweep, sweep_names
 from tasks.store.base import Damaged, Entry, Missing, Ref, Store
 from tasks.store.keys import BLOB_FOLDERS, FOLDERS, is_own
 from tasks.store.marker import MARKER, is_marked

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tasks.io.load import load_model
 from tasks.io.locations import check_allowed
-from tasks.runs.alias_record import is_alias
-from tasks.runs.aliases import read_alias
+from tasks.runs.aliases.history import read_alias
+from tasks.runs.aliases.record import is_alias
 from tasks.runs.listing import Runs, is_name, run_names
 from tasks.runs.summary import RunSummary, read_lineage
 from tasks.store.base import MAX_ARRAYS, Damaged, Missing, Ref, Store, sha256_of

@@ -14,11 +14,11 @@ from tasks.io.checkpoints import is_whole
 from tasks.io.documents import read_ref, unseal
 from tasks.io.locations import existing_store
 from tasks.io.prepared import blobs_beside
-from tasks.runs.aliases import History, alias_names
+from tasks.runs.aliases.history import History, alias_names
 from tasks.runs.listing import is_run
 from tasks.runs.stage_result import StageResult
 from tasks.runs.summary import UNFINISHED, read_lineage
-from tasks.runs.sweep_record import read_sweep, sweep_names
+from tasks.runs.sweeps.record import read_sweep, sweep_names
 from tasks.runs.watch_record import Watch, watch_names
 from tasks.store.base import (
     MAX_ARRAYS,

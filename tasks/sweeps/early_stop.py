@@ -13,7 +13,7 @@ from statistics import median
 from pydantic import Field
 
 from tasks.progress import Event, listening
-from tasks.runs.search_record import Digest, Number, Stopped
+from tasks.runs.sweeps.search_record import Digest, Number, Stopped
 from tasks.vision.recipe.schema import Strict
 
 LEAST = 5  # trainings that a median is of

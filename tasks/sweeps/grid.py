@@ -9,7 +9,7 @@ from itertools import product
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from tasks.runs.sweep_range import Range, range_in
+from tasks.runs.sweeps.sweep_range import Range, range_in
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.recipe import Recipe
 from tasks.vision.recipe.to_toml import toml_value

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tasks.runs.sweep_range import Range
+from tasks.runs.sweeps.sweep_range import Range
 from tasks.sweeps.grid import Settings
 from tasks.sweeps.space import Space, all_settings, settings_in
 from tasks.vision.recipe.to_toml import toml_value

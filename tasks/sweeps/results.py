@@ -9,7 +9,7 @@ from typing import Literal
 
 from tasks.io.load import load_evaluation
 from tasks.runs.stage_result import StageResult
-from tasks.runs.sweep_record import WITHOUT_MODEL, Combination, SweepRun, Verdict
+from tasks.runs.sweeps.record import WITHOUT_MODEL, Combination, SweepRun, Verdict
 from tasks.store.base import Store
 from tasks.sweeps.grid import Settings
 from tasks.vision.evaluation.repeated import Trained, compare_repeated, mean_interval

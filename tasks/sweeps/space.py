@@ -8,7 +8,7 @@ from itertools import product
 
 from pydantic import JsonValue
 
-from tasks.runs.sweep_range import Range
+from tasks.runs.sweeps.sweep_range import Range
 from tasks.sweeps.grid import Settings, Variation, check_count, check_paths
 from tasks.vision.errors import BadInput
 

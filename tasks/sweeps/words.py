@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.progress import counted
-from tasks.runs.sweep_record import WITHOUT_MODEL, SweepSummary
+from tasks.runs.sweeps.record import WITHOUT_MODEL, SweepSummary
 
 
 def noise_sentence(sweep: SweepSummary) -> str:

@@ -103,7 +103,7 @@ def ood_score_of(tensors: Mapping[str, np.ndarray]) -> OodScore | None:
         for name, value in tensors.items()
         if name.startswith(OOD_PREFIX)
     }
-    if not own:
+    if not own or own.keys() == SHAPES.keys() - {"spreads"}:  # as an earlier version wrote them
         return None
     if own.keys() != SHAPES.keys() or any(each.dtype != np.float32 for each in own.values()):
         raise ValueError("other arrays than an out-of-distribution score has")

@@ -37,7 +37,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet = Fleet(tmp_path_factory.mktemp("fleet"), database)
         try:
             fleet.start_machine("a")
-            fleet.start_machine("b")
+            fleet.start_worker("b-gpu")  # each start of a worker imports TensorFlow
             yield fleet
         finally:
             fleet.stop()
@@ -164,6 +164,19 @@ def _is_run(process: psutil.Process, run: str) -> bool:
         ours = any(word.endswith("fork_client.py") for word in process.cmdline())
         return ours and process.environ().get("PREFECT__FLOW_RUN_ID") == run
     return False
+
+
+def test_fleet_finishes_what_a_failed_stage_leaves_and_goes_on_from_there(fleet: Fleet) -> None:
+    chain: dict[str, Any] = {"stages": ["baseline", "ten_class"], "dispatch": "workers"}
+    more_than_there_are = {**SETTINGS, "stages.baseline.devices": 8}
+    run = fleet.order("experiment/on-demand", settings=more_than_there_are, **chain)
+    said = fleet.finish(run, state="FAILED")["state"]["message"]
+    assert "stage baseline: devices = 8" in said
+    assert said.endswith("start the run again to go on from there")
+    again = fleet.order("experiment/on-demand", settings=SETTINGS, run="again", **chain)
+    fleet.finish(again)
+    states = {name: each["state"] for name, each in fleet.summary("again")["stages"].items()}
+    assert states == {"baseline": "trained", "ten_class": "cached"}
 
 
 def test_schedule_fires_until_it_is_removed(fleet: Fleet, tmp_path: Path) -> None:

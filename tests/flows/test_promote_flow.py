@@ -17,7 +17,7 @@ from flows.promote import PromotionRequest, check_request, promote
 from tasks.promotion.gate import Gate
 from tasks.promotion.promote import Answer, Proposal
 from tasks.promotion.promote import promote as promote_model
-from tasks.runs.aliases import History
+from tasks.runs.aliases.history import History
 from tasks.store.base import Store
 from tasks.vision.errors import BadInput
 

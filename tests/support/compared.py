@@ -13,7 +13,7 @@ from support.results import bare_stage
 from support.stores import finish_run
 from tasks.cache.pieces import StoredPieces
 from tasks.io.load import Answers, pack_evaluation
-from tasks.runs.alias_record import AliasedModel
+from tasks.runs.aliases.record import AliasedModel
 from tasks.store.base import Ref, Store
 from tasks.vision.data.labelled import ImageSet, Split
 from tasks.vision.data.prepare import prepare

@@ -9,8 +9,8 @@ from random import Random
 
 from pydantic import JsonValue
 
-from tasks.runs.sweep_range import Range
-from tasks.runs.sweep_record import Chosen, Combination, SweepRun, SweepSummary
+from tasks.runs.sweeps.record import Chosen, Combination, SweepRun, SweepSummary
+from tasks.runs.sweeps.sweep_range import Range
 
 OVER: dict[str, tuple[JsonValue, ...]] = {
     "stages.ten_class.lr_scale": (0.1, 0.5, 1, 4),

@@ -61,7 +61,7 @@ def digest(source: Path, store: Path) -> tuple[str, list[str]]:
 
 def help_with(source: Path, store: Path) -> int:
     """Run the flow as a worker does that was asked for help; the pieces that it made."""
-    parameters: dict[str, Any] = help_parameters(request(source, store))
+    parameters: dict[str, Any] = dict(help_parameters(request(source, store)))
     pieces: int = prepare_data(**parameters)["pieces"]
     return pieces
 

@@ -12,8 +12,8 @@ from flows.sweep_run import SweepInputs
 from flows.sweeps.sweep_plan import PlannedRun, plan_sweep
 from flows.sweeps.sweep_runs import Parameters, Prepared
 from flows.sweeps.sweep_search import Search
-from tasks.runs.search_record import Picked, Stopped, read_picked, write_picked
 from tasks.runs.stage_result import StageResult
+from tasks.runs.sweeps.search_record import Picked, Stopped, read_picked, write_picked
 from tasks.store.opening import open_store
 from tasks.sweeps.early_stop import EarlyStop
 from tasks.sweeps.grid import Variation

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.command import SMALL, Outcome, Relevo, started
 
-from tasks.runs.search_record import Picked
+from tasks.runs.sweeps.search_record import Picked
 from tasks.runs.verify import check_all
 
 pytestmark = pytest.mark.slow

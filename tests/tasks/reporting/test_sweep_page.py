@@ -11,7 +11,7 @@ from support.sweeps import made_search, made_sweep
 
 from tasks.reporting.html import load_words
 from tasks.reporting.sweep_page import sweep_page
-from tasks.runs.sweep_record import SweepSummary
+from tasks.runs.sweeps.record import SweepSummary
 from tasks.sweeps.words import noise_sentence
 from tasks.vision.figures.sweeps import Span, TriedSettings, effect_of_setting
 

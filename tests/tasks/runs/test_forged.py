@@ -26,8 +26,8 @@ from tasks.io.checkpoints import Checkpoints
 from tasks.io.documents import as_json
 from tasks.io.load import load_evaluation, load_model, report_files
 from tasks.io.prepared import load_dataset
-from tasks.runs.alias_record import AliasedModel
-from tasks.runs.aliases import History, append
+from tasks.runs.aliases.history import History, append
+from tasks.runs.aliases.record import AliasedModel
 from tasks.runs.gc import collect
 from tasks.runs.listing import all_runs, last_runs
 from tasks.runs.lookup import find_model, find_run

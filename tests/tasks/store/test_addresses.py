@@ -11,7 +11,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from support.command import Relevo
 from support.results import REF, bare_summary
 
-from flows.cli import prefect_address
+from flows.cli.prefect_server import address as prefect_address
 from flows.recipes.load import load_recipe
 from tasks.io.locations import local_data
 from tasks.monitoring import mlflow

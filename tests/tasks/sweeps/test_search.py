@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from tasks.progress import Event, emit
-from tasks.runs.search_record import Picked, Stopped, picked_before, write_picked
-from tasks.runs.sweep_range import Range
+from tasks.runs.sweeps.search_record import Picked, Stopped, picked_before, write_picked
+from tasks.runs.sweeps.sweep_range import Range
 from tasks.store.opening import open_store
 from tasks.sweeps.early_stop import (
     EarlyStop,

@@ -35,6 +35,22 @@ def test_new_kinds_are_less_like_training() -> None:
     assert (both[:300] >= OOD_THRESHOLD).mean() == pytest.approx(0.05, abs=0.04)
 
 
+def test_distance_is_relative_to_how_far_training_images_are_apart() -> None:
+    """New images are as near to a narrow kind as images of a wide kind are to each other."""
+    patterns, random = np.random.default_rng(0).exponential(size=(2, 40)), np.random.default_rng(1)
+
+    def around(kind: int, n: int, noise: float) -> np.ndarray:
+        found = np.maximum(patterns[kind] + random.normal(size=(n, 40)) * noise, 0)
+        return found.astype(np.float32)
+
+    def known(n: int) -> np.ndarray:
+        return np.concatenate([around(0, n, 0.1), around(1, n, 0.6)])
+
+    score = fit_ood_score(known(300), np.arange(600) // 300, known(100))
+    both = np.concatenate([known(200), around(0, 400, 0.6)])
+    assert roc_auc_score(np.arange(800) >= 400, score.distances(both)[:, 1]) > 0.85
+
+
 def test_only_the_last_features_count() -> None:
     score, (some, _) = fitted(), features(20, range(10), seed=3)
     more = np.concatenate([np.full((20, 7), 9, np.float32), some], 1)
@@ -70,6 +86,7 @@ def test_arrays_come_back_and_others_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"out-of-distribution|shape"):
             ood_score_of({**tensors, name: other})
+    assert ood_score_of({n: t for n, t in tensors.items() if n != "unlike/spreads"}) is None
     del tensors["unlike/scales"]
     with pytest.raises(ValueError, match="out-of-distribution"):
         ood_score_of(tensors)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from flows.cli.printer import Printer, table_of
-from flows.cli.tables import STYLES
+from flows.cli.printing.printer import Printer, table_of
+from flows.cli.printing.tables import STYLES
 from tasks.progress import counted, duration
-from tasks.runs.sweep_record import Combination, SweepSummary
+from tasks.runs.sweeps.record import Combination, SweepSummary
 from tasks.sweeps.grid import short_names, shown_value
 from tasks.sweeps.words import noise_sentence
 from tasks.vision.text import printable

@@ -61,9 +61,12 @@ def test_deploy_removes_what_the_files_no_longer_hold(
     active = [clock["schedule"]["cron"] for clock in clocks if clock["active"]]
     assert active == ["0 12 * * 0"]
 
+    before = {each["name"]: each["updated"] for each in find(server, "automations")}
     again = relevo(*words, env=env)
     assert again.status == 0, again.err
     assert "removed" not in again.out
+    # An update would make the server forget which runs an automation watches.
+    assert {each["name"]: each["updated"] for each in find(server, "automations")} == before
 
 
 def test_deploy_leaves_schedules_of_flows_with_another_name(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tasks.io.documents import seal, unseal
-from tasks.runs.alias_record import SIGN, Action, AliasedModel, AliasRecord, alias_name
+from tasks.runs.aliases.record import SIGN, Action, AliasedModel, AliasRecord, alias_name
 from tasks.store.base import Missing, Store, StoreError
 from tasks.store.keys import ALIAS
 from tasks.store.marker import MARKER, MARKER_CONTENT, mark_store

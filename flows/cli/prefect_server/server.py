@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from flows.cli.prefect_address import check_server, origin_of
-from flows.cli.prefect_database import check_database, unusable_database
-from flows.cli.proxies import check_proxies, importing_prefect
+from flows.cli.prefect_server.address import check_server, origin_of
+from flows.cli.prefect_server.database import check_database, unusable_database
+from flows.cli.prefect_server.proxies import check_proxies, importing_prefect
 from tasks.store.addresses import without_secrets
 from tasks.vision.device import quiet_output
 from tasks.vision.errors import BadInput
@@ -122,7 +122,7 @@ def _start_server(meanwhile: Callable[[], None]) -> None:
         """Prefect's temporary server in a session of its own, so that Ctrl-C stops the run first.
 
         It notices when the server ends during its start. Relies on private parts of Prefect:
-        tests/flows/cli/test_prefect_server.py.
+        tests/flows/cli/prefect_server/test_prefect_server.py.
         """
 
         def start(self, timeout: int | None = None) -> None:

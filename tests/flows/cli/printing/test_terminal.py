@@ -15,9 +15,9 @@ from rich.table import Table
 from support.command import ROOT, environment
 from support.results import bare_metrics, bare_stage, bare_summary
 
-from flows.cli.printer import Printer
-from flows.cli.progress_bar import ProgressDisplay
-from flows.cli.tables import print_comparison, print_run, print_runs
+from flows.cli.printing.printer import Printer
+from flows.cli.printing.progress_bar import ProgressDisplay
+from flows.cli.printing.tables import print_comparison, print_run, print_runs
 from tasks.progress import Event
 from tasks.runs.compare import RunComparison, StageComparison
 from tasks.runs.summary import RunSummary
@@ -81,7 +81,7 @@ def test_plain_lines_are_aligned() -> None:
 
 STARTED = """
 import os
-from flows.cli import prefect_server
+from flows.cli.prefect_server import server as prefect_server
 
 prefect_server._start_server = lambda meanwhile: print("started")
 prefect_server.check_server = lambda settings: print(settings.api.url)

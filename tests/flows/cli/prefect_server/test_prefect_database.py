@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import Settings
 
-from flows.cli.prefect_database import check_database
+from flows.cli.prefect_server.database import check_database
 from tasks.vision.errors import BadInput
 
 SHIPPED = "a3b9c7d2e5f1"  # of a migration in Prefect 3.8

@@ -27,7 +27,7 @@ class ListedDeployment:
 
 def find_folder(given: Path | None) -> Path:
     """The folder given, or the project's deployments/; `BadInput` if it has no prefect.yaml."""
-    own = Path(__file__).parents[2] / "deployments"
+    own = Path(__file__).parents[3] / "deployments"
     tried = [given] if given else [own, Path("deployments")]
     for folder in tried:
         if (folder / "prefect.yaml").is_file():

@@ -14,8 +14,8 @@ from prefect.context import use_profile
 from prefect.settings import Profile, get_current_settings
 
 from flows.cli.environment import set_up_process
-from flows.cli.prefect_address import check_server, origin_of
-from flows.cli.proxies import check_proxies
+from flows.cli.prefect_server.address import check_server, origin_of
+from flows.cli.prefect_server.proxies import check_proxies
 from tasks.vision.errors import BadInput
 
 

@@ -1,4 +1,4 @@
-"""`flows/cli/prefect_server.py` subclasses a private class of Prefect: is all that it relies on still there?"""
+"""`prefect_server/server.py` subclasses a private class of Prefect: is all that it relies on still there?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect.server.api import server
 
 WRITTEN_FOR = SpecifierSet(">=3.8.8,<3.9")
 ADVICE = f"""
-flows/cli/prefect_server.py was written for Prefect {WRITTEN_FOR} and subclasses its SubprocessASGIServer.
+`flows.cli.prefect_server` was written for Prefect {WRITTEN_FOR} and subclasses its SubprocessASGIServer.
 Compare OwnSession with the installed Prefect, run tests/flows/test_stop.py, then change WRITTEN_FOR."""
 
 

@@ -16,8 +16,8 @@ from support.stores import finish_run, make_old, mark
 
 from flows.parameters import RunRequest
 from tasks.promotion.promote import go_back, promote
-from tasks.runs.alias_record import AliasedModel, alias_name
-from tasks.runs.aliases import History, append, read_alias
+from tasks.runs.aliases.history import History, append, read_alias
+from tasks.runs.aliases.record import AliasedModel, alias_name
 from tasks.runs.gc import collect
 from tasks.runs.listing import run_names
 from tasks.runs.lookup import find_model, find_run, look_up
@@ -35,8 +35,8 @@ ROUNDS = 100
 MACHINE = """
 import sys
 
-from tasks.runs.alias_record import AliasedModel
-from tasks.runs.aliases import History, append
+from tasks.runs.aliases.record import AliasedModel
+from tasks.runs.aliases.history import History, append
 from tasks.store.base import Ref
 from tasks.store.opening import open_store
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.command import ROOT
 
-from flows.cli.output_files import write_output
+from flows.cli.printing.output_files import write_output
 from tasks.vision.errors import BadInput
 
 
@@ -26,7 +26,7 @@ def test_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> 
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
 
     code = (
-        "import pathlib, sys; from flows.cli.output_files import write_output\n"
+        "import pathlib, sys; from flows.cli.printing.output_files import write_output\n"
         "write_output('--csv', pathlib.Path(sys.argv[1]), bytes(1 << 20))"
     )
     done = subprocess.run(

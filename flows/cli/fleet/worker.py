@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from flows.cli.deploy_pools import check_pool
-from flows.cli.prefect_server import quiet_prefect
+from flows.cli.fleet.deploy_pools import check_pool
+from flows.cli.prefect_server.server import quiet_prefect
 from flows.dispatch.polling import OFTEN
 from tasks.vision.errors import BadInput
 

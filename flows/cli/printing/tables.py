@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli.printer import Printer, table_of
+from flows.cli.printing.printer import Printer, table_of
 from tasks.progress import counted, duration
 from tasks.runs.summary import RunSummary
 from tasks.vision.recipe.names import is_model, is_pretrained
@@ -18,7 +18,7 @@ from tasks.vision.text import printable
 
 if TYPE_CHECKING:
     from flows.check_data import CheckResult
-    from tasks.runs.alias_record import AliasRecord
+    from tasks.runs.aliases.record import AliasRecord
     from tasks.runs.compare import RunComparison
 
 STYLES = {"better": "green", "worse": "red"}

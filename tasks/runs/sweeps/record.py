@@ -11,7 +11,7 @@ from tasks.io.documents import read_sealed, seal
 from tasks.runs.listing import is_name
 from tasks.runs.stage_result import State
 from tasks.runs.summary import Seconds
-from tasks.runs.sweep_range import Range
+from tasks.runs.sweeps.sweep_range import Range
 from tasks.store.base import Missing, Ref, Sha256, Store
 from tasks.vision.errors import BadInput
 from tasks.vision.recipe.schema import Strict

@@ -16,15 +16,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from flows.cli.deploy_files import ListedDeployment, find_folder, read_automation, read_deployments
-from flows.cli.deploy_pools import (
+from flows.cli.fleet.deploy_files import (
+    ListedDeployment,
+    find_folder,
+    read_automation,
+    read_deployments,
+)
+from flows.cli.fleet.deploy_pools import (
     CONTROLS_PRIORITY,
     add_pool,
     apply_pool,
     apply_queue,
     check_pool_name,
 )
-from flows.cli.prefect_server import quiet_prefect
+from flows.cli.prefect_server.server import quiet_prefect
 from flows.dispatch.open_server import open_server_warning
 from flows.dispatch.pools import CONTROLS, CPU, EXPERIMENTS, GPU, RESUME
 from tasks.vision.errors import BadInput
@@ -38,7 +43,7 @@ POOLS = {
     CPU: "data, reports, and flows that dispatch stages",
     GPU: "one training per GPU",
 }
-LAUNCHER = Path(__file__).parents[1] / "launcher.py"  # runs Prefect where it finds our modules
+LAUNCHER = Path(__file__).parents[2] / "launcher.py"  # runs Prefect where it finds our modules
 # Pool and priority of each queue; prefect.yaml says which flow goes where. Experiments mostly wait for their
 # stages: without a limit, one worker would begin all that are ordered at once. No stage waits for a control.
 QUEUES = {
@@ -219,10 +224,13 @@ def _resolve(
 
 
 def _apply_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
-    if same := client.read_automations_by_name(automation.name):
-        client.update_automation(same[0].id, automation)
-    else:
+    same = client.read_automations_by_name(automation.name)
+    wanted = automation.model_dump()
+    if not same:
         client.create_automation(automation)
+    # An update makes the server forget which runs the automation watches, so one that is as wanted stays.
+    elif same[0].model_dump(include=set(wanted)) != wanted:
+        client.update_automation(same[0].id, automation)
 
 
 def _delete_automations(client: SyncPrefectClient, name: str) -> bool:

@@ -1,0 +1,1 @@
+"""Commands for a fleet: what is deployed, and its workers."""

@@ -1,0 +1,1 @@
+"""Prefect's server for the command line: its address, its database, and how it is started."""

@@ -1,0 +1,1 @@
+"""Names for models in use, with their history."""
