@@ -8,7 +8,7 @@ from tasks.cache.cached_task import cached_task
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_features, load_model, publish_model
 from tasks.io.prepared import load_dataset
-from tasks.machines.training import TrainedModel
+from tasks.io.training import TrainedModel
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.data.batches.targets import Examples, apply_scheme, training_examples

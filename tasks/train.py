@@ -5,10 +5,10 @@ from __future__ import annotations
 from tasks.cache.cached_task import cached_task
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.load import load_model
+from tasks.io.training import TrainedModel, TrainingInputs, train_model
 from tasks.machines.messages import Assignment
 from tasks.machines.process import train_in_process
 from tasks.machines.rendezvous import Group, Rendezvous
-from tasks.machines.training import TrainedModel, TrainingInputs, train_model
 from tasks.store.base import Ref, Store
 from tasks.vision.recipe.schema import LabelScheme, Stage
 

@@ -10,7 +10,7 @@ from tasks.cache.cached_task import cached_task
 from tasks.features import DatasetFeatures, frozen_network
 from tasks.io.load import load_features, publish_model
 from tasks.io.prepared import load_dataset
-from tasks.machines.training import TrainedModel
+from tasks.io.training import TrainedModel
 from tasks.progress import Event, counted, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.data.batches.balance import balance_shift, target_weights

@@ -61,12 +61,13 @@ def gc(
     dry_run
         List what would be removed and what is left alone; remove nothing.
     """
-    from tasks.runs.gc import age, collect
+    from tasks.io.durations import duration_of
+    from tasks.runs.gc import collect
 
     if keep_last is not None and keep_last < 0:
         raise BadInput(f"--keep-last {keep_last}: expected 0 or more runs")
     where = store_address(store)
-    limit = None if older_than is None else age(older_than)
+    limit = None if older_than is None else duration_of(older_than, "--older-than")
     home = existing_store(where)
     if not dry_run:
         home.check()

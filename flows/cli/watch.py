@@ -65,8 +65,9 @@ def watch(
         Language of the report: English or Spanish.
     """
     from flows.parameters import RunRequest, recipe_parameters
+    from tasks.io.durations import duration_of
     from tasks.runs.aliases.history import this_user
-    from tasks.watch.enough import Enough, duration_of
+    from tasks.watch.enough import Enough
     from tasks.watch.look import look, state_here
     from tasks.watch.result import result_of
 

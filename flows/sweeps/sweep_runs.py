@@ -99,7 +99,7 @@ def ended_run(run: PlannedRun, result: Result) -> SweepRun:
 
 
 def emit_end(place: str, run: PlannedRun, ended: SweepRun) -> None:
-    """Report how a run ended."""
+    """Emit a progress event that says how a run of the sweep ended."""
     said = f"{ended.state}: {ended.reason}"
     if ended.validation is not None:
         said = f"validation accuracy {ended.validation:.4f}, {ended.state}"

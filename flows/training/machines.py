@@ -14,10 +14,10 @@ from prefect.settings import PREFECT_API_URL
 from flows.parameters import StageInputs
 from flows.training.run_context import RunContext
 from tasks.cache.keys import training as training_work
+from tasks.io.training import TrainingInputs
 from tasks.machines.messages import Assignment
 from tasks.machines.process import started
 from tasks.machines.rendezvous import Group, MachineLost, Rendezvous, own_host
-from tasks.machines.training import TrainingInputs
 from tasks.progress import Event, emit
 from tasks.store.base import Ref, Store
 from tasks.vision.errors import BadInput

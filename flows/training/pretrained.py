@@ -12,7 +12,7 @@ from tasks.features import DatasetFeatures, compute_features, frozen_network, lo
 from tasks.fine_tune import fine_tune
 from tasks.io.checkpoints import Checkpoints
 from tasks.io.prepared import load_dataset
-from tasks.machines.training import TrainedModel
+from tasks.io.training import TrainedModel
 from tasks.monitoring.live import live_progress
 from tasks.store.base import Ref
 from tasks.train import load_trained

@@ -14,7 +14,7 @@ from tasks.cache.keys import evaluation, exporting, training
 from tasks.evaluate import Scored, evaluate, load_scores
 from tasks.export import export
 from tasks.io.checkpoints import Checkpoints
-from tasks.machines.training import TrainedModel
+from tasks.io.training import TrainedModel
 from tasks.monitoring.live import live_progress
 from tasks.monitoring.prefect_ui import show_stage
 from tasks.runs.stage_result import StageResult

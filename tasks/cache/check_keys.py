@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.cache.code import code_digests
-from tasks.cache.keys import NUMERIC, evaluation, optional_version, versions
+from tasks.cache.keys import NUMERIC, decoders, evaluation, versions
 from tasks.cache.records import Work
 from tasks.store.base import Ref
 
@@ -15,10 +15,7 @@ def checking_files(source: str, image_size: int) -> Work:
         {
             "source": source,
             "image_size": image_size,
-            "versions": {
-                **versions("numpy", "pillow", "scikit-learn", "scipy"),
-                **optional_version("pillow-heif"),
-            },
+            "versions": decoders("scikit-learn", "scipy"),
             "code": code_digests("tasks.vision.check.files"),
         },
     )

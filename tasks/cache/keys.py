@@ -28,12 +28,13 @@ def versions(*packages: str) -> dict[str, str]:
     return {name: metadata.version(name) for name in packages}
 
 
-def optional_version(package: str) -> dict[str, str]:
-    """Return the version of a package that may be missing."""
+def decoders(*more: str) -> dict[str, str]:
+    """Return the versions of what decodes pictures, HEIC if it can be read, and of more packages."""
+    found = versions("numpy", "pillow", *more)
     try:
-        return versions(package)
+        return {**found, **versions("pillow-heif")}
     except metadata.PackageNotFoundError:
-        return {package: "none"}
+        return {**found, "pillow-heif": "none"}
 
 
 def preparation(data: Data, digest: str) -> Work:
@@ -48,11 +49,7 @@ def preparation(data: Data, digest: str) -> Work:
             "source": digest,
             **_prepared(data),
             "code": code_digests("tasks.vision.data.prepare", "tasks.vision.data.sources"),
-            # Whether HEIC can be read, too.
-            "versions": {
-                **versions("numpy", "pillow", "scikit-learn", "scipy"),
-                **optional_version("pillow-heif"),
-            },
+            "versions": decoders("scikit-learn", "scipy"),
         },
     )
 
@@ -65,7 +62,7 @@ def decoding(data: Data) -> dict[str, object]:
         "code": code_digests(
             "tasks.vision.pictures.decode_pool", "tasks.vision.data.pieces.new_piece"
         ),
-        "versions": {**versions("numpy", "pillow"), **optional_version("pillow-heif")},
+        "versions": decoders(),
     }
 
 

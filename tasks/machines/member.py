@@ -13,8 +13,8 @@ from traceback import format_exception
 from typing import NoReturn
 
 from tasks.io.checkpoints import Checkpoints
+from tasks.io.training import train_model
 from tasks.machines.messages import ERRORS, Assignment, Message
-from tasks.machines.training import train_model
 from tasks.progress import Event, listening
 from tasks.store.opening import open_store
 from tasks.store.outages import OUTAGE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field
 
-from tasks.machines.training import TrainedModel, TrainingInputs
+from tasks.io.training import TrainedModel, TrainingInputs
 from tasks.store.base import StoreError, Unavailable
 from tasks.vision.cluster import Cluster
 from tasks.vision.errors import BadInput

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from tasks.io.training import TrainedModel
 from tasks.machines.messages import ERRORS, Assignment, Message
 from tasks.machines.rendezvous import MachineLost
-from tasks.machines.training import TrainedModel
 from tasks.progress import Event, emit
 from tasks.vision.text import printable
 

@@ -10,7 +10,6 @@ objects with relevo's mark.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,11 +30,10 @@ from tasks.vision.errors import BadInput
 
 GRACE_PERIOD = timedelta(days=14)  # interrupted training can be resumed until then, too
 INCOMPLETE_AFTER = timedelta(days=1)  # no single write takes this long
-UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass
-class Sweep:
+class Collected:
     """Result of a collection.
 
     Attributes:
@@ -55,14 +53,6 @@ class Sweep:
         return sum(entry.size for entry in self.removed)
 
 
-def age(given: str) -> timedelta:
-    """Parse '30d', '12h' or '4w'; raise BadInput for anything else."""
-    found = re.fullmatch(r"(\d{1,5})([hdw])", given.strip())
-    if not found:
-        raise BadInput(f"age {given!r}: expected a number and h, d or w, e.g. 30d")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
-
-
 def collect(
     store: str,
     *,
@@ -70,7 +60,7 @@ def collect(
     older_than: timedelta | None = None,
     dry_run: bool = False,
     now: datetime | None = None,
-) -> Sweep:
+) -> Collected:
     """Delete old runs, then everything that no remaining run reaches and that is not in use.
 
     Data that only a deleted run needed is deleted after `GRACE_PERIOD` without use.
@@ -85,7 +75,7 @@ def collect(
         BadInput: the store has no marker, so nothing in it is known to be relevo's; or an alias's last
             record or a run's lineage is damaged, so what it needs is unknown.
     """
-    home, sweep = open_store(store), Sweep()
+    home, done = open_store(store), Collected()
     now = now or datetime.now(UTC)
     if not is_marked(home):
         raise BadInput(
@@ -101,13 +91,13 @@ def collect(
             with suppress(Missing):
                 seen = home.entry(entry.key)
                 if not seen.marked:
-                    sweep.foreign.append(entry.key)
+                    done.foreign.append(entry.key)
                 elif seen.modified < now - least:
                     if not dry_run:
                         home.delete(entry.key)
-                    sweep.removed.append(entry)
+                    done.removed.append(entry)
 
-    sweep.foreign += [key for folder in FOLDERS for key in home.keys(folder) if not is_own(key)]
+    done.foreign += [key for folder in FOLDERS for key in home.keys(folder) if not is_own(key)]
     found = run_names(store)
     sound = [name for name in found if has_summary(home, name)]
     names = [name for name in found if name in sound or is_run(home, name)]
@@ -115,15 +105,15 @@ def collect(
     expired = _expired_runs(home, sound, keep_last, older_than, now)
     for name in expired:
         if by := [alias for alias, models in aliased.items() if name in {m.run for m in models}]:
-            sweep.in_use[name] = by
-    sweep.runs = [name for name in expired if name not in sweep.in_use]
-    for name in sweep.runs:
+            done.in_use[name] = by
+    done.runs = [name for name in expired if name not in done.in_use]
+    for name in done.runs:
         # run.json goes first: a folder without it is no run.
         files = sorted(
             home.entries(f"runs/{name}"), key=lambda entry: not entry.key.endswith("/run.json")
         )
         remove(files)
-    retained = [name for name in names if name not in sweep.runs]
+    retained = [name for name in names if name not in done.runs]
     remove(_incomplete_runs(home), INCOMPLETE_AFTER)
     all_sweeps = sweep_names(home)
     sweeps = _retained_sweeps(home, all_sweeps, now - older_than if older_than else None)
@@ -162,8 +152,8 @@ def collect(
         remove(home.entries(folder), GRACE_PERIOD)
     remove(home.entries("damaged"), INCOMPLETE_AFTER)
     remove(home.unfinished(), INCOMPLETE_AFTER)
-    sweep.removed += home.drop_uploads(now - INCOMPLETE_AFTER, dry_run=dry_run)
-    return sweep
+    done.removed += home.drop_uploads(now - INCOMPLETE_AFTER, dry_run=dry_run)
+    return done
 
 
 def _expired_runs(

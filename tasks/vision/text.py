@@ -30,7 +30,7 @@ def normalized(name: str) -> str:
 
 
 def is_utf8(name: str) -> bool:
-    """True if the name's bytes are UTF-8."""
+    """False if the name has bytes that are not UTF-8, which Python represents as lone surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from datetime import timedelta
 
 from tasks.vision.errors import BadInput
 from tasks.vision.text import percent
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True)
@@ -37,15 +34,3 @@ class Enough:
 
     def __str__(self) -> str:
         return percent(self.share) if self.share else f"{self.files:,}"
-
-
-def duration_of(given: str, what: str) -> timedelta:
-    """Parse '90s', '10m', '2h', '1d' or '1w'; raise BadInput for anything else.
-
-    Args:
-        what: is given, for the message.
-    """
-    found = re.fullmatch(r"(\d{1,5})\s*([smhdw])", given.strip(), re.ASCII)
-    if not found:
-        raise BadInput(f"{what} {given!r}: expected a number and s, m, h, d or w, e.g. 10m")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -132,7 +131,7 @@ def test_stage_of_another_version_is_refused(fleet: Fleet) -> None:
     assert " has 0.0.1, code 01234567; install one version everywhere" in message
 
 
-TOGETHER = {**SETTINGS, "stages.baseline.machines": 2, "stages.baseline.epochs": 10}
+TOGETHER = {**SETTINGS, "stages.baseline.machines": 2, "stages.baseline.epochs": 4}
 
 
 def test_a_stage_of_more_machines_than_the_pool_takes_is_refused(fleet: Fleet) -> None:
@@ -167,7 +166,7 @@ def _is_run(process: psutil.Process, run: str) -> bool:
 
 
 def test_fleet_finishes_what_a_failed_stage_leaves_and_goes_on_from_there(fleet: Fleet) -> None:
-    chain: dict[str, Any] = {"stages": ["baseline", "ten_class"], "dispatch": "workers"}
+    chain: dict[str, Any] = {"stages": ["baseline", "ten_class"], "dispatch": "workers", "seed": 7}
     more_than_there_are = {**SETTINGS, "stages.baseline.devices": 8}
     run = fleet.order("experiment/on-demand", settings=more_than_there_are, **chain)
     said = fleet.finish(run, state="FAILED")["state"]["message"]
@@ -177,35 +176,6 @@ def test_fleet_finishes_what_a_failed_stage_leaves_and_goes_on_from_there(fleet:
     fleet.finish(again)
     states = {name: each["state"] for name, each in fleet.summary("again")["stages"].items()}
     assert states == {"baseline": "trained", "ten_class": "cached"}
-
-
-def test_schedule_fires_until_it_is_removed(fleet: Fleet, tmp_path: Path) -> None:
-    folder = shutil.copytree(ROOT / "deployments", tmp_path / "deployments")
-    text = (folder / "prefect.yaml").read_text()
-    often = text.replace('- cron: "0 2 * * *"\n        timezone: UTC', "- interval: 10")
-    cached = f"recipe: digits\n      stages: [baseline]\n      settings: {json.dumps(SETTINGS)}"
-    often = often.replace("recipe: cifar10\n      dispatch: workers", cached)
-    (folder / "prefect.yaml").write_text(often)
-    assert often.count("interval: 10") == often.count("stages: [baseline]") == 1
-    assert fleet.relevo("deploy", "--gpus", "2", "--files", str(folder)).returncode == 0
-
-    def fired(kind: str) -> list[dict[str, Any]]:
-        states = {"state": {"type": {"any_": [kind]}}}
-        ask = {"flow_runs": states, "deployments": {"name": {"any_": ["nightly"]}}}
-        return fleet.find("flow_runs", **ask)
-
-    fleet.until(lambda: fired("COMPLETED"), 900)
-    head, _, tail = text.partition("    schedules:\n")
-    never = head + tail.partition("        timezone: UTC\n")[2]
-    (folder / "prefect.yaml").write_text(never)
-    done = fleet.relevo("deploy", "--gpus", "2", "--files", str(folder))
-    assert "schedule removed: experiment/nightly, interval 10.0\n" in done.stdout, done.stderr
-    clocks = [clock for each in fleet.find("deployments") for clock in each["schedules"]]
-    rest = sorted(clock["schedule"]["cron"] for clock in clocks)
-    assert rest == ["*/15 * * * *", "0 12 * * 0"], "of watch and of garbage"
-    # Prefect's scheduler may be adding runs at that moment.
-    fleet.until(lambda: not fired("SCHEDULED"), 300)
-    fleet.until(lambda: not fired("RUNNING"), 600)  # the next tests need idle workers
 
 
 LONG = {**SETTINGS, "stages.ten_class.epochs": 80}

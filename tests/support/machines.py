@@ -115,10 +115,10 @@ def main() -> None:
     from tasks.cache.keys import training
     from tasks.io.checkpoints import Checkpoints
     from tasks.io.prepared import load_dataset
+    from tasks.io.training import TrainedModel, TrainingInputs, train_model
     from tasks.machines.messages import Assignment
     from tasks.machines.process import train_in_process
     from tasks.machines.rendezvous import Group, MachineLost, Rendezvous
-    from tasks.machines.training import TrainedModel, TrainingInputs, train_model
     from tasks.progress import Event, epoch_line, listening
     from tasks.store.base import Ref
     from tasks.store.opening import open_store

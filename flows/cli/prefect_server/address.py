@@ -75,7 +75,7 @@ def _get(url: str, where: str, advice: str, header: dict[str, str] | None = None
 
 
 def origin_of(name: str) -> str:
-    """Name the variable or file in which Prefect finds a setting, in the order in which it looks."""
+    """Return where Prefect finds a setting: a variable's name, or else a file's path, or else the profile."""
     if name in os.environ:
         return f"the variable {name}"
     for file, holds in _files(name):

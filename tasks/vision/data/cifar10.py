@@ -29,7 +29,7 @@ CLASSES = [
 
 
 def fetch(cache_dir: Path | None = None) -> Path:
-    """Path of the published archive in `cache_dir`, downloaded unless an intact copy is there.
+    """Download the published archive to `cache_dir` unless an intact copy is there; return its path.
 
     Args:
         cache_dir: default: `relevo` in the user's cache folder.

@@ -138,7 +138,7 @@ def _hashes(container: Container, paths: Sequence[str]) -> np.ndarray:
 
 
 def as_array(hashes: list[bytes]) -> np.ndarray:
-    """Hashes as (n, 16) uint8."""
+    """Return n hashes of 16 bytes as an array: (n, 16) uint8."""
     return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, DIGEST)
 
 

@@ -1,6 +1,7 @@
 """Decode one image file to a square RGB uint8 array: the only place where files become pixels.
 
-It and the modules that it imports need nothing but Pillow and NumPy: exports carry a copy of them.
+`readers` opens the file, and `pixels` decodes it, with libjpeg's scaling for large JPEGs. This module and those
+that it imports need nothing but Pillow and NumPy: exports carry a copy of them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ TINY = 1e-12
 
 
 def fit_ood_score(features: np.ndarray, classes: np.ndarray, validation: np.ndarray) -> OodScore:
-    """Fit the score to features of the network's last layer.
+    """Fit the out-of-distribution score to the last layer's features of the training images.
 
     Args:
         features: (n, d) of training images, n > 1. classes: (n,) of each, any integers; finer ones than the

@@ -183,7 +183,7 @@ BESIDE = {
 def test_all_that_a_task_computes_with_is_in_its_key(task: str) -> None:
     """A task only fetches, calls and publishes; what it calls is named in the key's code."""
     # A process of its own trains, too, where several machines do.
-    name = "machines/training" if task == "train" else task.partition(" ")[0]
+    name = "io/training" if task == "train" else task.partition(" ")[0]
     tree = ast.parse((ROOT / f"tasks/{name}.py").read_text())
     called = {
         node.module

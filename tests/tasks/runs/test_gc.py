@@ -13,7 +13,7 @@ import pytest
 from support.command import Chain, Relevo
 from support.stores import finish_run, keep, make_old, mark
 
-from tasks.runs.gc import age, collect
+from tasks.runs.gc import collect
 from tasks.runs.listing import run_names
 from tasks.runs.lookup import find_model
 from tasks.runs.verify import check_all
@@ -21,7 +21,6 @@ from tasks.store.base import sha256_of
 from tasks.store.local import LocalStore
 from tasks.store.marker import MARKER, mark_store
 from tasks.store.opening import open_store
-from tasks.vision.errors import BadInput
 
 LATER = datetime.now(UTC) + timedelta(days=15)
 
@@ -237,15 +236,6 @@ def test_runs_go_only_if_every_rule_lets_them(store: Path) -> None:
     assert collect(str(store), older_than=month, dry_run=True).runs == runs[:1]
     assert collect(str(store), keep_last=1, older_than=month, dry_run=True).runs == runs[:1]
     assert collect(str(store), keep_last=len(runs), older_than=month, dry_run=True).runs == []
-
-
-def test_an_age_is_a_number_and_a_unit() -> None:
-    assert age("30d") == timedelta(days=30)
-    assert age("12h") == timedelta(hours=12)
-    assert age("2w") == timedelta(weeks=2)
-    for wrong in ("30", "d", "-1d", "1.5d", "30 days", ""):
-        with pytest.raises(BadInput, match="expected a number and h, d or w"):
-            age(wrong)
 
 
 def test_the_command_says_what_it_would_do(store: Path, relevo: Relevo) -> None:

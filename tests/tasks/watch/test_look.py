@@ -16,7 +16,7 @@ from tasks.runs.verify import check_all
 from tasks.runs.watch_record import Watch, WatchStart
 from tasks.store.base import Store
 from tasks.vision.errors import BadInput
-from tasks.watch.enough import Enough, duration_of
+from tasks.watch.enough import Enough
 from tasks.watch.listing import list_data
 from tasks.watch.look import Look, RunState, look, watch_name
 
@@ -210,9 +210,6 @@ def test_a_number_of_changes_that_means_nothing_is_refused(given: str) -> None:
         Enough.parse(given)
 
 
-def test_numbers_and_durations_are_read() -> None:
+def test_numbers_and_shares_are_read() -> None:
     assert Enough.parse("50").of(10) == 50
     assert (Enough.parse("1 %").of(250), Enough.parse("1%").of(10)) == (3, 1)
-    assert duration_of("90s", "--settle") == timedelta(seconds=90)
-    with pytest.raises(BadInput, match="--settle '10': expected a number and s, m, h, d or w"):
-        duration_of("10", "--settle")

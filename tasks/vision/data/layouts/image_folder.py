@@ -85,7 +85,7 @@ def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list
 def select_images(
     container: Tree, folder: str, files: list[str], tally: Tally, skip: int = 0
 ) -> list[str]:
-    """The images among the files of a folder, by their names or their first bytes; tally the others.
+    """Return the files of a folder that are images, by suffix or first bytes; count the others in `tally`.
 
     Raw photos are left out where a readable copy is beside them, as cameras write it.
 
@@ -113,7 +113,7 @@ def select_images(
 
 
 def tally_hidden(container: Tree, path: str, shown: str, kind: str | None, tally: Tally) -> None:
-    """Count what is hidden in a folder: images, and what systems leave behind.
+    """Count a folder's hidden images, and files such as .DS_Store and Thumbs.db, in `tally`.
 
     Args:
         shown: how examples call the folder, with a slash at its end. kind: of the images; None for each
