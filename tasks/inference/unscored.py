@@ -14,7 +14,7 @@ from tasks.io.locations import check_allowed, local_data
 from tasks.store.addresses import address_without_secrets
 from tasks.vision.data.unlabelled import UnlabelledImages
 from tasks.vision.files.containers import Folder
-from tasks.vision.files.image_files import looks_like_image
+from tasks.vision.files.image_files import may_be_image
 
 
 class Unscored:
@@ -56,7 +56,7 @@ class Unscored:
         states = {each.path: f"{each.size} {each.etag}" for each in objects}
         new = objects
         if objects[0].path:
-            named = [each for each in objects if _may_be_picture(each.path)]
+            named = [each for each in objects if may_be_image(each.path)]
             new = [
                 e for e in named if _key(f"{address}/{e.path}", states[e.path]) not in self._known
             ]
@@ -89,11 +89,6 @@ class Unscored:
             new.append(name)
             self._found[str(path / name) if name else str(path)] = key, place
         return new
-
-
-def _may_be_picture(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return looks_like_image(name) or "." not in name
 
 
 def _key(place: str, state: str) -> str:

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from tasks.io.documents import seal, unseal
+from tasks.runs.numbered_records import create_record, record_key, record_numbers
 from tasks.store.base import Missing, Sha256, Store
 from tasks.store.keys import WATCH
 from tasks.vision.recipe.schema import Strict
@@ -75,13 +76,11 @@ class Watch:
     @classmethod
     def of(cls, home: Store, name: str) -> Watch:
         """The watch as it is now; empty before the first look."""
-        pattern = re.compile(rf"watch/{re.escape(name)}/(\d{{8}})\.json", re.ASCII)
-        found = (pattern.fullmatch(key) for key in home.keys(f"watch/{name}"))
-        return cls(home, name, tuple(sorted(int(each[1]) for each in found if each)))
+        return cls(home, name, record_numbers(home, f"watch/{name}"))
 
     def key(self, number: int) -> str:
         """Key of a start in the store."""
-        return f"watch/{self.name}/{number:08}.json"
+        return record_key(f"watch/{self.name}", number)
 
     @property
     def look_key(self) -> str:
@@ -130,9 +129,7 @@ class Watch:
 
     def create(self, start: WatchStart) -> bool:
         """Add a start, unless another watcher was faster: then return False."""
-        key, content = self.key(start.number), seal(start)
-        # The bytes tell whose record it is, if the response to the write was lost.
-        if not (self.home.create(key, content) or self.home.read(key) == content):
+        if not create_record(self.home, self.key(start.number), seal(start)):
             return False
         # Those that were removed meanwhile could be created again.
         return max(Watch.of(self.home, self.name).numbers) == start.number

@@ -21,7 +21,7 @@ from tasks.vision.data.sources import find_source, table_of
 from tasks.vision.errors import BadInput
 from tasks.vision.files.archives import ARCHIVE_SUFFIXES
 from tasks.vision.files.containers import Folder
-from tasks.vision.files.image_files import is_hidden, looks_like_image
+from tasks.vision.files.image_files import is_hidden, may_be_image
 from tasks.vision.files.left_out import is_junk
 
 MOST_FILES = 2_500_000  # whose rows fit into a document of the store
@@ -188,11 +188,11 @@ def _below(folder: Folder) -> Iterator[str]:
 
 
 def _may_be_data(path: str) -> bool:
-    """True for names that may be pictures, tables or archives: a picture's may have no ending."""
+    """True for names that may be pictures, tables or archives."""
     *folders, name = path.split("/")
     if is_junk(name) or any(is_hidden(each) or is_junk(each) for each in (*folders, name)):
         return False
-    return looks_like_image(name) or "." not in name or _is_whole(path)
+    return may_be_image(name) or _is_whole(path)
 
 
 def _is_whole(path: str) -> bool:

@@ -95,8 +95,9 @@ class Machine:
         return found
 
 
-def digits_in(store: str, folder: Path) -> dict[str, Any]:
-    """Prepare scikit-learn's digits in a store and return the ref of the dataset."""
+def digits_in(store: str, folder: Path, copies: int = 1) -> dict[str, Any]:
+    """Prepare scikit-learn's digits in a store, in copies shifted by a pixel each; return the dataset's ref."""
+    import numpy as np
     from sklearn.datasets import load_digits
 
     from support.datasets import prepare_in_store
@@ -105,6 +106,8 @@ def digits_in(store: str, folder: Path) -> dict[str, Any]:
     images, labels = load_digits(return_X_y=True)
     pixels = (images.reshape(-1, 8, 8, 1) * 15).astype("uint8")
     pixels = pixels.repeat(2, axis=1).repeat(2, axis=2).repeat(3, axis=3)
+    pixels = np.concatenate([np.roll(pixels, copy, axis=2) for copy in range(copies)])
+    labels = np.tile(labels, copies)
     ref = prepare_in_store(pixels, labels, open_store(store), folder)
     return ref.model_dump(mode="json")
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from tasks.io.documents import seal, unseal
 from tasks.runs.aliases.record import SIGN, Action, AliasedModel, AliasRecord, alias_name
+from tasks.runs.numbered_records import MAX_NUMBER, create_record, record_key, record_numbers
 from tasks.store.base import Missing, Store, StoreError
 from tasks.store.keys import ALIAS
 from tasks.store.marker import MARKER, MARKER_CONTENT, mark_store
@@ -26,7 +27,6 @@ from tasks.vision.evaluation.paired import PairedScores
 from tasks.vision.text import first_of
 
 MAX_RECORD = 4 << 20  # bytes; the largest lists the recall of a thousand classes
-MOST = 99_999_999  # records of an alias
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,11 @@ class History:
     @classmethod
     def of(cls, home: Store, alias: str) -> History:
         """The history as it is now; empty for an alias that is not there."""
-        pattern = re.compile(rf"aliases/{alias}/(\d{{8}})\.json", re.ASCII)
-        found = (pattern.fullmatch(key) for key in home.keys(f"aliases/{alias}"))
-        return cls(home, alias, tuple(sorted(int(each[1]) for each in found if each)))
+        return cls(home, alias, record_numbers(home, f"aliases/{alias}"))
 
     def key(self, number: int) -> str:
         """Key of a record in the store."""
-        return f"aliases/{self.alias}/{number:08}.json"
+        return record_key(f"aliases/{self.alias}", number)
 
     def read(self, number: int) -> AliasRecord:
         """Read one record.
@@ -159,9 +157,9 @@ def append(
             "could both change an alias; use one that has conditional writes"
         )
     number = max(history.numbers, default=0) + 1
-    if number > MOST:
+    if number > MAX_NUMBER:
         raise BadInput(
-            f"alias {SIGN}{history.alias}: {history.key(MOST)} is no record of relevo's; remove it"
+            f"alias {SIGN}{history.alias}: {history.key(MAX_NUMBER)} is no record of relevo's; remove it"
         )
     record = AliasRecord(
         alias=history.alias,
@@ -177,9 +175,7 @@ def append(
         scores=scores,
     )
     home.touch(model.ref.uri)  # in use: its run may be removed meanwhile
-    key, content = history.key(number), seal(record)
-    # The bytes tell whose record it is, if the response to the write was lost.
-    written = home.create(key, content) or home.read(key, MAX_RECORD) == content
+    written = create_record(home, history.key(number), seal(record), MAX_RECORD)
     return record if written else None
 
 

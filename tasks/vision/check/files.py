@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from statistics import median
-from typing import NamedTuple
 
 from tasks.vision.check.findings import FileFindings, FileSize
 from tasks.vision.data.sources import Source, opened
-from tasks.vision.pictures.readers import kind_of, open_picture
+from tasks.vision.pictures.readers import read_header
 
 LONG = 2.0  # times the shorter side: of a longer picture, the centre square is less than half
 SMALL = 0.5  # of the size of the prepared images
@@ -26,7 +25,7 @@ def look_at_files(source: Source, image_size: int) -> FileFindings:
     with opened(source) as (container, layout):
         paths = [file.path for file in layout.files]
         for index, data in container.read([layout.place.root + path for path in paths]):
-            if header := _header(data):
+            if header := read_header(data):
                 formats[header.kind] += 1
                 modes[header.mode] += 1
                 sizes.append(FileSize(name=paths[index], width=header.width, height=header.height))
@@ -46,25 +45,6 @@ def look_at_files(source: Source, image_size: int) -> FileFindings:
         ),
         long=tuple(sorted(long, key=_elongation, reverse=True)),
     )
-
-
-class _Header(NamedTuple):
-    kind: str
-    mode: str
-    width: int
-    height: int
-
-
-def _header(file: bytes | str) -> _Header | None:
-    """What a picture's header says; None where it can't be read."""
-    if isinstance(file, str):
-        return None
-    try:
-        kind = kind_of(file)
-        picture = open_picture(kind, file)
-        return _Header(kind, picture.mode, *picture.size)
-    except Exception:  # Pillow's readers raise nearly anything on damaged bytes
-        return None
 
 
 def _elongation(file: FileSize) -> float:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
@@ -21,6 +19,7 @@ from tasks.vision.data.pieces.pieces import DIGEST
 from tasks.vision.data.shards.arrays import map_arrays, write_arrays
 from tasks.vision.files.containers import Folder
 from tasks.vision.files.download import cache_folder
+from tasks.vision.files.replacing import replacing
 
 LEAST = 500  # files; fewer are hashed in no time
 SETTLED = 2_000_000_000  # nanoseconds after which a further write changes a file's time
@@ -69,12 +68,9 @@ class KnownHashes:
             "states": states[settled],
             "hashes": hashes[settled],
         }
-        with suppress(OSError, SafetensorError):  # without them, files are hashed again
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._file.parent, prefix=".") as folder:
-                path = Path(folder, "hashes")
-                write_arrays(path, _digest(arrays), arrays)
-                path.replace(self._file)
+        # Without them, files are hashed again.
+        with suppress(OSError, SafetensorError), replacing(self._file) as new:
+            write_arrays(new, _digest(arrays), arrays)
 
     def forget(self) -> None:
         """Forget all, as one of them was wrong."""

@@ -7,12 +7,12 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tasks.vision.errors import BadInput
+from tasks.vision.files.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +71,8 @@ def fetch(file: Published, cache_dir: Path | None = None) -> Path:
             return path
         log.warning("%s is damaged and will be downloaded again", path)
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        # Atomic, since other processes may be downloading it too.
-        with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".") as folder:
-            _download(file, Path(folder)).replace(path)
+        with replacing(path) as new:
+            _download(file, new.parent)
     except ConnectionError:
         raise
     except OSError as error:
@@ -94,7 +92,7 @@ get_file(name, url, file_hash=digest or None, hash_algorithm=algorithm, cache_di
 """
 
 
-def _download(file: Published, folder: Path) -> Path:
+def _download(file: Published, folder: Path) -> None:
     """Download and check the file; raises `ConnectionError`, or `BadInput` for another hash."""
     words = [file.url, file.name, file.digest or "", file.algorithm, str(folder)]
     done = subprocess.run(
@@ -109,7 +107,7 @@ def _download(file: Published, folder: Path) -> Path:
         },
     )
     if done.returncode == 0:
-        return folder / file.name
+        return
     lines = done.stderr.strip().splitlines()
     reason = lines[-1] if lines else f"status {done.returncode}"
     if "hash does not match" in reason:

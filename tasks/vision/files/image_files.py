@@ -27,6 +27,11 @@ def looks_like_image(name: str) -> bool:
     return name.lower().endswith((*IMAGE_SUFFIXES, *UNSUPPORTED_SUFFIXES))
 
 
+def may_be_image(name: str) -> bool:
+    """True if the name ends as an image's, or has no ending, as pictures in a bucket often do."""
+    return looks_like_image(name) or "." not in name.rpartition("/")[2]
+
+
 def is_hidden(name: str) -> bool:
     """True for files and folders that operating systems leave behind; they are skipped."""
     return name.startswith(".") or name == "__MACOSX"

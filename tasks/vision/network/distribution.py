@@ -1,7 +1,7 @@
 """Data-parallel training on several devices, of one machine or of a cluster, by TensorFlow's strategies.
 
 Every device has the whole model and takes its micro-batches of a batch. Gradients and batch statistics
-are summed in accumulators: each device adds to its own copy, and a read returns the sum over all
+are summed in accumulators: each device adds to its own copy, and `totals` returns the sums over all
 devices, of other machines too. One device is a strategy as well, TensorFlow's default.
 
 What sums over machines must be computed in the same order on each. TensorFlow numbers such operations
@@ -100,10 +100,25 @@ def accumulator(shape: Sequence[int]) -> tf.Variable:
     )
 
 
-def reset(totals: Sequence[tf.Variable]) -> None:
+def totals(accumulators: Sequence[tf.Variable]) -> list[tf.Tensor]:
+    """Return the sums over all devices; one message carries all, since each takes a round trip."""
+    strategy = tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return [tf.convert_to_tensor(each) for each in accumulators]
+    shapes = [each.shape for each in accumulators]
+
+    def own() -> tf.Tensor:
+        return tf.concat([tf.reshape(each.read_value(), [-1]) for each in accumulators], 0)
+
+    whole = strategy.reduce("SUM", strategy.run(own), axis=None)
+    parts = tf.split(whole, [shape.num_elements() for shape in shapes])
+    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def reset(accumulators: Sequence[tf.Variable]) -> None:
     """Set accumulators to zero."""
-    for total in totals:
-        total.assign(tf.zeros(total.shape))
+    for each in accumulators:
+        each.assign(tf.zeros(each.shape))
 
 
 def distribute(strategy: tf.distribute.Strategy, parts: Sequence[np.ndarray]) -> Any:

@@ -8,7 +8,7 @@ on GPUs what `xla_ops` names.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -40,7 +40,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         super().build(input_shape)
         channels = tuple(self.moving_mean.shape)
         # Sums of means and variances over the micro-batches of a batch, and the number of those.
-        self._sums = (accumulator(channels), accumulator(channels), accumulator(()))
+        self.sums = (accumulator(channels), accumulator(channels), accumulator(()))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         training = bool(training) and self.trainable
@@ -66,16 +66,16 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _add(self, mean: tf.Tensor, variance: tf.Tensor, parts: float) -> None:
         """Add the sums of means and variances over `parts` micro-batches to the batch's."""
-        for total, value in zip(self._sums, (mean, variance, parts), strict=True):
+        for total, value in zip(self.sums, (mean, variance, parts), strict=True):
             total.assign_add(value)
 
-    def update_statistics(self, momentum: float) -> None:
-        """Update the moving statistics with the means over the micro-batches since the last call."""
-        mean, variance, parts = self._sums
+    def update_statistics(self, totals: Sequence[tf.Tensor], momentum: float) -> None:
+        """Update the moving statistics with the totals of `sums`, and set those to zero."""
+        mean, variance, parts = totals
         new = 1 - momentum
         self.moving_mean.assign(momentum * self.moving_mean + new * (mean / parts))
         self.moving_variance.assign(momentum * self.moving_variance + new * (variance / parts))
-        reset(self._sums)
+        reset(self.sums)
 
 
 def micro_batches(images: int | None) -> int:

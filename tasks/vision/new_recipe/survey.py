@@ -13,7 +13,7 @@ from tasks.vision.errors import BadInput
 from tasks.vision.files.containers import ImageTree
 from tasks.vision.files.image_files import is_image
 from tasks.vision.files.left_out import LeftOut
-from tasks.vision.pictures.readers import kind_of, open_picture
+from tasks.vision.pictures.readers import read_header
 from tasks.vision.recipe.data import TEST_SHARE
 from tasks.vision.text import printable
 
@@ -67,8 +67,8 @@ def survey(source: Source) -> Survey:
         files, unread = _readable(contents, layout)
         names = [layout.place.root + file.path for file in files if file.split != "test"]
         some = names[:: max(1, len(names) // SAMPLE)]
-        looked = {some[i]: _shorter_side(file) for i, file in contents.read(some)}
-        sides = [side for side in looked.values() if side]
+        headers = {some[i]: read_header(file) for i, file in contents.read(some)}
+        sides = [min(each.width, each.height) for each in headers.values() if each]
         if not sides:
             raise BadInput(
                 f"{contents.given}: none of {len(some)} files looked at is a picture; "
@@ -92,7 +92,7 @@ def survey(source: Source) -> Survey:
         [*layout.left_out, *layout.junk],
         counts["validation"] if layout.validation else {},
         layout.validation,
-        sorted(name for name, side in looked.items() if not side),
+        sorted(name for name, header in headers.items() if not header),
         layout.described(),
         TEST_SHARE if made else None,
         len({file.group for file in files} - {""}),
@@ -122,15 +122,6 @@ def _readable(contents: ImageTree, layout: Layout) -> tuple[list[LabelledFile], 
             f" as {printable(first)}; expected .png, .jpg or such: convert them to JPEG"
         )
     return files, unread
-
-
-def _shorter_side(file: bytes | str) -> int | None:
-    if isinstance(file, str):  # an error instead of bytes; the run will report it
-        return None
-    try:
-        return min(open_picture(kind_of(file), file).size)
-    except Exception:  # Pillow's readers raise nearly anything on damaged bytes
-        return None
 
 
 def small_classes(found: Survey) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import NamedTuple
 
 from PIL import features
 from PIL.AvifImagePlugin import AvifImageFile
@@ -52,3 +53,24 @@ def open_picture(kind: str, data: bytes) -> ImageFile:
     if kind == "AVIF" and not features.check("avif"):
         raise UnreadableError("AVIF can't be read by this build of Pillow; convert it to JPEG")
     return _READERS[kind](io.BytesIO(data))
+
+
+class Header(NamedTuple):
+    """What a picture's header says: its kind and mode, and its size in pixels."""
+
+    kind: str
+    mode: str
+    width: int
+    height: int
+
+
+def read_header(file: bytes | str) -> Header | None:
+    """Read the header of a picture's file; None if it is damaged, or an error instead of bytes."""
+    if isinstance(file, str):
+        return None
+    try:
+        kind = kind_of(file)
+        picture = open_picture(kind, file)
+        return Header(kind, picture.mode, *picture.size)
+    except Exception:  # Pillow's readers raise nearly anything on damaged bytes
+        return None

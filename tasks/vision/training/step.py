@@ -24,6 +24,7 @@ from tasks.vision.network.distribution import (
     reset,
     sum_over_machines,
     this_machine,
+    totals,
 )
 from tasks.vision.network.networks import batch_norm_layers
 from tasks.vision.network.xla_ops import gpu_compiles
@@ -78,6 +79,7 @@ class TrainStep:
         variables = model.trainable_variables
         sums = [accumulator(v.shape) for v in variables]
         trainable = [layer for layer in batch_norm_layers(model) if layer.trainable]
+        statistics = [each for layer in trainable for each in layer.sums]
         strategy = tf.distribute.get_strategy()
         factor = optimizer.factor if isinstance(optimizer, LossScaling) else 1.0
 
@@ -102,10 +104,11 @@ class TrainStep:
             # The learning rates are for the sum over 2,000 images. The sum over a batch grows with
             # its size, its noise with the root of it: scale the steps like the noise.
             scale = (REFERENCE_BATCH / size) ** 0.5
-            optimizer.apply([total * scale for total in sums], progress)
+            found = iter(totals([*sums, *statistics]))
+            optimizer.apply([next(found) * scale for _ in sums], progress)
             reset(sums)
             for layer in trainable:
-                layer.update_statistics(layer.momentum)
+                layer.update_statistics([next(found) for _ in layer.sums], layer.momentum)
 
         @tf.function(reduce_retracing=True)
         def evaluate(inputs: tf.Tensor, targets: tf.Tensor) -> Any:

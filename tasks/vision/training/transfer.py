@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tasks.vision.data.batches.augment import evenly_spaced
 from tasks.vision.data.images import Images, pieces, select
+from tasks.vision.network.distribution import totals
 from tasks.vision.network.networks import (
     HEAD,
     PREDICT_BATCH,
@@ -133,7 +134,7 @@ def recalibrate_batch_norm(
         # All devices see the same images, which leaves the means unchanged.
         strategy.run(lambda x: model(x, training=True), (batch,))
     for layer in layers:
-        layer.update_statistics(momentum=0.0)
+        layer.update_statistics(totals(layer.sums), momentum=0.0)
 
 
 def compare_frozen_weights(parent: Tensors, child: Tensors) -> dict[str, Any]:

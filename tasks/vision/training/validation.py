@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from tasks.vision.data.batches.targets import Examples
 from tasks.vision.data.images import pieces
 from tasks.vision.network.distribution import sum_over_machines, this_machine
@@ -26,9 +28,11 @@ def validate(
     """
     loss, correct = 0.0, 0.0
     index, machines = this_machine()
-    for piece, (chosen, inputs) in enumerate(
-        pieces(examples.inputs, batch or predict_batch(examples.inputs))
-    ):
+    size = batch or predict_batch(examples.inputs)
+    if machines > 1:  # as many pieces for each
+        rounds = max(1, ceil(len(examples) / (size * machines)))
+        size = max(1, ceil(len(examples) / (rounds * machines)))
+    for piece, (chosen, inputs) in enumerate(pieces(examples.inputs, size)):
         raise_if_stopped(checkpointer)  # by all machines, also for the pieces of others
         if piece % machines == index:
             a, b = step.eval_batch(inputs, examples.targets[chosen])

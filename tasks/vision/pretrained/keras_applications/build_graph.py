@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from tasks.vision.errors import BadInput
 from tasks.vision.files.download import cache_folder
+from tasks.vision.files.replacing import replacing
 from tasks.vision.pretrained.graph.network import NetworkConfig, PretrainedNetwork
 from tasks.vision.pretrained.keras_applications.named_networks import NamedNetwork
 from tasks.vision.pretrained.keras_applications.preprocessing import with_preprocessing
@@ -42,12 +42,9 @@ def graph_json(network: NamedNetwork) -> str:
     with suppress(OSError):
         return path.read_text("utf-8")
     text = _built(network)
-    with suppress(OSError):  # if it can't be written, it is built again next time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-            whole = Path(folder, path.name)
-            whole.write_text(text, "utf-8")
-            whole.replace(path)
+    # If it can't be written, it is built again next time.
+    with suppress(OSError), replacing(path) as new:
+        new.write_text(text, "utf-8")
     return text
 
 
