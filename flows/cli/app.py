@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from flows.cli.check import check
 from flows.cli.fleet.deploy import deploy
+from flows.cli.fleet.server import server
 from flows.cli.fleet.worker import worker
 from flows.cli.models import evaluate, export, predict
 from flows.cli.new_recipe import new_recipe
@@ -58,6 +59,7 @@ COMMANDS = (
     aliases,
     verify,
     gc,
+    server,
     deploy,
     worker,
 )

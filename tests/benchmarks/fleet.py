@@ -54,7 +54,7 @@ def fleet(folder: Path) -> Iterator[str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    with running(folder, "server", "prefect", "server", "start", "--port", port):
+    with running(folder, "server", "flows", "server", "--port", port):
         end = time.monotonic() + 120
         while not answers(api):
             if time.monotonic() > end:

@@ -77,8 +77,7 @@ class Fleet:
         }
         if database:
             settings["PREFECT_API_DATABASE_CONNECTION_URL"] = database
-        command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-        self._server = self._start("server", command, settings)
+        self._server = self._start("server", ["flows", "server", "--port", str(port)], settings)
         try:
             self.until(self._healthy, 600)
         except AssertionError:

@@ -42,6 +42,8 @@ PORTS = 5  # that are tried, since another process may take one first
 _SERVE = """\
 import json, os, signal, sys, threading, time
 sys.path[:] = json.loads(sys.argv[2])
+from flows.cli.prefect_server.garbage_thread import collect_garbage_in_thread
+collect_garbage_in_thread()
 import uvicorn
 
 def exit_with_parent():

@@ -153,6 +153,8 @@ WORDS: dict[str, tuple[list[str], str]] = {
         ["run", "--set", "require_gpu=true", "--dispatch", "workers"],
         "the server has no deployment train-stage/worker",
     ),
+    "a port that is none": (["server", "--port", "0"], "expected a port, 1 to 65535"),
+    "a host that is none": (["server", "--host", "no.such.host.invalid"], "can't listen at"),
     "a misspelt stage": (["run", "--stage", "transfers"], "did you mean 'transfer'?"),
     "a table in place of a picture": (
         ["predict", "a/b", "README.md", "--csv", "tests/../README.md", "--force"],
