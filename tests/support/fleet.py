@@ -194,7 +194,7 @@ class Fleet:
         return next(line.split()[-1] for line in printed.splitlines() if "UUID" in line)
 
     def _ask(self, method: str, path: str, **body: Any) -> Any:
-        # A server on SQLite may block for a minute on a slow machine.
+        # On a slow machine a server may need a minute.
         for timeout in (60, 60, 180):
             with suppress(httpx.TransportError):
                 answer = httpx.request(method, f"{self.api}/{path}", timeout=timeout, **body)

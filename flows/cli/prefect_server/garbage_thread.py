@@ -14,7 +14,7 @@ from itertools import count
 from threading import Thread
 
 PAUSE = 0.2  # seconds between two collections of young objects
-FULL = 50  # one collection in 50 is of all objects
+FULL = 150  # one collection in 150 is of all objects, which takes tenths of a second
 
 
 def collect_garbage_in_thread() -> None:
