@@ -80,9 +80,13 @@ class Checkpoints:
             if self._signal is not None:
                 signal.raise_signal(self._signal)
 
-    def stop(self) -> bool:
+    def asked(self) -> bool:
         """True after a signal."""
         return self._signal is not None
+
+    def stop(self) -> bool:
+        """As `asked`."""
+        return self.asked()
 
     def due(self) -> bool:
         """True if a snapshot is wanted after an epoch; in a bucket, every `REMOTE_INTERVAL` seconds."""

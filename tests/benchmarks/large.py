@@ -79,7 +79,10 @@ def run_in_this_process(step: str, recipe: str, store: str) -> Part:
 
         from flows.prepare_data import prepare_data
 
-        flow(lambda: None, name="start")()  # starts Prefect's server
+        @flow
+        def nothing() -> None: ...
+
+        nothing()  # starts Prefect's server
         clock = time.monotonic()
         prepare_data(own_recipe=Path(recipe).read_text("utf-8"), store=store)
     else:

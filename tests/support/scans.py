@@ -42,7 +42,7 @@ class MemoryCheckpointer:
     steps: int = 10**9
     often: bool = True
     saved: list[Snapshot] = field(default_factory=list)
-    asked: int = 0
+    polls: int = 0
 
     def load(self) -> Snapshot | None:
         return self.saved[-1] if self.saved else None
@@ -55,9 +55,12 @@ class MemoryCheckpointer:
         values, arrays = unpack_arrays(pack_arrays(snapshot.arrays, snapshot.values))
         self.saved.append(Snapshot(arrays, values))
 
+    def asked(self) -> bool:
+        self.polls += 1
+        return self.polls > self.steps
+
     def stop(self) -> bool:
-        self.asked += 1
-        return self.asked > self.steps
+        return self.asked()
 
     def wait(self) -> None:
         """Nothing is written in the background."""

@@ -100,15 +100,24 @@ def accumulator(shape: Sequence[int]) -> tf.Variable:
     )
 
 
-def totals(accumulators: Sequence[tf.Variable]) -> list[tf.Tensor]:
-    """Return the sums over all devices; one message carries all, since each takes a round trip."""
+def totals(accumulators: Sequence[tf.Variable], *beside: tf.Tensor) -> list[tf.Tensor]:
+    """Return the sums over all devices; one message carries all, since each takes a round trip.
+
+    Args:
+        beside: float32 values of this machine, whose sums over all machines come last.
+    """
     strategy = tf.distribute.get_strategy()
-    if strategy.num_replicas_in_sync == 1:
-        return [tf.convert_to_tensor(each) for each in accumulators]
-    shapes = [each.shape for each in accumulators]
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return [*(tf.convert_to_tensor(each) for each in accumulators), *beside]
+    devices = replicas // this_machine()[1]
+    shapes = [each.shape for each in (*accumulators, *beside)]
 
     def own() -> tf.Tensor:
-        return tf.concat([tf.reshape(each.read_value(), [-1]) for each in accumulators], 0)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        first = tf.cast(tf.equal(replica % devices, 0), tf.float32)  # of this machine's devices
+        parts = [*(each.read_value() for each in accumulators), *(first * each for each in beside)]
+        return tf.concat([tf.reshape(part, [-1]) for part in parts], 0)
 
     whole = strategy.reduce("SUM", strategy.run(own), axis=None)
     parts = tf.split(whole, [shape.num_elements() for shape in shapes])

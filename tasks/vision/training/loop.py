@@ -119,17 +119,21 @@ class Fit:
             with prefetch(to_come, PREFETCHED) as batches:
                 for step, chosen, inputs in waiting.over(batches):
                     progress = self._done(steps) / (config.epochs * steps)
-                    loss, correct = self._train_step.train_batch(
+                    result = self._train_step.train_batch(
                         inputs, train.targets[chosen], progress, checkpointer, size
                     )
-                    self._loss, self._correct = self._loss + loss, self._correct + correct
+                    self._loss += result.loss
+                    self._correct += result.correct
                     self._step = step + 1
                     self._check_loss(epoch, size)
                     now = time.monotonic()
                     self.seconds = before + now - started
                     rate = (self._done(steps) - done_before) / (now - started)
                     on_progress(self._progress(steps, size, rate, waiting.share))
-                    raise_if_stopped(checkpointer)
+                    if machines == 1:
+                        raise_if_stopped(checkpointer)
+                    elif result.stopping:
+                        raise TrainingInterrupted
                     if checkpointer and now - saved > SAVE_EVERY and self._step < steps:
                         checkpointer.save(self._snapshot())
                         saved = now

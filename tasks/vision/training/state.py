@@ -124,8 +124,11 @@ class Checkpointer(Protocol):
     def save(self, snapshot: Snapshot) -> None:
         """Replace the previous snapshot; may return before the bytes are written."""
 
+    def asked(self) -> bool:
+        """Return whether this machine should stop; of several machines, others may not know."""
+
     def stop(self) -> bool:
-        """Return whether the training should save and stop now."""
+        """Return whether the training should save and stop now; the same on all machines."""
 
     def wait(self) -> None:
         """Block until all pending checkpoints are written."""

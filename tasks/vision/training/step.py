@@ -10,8 +10,9 @@ in one call, since starting its kernels costs most.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,7 +23,6 @@ from tasks.vision.network.distribution import (
     accumulator,
     distribute,
     reset,
-    sum_over_machines,
     this_machine,
     totals,
 )
@@ -58,6 +58,19 @@ def count_correct(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     else:
         predicted = tf.argmax(logits, -1, output_type=tf.int32)
     return tf.reduce_sum(tf.cast(predicted == targets, tf.int32))
+
+
+class BatchResult(NamedTuple):
+    """Of a batch, on all machines.
+
+    Attributes:
+        loss: summed over the images. correct: the number of correct predictions.
+        stopping: one of several machines was asked to stop before the batch ended.
+    """
+
+    loss: float
+    correct: int
+    stopping: bool = False
 
 
 class TrainStep:
@@ -100,15 +113,17 @@ class TrainStep:
             return [tf.add_n(strategy.experimental_local_results(value)) for value in each]
 
         @tf.function
-        def update(size: tf.Tensor, progress: tf.Tensor) -> None:
+        def update(size: tf.Tensor, progress: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
             # The learning rates are for the sum over 2,000 images. The sum over a batch grows with
             # its size, its noise with the root of it: scale the steps like the noise.
             scale = (REFERENCE_BATCH / size) ** 0.5
-            found = iter(totals([*sums, *statistics]))
+            *all_sums, own_total = totals([*sums, *statistics], own)
+            found = iter(all_sums)
             optimizer.apply([next(found) * scale for _ in sums], progress)
             reset(sums)
             for layer in trainable:
                 layer.update_statistics([next(found) for _ in layer.sums], layer.momentum)
+            return own_total
 
         @tf.function(reduce_retracing=True)
         def evaluate(inputs: tf.Tensor, targets: tf.Tensor) -> Any:
@@ -125,8 +140,8 @@ class TrainStep:
         progress: float,
         checkpointer: Checkpointer | None = None,
         whole: int | None = None,
-    ) -> tuple[float, int]:
-        """Train on a batch; returns its summed loss and the number of correct predictions.
+    ) -> BatchResult:
+        """Train on a batch.
 
         Args:
             inputs: (b, ...) uint8 images or float32 features, of several machines this one's part.
@@ -152,16 +167,27 @@ class TrainStep:
             chosen = slice(start, start + devices)
             images, classes = (distribute(self._strategy, each[chosen]) for each in (x, y))
             results.append(self._accumulate(images, classes))
+        own = [0.0, 0.0, 0.0]
+        if machines > 1:
+            asked = bool(checkpointer and checkpointer.asked())
+            own = [*_sums_of(results), float(asked)]
         size = whole or len(targets)
-        self._update(tf.constant(size, tf.float32), tf.constant(progress, tf.float32))
-        sums = sum(float(loss) for loss, _ in results), sum(int(n) for _, n in results)
-        loss, correct = sum_over_machines(*sums)
-        return loss, int(correct)
+        numbers = [tf.constant(each, tf.float32) for each in (size, progress, own)]
+        summed = self._update(*numbers)
+        if machines == 1:
+            return BatchResult(*_sums_of(results))
+        loss, correct, stopping = (float(each) for each in summed.numpy())
+        return BatchResult(loss, int(correct), stopping > 0)
 
     def eval_batch(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, int]:
         """Summed loss and number of correct predictions for (n, ...) inputs; changes nothing."""
         loss, correct = self._evaluate(_as_float32(inputs), tf.constant(targets))
         return float(loss), int(correct)
+
+
+def _sums_of(results: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> tuple[float, int]:
+    """Loss and number of correct predictions, over micro-batches; waits for these."""
+    return sum(float(loss) for loss, _ in results), sum(int(count) for _, count in results)
 
 
 def _per_call(parts: int, size: int) -> int:

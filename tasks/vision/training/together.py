@@ -38,9 +38,13 @@ class Together:
         if self._index == 0:
             self._own.save(snapshot)
 
+    def asked(self) -> bool:
+        """As of the machine's own."""
+        return self._own.asked()
+
     def stop(self) -> bool:
         """True on all machines if one should stop."""
-        (stopped,) = sum_over_machines(self._own.stop())
+        (stopped,) = sum_over_machines(self._own.asked())
         return stopped > 0
 
     def wait(self) -> None:

@@ -97,7 +97,7 @@ def test_a_stop_inside_a_batch_or_in_validation_leaves_the_same_bits_too(
     counting = MemoryCheckpointer()
     _, undisturbed = fit(settings, scans, checkpointer=counting)
     epoch = 10 * (1 + 1) + 1
-    assert counting.asked == 2 * epoch + 5, "and five times while the statistics are re-estimated"
+    assert counting.polls == 2 * epoch + 5, "and five times while the statistics are re-estimated"
     for ask in (0, epoch - 1, epoch + 4, 2 * epoch - 1, 2 * epoch + 2):
         notebook = MemoryCheckpointer(ask)
         with pytest.raises(TrainingInterrupted):
@@ -287,7 +287,7 @@ def test_early_epochs_see_smaller_images_and_resume_there_too(
     sizes: list[int] = []
     train_batch = step.TrainStep.train_batch
 
-    def note(self: step.TrainStep, inputs: np.ndarray, *rest: object) -> tuple[float, int]:
+    def note(self: step.TrainStep, inputs: np.ndarray, *rest: object) -> step.BatchResult:
         sizes.append(inputs.shape[1])
         return train_batch(self, inputs, *rest)  # type: ignore[arg-type]
 
