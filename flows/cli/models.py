@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import asdict
 from os.path import expanduser, realpath
@@ -179,6 +180,10 @@ def predict(
         print(f"{printable(each.answer):<20} {probability:.4f}  {printable(each.name)}{note}")
     if len(listed) < len(read):
         print(printable(f"... and {len(read) - len(listed):,} more in {csv or parquet}"))
+        answers = Counter(each.answer for each in read).most_common()
+        print(
+            printable("of all: " + ", ".join(f"{answer} {n:,}" for answer, n in answers[:MAX_ROWS]))
+        )
     if added:
         print(printable(f"{added}; {parquet}"))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, gethostname, socket
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from prefect.logging.configuration import setup_logging
@@ -199,9 +201,22 @@ def run_worker(
         metrics = Metrics()
         metrics.serve(*metrics_at)
     setup_signal_handlers_worker(os.getpid(), "the worker", print)
+    forward, terminated = signal.getsignal(signal.SIGTERM), list[int]()
+    assert callable(forward)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        terminated.append(number)
+        forward(number, frame)  # as SIGINT, and then waits for SIGTERM itself
+
+    signal.signal(signal.SIGTERM, note)
     modules = DISPATCHES if pool == CPU else TRAINS
     with tempfile.TemporaryDirectory(prefix="relevo-") as folder, suppress(asyncio.CancelledError):
         server = ForkServerProcess(Path(folder), modules, metrics.pipe if metrics else None)
         own = name or f"{gethostname()}, process {os.getpid()}"
         worker = ForkingWorker(server, metrics, work_pool_name=pool, limit=limit, name=own)
-        asyncio.run(worker.start())
+        try:
+            asyncio.run(worker.start())
+        except KeyboardInterrupt:
+            if terminated:
+                raise SystemExit(128 + signal.SIGTERM) from None
+            raise

@@ -31,7 +31,7 @@ NODES = {"train baseline", "train transfer", "train transfer, controls"}
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    # SQLite has one writer at a time: a server on it can block for a minute on a slow machine.
+    # SQLite has one writer at a time.
     with postgresql() if PROGRAMS else nullcontext() as database:
         fleet = Fleet(tmp_path_factory.mktemp("fleet"), database)
         try:

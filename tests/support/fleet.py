@@ -68,7 +68,6 @@ class Fleet:
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
         self._metrics_ports: dict[str, int] = {}
         settings = {
-            "PREFECT_UI_API_URL": self.api,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             "PREFECT_SERVER_SERVICES_SCHEDULER_INSERT_BATCH_SIZE": "50",

@@ -117,7 +117,8 @@ def deploy(
                 _apply_automation(client, _resolve(client, each, block))
             unwanted = [each["name"] for each in automations if each not in wanted]
             removed = [name for name in unwanted if _delete_automations(client, name)]
-    print(f"pools {', '.join([*POOLS, *(pool or [])])}; at most {gpus} trainings at a time")
+    trainings = "one training" if gpus == 1 else f"{gpus} trainings"
+    print(f"pools {', '.join([*POOLS, *(pool or [])])}; at most {trainings} at a time")
     print(f"deployments {', '.join([*(each.full_name for each in deployments), *added])}")
     print(f"automations {', '.join(each['name'] for each in wanted)}")
     for name, schedule in unscheduled.elements():

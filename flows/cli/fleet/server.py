@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from typing import Annotated
@@ -12,6 +13,9 @@ from flows.cli.prefect_server.database import check_database
 from flows.cli.prefect_server.garbage_thread import collect_garbage_in_thread
 from flows.cli.prefect_server.proxies import importing_prefect
 from tasks.vision.errors import BadInput
+
+EVERY_ADDRESS = ("0.0.0.0", "::")  # nosec: where it listens is for the user to choose
+UI_API_URL = ("PREFECT_UI_API_URL", "PREFECT_SERVER_UI_API_URL")
 
 
 def server(
@@ -34,12 +38,15 @@ def server(
         The port to listen at.
     """
     _check_address(host, port)
+    os.environ |= {"PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
+    if host in EVERY_ADDRESS and not {"PREFECT_API_URL", *UI_API_URL} & set(os.environ):
+        os.environ[UI_API_URL[0]] = "/api"  # where the browser has the page from
     collect_garbage_in_thread()
     with importing_prefect():
         from prefect.cli import app
         from prefect.settings import get_current_settings
     check_database(get_current_settings())
-    sys.argv = ["prefect", "server", "start", "--host", host, "--port", str(port)]
+    sys.argv = ["prefect", "server", "start"]
     app()
 
 

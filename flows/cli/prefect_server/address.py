@@ -26,15 +26,20 @@ IN_TOML = {
 }
 
 
-def check_server(settings: Settings) -> None:
+def check_server(settings: Settings, *, own_server: bool = True) -> None:
     """Check that a server of Prefect is at the configured address and accepts the configured key.
+
+    Args:
+        own_server: whether a temporary server would do.
 
     Raises:
         BadInput: nothing or something else answers, or the key is refused; where the address comes from.
     """
     url = str(settings.api.url).rstrip("/")
     where = f"Prefect's server at {url} (from {origin_of('PREFECT_API_URL')})"
-    advice = "correct that address, or remove it to use a temporary server"
+    advice = "correct that address"
+    if own_server:
+        advice += ", or remove it to use a temporary server"
     answer = _get(f"{url}/health", where, advice)
     if url.startswith(settings.cloud.api_url):
         return  # Prefect Cloud has no such paths
@@ -54,7 +59,8 @@ def check_server(settings: Settings) -> None:
     if answer.status_code in (401, 403):
         given = "refuses the key of" if key else "asks for a password; set"
         raise BadInput(
-            without_secrets(where) + f" {given} PREFECT_API_AUTH_STRING; expected USER:PASSWORD"
+            without_secrets(where)
+            + f" {given} PREFECT_API_AUTH_STRING; expected the server's USER:PASSWORD"
         )
 
 

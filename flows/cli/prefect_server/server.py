@@ -108,7 +108,7 @@ def quiet_prefect(
         check_database(settings)
         _start_server(meanwhile)
     else:
-        check_server(settings)
+        check_server(settings, own_server=own_server)
         if "PREFECT_API_URL" not in os.environ:
             origin = origin_of("PREFECT_API_URL")
             say(without_secrets(f"using the server at {settings.api.url}, from {origin}"))

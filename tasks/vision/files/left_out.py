@@ -42,7 +42,7 @@ def junk_kind(name: str) -> str:
 
 
 Reason = Literal[
-    "no_image", "beside", "validation", "unsorted", "unlisted", "hidden", "cut", "junk"
+    "no_image", "beside", "validation", "unsorted", "unlisted", "hidden", "empty", "cut", "junk"
 ]
 REASONS: dict[Reason, str] = {
     "no_image": "files that are no images",
@@ -51,6 +51,7 @@ REASONS: dict[Reason, str] = {
     "unsorted": "images that are in no class's folder",
     "unlisted": "images that the table does not name",
     "hidden": "images hidden by a dot at the beginning of a name (rename it)",
+    "empty": "folders without a file",
     "cut": "what may have followed, since the archive has no end mark",
     "junk": "files and folders that a system or program has left behind",
 }
@@ -69,7 +70,8 @@ class LeftOut(Strict):
     example: str
 
     def __str__(self) -> str:
-        return f"{REASONS[self.reason]}: {self.kind} ({self.count:,}), such as {self.example}"
+        such = f", such as {self.example}" if self.example != self.kind else ""
+        return f"{REASONS[self.reason]}: {self.kind} ({self.count:,}){such}"
 
 
 class Tally:

@@ -143,9 +143,9 @@ def _check_counts(survey: Survey, given: str) -> None:
     share = not survey.validation and round(total * _validation(total)) < classes
     if survey.train[poor] < 2 or share:
         raise BadInput(
-            f"{given}: of class {poor!r} about {survey.train[poor]} would be in train, of all classes {total},"
-            " once test images are set aside; expected pictures for train, validation and test, so 5 or more"
-            " of each class: add some"
+            f"{given}: of class {poor!r} about {survey.train[poor]} would be left to train on, of all classes"
+            f" {total}, once test images are set aside; expected 5 or more pictures of each class, for"
+            " training, validation and test: add some, or remove the class"
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tasks.vision.errors import BadInput
 from tasks.vision.new_recipe.draft import Start
 from tasks.vision.pretrained.keras_applications.named_networks import named_network
+from tasks.vision.pretrained.readers.foreign_formats import refuse_other_formats
 from tasks.vision.pretrained.readers.keras_file import read_keras_file
 from tasks.vision.recipe.names import IMAGENET, is_keras_file
 
@@ -36,6 +37,8 @@ def find_start(given: str, pictures: int) -> Start | None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Start(given, network.size, "a Keras 3 file of your own", digest)
     if given and not given.startswith(IMAGENET):
+        if Path(given).is_file():
+            refuse_other_formats(Path(given), f"--start {given}")
         raise BadInput(
             f"--start {given}: expected {IMAGENET}NETWORK, FILE.keras, RUN/STAGE or the folder of a "
             "trained model, or none"

@@ -291,13 +291,13 @@ REFUSED: dict[str, tuple[dict[str, bytes], list[str], str]] = {
     "too few to set some aside": (
         {f"{c}/{i}.png": png(i) for c in "ab" for i in range(2)},
         [],
-        "of class 'a' about 1 would be in train, of all classes 2",
+        "of class 'a' about 1 would be left to train on, of all classes 2",
     ),
     "one class": ({"train/a/1.png": png(1), "test/a/1.png": png(1)}, [], "one class"),
     "too few": (
         {f"{s}/{c}/1.png": png(1) for s in ("train", "test") for c in "ab"},
         [],
-        "of class 'a' about 1 would be in train, of all classes 2",
+        "of class 'a' about 1 would be left to train on, of all classes 2",
     ),
     "no picture": (
         {f"{s}/{c}/1.png": b"" for s in ("train", "test") for c in "ab"},
@@ -388,8 +388,7 @@ def test_survey_names_what_is_left_out_and_reads_by_content(relevo: Relevo, tmp_
     printed = relevo("new-recipe", "photos", cwd=tmp_path)
     assert "21 training and 18 test pictures" in printed.out
     assert printed.err.splitlines()[:-1] == [
-        "left out images hidden by a dot at the beginning of a name (rename it): train/.22LR (1), such as"
-        " train/.22LR",
+        "left out images hidden by a dot at the beginning of a name (rename it): train/.22LR (1)",
         "left out files that are no images: .tga (1), such as train/a/1.tga",
         "left out validation images of other classes than those of train (some of train are held out"
         " instead): val/ (1), such as val/a/1.png",

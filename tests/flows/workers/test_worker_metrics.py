@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -136,8 +137,9 @@ def test_prometheus_reads_what_a_worker_did(
             until(lambda: not expected - lines_at(port))
         finally:
             worker.terminate()
-            worker.wait(60)
+            ended = worker.wait(60)
             client.delete_deployment(deployment)
+    assert ended == 128 + signal.SIGTERM
     said = [
         json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line[:1] == "{"
     ]

@@ -40,6 +40,9 @@ def find_classes(container: Tree, root: str, split: str, tally: Tally) -> Classe
     tally_hidden(container, root + top, top, None, tally)
     classes: Classes = {}
     for label in labels:
+        if not split and len(labels) > 2 and _is_empty(container, root + label):
+            tally.add("empty", label, label)
+            continue
         found = _class_images(container, root, f"{top}{label}", tally)
         classes.setdefault(normalized(label), []).extend(f"{top}{label}/{name}" for name in found)
     return {label: sorted(classes[label]) for label in sorted(classes)}
@@ -48,6 +51,11 @@ def find_classes(container: Tree, root: str, split: str, tally: Tally) -> Classe
 def classes_in_folder(container: Tree, folder: str) -> set[str]:
     """Names of the classes in a folder of class folders."""
     return {normalized(name) for name in container.children(folder)[0] if not is_junk(name)}
+
+
+def _is_empty(container: Tree, folder: str) -> bool:
+    """True if there is neither a file nor a folder in it, beside what systems leave behind."""
+    return all(is_junk(name) for names in container.children(folder) for name in names)
 
 
 def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list[str]:
@@ -68,7 +76,7 @@ def _class_images(container: Tree, root: str, folder: str, tally: Tally) -> list
     if not found:
         seen = ", ".join(f"{each.kind} ({each.count:,})" for each in own.most_common(3))
         raise BadInput(
-            f"{container.given} has no images in {printable(folder)}"
+            f"{container.given} has no images in {printable(folder)!r}"
             f"{', only ' if seen else ''}{seen}; expected some .png or .jpg: fill or remove the folder"
         )
     inner = {name.partition("/")[0] for name in found if "/" in name}

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-TIMEOUT = 3  # seconds for which a connection waits for the database's lock
+TIMEOUT = 5  # seconds for which a connection waits for the database's lock
 
 # One connection has the lock, another waits for it, and a cursor of the latter is garbage.
 SCRIPT = f"""\
 import gc, sqlite3, sys, time
 from threading import Thread
+from flows.cli.prefect_server.garbage_thread import collect_garbage_in_thread
 gc.disable()
 path, in_thread = sys.argv[1:]
 holder = sqlite3.connect(path, isolation_level=None)
@@ -34,7 +35,6 @@ thread.start()
 time.sleep(0.3)
 gc.enable()
 if in_thread == "yes":
-    from flows.cli.prefect_server.garbage_thread import collect_garbage_in_thread
     collect_garbage_in_thread()
     time.sleep(0.5)
 objects = [[] for _ in range(300_000)]

@@ -120,6 +120,14 @@ def test_pictures_beside_class_folders_are_left_out_by_name(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize("top", ["", "my/photos/"])
+def test_a_folder_without_a_file_is_no_class(top: str, tmp_path: Path) -> None:
+    files = labelled_pngs([top], CLASSES, 2) | {f"{top}to sort/.DS_Store": b"x"}
+    found = layout_of(write_any(tmp_path / "set", files))
+    assert found.classes == CLASSES
+    assert sorted(map(str, found.left_out)) == ["folders without a file: to sort (1)"]
+
+
 def test_validation_images_of_other_classes_are_left_out(tmp_path: Path) -> None:
     files = labelled_pngs(["train/"], CLASSES, 2) | {"val/car/1.png": png(1)}
     found = layout_of(write_any(tmp_path / "set", files))

@@ -47,10 +47,10 @@ LAYOUT_FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], l
         ["holds val, valid, all of them for validation"],
     ),
     "nothing at all": (lambda _: {"notes.txt": b""}, ["found: notes.txt: no images are there"]),
-    "empty class": (lambda files: files | {"train/dog/": b""}, ["no images in train/dog"]),
+    "empty class": (lambda files: files | {"train/dog/": b""}, ["no images in 'train/dog'"]),
     "class without images": (
         lambda files: files | {"test/dog/notes.txt": b"."},
-        ["no images in test/dog"],
+        ["no images in 'test/dog'"],
     ),
     "no classes": (
         lambda _: {"train/": b"", "test/": b""},
@@ -69,7 +69,7 @@ LAYOUT_FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], l
     ),
     "a class of other files": (
         lambda files: files | {"train/dog/1.tga": bytes(300), "train/dog/notes.txt": b"."},
-        ["no images in train/dog, only .tga (1), .txt (1); expected"],
+        ["no images in 'train/dog', only .tga (1), .txt (1); expected"],
     ),
     "misspelt class in test": (
         lambda files: files | {"test/carr/1.png": png(1)},
@@ -188,9 +188,9 @@ def test_what_lies_beside_the_splits_and_what_is_hidden_is_named(
             f" {top}valid/ (2), such as {top}valid/car/1.png",
             f"{beside}: {top}raw/ (1), such as {top}raw/1.png",
             f"{beside}: {top or '/'} (1), such as {top}cover.jpg",
-            f"{hidden}train/.22LR (1), such as train/.22LR",
+            f"{hidden}train/.22LR (1)",
             f"{hidden}train/car/ (1), such as train/car/.IMG.png",
-            f"{hidden}{top}.old (1), such as {top}.old",
+            f"{hidden}{top}.old (1)",
             *([f"{beside}: another set/ (1), such as another set/x.png"] if top else []),
         ]
     )
