@@ -72,12 +72,15 @@ def _split_separable(
 ) -> tuple[list[LayerConfig], Tensors]:
     """Each separable convolution as the two that it consists of."""
     split: list[LayerConfig] = []
-    tensors = dict(tensors)
+    tensors, taken = dict(tensors), {layer.name for layer in layers}
     for layer in layers:
         if not isinstance(layer, SeparableConv2D):
             split.append(layer)
             continue
-        depthwise = f"{layer.name}/depthwise"
+        depthwise = f"{layer.name}_depthwise"  # Keras refuses names with a slash
+        while depthwise in taken:
+            depthwise += "_"
+        taken.add(depthwise)
         mixes = {"filters", "activation", "use_bias"}  # settings of the second
         window = layer.model_dump(exclude={*mixes, "kind", "name"})
         mixing = layer.model_dump(include=mixes)

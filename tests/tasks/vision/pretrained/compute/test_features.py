@@ -19,6 +19,7 @@ from tasks.vision.export.keras_file import keras_file, stock_model
 from tasks.vision.pretrained.compute.features import feature_extractor
 from tasks.vision.pretrained.compute.rebuild import rebuild
 from tasks.vision.pretrained.graph.feature_points import feature_names, feature_width
+from tasks.vision.pretrained.graph.fold import fold
 from tasks.vision.pretrained.graph.network import PretrainedNetwork
 from tasks.vision.pretrained.readers.keras_file import read_keras_file
 from tasks.vision.recipe.schema import Network
@@ -119,6 +120,18 @@ def pair(request: Any, tmp_path: Path) -> tuple[keras.Model, PretrainedNetwork]:
     keras.config.set_dtype_policy(policy)
     model.save(tmp_path / "x.keras")
     return model, read_keras_file(tmp_path / "x.keras")
+
+
+def test_folded_network_is_rebuilt_with_the_same_answers(
+    pair: tuple[keras.Model, PretrainedNetwork],
+) -> None:
+    model, network = pair
+    images = _images(3, SIZE).astype(np.float32)
+    expected = np.array(model(images, training=False))
+    folded = fold(network, [network.config.output])
+    assert folded.tensors.keys() != network.tensors.keys()
+    found = np.array(rebuild(folded, SIZE)(images, training=False))
+    assert np.abs(found - expected).max() < 1e-4
 
 
 def test_rebuilt_network_answers_as_keras_does(pair: tuple[keras.Model, PretrainedNetwork]) -> None:
