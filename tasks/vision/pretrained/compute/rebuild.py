@@ -35,6 +35,9 @@ def rebuild(network: PretrainedNetwork, size: int) -> keras.Model:
     for key, variable in _variables(model, network):
         value = network.tensors[key]
         variable.assign(value.reshape(variable.shape))
+    for description in config.layers:
+        if description.kind == "ReverseChannels":  # not by an initializer, which plain Keras lacks
+            model.get_layer(description.name).kernel.assign(RGB_AS_BGR)
     for layer in model.layers:
         layer.trainable = False
     return model
@@ -77,13 +80,9 @@ def _stock(layer: LayerConfig, weights: Tensors) -> Any:
     elif kind == "LayerScale":  # keras.applications' own class; this is the same as a stock layer
         return keras.layers.DepthwiseConv2D(1, use_bias=False, **common)
     elif kind == "ReverseChannels":
-        return keras.layers.Conv2D(3, 1, use_bias=False, kernel_initializer=_reversed, **common)
+        return keras.layers.Conv2D(3, 1, use_bias=False, **common)
     return getattr(keras.layers, kind)(**common, **settings)
 
 
 _CONSTANT = {"Normalization", "ReverseChannels"}
-
-
-def _reversed(shape: tuple[int, ...], dtype: Any = None) -> Any:
-    """A kernel that turns RGB into BGR."""
-    return keras.ops.convert_to_tensor(np.eye(3)[::-1].reshape(shape), dtype=dtype)
+RGB_AS_BGR = np.eye(3, dtype=np.float32)[::-1].reshape(1, 1, 3, 3)

@@ -122,16 +122,20 @@ def pair(request: Any, tmp_path: Path) -> tuple[keras.Model, PretrainedNetwork]:
     return model, read_keras_file(tmp_path / "x.keras")
 
 
-def test_folded_network_is_rebuilt_with_the_same_answers(
-    pair: tuple[keras.Model, PretrainedNetwork],
+def test_folded_network_is_rebuilt_and_saved_with_the_same_answers(
+    pair: tuple[keras.Model, PretrainedNetwork], tmp_path: Path
 ) -> None:
     model, network = pair
     images = _images(3, SIZE).astype(np.float32)
     expected = np.array(model(images, training=False))
     folded = fold(network, [network.config.output])
     assert folded.tensors.keys() != network.tensors.keys()
-    found = np.array(rebuild(folded, SIZE)(images, training=False))
+    rebuilt = rebuild(folded, SIZE)
+    found = np.array(rebuilt(images, training=False))
     assert np.abs(found - expected).max() < 1e-4
+    rebuilt.save(tmp_path / "folded.keras")
+    opened = keras.saving.load_model(tmp_path / "folded.keras")
+    assert (np.array(opened(images, training=False)) == found).all()
 
 
 def test_rebuilt_network_answers_as_keras_does(pair: tuple[keras.Model, PretrainedNetwork]) -> None:
