@@ -84,7 +84,7 @@ import os
 from flows.cli.prefect_server import server as prefect_server
 
 prefect_server._start_server = lambda meanwhile: print("started")
-prefect_server.check_server = lambda settings: print(settings.api.url)
+prefect_server.check_server = lambda settings, **_: print(settings.api.url)
 with prefect_server.quiet_prefect(say=print):
     print("DO_NOT_TRACK" in os.environ)
 """
