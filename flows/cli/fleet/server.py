@@ -14,7 +14,7 @@ from flows.cli.prefect_server.garbage_thread import collect_garbage_in_thread
 from flows.cli.prefect_server.proxies import importing_prefect
 from tasks.vision.errors import BadInput
 
-EVERY_ADDRESS = ("0.0.0.0", "::")  # nosec: where it listens is for the user to choose
+EVERY_ADDRESS = ("0.0.0.0", "::")  # nosec B104
 UI_API_URL = ("PREFECT_UI_API_URL", "PREFECT_SERVER_UI_API_URL")
 
 

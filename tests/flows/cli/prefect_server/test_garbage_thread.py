@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TIMEOUT = 5  # seconds for which a connection waits for the database's lock
+TIMEOUT = 8  # seconds for which a connection waits for the database's lock
 
 # One connection has the lock, another waits for it, and a cursor of the latter is garbage.
 SCRIPT = f"""\
