@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from ipaddress import ip_address
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -14,7 +15,6 @@ from flows.cli.prefect_server.garbage_thread import collect_garbage_in_thread
 from flows.cli.prefect_server.proxies import importing_prefect
 from tasks.vision.errors import BadInput
 
-EVERY_ADDRESS = ("0.0.0.0", "::")  # nosec B104
 UI_API_URL = ("PREFECT_UI_API_URL", "PREFECT_SERVER_UI_API_URL")
 
 
@@ -39,7 +39,7 @@ def server(
     """
     _check_address(host, port)
     os.environ |= {"PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
-    if host in EVERY_ADDRESS and not {"PREFECT_API_URL", *UI_API_URL} & set(os.environ):
+    if _is_every_address(host) and not {"PREFECT_API_URL", *UI_API_URL} & set(os.environ):
         os.environ[UI_API_URL[0]] = "/api"  # where the browser has the page from
     collect_garbage_in_thread()
     with importing_prefect():
@@ -48,6 +48,14 @@ def server(
     check_database(get_current_settings())
     sys.argv = ["prefect", "server", "start"]
     app()
+
+
+def _is_every_address(host: str) -> bool:
+    """True for 0.0.0.0 and ::."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:  # a name
+        return False
 
 
 def _check_address(host: str, port: int) -> None:
