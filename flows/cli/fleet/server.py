@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated
 
@@ -38,9 +39,7 @@ def server(
         The port to listen at.
     """
     _check_address(host, port)
-    os.environ |= {"PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
-    if _is_every_address(host) and not {"PREFECT_API_URL", *UI_API_URL} & set(os.environ):
-        os.environ[UI_API_URL[0]] = "/api"  # where the browser has the page from
+    os.environ |= settings_of(host, port, os.environ)
     collect_garbage_in_thread()
     with importing_prefect():
         from prefect.cli import app
@@ -48,6 +47,14 @@ def server(
     check_database(get_current_settings())
     sys.argv = ["prefect", "server", "start"]
     app()
+
+
+def settings_of(host: str, port: int, given: Mapping[str, str]) -> dict[str, str]:
+    """Return Prefect's settings, as variables, for a server at that address; `given` are those that are set."""
+    settings = {"PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
+    if _is_every_address(host) and given.keys().isdisjoint(("PREFECT_API_URL", *UI_API_URL)):
+        settings[UI_API_URL[0]] = "/api"  # where the browser has the page from
+    return settings
 
 
 def _is_every_address(host: str) -> bool:

@@ -168,7 +168,9 @@ class TrainStep:
             images, classes = (distribute(self._strategy, each[chosen]) for each in (x, y))
             results.append(self._accumulate(images, classes))
         own = [0.0, 0.0, 0.0]
-        if machines > 1:
+        if (
+            machines > 1
+        ):  # one machine reads its sums after the update, for which a GPU needn't wait then
             asked = bool(checkpointer and checkpointer.asked())
             own = [*_sums_of(results), float(asked)]
         size = whole or len(targets)

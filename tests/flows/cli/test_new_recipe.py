@@ -185,7 +185,13 @@ def test_start_is_chosen_by_the_number_of_photos_and_named_by_its_size(tmp_path:
     own = find_start(str(file), 500)
     assert own
     assert (own.size, own.sha256) == (32, hashlib.sha256(file.read_bytes()).hexdigest())
+    weights = tmp_path / "old.h5"
+    weights.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     for bad, reason in (
+        (
+            str(weights),
+            "is a weights file .HDF5. without its network; build the network, call load_weights",
+        ),
         ("imagenet/resnet_50", "did you mean 'imagenet/resnet50'"),
         (
             "resnet50",
